@@ -1,0 +1,69 @@
+//! Load-time globals and the run state.
+
+/// What the programs do right now; slot 0 of the map `STATE`.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// Probes are being attached; nothing is recorded.
+    Arming = 0,
+    /// Events change the account.
+    Recording = 1,
+    /// The account stands still so that it can be read.
+    Frozen = 2,
+}
+
+/// Slots of the map `STATE`.
+pub mod state {
+    /// A number of `RunState`.
+    pub const RUN: u32 = 0;
+    /// Generation of the mapping table: selects the half of the table in use, and validates the
+    /// per-CPU cache of rows.
+    pub const GENERATION: u32 = 1;
+    /// Entries in the mapping table's half in use.
+    pub const MAPPINGS: u32 = 2;
+    /// Not 0 once the kernel side has asked for a fresh look at the mappings; cleared by userspace.
+    pub const REFRESH_ASKED: u32 = 3;
+    /// Slots.
+    pub const SLOTS: u32 = 4;
+}
+
+/// Most executable mappings a generation of the table holds. The table has two halves of this size.
+pub const MAX_MAPPINGS: u32 = 8192;
+
+/// Offsets of kernel structure members, read from BTF and passed as the global `OFFSETS`.
+/// All zero: return probes' trampolines cannot be seen through.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct KernelOffsets {
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `task_struct.utask`
+    pub task_utask: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `mm_struct.uprobes_state.xol_area`
+    pub mm_xol_area: u32,
+    /// `xol_area.vaddr`
+    pub xol_vaddr: u32,
+    /// `uprobe_task.return_instances`
+    pub utask_return_instances: u32,
+    /// `return_instance.stack`
+    pub ri_stack: u32,
+    /// `return_instance.orig_ret_vaddr`
+    pub ri_orig_ret_vaddr: u32,
+    /// `return_instance.next`
+    pub ri_next: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `signal_struct.live` (an `atomic_t`)
+    pub signal_live: u32,
+}
+const _: () = assert!(size_of::<KernelOffsets>() == 48);
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY: `repr(C)` of integers without padding (size asserted above); every bit pattern is valid.
+    unsafe impl aya::Pod for super::KernelOffsets {}
+}

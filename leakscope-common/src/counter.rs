@@ -1,0 +1,119 @@
+//! Numbered counters: what was lost, and what was merely seen. Numbers are never reused.
+
+/// Something that was lost. Indexes the per-CPU counter map.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Loss {
+    /// A block was allocated while the map of live blocks was full.
+    LiveFull = 0,
+    /// A new site while the map of sites was full; its blocks are charged to no stack.
+    SitesFull = 1,
+    /// An allocator call of a thread for which no in-flight record could be made.
+    InflightFull = 2,
+    /// An allocator call that never returned: longjmp, exit in the call, or a missed return probe.
+    CallAbandoned = 3,
+    /// A return without a recorded entry, after recording had started.
+    ReturnUnmatched = 4,
+    /// posix_memalign's result could not be read from the target.
+    OutUnreadable = 5,
+    /// No scratch space was free on this CPU; the event was not recorded.
+    ScratchBusy = 6,
+    /// The ring buffer was full when a new stack was to be sent (it is tried again).
+    RingFull = 7,
+    /// A lifecycle event did not fit the ring buffer.
+    EventLost = 8,
+    /// A stack met code that was mapped so recently that its rows were not there yet.
+    MappingUnknown = 9,
+    /// An element count times a size overflowed, and yet the call succeeded.
+    SizeOverflow = 10,
+}
+
+/// Something counted that is no loss. Shares the map and the numbering with [`Loss`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tally {
+    /// Hits of allocation entries.
+    AllocEntries = 32,
+    /// Hits of returns.
+    AllocReturns = 33,
+    /// Hits of frees.
+    Frees = 34,
+    /// Frees of blocks that were not in the account (mostly from before the attach).
+    UnknownFrees = 35,
+    /// Calls made by the allocator to itself, left to the outer call.
+    NestedCalls = 36,
+    /// Allocator calls that returned no block.
+    FailedCalls = 37,
+    /// Stacks taken.
+    Stacks = 38,
+    /// Stacks that reached the root.
+    StacksRoot = 39,
+    /// Frames found by frame pointer.
+    FramePointerFrames = 40,
+    /// Returns seen while an outer call was pending, or that were under way as recording began.
+    EarlyReturns = 41,
+    /// Freed objects that were in the account.
+    FreedObjects = 42,
+    /// Allocator calls left by an exception or by thread exit, where that is no loss.
+    CallUnwound = 43,
+    /// Stacks by their end: 48 + the number of `StackEnd`.
+    StackEnd0 = 48,
+}
+
+/// Slots in the counter map.
+pub const COUNTERS: u32 = 64;
+
+impl Loss {
+    /// All losses.
+    pub const ALL: [Self; 11] = [
+        Self::LiveFull,
+        Self::SitesFull,
+        Self::InflightFull,
+        Self::CallAbandoned,
+        Self::ReturnUnmatched,
+        Self::OutUnreadable,
+        Self::ScratchBusy,
+        Self::RingFull,
+        Self::EventLost,
+        Self::MappingUnknown,
+        Self::SizeOverflow,
+    ];
+
+    /// The name in reports: the domain, a dot, and what was lost.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LiveFull => "heap.live_full",
+            Self::SitesFull => "heap.sites_full",
+            Self::InflightFull => "heap.inflight_full",
+            Self::CallAbandoned => "heap.call_abandoned",
+            Self::ReturnUnmatched => "heap.return_unmatched",
+            Self::OutUnreadable => "heap.out_unreadable",
+            Self::ScratchBusy => "heap.scratch_busy",
+            Self::RingFull => "stacks.ring_full",
+            Self::EventLost => "events.ring_full",
+            Self::MappingUnknown => "stacks.mapping_unknown",
+            Self::SizeOverflow => "heap.size_overflow",
+        }
+    }
+
+    /// What it means for the reader of a report.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::LiveFull => {
+                "allocations not recorded because the map of live blocks was full; raise --max-live"
+            }
+            Self::SitesFull => "blocks whose stack was dropped because the map of sites was full",
+            Self::InflightFull => "allocator calls not recorded: too many threads inside an allocator",
+            Self::CallAbandoned => {
+                "allocator calls that never returned (longjmp, thread exit) or whose return was missed"
+            }
+            Self::ReturnUnmatched => "allocator returns without a recorded entry",
+            Self::OutUnreadable => "allocations whose address could not be read back",
+            Self::ScratchBusy => "events not recorded because no scratch space was free",
+            Self::RingFull => "times a new stack did not fit the ring buffer and had to be sent again",
+            Self::EventLost => "thread or mapping events that did not fit the ring buffer",
+            Self::MappingUnknown => "stacks cut short in code that had just been mapped",
+            Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Records of the ring buffer. Every record starts with a [`Header`].
+
+use crate::unwind::MAX_FRAMES;
+
+/// What a record is.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A stack on first sight: [`StackHeader`], then its frames.
+    Stack = 1,
+    /// The target mapped or unmapped a library, or ran code that no known mapping holds.
+    MappingsChanged = 2,
+    /// A thread of the target began: [`ThreadEvent`].
+    ThreadStart = 3,
+    /// A thread of the target ended: [`ThreadEvent`].
+    ThreadExit = 4,
+    /// The target's last thread ended: [`ThreadEvent`].
+    ProcessExit = 5,
+    /// The target replaced its program: [`ThreadEvent`].
+    Exec = 6,
+}
+
+/// First 8 bytes of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// A number of [`Kind`].
+    pub kind: u32,
+    /// Records of kind `Stack`: number of frames. Otherwise 0.
+    pub count: u32,
+}
+const _: () = assert!(size_of::<Header>() == 8);
+
+/// A stack on first sight; `header.count` frames follow as `u64`, innermost first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackHeader {
+    /// Kind and frame count.
+    pub header: Header,
+    /// Hash of the frames; the site's key.
+    pub id: u64,
+    /// A number of `StackEnd`.
+    pub end: u32,
+    /// How many frames were found by frame pointer.
+    pub frame_pointer_frames: u32,
+}
+const _: () = assert!(size_of::<StackHeader>() == 24);
+
+/// A stack record as it is built in the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StackRecord {
+    /// The fixed part.
+    pub fixed: StackHeader,
+    /// Addresses, innermost first: the first is exact (not a return address). One more than
+    /// [`MAX_FRAMES`] so that a masked index is in bounds.
+    pub frames: [u64; MAX_FRAMES + 1],
+}
+const _: () = assert!(size_of::<StackRecord>() == 24 + 1024);
+
+/// Something that happened to a thread or to the process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadEvent {
+    /// Kind.
+    pub header: Header,
+    /// When, CLOCK_MONOTONIC in ns.
+    pub at_ns: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+}
+const _: () = assert!(size_of::<ThreadEvent>() == 24);

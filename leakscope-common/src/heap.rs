@@ -1,0 +1,80 @@
+//! Values of the maps of the heap account.
+
+/// Allocator calls that may be pending at once in a thread (recursion through signal handlers).
+pub const INFLIGHT_DEPTH: usize = 4;
+
+/// A live block; the key is its address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LiveBlock {
+    /// Requested size in bytes.
+    pub size: u64,
+    /// Hash of the allocating stack: key into the map of sites. 0: the map of sites was full.
+    pub site: u64,
+    /// When it was allocated, CLOCK_MONOTONIC in ns.
+    pub at_ns: u64,
+}
+const _: () = assert!(size_of::<LiveBlock>() == 24);
+
+/// Totals of a site; the key is the hash of its stack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SiteTotals {
+    /// Objects allocated since recording began.
+    pub alloc_objects: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Objects freed that this site had allocated.
+    pub free_objects: u64,
+    /// Bytes freed.
+    pub free_bytes: u64,
+    /// 1 once the frames were sent over the ring buffer.
+    pub sent: u64,
+}
+const _: () = assert!(size_of::<SiteTotals>() == 40);
+
+/// A pending allocator call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PendingCall {
+    /// Stack pointer after the call will have returned; identifies the frame.
+    pub cfa: u64,
+    /// The caller's return address.
+    pub return_address: u64,
+    /// Requested size in bytes.
+    pub size: u64,
+    /// Site of the call.
+    pub site: u64,
+    /// When it was entered, ns.
+    pub at_ns: u64,
+    /// The block that a reallocation took out of the account, and its record.
+    pub old_address: u64,
+    /// The record of that block; `at_ns` 0 means there is none.
+    pub old: LiveBlock,
+    /// Address that posix_memalign stores to, or `extra` of xallocx.
+    pub out: u64,
+    /// Function number and effect: `function << 32 | effect`.
+    pub function: u64,
+}
+const _: () = assert!(size_of::<PendingCall>() == 88);
+
+/// The pending allocator calls of a thread; the key is its TID.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Inflight {
+    /// How many of `calls` are pending.
+    pub depth: u64,
+    /// Outermost first.
+    pub calls: [PendingCall; INFLIGHT_DEPTH],
+}
+const _: () = assert!(size_of::<Inflight>() == 8 + 88 * INFLIGHT_DEPTH);
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY: `repr(C)` of integers without padding (sizes asserted above); every bit pattern is valid.
+    unsafe impl aya::Pod for super::LiveBlock {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::SiteTotals {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Inflight {}
+}

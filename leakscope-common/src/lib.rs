@@ -1,0 +1,16 @@
+//! What the BPF programs and userspace agree on: wire layouts, map values, numbered losses and the
+//! pure unwind step.
+//!
+//! `unwind` holds the row format of the unwind tables and `step`, which both sides run; `heap` the
+//! values of the accounting maps; `probe` the cookie that tells a probe what it stands on; `event`
+//! the ring-buffer records; `config` the load-time globals and run states; `counter` the numbered
+//! losses. Every type that crosses the boundary is `repr(C)`, has a fixed size without padding, and
+//! has that size asserted here. Feature `user` adds aya's `Pod` for userspace.
+#![no_std]
+
+pub mod config;
+pub mod counter;
+pub mod event;
+pub mod heap;
+pub mod probe;
+pub mod unwind;

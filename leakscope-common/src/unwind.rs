@@ -1,0 +1,265 @@
+//! Unwind rows and the step from one frame to its caller.
+//!
+//! A [`Row`] is one line of a file's `.eh_frame` table: from `pc` on (relative to the file's load
+//! bias) the caller is found by this rule. Rows of a file are sorted by `pc` and reach to the next
+//! row. [`step`] applies one row; it does no lookups and no allocation, so the kernel side, the
+//! tests and the userspace walk all run the same code.
+
+/// Bytes of text per bucket of the row index, as a shift: 1 KiB.
+pub const BUCKET_SHIFT: u32 = 10;
+/// Most frames a stack is unwound to.
+pub const MAX_FRAMES: usize = 127;
+/// Bytes of stack read at once around the stack pointer.
+pub const WINDOW_BYTES: usize = 1024;
+
+/// How the canonical frame address (CFA) is found; the low 4 bits of [`Row::kinds`].
+pub mod cfa {
+    /// CFA = rsp + offset.
+    pub const RSP: u8 = 1;
+    /// CFA = rbp + offset.
+    pub const RBP: u8 = 2;
+    /// Lazy-binding PLT entry whose push ends at byte 11: CFA = rsp + 8, + 8 once `pc & 15 >= 11`.
+    pub const PLT11: u8 = 3;
+    /// Lazy-binding PLT entry whose push ends at byte 10.
+    pub const PLT10: u8 = 4;
+    /// CFA = *(rsp + high byte of the offset) + low byte of the offset; see [`super::Row::deref`].
+    pub const DEREF_RSP: u8 = 5;
+    /// CFA = *(rbp + high byte of the offset) + low byte of the offset.
+    pub const DEREF_RBP: u8 = 6;
+    /// A rule this format cannot hold.
+    pub const UNSUPPORTED: u8 = 8;
+    /// No function covers the addresses from here on.
+    pub const END: u8 = 9;
+    /// Signal return trampoline: the registers are in the `rt_sigframe` at rsp.
+    pub const SIGNAL: u8 = 10;
+    /// The outermost frame: the return address is undefined.
+    pub const STOP: u8 = 11;
+}
+
+/// Where the caller's rbp is; the high 4 bits of [`Row::kinds`].
+pub mod rbp {
+    /// rbp is unchanged.
+    pub const SAME: u8 = 0;
+    /// rbp was saved at CFA + offset.
+    pub const CFA: u8 = 1;
+    /// rbp cannot be recovered; it is kept as it is.
+    pub const UNSUPPORTED: u8 = 2;
+    /// rbp was saved at rbp + offset.
+    pub const RBP: u8 = 3;
+}
+
+/// One unwind row, 8 bytes, as it lies in the row map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// First address the row holds for, relative to the file's load bias.
+    pub pc: u32,
+    /// CFA offset: in units of 8 bytes for `RSP` and `RBP`; packed for the `DEREF` kinds.
+    pub cfa_off: u16,
+    /// CFA kind in the low 4 bits, rbp kind in the high 4.
+    pub kinds: u8,
+    /// Offset of the saved rbp in units of 8 bytes.
+    pub rbp_off: i8,
+}
+const _: () = assert!(size_of::<Row>() == 8);
+
+impl Row {
+    /// A row of the given kinds; offsets already in the row's units.
+    #[inline(always)]
+    pub const fn new(pc: u32, cfa_kind: u8, cfa_off: u16, rbp_kind: u8, rbp_off: i8) -> Self {
+        Self { pc, cfa_off, kinds: (cfa_kind & 15) | (rbp_kind << 4), rbp_off }
+    }
+
+    /// The packed offset of a `DEREF` row: `*(register + at) + add`.
+    #[inline(always)]
+    pub const fn deref(at: i8, add: u8) -> u16 {
+        ((at as u8 as u16) << 8) | add as u16
+    }
+
+    /// CFA kind, one of [`cfa`].
+    #[inline(always)]
+    pub const fn cfa_kind(self) -> u8 {
+        self.kinds & 15
+    }
+
+    /// rbp kind, one of [`rbp`].
+    #[inline(always)]
+    pub const fn rbp_kind(self) -> u8 {
+        self.kinds >> 4
+    }
+
+    /// Whether two rows give the same rule, wherever they start.
+    #[inline(always)]
+    pub const fn same_rule(self, other: Self) -> bool {
+        self.cfa_off == other.cfa_off && self.kinds == other.kinds && self.rbp_off == other.rbp_off
+    }
+}
+
+/// One executable mapping of the target, as the kernel side looks it up; sorted by `start`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingEntry {
+    /// First address.
+    pub start: u64,
+    /// First address past the mapping.
+    pub end: u64,
+    /// Subtract it from an address to get the `pc` space of the file's rows.
+    pub bias: u64,
+    /// Index of the file's first bucket.
+    pub bucket_base: u32,
+    /// Number of buckets; one sentinel follows them. 0: no rows, frame pointers only.
+    pub buckets: u32,
+}
+const _: () = assert!(size_of::<MappingEntry>() == 32);
+
+/// Why a stack ended where it did. The numbers are on the wire and never reused.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StackEnd {
+    /// The outermost frame was reached.
+    Root = 0,
+    /// More than [`MAX_FRAMES`] frames.
+    Truncated = 1,
+    /// An address outside every known executable mapping.
+    NoMapping = 2,
+    /// A mapping without unwind rows, and the frame pointer did not help.
+    NoRows = 3,
+    /// A rule that the row format cannot hold.
+    Unsupported = 4,
+    /// The stack could not be read.
+    ReadFault = 5,
+    /// The caller's frame would not lie above this one.
+    NotAbove = 6,
+    /// A return probe's trampoline whose record was not found.
+    Trampoline = 7,
+}
+
+impl StackEnd {
+    /// All ends, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Root,
+        Self::Truncated,
+        Self::NoMapping,
+        Self::NoRows,
+        Self::Unsupported,
+        Self::ReadFault,
+        Self::NotAbove,
+        Self::Trampoline,
+    ];
+
+    /// The end with this number.
+    pub fn from_number(n: u32) -> Option<Self> {
+        Self::ALL.get(n as usize).copied()
+    }
+}
+
+/// The registers that unwinding follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regs {
+    /// Instruction pointer.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer register.
+    pub bp: u64,
+    /// 1: `ip` is an instruction about to run (innermost or signal frame); 0: a return address,
+    /// whose call lies before it.
+    pub exact: u64,
+}
+
+impl Regs {
+    /// The address to look the row up with.
+    #[inline(always)]
+    pub const fn lookup_ip(&self) -> u64 {
+        if self.exact != 0 { self.ip } else { self.ip.wrapping_sub(1) }
+    }
+}
+
+/// Reads 8-byte words of the target's memory.
+pub trait ReadWord {
+    /// The word at `addr`, or `None` where it cannot be read.
+    fn word(&mut self, addr: u64) -> Option<u64>;
+}
+
+/// Farthest that a frame pointer may lie above the stack pointer to be believed.
+const FRAME_POINTER_REACH: u64 = 1 << 20;
+/// `rt_sigframe` of x86-64: `pretcode` is popped by the handler's return, then `ucontext` follows;
+/// its `uc_mcontext` starts 40 bytes in (arch/x86/include/asm/sigframe.h, uapi/asm/sigcontext.h:
+/// r8..r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip).
+const SIGNAL_REGS: u64 = 40;
+
+/// Applies `row` to `regs`, which become the caller's. `Err` says why there is no caller.
+///
+/// Invariant: on success the new `sp` lies above the old one, except across a signal frame.
+#[inline(always)]
+pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), StackEnd> {
+    let cfa_addr = match row.cfa_kind() {
+        cfa::RSP => regs.sp.wrapping_add(row.cfa_off as u64 * 8),
+        cfa::RBP => regs.bp.wrapping_add(row.cfa_off as u64 * 8),
+        cfa::PLT11 => regs.sp.wrapping_add(if regs.ip & 15 >= 11 { 16 } else { 8 }),
+        cfa::PLT10 => regs.sp.wrapping_add(if regs.ip & 15 >= 10 { 16 } else { 8 }),
+        cfa::DEREF_RSP | cfa::DEREF_RBP => {
+            let base = if row.cfa_kind() == cfa::DEREF_RSP { regs.sp } else { regs.bp };
+            let at = (row.cfa_off >> 8) as u8 as i8;
+            let Some(word) = mem.word(base.wrapping_add(at as i64 as u64)) else {
+                return Err(StackEnd::ReadFault);
+            };
+            word.wrapping_add((row.cfa_off & 0xff) as u64)
+        }
+        cfa::SIGNAL => {
+            let base = regs.sp.wrapping_add(SIGNAL_REGS);
+            let (Some(bp), Some(sp), Some(ip)) = (
+                mem.word(base.wrapping_add(80)),
+                mem.word(base.wrapping_add(120)),
+                mem.word(base.wrapping_add(128)),
+            ) else {
+                return Err(StackEnd::ReadFault);
+            };
+            *regs = Regs { ip, sp, bp, exact: 1 };
+            return Ok(());
+        }
+        cfa::STOP => return Err(StackEnd::Root),
+        cfa::END => return step_frame_pointer(regs, mem),
+        _ => return Err(StackEnd::Unsupported),
+    };
+    if cfa_addr <= regs.sp {
+        return Err(StackEnd::NotAbove);
+    }
+    let bp_at = match row.rbp_kind() {
+        rbp::CFA => Some(cfa_addr.wrapping_add(row.rbp_off as i64 as u64 * 8)),
+        rbp::RBP => Some(regs.bp.wrapping_add(row.rbp_off as i64 as u64 * 8)),
+        _ => None,
+    };
+    if let Some(at) = bp_at {
+        let Some(bp) = mem.word(at) else { return Err(StackEnd::ReadFault) };
+        regs.bp = bp;
+    }
+    let Some(ip) = mem.word(cfa_addr.wrapping_sub(8)) else { return Err(StackEnd::ReadFault) };
+    regs.ip = ip;
+    regs.sp = cfa_addr;
+    regs.exact = 0;
+    if ip == 0 { Err(StackEnd::Root) } else { Ok(()) }
+}
+
+/// The step where no row helps: follows the frame pointer if it lies close above the stack pointer.
+#[inline(always)]
+pub fn step_frame_pointer(regs: &mut Regs, mem: &mut impl ReadWord) -> Result<(), StackEnd> {
+    if regs.bp < regs.sp || regs.bp.wrapping_sub(regs.sp) > FRAME_POINTER_REACH || regs.bp & 7 != 0 {
+        return Err(StackEnd::NoRows);
+    }
+    let cfa_addr = regs.bp.wrapping_add(16);
+    let (Some(bp), Some(ip)) = (mem.word(regs.bp), mem.word(regs.bp.wrapping_add(8))) else {
+        return Err(StackEnd::ReadFault);
+    };
+    *regs = Regs { ip, sp: cfa_addr, bp, exact: 0 };
+    if ip == 0 { Err(StackEnd::Root) } else { Ok(()) }
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY: `repr(C)` of integers without padding (sizes asserted above); every bit pattern is valid.
+    unsafe impl aya::Pod for super::Row {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::MappingEntry {}
+}

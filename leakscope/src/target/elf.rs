@@ -1,0 +1,165 @@
+//! ELF files of the target, read in pieces: nothing is mapped (a file truncated under a mapping
+//! would kill us), and only what is asked for is read.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::read::{ReadCache, ReadRef as _};
+use object::{LittleEndian, Object as _, ObjectSection as _, elf};
+
+/// Why a file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ElfError {
+    /// It could not be opened or read.
+    #[error("cannot read: {0}")]
+    Io(#[from] io::Error),
+    /// It is no ELF file that can be parsed.
+    #[error("not a usable ELF file: {0}")]
+    Parse(#[from] object::Error),
+    /// It is for another kind of machine.
+    #[error("not an x86-64 ELF file")]
+    OtherMachine,
+    /// A section is larger than this reader accepts.
+    #[error("section {0} is implausibly large")]
+    TooLarge(&'static str),
+}
+
+/// Largest section that is read whole.
+const MAX_SECTION: u64 = 1 << 30;
+
+/// A loadable segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes in the file.
+    pub file_size: u64,
+    /// Virtual address that the file asks for.
+    pub address: u64,
+    /// Whether it is mapped executable.
+    pub executable: bool,
+}
+
+/// An open ELF file. Holds the file open, so it stays readable when its name or process is gone.
+#[derive(Debug)]
+pub struct ElfFile {
+    cache: ReadCache<File>,
+    file: File,
+    segments: Vec<Segment>,
+    build_id: Option<Vec<u8>>,
+}
+
+/// The parsed view of an [`ElfFile`].
+pub type ParsedElf<'a> = ElfFile64<'a, LittleEndian, &'a ReadCache<File>>;
+
+impl ElfFile {
+    /// Opens and checks the file at `path`.
+    pub fn open(path: &Path) -> Result<Self, ElfError> {
+        Self::from_file(File::open(path)?)
+    }
+
+    /// Takes an open file.
+    pub fn from_file(file: File) -> Result<Self, ElfError> {
+        let cache = ReadCache::new(file.try_clone()?);
+        let (segments, build_id) = {
+            let parsed = parse(&cache)?;
+            let endian = LittleEndian;
+            if parsed.elf_header().e_machine(endian) != elf::EM_X86_64 {
+                return Err(ElfError::OtherMachine);
+            }
+            let segments = parsed
+                .elf_program_headers()
+                .iter()
+                .filter(|p| p.p_type(endian) == elf::PT_LOAD)
+                .map(|p| Segment {
+                    offset: p.p_offset(endian),
+                    file_size: p.p_filesz(endian),
+                    address: p.p_vaddr(endian),
+                    executable: p.p_flags(endian) & elf::PF_X != 0,
+                })
+                .collect();
+            (segments, parsed.build_id().ok().flatten().map(<[u8]>::to_vec))
+        };
+        Ok(Self { cache, file, segments, build_id })
+    }
+
+    /// The parsed file; cheap, reads only headers and what is then asked for.
+    pub fn parsed(&self) -> Result<ParsedElf<'_>, ElfError> {
+        parse(&self.cache)
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The loadable segments.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The GNU build ID.
+    pub fn build_id(&self) -> Option<&[u8]> {
+        self.build_id.as_deref()
+    }
+
+    /// The virtual address at a file offset in an executable segment.
+    pub fn address_of_offset(&self, offset: u64) -> Option<u64> {
+        self.segments
+            .iter()
+            .find(|s| s.executable && offset.checked_sub(s.offset).is_some_and(|d| d < s.file_size))
+            .map(|s| s.address.wrapping_add(offset - s.offset))
+    }
+
+    /// The file offset of a virtual address in an executable segment.
+    pub fn offset_of_address(&self, address: u64) -> Option<u64> {
+        self.segments
+            .iter()
+            .find(|s| s.executable && address.checked_sub(s.address).is_some_and(|d| d < s.file_size))
+            .map(|s| s.offset.wrapping_add(address - s.address))
+    }
+
+    /// The load bias of a mapping of this file: runtime address minus virtual address.
+    ///
+    /// `None` if no executable segment covers the mapping's offset.
+    pub fn bias(&self, mapping_start: u64, mapping_offset: u64) -> Option<u64> {
+        let page = |value: u64| value & !0xfff;
+        let segment = self.segments.iter().find(|s| {
+            s.executable
+                && mapping_offset >= page(s.offset)
+                && mapping_offset < s.offset.saturating_add(s.file_size)
+        })?;
+        Some(
+            mapping_start
+                .wrapping_sub(mapping_offset)
+                .wrapping_add(segment.offset)
+                .wrapping_sub(segment.address),
+        )
+    }
+
+    /// `size` bytes at a file offset.
+    pub fn bytes_at(&self, offset: u64, size: u64) -> Result<&[u8], ElfError> {
+        if size > MAX_SECTION {
+            return Err(ElfError::TooLarge("(bytes)"));
+        }
+        (&self.cache)
+            .read_bytes_at(offset, size)
+            .map_err(|()| ElfError::Io(io::Error::from(io::ErrorKind::UnexpectedEof)))
+    }
+
+    /// A section's virtual address and bytes (decompressed), if the file has it.
+    pub fn section(&self, name: &'static str) -> Result<Option<(u64, std::borrow::Cow<'_, [u8]>)>, ElfError> {
+        let parsed = self.parsed()?;
+        let Some(section) = parsed.section_by_name(name) else { return Ok(None) };
+        if section.size() > MAX_SECTION {
+            return Err(ElfError::TooLarge(name));
+        }
+        Ok(Some((section.address(), section.uncompressed_data()?)))
+    }
+}
+
+fn parse(cache: &ReadCache<File>) -> Result<ParsedElf<'_>, ElfError> {
+    Ok(ElfFile64::parse(cache)?)
+}

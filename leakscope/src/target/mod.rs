@@ -1,0 +1,9 @@
+//! The process under observation: what it is, what it maps, and the files behind its mappings.
+
+pub mod elf;
+pub mod maps;
+pub mod process;
+
+pub use elf::{ElfError, ElfFile, Segment};
+pub use maps::{FileId, Mapping, MappingKind};
+pub use process::{Process, ProcessError};
