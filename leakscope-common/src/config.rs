@@ -16,15 +16,14 @@ pub enum RunState {
 pub mod state {
     /// A number of `RunState`.
     pub const RUN: u32 = 0;
-    /// Generation of the mapping table: selects the half of the table in use, and validates the
-    /// per-CPU cache of rows.
-    pub const GENERATION: u32 = 1;
-    /// Entries in the mapping table's half in use.
-    pub const MAPPINGS: u32 = 2;
+    /// The mapping table in use: generation in the high 32 bits, its number of entries in the low
+    /// ones. The generation's lowest bit selects the half of the table, and the generation
+    /// validates the per-CPU cache of rows.
+    pub const TABLE: u32 = 1;
     /// Not 0 once the kernel side has asked for a fresh look at the mappings; cleared by userspace.
-    pub const REFRESH_ASKED: u32 = 3;
+    pub const REFRESH_ASKED: u32 = 2;
     /// Slots.
-    pub const SLOTS: u32 = 4;
+    pub const SLOTS: u32 = 3;
 }
 
 /// Most executable mappings a generation of the table holds. The table has two halves of this size.
@@ -39,8 +38,6 @@ pub struct KernelOffsets {
     pub task_mm: u32,
     /// `task_struct.utask`
     pub task_utask: u32,
-    /// `task_struct.pid`
-    pub task_pid: u32,
     /// `task_struct.tgid`
     pub task_tgid: u32,
     /// `mm_struct.uprobes_state.xol_area`
@@ -55,12 +52,10 @@ pub struct KernelOffsets {
     pub ri_orig_ret_vaddr: u32,
     /// `return_instance.next`
     pub ri_next: u32,
-    /// `task_struct.signal`
-    pub task_signal: u32,
-    /// `signal_struct.live` (an `atomic_t`)
-    pub signal_live: u32,
+    /// Always 0; fills the structure to a multiple of 8.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<KernelOffsets>() == 48);
+const _: () = assert!(size_of::<KernelOffsets>() == 40);
 
 #[cfg(feature = "user")]
 mod pod {

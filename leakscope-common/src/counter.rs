@@ -12,8 +12,8 @@ pub enum Loss {
     InflightFull = 2,
     /// An allocator call that never returned: longjmp, exit in the call, or a missed return probe.
     CallAbandoned = 3,
-    /// A return without a recorded entry, after recording had started.
-    ReturnUnmatched = 4,
+    /// A block was returned at an address that the account held as live: its free was missed.
+    FreeMissed = 4,
     /// posix_memalign's result could not be read from the target.
     OutUnreadable = 5,
     /// No scratch space was free on this CPU; the event was not recorded.
@@ -50,7 +50,7 @@ pub enum Tally {
     StacksRoot = 39,
     /// Frames found by frame pointer.
     FramePointerFrames = 40,
-    /// Returns seen while an outer call was pending, or that were under way as recording began.
+    /// Returns without a recorded entry: of calls that were under way as recording began.
     EarlyReturns = 41,
     /// Freed objects that were in the account.
     FreedObjects = 42,
@@ -70,7 +70,7 @@ impl Loss {
         Self::SitesFull,
         Self::InflightFull,
         Self::CallAbandoned,
-        Self::ReturnUnmatched,
+        Self::FreeMissed,
         Self::OutUnreadable,
         Self::ScratchBusy,
         Self::RingFull,
@@ -86,7 +86,7 @@ impl Loss {
             Self::SitesFull => "heap.sites_full",
             Self::InflightFull => "heap.inflight_full",
             Self::CallAbandoned => "heap.call_abandoned",
-            Self::ReturnUnmatched => "heap.return_unmatched",
+            Self::FreeMissed => "heap.free_missed",
             Self::OutUnreadable => "heap.out_unreadable",
             Self::ScratchBusy => "heap.scratch_busy",
             Self::RingFull => "stacks.ring_full",
@@ -107,7 +107,7 @@ impl Loss {
             Self::CallAbandoned => {
                 "allocator calls that never returned (longjmp, thread exit) or whose return was missed"
             }
-            Self::ReturnUnmatched => "allocator returns without a recorded entry",
+            Self::FreeMissed => "blocks handed out again although no free of them was seen",
             Self::OutUnreadable => "allocations whose address could not be read back",
             Self::ScratchBusy => "events not recorded because no scratch space was free",
             Self::RingFull => "times a new stack did not fit the ring buffer and had to be sent again",

@@ -33,6 +33,11 @@ pub struct SiteTotals {
 }
 const _: () = assert!(size_of::<SiteTotals>() == 40);
 
+impl SiteTotals {
+    /// A site that nothing was charged to.
+    pub const ZERO: Self = Self { alloc_objects: 0, alloc_bytes: 0, free_objects: 0, free_bytes: 0, sent: 0 };
+}
+
 /// A pending allocator call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -53,7 +58,7 @@ pub struct PendingCall {
     pub old: LiveBlock,
     /// Address that posix_memalign stores to, or `extra` of xallocx.
     pub out: u64,
-    /// Function number and effect: `function << 32 | effect`.
+    /// Function number in the high 32 bits, effect in the low ones.
     pub function: u64,
 }
 const _: () = assert!(size_of::<PendingCall>() == 88);
@@ -68,6 +73,26 @@ pub struct Inflight {
     pub calls: [PendingCall; INFLIGHT_DEPTH],
 }
 const _: () = assert!(size_of::<Inflight>() == 8 + 88 * INFLIGHT_DEPTH);
+
+impl Inflight {
+    /// No call pending.
+    pub const ZERO: Self = Self { depth: 0, calls: [PendingCall::ZERO; INFLIGHT_DEPTH] };
+}
+
+impl PendingCall {
+    /// An empty slot.
+    pub const ZERO: Self = Self {
+        cfa: 0,
+        return_address: 0,
+        size: 0,
+        site: 0,
+        at_ns: 0,
+        old_address: 0,
+        old: LiveBlock { size: 0, site: 0, at_ns: 0 },
+        out: 0,
+        function: 0,
+    };
+}
 
 #[cfg(feature = "user")]
 mod pod {

@@ -1,2 +1,92 @@
+//! The BPF programs of leakscope.
+//!
+//! Entry points are here; `maps` declares the maps and globals, `heap` keeps the account of live
+//! blocks, `stack` takes a stack and finds its site, `unwind` walks the user stack by the uploaded
+//! rows, `emit` writes to the ring buffer, `task` reads the current task through BTF offsets.
+//!
+//! Uprobe programs run with migration off but may be preempted by another thread's probe on the
+//! same CPU; `stack` therefore claims one of several scratch slots of the CPU.
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod atomic;
+mod emit;
+mod heap;
+mod maps;
+mod stack;
+mod task;
+mod unwind;
+
+use aya_ebpf::macros::{btf_tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
+
+/// Entry of a function that returns or resizes a block.
+#[uprobe]
+pub fn alloc_entry(ctx: ProbeContext) -> u32 {
+    heap::alloc_entry(&ctx);
+    0
+}
+
+/// Return probe of such a function.
+#[uretprobe]
+pub fn alloc_return(ctx: RetProbeContext) -> u32 {
+    // SAFETY: the context of a return probe is the registers of the thread, valid while we run.
+    let regs = unsafe { &*ctx.regs };
+    heap::alloc_return(heap::cookie(&ctx), regs, regs.rsp);
+    0
+}
+
+/// A `ret` instruction of such a function, where a return probe would break exceptions.
+#[uprobe]
+pub fn alloc_ret_instruction(ctx: ProbeContext) -> u32 {
+    // SAFETY: as above.
+    let regs = unsafe { &*ctx.regs };
+    heap::alloc_return(heap::cookie(&ctx), regs, regs.rsp.wrapping_add(8));
+    0
+}
+
+/// Entry of a function that frees a block.
+#[uprobe]
+pub fn free_entry(ctx: ProbeContext) -> u32 {
+    heap::free_entry(&ctx);
+    0
+}
+
+/// The dynamic linker has changed the list of libraries (`_dl_debug_state`).
+#[uprobe]
+pub fn libraries_changed(_ctx: ProbeContext) -> u32 {
+    emit::ask_refresh();
+    0
+}
+
+/// A thread begins.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn thread_start(ctx: BtfTracePointContext) -> i32 {
+    task::thread_start(&ctx);
+    0
+}
+
+/// A thread ends.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn thread_exit(_ctx: BtfTracePointContext) -> i32 {
+    task::thread_exit();
+    0
+}
+
+/// A process replaced its program.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn exec(ctx: BtfTracePointContext) -> i32 {
+    task::exec(&ctx);
+    0
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: nothing here panics, and the verifier rejects a loop without an end.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,104 @@
+//! Maps and load-time globals. Sizes that depend on the target are set by the loader.
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use leakscope_common::config::{KernelOffsets, MAX_MAPPINGS, RunState, state};
+use leakscope_common::counter::{COUNTERS as COUNTER_SLOTS, Loss, Tally};
+use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
+use leakscope_common::unwind::{MappingEntry, Row};
+
+use crate::stack::Scratch;
+use crate::unwind::CachedRow;
+
+/// The target's process ID.
+#[unsafe(no_mangle)]
+pub(crate) static TARGET: Global<u32> = Global::new(0);
+/// Offsets of kernel structures.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
+    task_mm: 0,
+    task_utask: 0,
+    task_tgid: 0,
+    mm_xol_area: 0,
+    xol_vaddr: 0,
+    utask_return_instances: 0,
+    ri_stack: 0,
+    ri_orig_ret_vaddr: 0,
+    ri_next: 0,
+    reserved: 0,
+});
+
+/// Scratch slots a CPU.
+pub(crate) const SCRATCH_SLOTS: u32 = 4;
+/// Entries of the per-CPU cache of rows.
+pub(crate) const CACHED_ROWS: u32 = 4096;
+
+#[map]
+pub(crate) static STATE: Array<u64> = Array::with_max_entries(state::SLOTS, 0);
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS, 0);
+#[map]
+pub(crate) static ROWS: Array<Row> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static BUCKETS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static MAPPINGS: Array<MappingEntry> = Array::with_max_entries(2 * MAX_MAPPINGS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static ROW_CACHE: PerCpuArray<CachedRow> = PerCpuArray::with_max_entries(CACHED_ROWS, 0);
+#[map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
+#[map]
+pub(crate) static LIVE: HashMap<u64, LiveBlock> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static SITES: HashMap<u64, SiteTotals> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static INFLIGHT: HashMap<u32, Inflight> = HashMap::with_max_entries(32768, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+
+/// Whether the account may change.
+#[inline(always)]
+pub(crate) fn recording() -> bool {
+    slot(state::RUN) == RunState::Recording as u64
+}
+
+/// A slot of `STATE`.
+#[inline(always)]
+pub(crate) fn slot(index: u32) -> u64 {
+    match STATE.get_ptr(index) {
+        // SAFETY: a pointer into the array map; userspace may write at any time, so read once.
+        Some(p) => unsafe { core::ptr::read_volatile(p) },
+        None => 0,
+    }
+}
+
+/// Counts a loss.
+#[inline(always)]
+pub(crate) fn lose(loss: Loss) {
+    bump(loss as u32);
+}
+
+/// Counts something seen.
+#[inline(always)]
+pub(crate) fn tally(tally: Tally) {
+    bump(tally as u32);
+}
+
+/// Adds 1 to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn bump(index: u32) {
+    if let Some(p) = COUNTERS.get_ptr_mut(index) {
+        // A probe may preempt another one on this CPU, so even a per-CPU counter is added to
+        // atomically.
+        add(p, 1);
+    }
+}
+
+/// Atomic add to a map value.
+#[inline(always)]
+pub(crate) fn add(p: *mut u64, value: u64) {
+    // SAFETY: `p` points to an aligned u64 in a map value, which stays valid while the program runs.
+    unsafe { crate::atomic::add(p, value) };
+}

@@ -1,0 +1,135 @@
+//! Takes the stack at an allocator's entry and finds its site.
+
+use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
+use leakscope_common::counter::{Loss, Tally};
+use leakscope_common::event::StackRecord;
+use leakscope_common::heap::SiteTotals;
+use leakscope_common::unwind::{Regs, StackEnd, WINDOW_BYTES};
+
+use crate::maps::{self, SCRATCH, SCRATCH_SLOTS, SITES};
+use crate::{atomic, emit, unwind};
+
+/// Working space of one unwind: too large for the BPF stack.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// 1 while a program uses the slot.
+    busy: u64,
+    /// A copy of the target's stack from `window_at` on.
+    pub(crate) window: [u64; WINDOW_BYTES / 8],
+    /// Address of the window; 0: nothing read yet.
+    pub(crate) window_at: u64,
+    /// Where the walk is.
+    pub(crate) regs: Regs,
+    /// Hash of the frames so far.
+    pub(crate) hash: u64,
+    /// Frames so far.
+    pub(crate) depth: u64,
+    /// Why the walk ended; a number of `StackEnd`.
+    pub(crate) end: u64,
+    /// Frames found by frame pointer.
+    pub(crate) frame_pointer_frames: u64,
+    /// Mapping that held the last frame.
+    pub(crate) mapping: u64,
+    /// Generation and size of the mapping table.
+    pub(crate) table: u64,
+    /// Address of the return probes' trampoline; 0: no return is pending.
+    pub(crate) trampoline: u64,
+    /// The next pending return (`struct return_instance`).
+    pub(crate) return_instance: u64,
+    /// A frame to look out for: its CFA (0: none) and return address.
+    pub(crate) watch_cfa: u64,
+    /// Return address of that frame.
+    pub(crate) watch_return: u64,
+    /// 1 once the walk has crossed that frame.
+    pub(crate) crossed: u64,
+    /// The frames, ready to be sent.
+    pub(crate) record: StackRecord,
+}
+
+/// A claimed scratch slot, released on drop.
+pub(crate) struct Claimed {
+    /// The slot's index.
+    pub(crate) index: u32,
+    pointer: *mut Scratch,
+}
+
+impl Claimed {
+    /// Claims a free slot of this CPU.
+    #[inline(always)]
+    pub(crate) fn claim() -> Option<Self> {
+        let mut index = 0;
+        while index < SCRATCH_SLOTS {
+            let pointer = SCRATCH.get_ptr_mut(index)?;
+            // SAFETY: `busy` is an aligned u64 inside a map value.
+            if unsafe { atomic::swap(&raw mut (*pointer).busy, 1) } == 0 {
+                return Some(Self { index, pointer });
+            }
+            index += 1;
+        }
+        maps::lose(Loss::ScratchBusy);
+        None
+    }
+
+    /// The slot.
+    #[inline(always)]
+    pub(crate) fn get(&mut self) -> &mut Scratch {
+        // SAFETY: the flag gives this program the slot alone until drop.
+        unsafe { &mut *self.pointer }
+    }
+}
+
+impl Drop for Claimed {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as in `claim`.
+        unsafe { atomic::swap(&raw mut (*self.pointer).busy, 0) };
+    }
+}
+
+/// Unwinds from `regs` into the slot. `watch` names a frame (CFA, return address) to look out for.
+#[inline(always)]
+pub(crate) fn take(claimed: &mut Claimed, regs: &pt_regs, watch: (u64, u64)) {
+    let index = claimed.index;
+    let s = claimed.get();
+    s.regs = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
+    (s.watch_cfa, s.watch_return) = watch;
+    s.crossed = 0;
+    unwind::walk(s, index);
+    maps::tally(Tally::Stacks);
+    maps::bump(Tally::StackEnd0 as u32 + (s.end as u32 & 15));
+    if s.end == StackEnd::Root as u64 {
+        maps::tally(Tally::StacksRoot);
+    }
+    if s.frame_pointer_frames != 0 {
+        maps::tally(Tally::FramePointerFrames);
+    }
+}
+
+/// The site of the stack in the slot: creates it and sends its frames on first sight.
+///
+/// Returns 0, the site without a stack, where the map of sites is full.
+#[inline(always)]
+pub(crate) fn site(claimed: &mut Claimed) -> u64 {
+    let s = claimed.get();
+    let id = s.hash;
+    let totals = match SITES.get_ptr_mut(id) {
+        Some(p) => p,
+        None => {
+            let _ = SITES.insert(id, SiteTotals::ZERO, BPF_NOEXIST as u64);
+            match SITES.get_ptr_mut(id) {
+                Some(p) => p,
+                None => {
+                    maps::lose(Loss::SitesFull);
+                    return 0;
+                }
+            }
+        }
+    };
+    // SAFETY: a map value; `sent` only ever goes from 0 to 1, and sending twice is harmless.
+    unsafe {
+        if (*totals).sent == 0 && emit::stack(s, id) {
+            (*totals).sent = 1;
+        }
+    }
+    id
+}

@@ -1,0 +1,117 @@
+//! The current task: pending return probes, and the life of threads and process.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_task, bpf_probe_read_kernel},
+};
+use aya_ebpf::programs::BtfTracePointContext;
+use leakscope_common::config::{RunState, state};
+use leakscope_common::event::Kind;
+use leakscope_common::unwind::StackEnd;
+
+use crate::maps::{OFFSETS, STATE, TARGET};
+use crate::stack::Scratch;
+use crate::{emit, heap};
+
+/// Reads 8 bytes of kernel memory; 0 where that fails.
+#[inline(always)]
+fn kernel_word(address: u64) -> u64 {
+    let mut word = 0u64;
+    // SAFETY: the helper checks the address.
+    let read = unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, address as *const _) };
+    if read == 0 { word } else { 0 }
+}
+
+/// Address of the return probes' trampoline and the first `struct return_instance` of the current
+/// thread; zeros where no return is pending.
+#[inline(always)]
+pub(crate) fn pending_returns() -> (u64, u64) {
+    let offsets = OFFSETS.load();
+    if offsets.task_utask == 0 {
+        return (0, 0);
+    }
+    // SAFETY: takes no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let utask = kernel_word(task.wrapping_add(offsets.task_utask as u64));
+    if utask == 0 {
+        return (0, 0);
+    }
+    let instance = kernel_word(utask.wrapping_add(offsets.utask_return_instances as u64));
+    if instance == 0 {
+        return (0, 0);
+    }
+    let mm = kernel_word(task.wrapping_add(offsets.task_mm as u64));
+    let area = kernel_word(mm.wrapping_add(offsets.mm_xol_area as u64));
+    (kernel_word(area.wrapping_add(offsets.xol_vaddr as u64)), instance)
+}
+
+/// Return probes chained on one stack word or pending above it that are looked through.
+const PENDING_RETURNS: u32 = 16;
+
+/// The return address that the trampoline at stack address `at` stands for.
+#[inline(always)]
+pub(crate) fn original_return(s: &mut Scratch, at: u64) -> Result<u64, StackEnd> {
+    let offsets = OFFSETS.load();
+    let mut instance = s.return_instance;
+    let mut round = 0;
+    while round < PENDING_RETURNS {
+        if instance == 0 {
+            break;
+        }
+        let stack = kernel_word(instance.wrapping_add(offsets.ri_stack as u64));
+        let original = kernel_word(instance.wrapping_add(offsets.ri_orig_ret_vaddr as u64));
+        instance = kernel_word(instance.wrapping_add(offsets.ri_next as u64));
+        // Several probes of one call (a tail call, two tracers) chain: all but the outermost hold
+        // the trampoline itself.
+        if stack == at && original != s.trampoline {
+            s.return_instance = instance;
+            return Ok(original);
+        }
+        round += 1;
+    }
+    Err(StackEnd::Trampoline)
+}
+
+/// Whether the current thread belongs to the target.
+#[inline(always)]
+fn in_target() -> bool {
+    (bpf_get_current_pid_tgid() >> 32) as u32 == TARGET.load()
+}
+
+/// `sched_process_fork(parent, child)`: reports new threads of the target.
+#[inline(always)]
+pub(crate) fn thread_start(ctx: &BtfTracePointContext) {
+    if !in_target() {
+        return;
+    }
+    let child: *const u8 = ctx.arg(1);
+    let tgid_at = (child as u64).wrapping_add(OFFSETS.load().task_tgid as u64);
+    if kernel_word(tgid_at) as u32 == TARGET.load() {
+        emit::thread(Kind::ThreadStart);
+    }
+}
+
+/// `sched_process_exit`: the current thread ends; its pending allocator calls with it.
+#[inline(always)]
+pub(crate) fn thread_exit() {
+    if in_target() {
+        heap::forget_thread(bpf_get_current_pid_tgid() as u32);
+        emit::thread(Kind::ThreadExit);
+    }
+}
+
+/// `sched_process_exec`: if the target runs another program from now on, the account stands still
+/// before that program's first instruction.
+#[inline(always)]
+pub(crate) fn exec(ctx: &BtfTracePointContext) {
+    if !in_target() {
+        return;
+    }
+    if let Some(run) = STATE.get_ptr_mut(state::RUN) {
+        // SAFETY: a map value; the only other writer is userspace, which also only freezes by now.
+        unsafe { core::ptr::write_volatile(run, RunState::Frozen as u64) };
+    }
+    let _ = ctx.as_ptr();
+    emit::thread(Kind::Exec);
+}

@@ -1,0 +1,218 @@
+//! Walks the user stack by the uploaded rows.
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use core::ffi::{c_long, c_void};
+use leakscope_common::config::{MAX_MAPPINGS, state};
+use leakscope_common::unwind::{
+    BUCKET_SHIFT, MAX_FRAMES, MappingEntry, ReadWord, Row, StackEnd, WINDOW_BYTES, cfa, step,
+};
+
+use crate::maps::{self, BUCKETS, CACHED_ROWS, MAPPINGS, ROW_CACHE, ROWS, SCRATCH};
+use crate::stack::Scratch;
+use crate::{emit, task};
+
+/// A remembered row. `key ^ row` is the address and generation it was found for, so a pair that was
+/// torn by preemption does not match.
+#[repr(C)]
+pub(crate) struct CachedRow {
+    key: u64,
+    row: u64,
+}
+
+/// Unwinds from `s.regs` until the stack ends.
+#[inline(always)]
+pub(crate) fn walk(s: &mut Scratch, index: u32) {
+    s.hash = 0;
+    s.depth = 0;
+    s.frame_pointer_frames = 0;
+    s.end = StackEnd::Truncated as u64;
+    s.table = maps::slot(state::TABLE);
+    s.window_at = 0;
+    let at = s.regs.sp & !7;
+    // SAFETY: reads the user's stack into the window; the helper checks the address.
+    if unsafe { bpf_probe_read_user((&raw mut s.window).cast(), WINDOW_BYTES as u32, at as *const c_void) } == 0 {
+        s.window_at = at;
+    }
+    (s.trampoline, s.return_instance) = task::pending_returns();
+    let mut context = index;
+    // SAFETY: `frame` matches the callback's signature, and `context` outlives the call.
+    unsafe {
+        bpf_loop(
+            MAX_FRAMES as u32 + 1,
+            frame as *const () as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+    }
+    s.hash ^= s.end << 1;
+    if s.hash == 0 {
+        s.hash = 1;
+    }
+}
+
+/// One frame; returns 1 to stop. Static and not inlined, as `bpf_loop` needs it.
+#[inline(never)]
+unsafe extern "C" fn frame(_: u32, context: *mut c_void) -> c_long {
+    // SAFETY: `walk` passes a pointer to its slot index.
+    let index = unsafe { *context.cast::<u32>() };
+    let Some(p) = SCRATCH.get_ptr_mut(index) else { return 1 };
+    // SAFETY: the slot was claimed by the program that called `walk`.
+    let s = unsafe { &mut *p };
+    match next(s) {
+        Ok(()) => 0,
+        Err(end) => {
+            s.end = end as u64;
+            1
+        }
+    }
+}
+
+#[inline(always)]
+fn next(s: &mut Scratch) -> Result<(), StackEnd> {
+    let depth = s.depth;
+    if depth >= MAX_FRAMES as u64 {
+        return Err(StackEnd::Truncated);
+    }
+    let ip = s.regs.ip;
+    s.record.frames[(depth & 127) as usize] = ip;
+    s.depth = depth + 1;
+    s.hash = (s.hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    s.hash ^= s.hash >> 29;
+
+    let row = cached_row(s, s.regs.lookup_ip())?;
+    if row.cfa_kind() == cfa::END {
+        s.frame_pointer_frames += 1;
+    }
+    let mut regs = s.regs;
+    let stepped = step(&mut regs, row, &mut Window(s));
+    if s.trampoline != 0 && regs.ip == s.trampoline {
+        regs.ip = task::original_return(s, regs.sp.wrapping_sub(8))?;
+    }
+    if s.watch_cfa != 0 && regs.sp == s.watch_cfa && regs.ip == s.watch_return {
+        s.crossed = 1;
+    }
+    s.regs = regs;
+    stepped
+}
+
+/// Reads words through the window, which moves along with the walk.
+struct Window<'a>(&'a mut Scratch);
+
+impl ReadWord for Window<'_> {
+    #[inline(always)]
+    fn word(&mut self, addr: u64) -> Option<u64> {
+        let s = &mut *self.0;
+        if addr & 7 == 0 {
+            let distance = addr.wrapping_sub(s.window_at);
+            if s.window_at != 0 && distance < WINDOW_BYTES as u64 {
+                return Some(s.window[(distance >> 3) as usize & (WINDOW_BYTES / 8 - 1)]);
+            }
+            let window = (&raw mut s.window).cast();
+            // SAFETY: the helper checks the user's address; the window has that size.
+            if unsafe { bpf_probe_read_user(window, WINDOW_BYTES as u32, addr as *const c_void) } == 0 {
+                s.window_at = addr;
+                return Some(s.window[0]);
+            }
+            s.window_at = 0;
+        }
+        let mut word = 0u64;
+        // SAFETY: as above, for 8 bytes.
+        let read = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, addr as *const c_void) };
+        (read == 0).then_some(word)
+    }
+}
+
+#[inline(always)]
+fn cached_row(s: &mut Scratch, ip: u64) -> Result<Row, StackEnd> {
+    let generation = s.table >> 32;
+    let wanted = ip ^ (generation << 48);
+    let slot = ((ip >> 1) as u32).wrapping_mul(0x9E37_79B1) >> (32 - CACHED_ROWS.trailing_zeros());
+    let Some(cached) = ROW_CACHE.get_ptr_mut(slot) else { return Err(StackEnd::NoRows) };
+    // SAFETY: a value of this CPU's array; torn pairs are told by the key.
+    let (key, bits) = unsafe { (core::ptr::read_volatile(&raw const (*cached).key), core::ptr::read_volatile(&raw const (*cached).row)) };
+    if key ^ bits == wanted {
+        return Ok(from_bits(bits));
+    }
+    let row = find(s, ip)?;
+    let bits = to_bits(row);
+    // SAFETY: as above.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*cached).key, wanted ^ bits);
+        core::ptr::write_volatile(&raw mut (*cached).row, bits);
+    }
+    Ok(row)
+}
+
+#[inline(always)]
+fn to_bits(row: Row) -> u64 {
+    row.pc as u64 | (row.cfa_off as u64) << 32 | (row.kinds as u64) << 48 | (row.rbp_off as u8 as u64) << 56
+}
+
+#[inline(always)]
+fn from_bits(bits: u64) -> Row {
+    Row { pc: bits as u32, cfa_off: (bits >> 32) as u16, kinds: (bits >> 48) as u8, rbp_off: (bits >> 56) as i8 }
+}
+
+#[inline(always)]
+fn find(s: &mut Scratch, ip: u64) -> Result<Row, StackEnd> {
+    let Some(mapping) = find_mapping(s, ip) else {
+        emit::ask_refresh();
+        return Err(StackEnd::NoMapping);
+    };
+    let frame_pointer = Row::new(0, cfa::END, 0, 0, 0);
+    let relative = ip.wrapping_sub(mapping.bias);
+    let bucket = relative >> BUCKET_SHIFT;
+    if bucket >= mapping.buckets as u64 {
+        return Ok(frame_pointer);
+    }
+    let first = mapping.bucket_base.wrapping_add(bucket as u32);
+    let (Some(&low), Some(&high)) = (BUCKETS.get(first), BUCKETS.get(first.wrapping_add(1))) else {
+        return Err(StackEnd::NoRows);
+    };
+    let (mut low, mut high) = (low, high);
+    let mut round = 0;
+    while round < 11 {
+        if low >= high {
+            break;
+        }
+        let middle = low.wrapping_add(high) >> 1;
+        let Some(row) = ROWS.get(middle) else { return Err(StackEnd::NoRows) };
+        if row.pc <= relative as u32 {
+            low = middle.wrapping_add(1);
+        } else {
+            high = middle;
+        }
+        round += 1;
+    }
+    ROWS.get(low.wrapping_sub(1)).copied().ok_or(StackEnd::NoRows)
+}
+
+#[inline(always)]
+fn find_mapping(s: &mut Scratch, ip: u64) -> Option<MappingEntry> {
+    let base = ((s.table >> 32) as u32 & 1) * MAX_MAPPINGS;
+    if let Some(last) = MAPPINGS.get(base.wrapping_add(s.mapping as u32))
+        && last.start <= ip
+        && ip < last.end
+    {
+        return Some(*last);
+    }
+    let (mut low, mut high) = (0u32, s.table as u32);
+    let mut round = 0;
+    while round < 14 {
+        if low >= high {
+            break;
+        }
+        let middle = (low + high) >> 1;
+        let entry = MAPPINGS.get(base.wrapping_add(middle))?;
+        if ip < entry.start {
+            high = middle;
+        } else if ip >= entry.end {
+            low = middle + 1;
+        } else {
+            s.mapping = middle as u64;
+            return Some(*entry);
+        }
+        round += 1;
+    }
+    None
+}
