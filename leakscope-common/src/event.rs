@@ -14,10 +14,8 @@ pub enum Kind {
     ThreadStart = 3,
     /// A thread of the target ended: [`ThreadEvent`].
     ThreadExit = 4,
-    /// The target's last thread ended: [`ThreadEvent`].
-    ProcessExit = 5,
     /// The target replaced its program: [`ThreadEvent`].
-    Exec = 6,
+    Exec = 5,
 }
 
 /// First 8 bytes of every record.
@@ -46,14 +44,18 @@ pub struct StackHeader {
 }
 const _: () = assert!(size_of::<StackHeader>() == 24);
 
+/// Marks a frame whose address is no return address; user addresses reach to bit 46 only.
+pub const EXACT: u64 = 1 << 63;
+
 /// A stack record as it is built in the kernel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StackRecord {
     /// The fixed part.
     pub fixed: StackHeader,
-    /// Addresses, innermost first: the first is exact (not a return address). One more than
-    /// [`MAX_FRAMES`] so that a masked index is in bounds.
+    /// Addresses, innermost first, with [`EXACT`] set where the address is of an instruction about
+    /// to run (the innermost frame, and one that a signal interrupted), not a return address. One
+    /// more than [`MAX_FRAMES`] so that a masked index is in bounds.
     pub frames: [u64; MAX_FRAMES + 1],
 }
 const _: () = assert!(size_of::<StackRecord>() == 24 + 1024);

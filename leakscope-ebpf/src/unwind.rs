@@ -74,7 +74,7 @@ fn next(s: &mut Scratch) -> Result<(), StackEnd> {
         return Err(StackEnd::Truncated);
     }
     let ip = s.regs.ip;
-    s.record.frames[(depth & 127) as usize] = ip;
+    s.record.frames[(depth & 127) as usize] = ip | (s.regs.exact << 63);
     s.depth = depth + 1;
     s.hash = (s.hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     s.hash ^= s.hash >> 29;

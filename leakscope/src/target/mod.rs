@@ -3,7 +3,9 @@
 pub mod elf;
 pub mod maps;
 pub mod process;
+pub mod space;
 
 pub use elf::{ElfError, ElfFile, Segment};
 pub use maps::{FileId, Mapping, MappingKind};
 pub use process::{Process, ProcessError};
+pub use space::{AddressSpace, Location, MappedModule, Module, ModuleId};

@@ -1,0 +1,189 @@
+//! Offsets of kernel structure members, from BTF.
+//!
+//! aya 0.14 parses BTF but exposes no members, and the crates that do are LGPL; this reads just
+//! what is asked for. Layout: Documentation/bpf/btf.rst and uapi/linux/btf.h of Linux 6.18. The
+//! data is the kernel's own, but it is bounds-checked all the same.
+
+use std::collections::HashMap;
+
+use leakscope_common::config::KernelOffsets;
+
+const MAGIC: u16 = 0xeb9f;
+
+const KIND_INT: u32 = 1;
+const KIND_ARRAY: u32 = 3;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+const KIND_FUNC_PROTO: u32 = 13;
+const KIND_VAR: u32 = 14;
+const KIND_DATASEC: u32 = 15;
+const KIND_DECL_TAG: u32 = 17;
+const KIND_ENUM64: u32 = 19;
+
+/// Why BTF could not be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BtfError {
+    /// Not BTF, or cut short.
+    #[error("malformed BTF: {0}")]
+    Malformed(&'static str),
+    /// A structure or member is not there.
+    #[error("this kernel's BTF has no {0}")]
+    NoMember(String),
+}
+
+/// The structures and unions of a BTF blob.
+#[derive(Debug)]
+pub struct Structures<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+    /// Offset of each type in `types`, by ID minus 1.
+    starts: Vec<u32>,
+    by_name: HashMap<&'a [u8], u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Type {
+    info: u32,
+    members_at: usize,
+    kind: u32,
+    len: u32,
+}
+
+impl<'a> Structures<'a> {
+    /// Indexes `blob`.
+    pub fn parse(blob: &'a [u8]) -> Result<Self, BtfError> {
+        let word = |at: usize| read_u32(blob, at);
+        if blob.get(..2).map(|m| u16::from_le_bytes([m[0], m[1]])) != Some(MAGIC) {
+            return Err(BtfError::Malformed("magic"));
+        }
+        let header = word(4)? as usize;
+        let section = |at: usize| -> Result<&'a [u8], BtfError> {
+            let (start, len) = (header.saturating_add(word(at)? as usize), word(at + 4)? as usize);
+            blob.get(start..start.saturating_add(len)).ok_or(BtfError::Malformed("section"))
+        };
+        let mut parsed =
+            Self { types: section(8)?, strings: section(16)?, starts: Vec::new(), by_name: HashMap::new() };
+        let mut at = 0;
+        while at < parsed.types.len() {
+            let name = read_u32(parsed.types, at)?;
+            let t = parsed.type_at(at)?;
+            parsed.starts.push(at as u32);
+            if matches!(t.kind, KIND_STRUCT | KIND_UNION) && name != 0 {
+                let id = parsed.starts.len() as u32;
+                parsed.by_name.entry(string(parsed.strings, name)).or_insert(id);
+            }
+            at = t.members_at + t.extra_bytes();
+        }
+        Ok(parsed)
+    }
+
+    fn type_at(&self, at: usize) -> Result<Type, BtfError> {
+        let info = read_u32(self.types, at + 4)?;
+        Ok(Type { info, members_at: at + 12, kind: info >> 24 & 0x1f, len: info & 0xffff })
+    }
+
+    /// Byte offset of `path` (members separated by dots) in `structure`; anonymous members are
+    /// looked through.
+    pub fn offset(&self, structure: &str, path: &str) -> Result<u32, BtfError> {
+        let missing = || BtfError::NoMember(format!("{structure}.{path}"));
+        let mut id = *self.by_name.get(structure.as_bytes()).ok_or_else(missing)?;
+        let mut total = 0;
+        for part in path.split('.') {
+            let (offset, next) = self.member(id, part.as_bytes(), 0)?.ok_or_else(missing)?;
+            total += offset;
+            id = next;
+        }
+        Ok(total)
+    }
+
+    /// Offset and type of a member of the structure `id`.
+    fn member(&self, id: u32, name: &[u8], depth: u32) -> Result<Option<(u32, u32)>, BtfError> {
+        let Some(&at) = (id as usize).checked_sub(1).and_then(|i| self.starts.get(i)) else { return Ok(None) };
+        let t = self.type_at(at as usize)?;
+        if !matches!(t.kind, KIND_STRUCT | KIND_UNION) || depth > 8 {
+            return Ok(None);
+        }
+        for i in 0..t.len as usize {
+            let member = t.members_at + i * 12;
+            let (name_at, member_type, bits) =
+                (read_u32(self.types, member)?, read_u32(self.types, member + 4)?, read_u32(self.types, member + 8)?);
+            let bits = if t.info >> 31 != 0 { bits & 0xff_ffff } else { bits };
+            let own = string(self.strings, name_at);
+            if own == name {
+                return Ok(Some((bits / 8, member_type)));
+            }
+            if own.is_empty()
+                && let Some((offset, found)) = self.member(member_type, name, depth + 1)?
+            {
+                return Ok(Some((bits / 8 + offset, found)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Type {
+    /// Bytes that follow the 12 of the type itself.
+    fn extra_bytes(self) -> usize {
+        let len = self.len as usize;
+        match self.kind {
+            KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
+            KIND_ARRAY => 12,
+            KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => len * 12,
+            KIND_ENUM | KIND_FUNC_PROTO => len * 8,
+            _ => 0,
+        }
+    }
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
+    let word = bytes.get(at..at.saturating_add(4)).ok_or(BtfError::Malformed("cut short"))?;
+    Ok(u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+}
+
+fn string(strings: &[u8], at: u32) -> &[u8] {
+    let rest = strings.get(at as usize..).unwrap_or_default();
+    &rest[..rest.iter().position(|&b| b == 0).unwrap_or(rest.len())]
+}
+
+/// The offsets that the kernel side needs.
+pub fn kernel_offsets(blob: &[u8]) -> Result<KernelOffsets, BtfError> {
+    let structures = Structures::parse(blob)?;
+    let at = |structure, path| structures.offset(structure, path);
+    Ok(KernelOffsets {
+        task_mm: at("task_struct", "mm")?,
+        task_utask: at("task_struct", "utask")?,
+        task_tgid: at("task_struct", "tgid")?,
+        mm_xol_area: at("mm_struct", "uprobes_state.xol_area")?,
+        xol_vaddr: at("xol_area", "vaddr")?,
+        utask_return_instances: at("uprobe_task", "return_instances")?,
+        ri_stack: at("return_instance", "stack")?,
+        ri_orig_ret_vaddr: at("return_instance", "orig_ret_vaddr")?,
+        ri_next: at("return_instance", "next")?,
+        reserved: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_of_this_kernel() {
+        let blob = std::fs::read("/sys/kernel/btf/vmlinux").expect("BTF of the running kernel");
+        let offsets = kernel_offsets(&blob).expect("members");
+        assert_ne!(offsets.task_mm, 0);
+        assert_ne!(offsets.task_tgid, 0);
+        assert_eq!(
+            Structures::parse(&blob).expect("parse").offset("task_struct", "no_such_member"),
+            Err(BtfError::NoMember("task_struct.no_such_member".into()))
+        );
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        assert!(Structures::parse(b"").is_err());
+        assert!(Structures::parse(&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 1, 1, 1]).is_err());
+    }
+}

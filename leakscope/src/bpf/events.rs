@@ -1,0 +1,148 @@
+//! The ring buffer's records as values.
+
+use std::io;
+
+use aya::maps::{MapData, RingBuf};
+use leakscope_common::event::{EXACT, Kind, StackHeader, ThreadEvent};
+use leakscope_common::unwind::{MAX_FRAMES, StackEnd};
+use tokio::io::unix::AsyncFd;
+
+use super::BpfError;
+use super::object::Object;
+
+/// A frame as it was unwound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackFrame {
+    /// Address in the target.
+    pub address: u64,
+    /// Whether it is the instruction itself; otherwise it is a return address, and the call lies
+    /// before it.
+    pub exact: bool,
+}
+
+/// What the kernel side had to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A stack on first sight.
+    Stack {
+        /// Its hash: the site's key.
+        id: u64,
+        /// Innermost first.
+        frames: Vec<StackFrame>,
+        /// Why it ended.
+        end: StackEnd,
+    },
+    /// The mappings should be looked at again.
+    MappingsChanged,
+    /// A thread of the target began.
+    ThreadStart,
+    /// A thread of the target ended.
+    ThreadExit,
+    /// The target replaced its program at this time (CLOCK_MONOTONIC, ns).
+    Exec(u64),
+}
+
+/// The consumer's end of the ring buffer.
+pub struct Events {
+    ring: AsyncFd<RingBuf<MapData>>,
+}
+
+impl Events {
+    /// Takes the ring buffer out of `object`. Must be called within a tokio runtime.
+    pub fn open(object: &mut Object) -> Result<Self, BpfError> {
+        let map = object.ebpf.take_map("EVENTS").ok_or(BpfError::Missing("EVENTS"))?;
+        let ring = RingBuf::try_from(map).map_err(|_| BpfError::Missing("EVENTS"))?;
+        let ring =
+            AsyncFd::new(ring).map_err(|error| BpfError::Map { what: "poll the ring buffer", error })?;
+        Ok(Self { ring })
+    }
+
+    /// Waits until there is something, then takes up to a few thousand records.
+    pub async fn next(&mut self) -> io::Result<Vec<Event>> {
+        let mut guard = self.ring.readable_mut().await?;
+        let events = take(guard.get_inner_mut());
+        if events.is_empty() {
+            guard.clear_ready();
+        }
+        Ok(events)
+    }
+
+    /// Takes what is there without waiting.
+    pub fn drain(&mut self) -> Vec<Event> {
+        let mut all = Vec::new();
+        loop {
+            let events = take(self.ring.get_mut());
+            if events.is_empty() {
+                return all;
+            }
+            all.extend(events);
+        }
+    }
+}
+
+/// Records taken at once, so that other work gets its turn.
+const BATCH: usize = 4096;
+
+fn take(ring: &mut RingBuf<MapData>) -> Vec<Event> {
+    let mut events = Vec::new();
+    while events.len() < BATCH
+        && let Some(record) = ring.next()
+    {
+        events.extend(parse(&record));
+    }
+    events
+}
+
+fn parse(record: &[u8]) -> Option<Event> {
+    let word = |at: usize| Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
+    let long = |at: usize| Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?));
+    let kind = word(0)?;
+    let count = (word(4)? as usize).min(MAX_FRAMES);
+    if kind == Kind::Stack as u32 {
+        let frames = record.get(size_of::<StackHeader>()..)?.chunks_exact(8).take(count);
+        Some(Event::Stack {
+            id: long(8)?,
+            frames: frames
+                .filter_map(|f| {
+                    let word = u64::from_ne_bytes(f.try_into().ok()?);
+                    Some(StackFrame { address: word & !EXACT, exact: word & EXACT != 0 })
+                })
+                .collect(),
+            end: StackEnd::from_number(word(16)?)?,
+        })
+    } else if kind == Kind::MappingsChanged as u32 {
+        Some(Event::MappingsChanged)
+    } else if record.len() < size_of::<ThreadEvent>() {
+        None
+    } else if kind == Kind::ThreadStart as u32 {
+        Some(Event::ThreadStart)
+    } else if kind == Kind::ThreadExit as u32 {
+        Some(Event::ThreadExit)
+    } else if kind == Kind::Exec as u32 {
+        Some(Event::Exec(long(8)?))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_record() {
+        let mut record = Vec::new();
+        record.extend_from_slice(&(Kind::Stack as u32).to_ne_bytes());
+        record.extend_from_slice(&2u32.to_ne_bytes());
+        record.extend_from_slice(&77u64.to_ne_bytes());
+        record.extend_from_slice(&(StackEnd::Root as u32).to_ne_bytes());
+        record.extend_from_slice(&0u32.to_ne_bytes());
+        for frame in [10u64 | EXACT, 20, 30] {
+            record.extend_from_slice(&frame.to_ne_bytes());
+        }
+        let frame = |address, exact| StackFrame { address, exact };
+        assert_eq!(parse(&record), Some(Event::Stack { id: 77, frames: vec![frame(10, true), frame(20, false)], end: StackEnd::Root }));
+        assert_eq!(parse(&record[..20]), None);
+        assert_eq!(parse(&[]), None);
+    }
+}

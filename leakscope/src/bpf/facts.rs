@@ -1,0 +1,111 @@
+//! What this machine offers, as plain facts. What follows from them is [`super::verdict`]'s.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// Facts about kernel and rights. Recorded ones are test data for the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// Effective user ID.
+    pub euid: u32,
+    /// `CapEff` of our status.
+    pub capabilities: u64,
+    /// Whether `/sys/kernel/btf/vmlinux` can be read.
+    pub btf: bool,
+    /// Whether the kernel has the uprobe event source.
+    pub uprobe_pmu: bool,
+    /// The active lockdown mode; `None` where the kernel has no lockdown.
+    pub lockdown: Option<String>,
+    /// `kernel.perf_event_paranoid`.
+    pub perf_event_paranoid: Option<i32>,
+    /// Where tracefs is mounted, if it is.
+    pub tracefs: Option<String>,
+    /// `kernel.unprivileged_bpf_disabled`.
+    pub unprivileged_bpf_disabled: Option<i32>,
+}
+
+impl Facts {
+    /// Looks at this machine.
+    pub fn gather() -> Self {
+        let (release, machine) = uname();
+        Self {
+            release,
+            machine,
+            // SAFETY: takes no arguments and cannot fail.
+            euid: unsafe { libc::geteuid() },
+            capabilities: capabilities().unwrap_or(0),
+            btf: fs::File::open("/sys/kernel/btf/vmlinux").is_ok(),
+            uprobe_pmu: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
+            lockdown: fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|t| active_mode(&t)),
+            perf_event_paranoid: sysctl("perf_event_paranoid"),
+            tracefs: tracefs(),
+            unprivileged_bpf_disabled: sysctl("unprivileged_bpf_disabled"),
+        }
+    }
+
+    /// Major and minor version of the kernel.
+    pub fn version(&self) -> Option<(u32, u32)> {
+        let mut parts = self.release.split(['.', '-']);
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+
+    /// Whether we hold a capability, by its number in uapi/linux/capability.h.
+    pub fn has(&self, capability: u32) -> bool {
+        self.capabilities >> capability & 1 != 0
+    }
+}
+
+fn uname() -> (String, String) {
+    // SAFETY: an all-zero `utsname` is valid, and `uname` fills it with NUL-terminated strings.
+    unsafe {
+        let mut name: libc::utsname = std::mem::zeroed();
+        if libc::uname(&raw mut name) != 0 {
+            return ("unknown".into(), "unknown".into());
+        }
+        let text = |p: *const libc::c_char| std::ffi::CStr::from_ptr(p).to_string_lossy().into_owned();
+        (text(name.release.as_ptr()), text(name.machine.as_ptr()))
+    }
+}
+
+fn capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let text = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(text.trim(), 16).ok()
+}
+
+fn sysctl(name: &str) -> Option<i32> {
+    fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?.trim().parse().ok()
+}
+
+/// The word in brackets: `none [integrity] confidentiality`.
+fn active_mode(text: &str) -> Option<String> {
+    Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+fn tracefs() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|l| {
+        let mut fields = l.split(' ').skip(1);
+        let at = fields.next()?;
+        (fields.next() == Some("tracefs")).then(|| at.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine() {
+        let facts = Facts::gather();
+        assert!(facts.version().is_some_and(|(major, _)| major >= 4), "{facts:?}");
+        assert_eq!(facts.machine, "x86_64");
+        assert_eq!(active_mode("none [integrity] confidentiality\n").as_deref(), Some("integrity"));
+    }
+}

@@ -1,0 +1,64 @@
+//! The kernel side as userspace sees it: the only module that imports aya.
+//!
+//! `object` loads the embedded BPF object with maps sized for the target; `attach` places the probes
+//! and takes them away in parallel; `tables` writes unwind rows and mappings into mapped arrays;
+//! `account` freezes and reads the maps of the heap; `events` turns ring-buffer records into
+//! values; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell what this
+//! kernel allows; `sys` holds the raw system calls that aya does not offer.
+
+pub mod account;
+pub mod attach;
+pub mod btf;
+pub mod events;
+pub mod facts;
+pub mod object;
+mod sys;
+pub mod tables;
+pub mod verdict;
+
+/// Why the kernel side failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BpfError {
+    /// The object could not be loaded.
+    #[error("cannot load the BPF programs: {0}")]
+    Load(String),
+    /// A program or map that must be in the object is not.
+    #[error("the embedded BPF object has no {0}: this build of leakscope is broken")]
+    Missing(&'static str),
+    /// A probe could not be attached.
+    #[error("cannot attach a probe to {function} in {file}: {error}")]
+    Attach {
+        /// The function.
+        function: String,
+        /// The file.
+        file: String,
+        /// What the kernel said.
+        error: String,
+    },
+    /// The target went away.
+    #[error("the process ended while probes were being attached")]
+    TargetGone,
+    /// A map operation failed.
+    #[error("cannot {what}: {error}")]
+    Map {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+}
+
+/// The error chain in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let part = inner.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,145 @@
+//! Loads the embedded BPF object.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use aya::maps::{Array, HashMap, Map, MapData};
+use aya::programs::{BtfTracePoint, UProbe};
+use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
+use leakscope_common::config::{KernelOffsets, RunState, state};
+use leakscope_common::heap::SiteTotals;
+
+use super::{BpfError, btf, chain};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leakscope.bpf.o"));
+
+/// uprobe programs of the object.
+const UPROBES: [&str; 5] =
+    ["alloc_entry", "alloc_return", "alloc_ret_instruction", "free_entry", "libraries_changed"];
+/// tp_btf programs of the object and their tracepoints.
+const TRACEPOINTS: [(&str, &str); 3] =
+    [("thread_start", "sched_process_fork"), ("thread_exit", "sched_process_exit"), ("exec", "sched_process_exec")];
+
+/// Sizes of the maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Live blocks.
+    pub live: u32,
+    /// Sites.
+    pub sites: u32,
+    /// Unwind rows.
+    pub rows: u32,
+    /// Buckets of the row index.
+    pub buckets: u32,
+}
+
+/// The loaded programs and maps.
+#[derive(Debug)]
+pub struct Object {
+    pub(super) ebpf: Ebpf,
+    /// Why pending return probes can't be seen through on this kernel, if so.
+    pub no_return_probes: Option<String>,
+}
+
+impl Object {
+    /// Loads all programs for the process `pid`. Nothing is attached yet.
+    pub fn load(pid: u32, sizes: Sizes) -> Result<Self, BpfError> {
+        let blob = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+        let (offsets, no_return_probes) = match btf::kernel_offsets(&blob) {
+            Ok(offsets) => (offsets, None),
+            Err(e) => (KernelOffsets::default(), Some(e.to_string())),
+        };
+        let kernel_btf = Btf::parse(&blob, aya::Endianness::default())
+            .map_err(|e| BpfError::Load(format!("kernel BTF: {}", chain(&e))))?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&kernel_btf))
+            .override_global("TARGET", &pid, true)
+            .override_global("OFFSETS", &offsets, true)
+            .set_max_entries("LIVE", sizes.live)
+            .set_max_entries("SITES", sizes.sites)
+            .set_max_entries("ROWS", sizes.rows.max(1))
+            .set_max_entries("BUCKETS", sizes.buckets.max(1))
+            .load(OBJECT)
+            .map_err(|e| BpfError::Load(chain(&e)))?;
+        for name in UPROBES {
+            uprobe(&mut ebpf, name)?.load().map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
+        }
+        for (name, tracepoint) in TRACEPOINTS {
+            let program: &mut BtfTracePoint = ebpf
+                .program_mut(name)
+                .ok_or(BpfError::Missing(name))?
+                .try_into()
+                .map_err(|_| BpfError::Missing(name))?;
+            program
+                .load(tracepoint, &kernel_btf)
+                .map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
+        }
+        let mut object = Self { ebpf, no_return_probes };
+        // The site that takes the blocks whose own site did not fit.
+        let mut sites: HashMap<_, u64, SiteTotals> =
+            HashMap::try_from(object.map_mut("SITES")?).map_err(|_| BpfError::Missing("SITES"))?;
+        sites
+            .insert(0, SiteTotals::ZERO, 0)
+            .map_err(|e| BpfError::Load(format!("map of sites: {}", chain(&e))))?;
+        Ok(object)
+    }
+
+    /// Attaches the tracepoints that follow threads and exec.
+    pub fn attach_tracepoints(&mut self) -> Result<(), BpfError> {
+        for (name, tracepoint) in TRACEPOINTS {
+            let program: &mut BtfTracePoint = self
+                .ebpf
+                .program_mut(name)
+                .ok_or(BpfError::Missing(name))?
+                .try_into()
+                .map_err(|_| BpfError::Missing(name))?;
+            program.attach().map_err(|e| BpfError::Attach {
+                function: tracepoint.to_owned(),
+                file: "the kernel".to_owned(),
+                error: chain(&e),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Switches recording on or off.
+    pub fn set_run_state(&mut self, run: RunState) -> Result<(), BpfError> {
+        self.set_state(state::RUN, run as u64)
+    }
+
+    pub(super) fn set_state(&mut self, slot: u32, value: u64) -> Result<(), BpfError> {
+        let mut map: Array<_, u64> =
+            Array::try_from(self.map_mut("STATE")?).map_err(|_| BpfError::Missing("STATE"))?;
+        map.set(slot, value, 0)
+            .map_err(|e| BpfError::Map { what: "write the state", error: std::io::Error::other(chain(&e)) })
+    }
+
+    pub(super) fn map_mut(&mut self, name: &'static str) -> Result<&mut Map, BpfError> {
+        self.ebpf.map_mut(name).ok_or(BpfError::Missing(name))
+    }
+
+    /// The map's file descriptor.
+    pub(super) fn map_fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, BpfError> {
+        let data: &MapData = match self.ebpf.map(name).ok_or(BpfError::Missing(name))? {
+            Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data) | Map::PerCpuArray(data) => data,
+            _ => return Err(BpfError::Missing(name)),
+        };
+        Ok(data.fd().as_fd())
+    }
+
+    /// Times that the kernel skipped a program because it was running already, over all programs.
+    pub fn recursion_misses(&self) -> u64 {
+        use std::os::fd::AsRawFd as _;
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| {
+                let fd = program.fd().ok()?.as_fd().as_raw_fd();
+                let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+                info.lines().find_map(|l| l.strip_prefix("recursion_misses:"))?.trim().parse::<u64>().ok()
+            })
+            .sum()
+    }
+}
+
+pub(super) fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
+    ebpf.program_mut(name).ok_or(BpfError::Missing(name))?.try_into().map_err(|_| BpfError::Missing(name))
+}

@@ -1,0 +1,146 @@
+//! Raw system calls that aya 0.14 does not offer: batched map reads, mapped arrays, membarrier.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+/// `BPF_MAP_LOOKUP_BATCH` (uapi/linux/bpf.h, `enum bpf_cmd`).
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+/// `MEMBARRIER_CMD_GLOBAL` (uapi/linux/membarrier.h): implemented as `synchronize_rcu`.
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+/// `union bpf_attr`, member `batch`.
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+const _: () = assert!(size_of::<BatchAttr>() == 56);
+
+/// Reads a whole hash map in batches. `K` and `V` are its key and value types.
+///
+/// The map should stand still; under churn an element may be seen twice or not at all, but the
+/// walk ends.
+pub(super) fn read_all<K: aya::Pod + Default, V: aya::Pod + Default>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let mut entries = Vec::new();
+    let mut position = [0u64; 2];
+    let mut first = true;
+    let mut room = 4096usize;
+    loop {
+        let mut keys = vec![K::default(); room];
+        let mut values = vec![V::default(); room];
+        let mut next = [0u64; 2];
+        let mut attr = BatchAttr {
+            in_batch: if first { 0 } else { position.as_ptr() as u64 },
+            out_batch: next.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: room as u32,
+            map_fd: map.as_raw_fd() as u32,
+            ..BatchAttr::default()
+        };
+        // SAFETY: the pointers in `attr` reach `room` keys and values of the map's own sizes, and
+        // the position buffers are larger than the kernel's u32.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>())
+        };
+        let error = (result != 0).then(io::Error::last_os_error);
+        match error.as_ref().and_then(io::Error::raw_os_error) {
+            // A bucket holds more entries than there was room for: nothing was read, try again.
+            Some(libc::ENOSPC) if room < 1 << 24 => {
+                room *= 2;
+                continue;
+            }
+            None | Some(libc::ENOENT) => {}
+            Some(_) => return Err(error.unwrap_or_else(io::Error::last_os_error)),
+        }
+        let count = (attr.count as usize).min(room);
+        entries.extend(keys.into_iter().zip(values).take(count));
+        if error.is_some() {
+            return Ok(entries);
+        }
+        position = next;
+        first = false;
+    }
+}
+
+/// Waits until every BPF program that runs now has ended (an RCU grace period).
+pub(super) fn wait_for_programs() -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A mappable array of `T`, mapped shared and writable.
+#[derive(Debug)]
+pub(super) struct MappedArray<T> {
+    start: *mut T,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and is not tied to a thread.
+unsafe impl<T: Send> Send for MappedArray<T> {}
+
+impl<T: aya::Pod> MappedArray<T> {
+    /// Maps the first `len` elements of an array map made with `BPF_F_MMAPABLE`.
+    ///
+    /// Such arrays round every element up to 8 bytes only in size of the whole, not per element, for
+    /// values of 4 and of multiples of 8 bytes (kernel/bpf/arraymap.c rounds `elem_size` to 8): so
+    /// `stride` is the kernel's element size.
+    pub(super) fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let bytes = len * Self::stride();
+        // SAFETY: a fresh shared mapping of the map's memory.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start: start.cast(), len })
+    }
+
+    const fn stride() -> usize {
+        size_of::<T>().next_multiple_of(8)
+    }
+
+    /// Writes `values` from `at` on. Panics never: what does not fit is refused.
+    pub(super) fn write(&mut self, at: usize, values: &[T]) -> io::Result<()> {
+        if at.checked_add(values.len()).is_none_or(|end| end > self.len) {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
+        if Self::stride() == size_of::<T>() {
+            // SAFETY: the range was checked against the mapping's length.
+            unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len()) };
+        } else {
+            for (i, value) in values.iter().enumerate() {
+                // SAFETY: as above; elements lie `stride` bytes apart.
+                unsafe {
+                    let element = self.start.cast::<u8>().add((at + i) * Self::stride());
+                    element.cast::<T>().write(*value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<T> Drop for MappedArray<T> {
+    fn drop(&mut self) {
+        let bytes = self.len * size_of::<T>().next_multiple_of(8);
+        // SAFETY: the mapping was made with this length and nobody borrows from it.
+        unsafe { libc::munmap(self.start.cast(), bytes) };
+    }
+}

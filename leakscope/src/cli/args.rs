@@ -1,0 +1,156 @@
+//! The command line's types. They stop here: each turns into the configuration of its subcommand.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::Failure;
+use super::attach::{AttachConfig, Format};
+use super::duration::{duration, size};
+use super::output::Destination;
+use crate::ledger::Sort;
+use crate::session;
+
+/// Finds what holds the memory of a running process, from outside: no code change, no restart.
+#[derive(Debug, Parser)]
+#[command(name = "leakscope", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace a running process and report where its outstanding memory was allocated
+    Attach(AttachArgs),
+    /// Tell what this kernel, these rights and this target allow, and what to do about the rest
+    Doctor(DoctorArgs),
+}
+
+/// Arguments of `attach`.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// Process to attach to
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: u32,
+    /// How long to trace (10, 10s, 500ms, 5m); until Ctrl-C or the target's exit if not given
+    #[arg(short, long, value_parser = duration)]
+    duration: Option<Duration>,
+    /// Report every so often instead of only at the end
+    #[arg(short, long, value_parser = duration)]
+    interval: Option<Duration>,
+    /// Sites to show in the table
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Order of sites
+    #[arg(long, value_enum, default_value_t = SortArg::LiveBytes)]
+    sort: SortArg,
+    /// Count only blocks that are at least this old as live
+    #[arg(long, value_name = "AGE", value_parser = duration)]
+    min_age: Option<Duration>,
+    /// Frames to show of each stack in the table
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=127))]
+    frames: u32,
+    /// Trace only this
+    #[arg(long, value_enum, value_name = "WHAT")]
+    only: Option<OnlyArg>,
+    /// Format of the report
+    #[arg(long, value_enum, default_value_t = FormatArg::Table)]
+    format: FormatArg,
+    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Most live blocks that can be told apart; sizes the maps (about 100 bytes a block)
+    #[arg(long, value_name = "N", default_value = "1M", value_parser = size)]
+    max_live: u64,
+    /// Say more on standard error; twice: the kernel side's diagnostics too
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// Leave out the probes on freeing functions, to show that tests notice
+    #[arg(long, hide = true)]
+    break_free_probes: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Process to look at
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SortArg {
+    LiveBytes,
+    LiveObjects,
+    Growth,
+    Age,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnlyArg {
+    Heap,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArg {
+    Table,
+    Json,
+}
+
+/// Largest `--max-live`: 1 G blocks would take 100 GB of kernel memory.
+const MOST_LIVE: u64 = 1 << 30;
+
+impl AttachArgs {
+    /// The configuration that these arguments ask for.
+    pub fn into_config(self) -> Result<AttachConfig, Failure> {
+        if self.max_live == 0 || self.max_live > MOST_LIVE {
+            return Err(Failure::usage(format!(
+                "--max-live {}: must be between 1 and {MOST_LIVE}",
+                self.max_live
+            )));
+        }
+        // Nothing but the heap can be traced so far, so there is nothing to leave out.
+        let (None | Some(OnlyArg::Heap)) = self.only;
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        Ok(AttachConfig {
+            session: session::Config {
+                pid: self.pid,
+                duration: self.duration,
+                interval: self.interval,
+                sort: match self.sort {
+                    SortArg::LiveBytes => Sort::LiveBytes,
+                    SortArg::LiveObjects => Sort::LiveObjects,
+                    SortArg::Growth => Sort::Growth,
+                    SortArg::Age => Sort::Age,
+                },
+                min_age: self.min_age.unwrap_or_default(),
+                max_live: self.max_live as u32,
+                kernel_log: self.verbose >= 2,
+                break_free_probes: self.break_free_probes,
+            },
+            format: match self.format {
+                FormatArg::Table => Format::Table,
+                FormatArg::Json => Format::Json,
+            },
+            output,
+            top: self.top as usize,
+            frames: self.frames as usize,
+            verbose: self.verbose,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

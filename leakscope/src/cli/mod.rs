@@ -1,0 +1,33 @@
+//! The command line: `args` holds clap's types, one file each the subcommands, `output` where
+//! reports go, `failure` what an error means for the exit code.
+
+pub mod args;
+pub mod attach;
+pub mod doctor;
+pub mod duration;
+pub mod failure;
+pub mod logging;
+pub mod output;
+pub mod progress;
+
+pub use failure::Failure;
+
+use clap::Parser as _;
+
+/// Runs the program; the result is its exit code or the failure to print.
+pub fn run() -> Result<u8, Failure> {
+    let parsed = match args::Cli::try_parse() {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are no errors; clap knows the stream and the code.
+            return match error.print() {
+                Ok(()) => Ok(u8::try_from(error.exit_code()).unwrap_or(2)),
+                Err(e) => Failure::output("the terminal", e).broken_pipe_is_success(),
+            };
+        }
+    };
+    match parsed.command {
+        args::Command::Attach(arguments) => attach::run(arguments.into_config()?),
+        args::Command::Doctor(arguments) => doctor::run(&arguments),
+    }
+}

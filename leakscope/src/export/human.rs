@@ -1,0 +1,105 @@
+//! Numbers as people read them.
+
+/// Bytes in binary units with three significant digits or so: `0 B`, `1.5 KiB`, `84.2 MiB`.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if n < 1024 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.95 would print as 1024.0.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Signed bytes with their sign: `+1.5 KiB`.
+pub fn signed_bytes(n: i64) -> String {
+    let sign = if n < 0 { '-' } else { '+' };
+    format!("{sign}{}", bytes(n.unsigned_abs()))
+}
+
+/// An integer with thousands separators.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `n` things: `1 block`, `2 blocks`.
+pub fn counted(n: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// A time span in its two largest units: `850 ms`, `9.8 s`, `3 m 20 s`, `2 h 5 m`, `4 d 1 h`.
+pub fn duration(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match seconds {
+        0 if ns < 1_000_000 => format!("{} us", ns / 1000),
+        0 => format!("{} ms", ns / 1_000_000),
+        1..60 => format!("{:.1} s", ns as f64 / 1e9),
+        60..3600 => format!("{} m {} s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{} h {} m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+/// A share as whole percent, but never 0 % for something or 100 % for less than all.
+pub fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let percent = part as f64 * 100.0 / whole as f64;
+    match percent {
+        _ if part == 0 => "0 %".to_owned(),
+        _ if part == whole => "100 %".to_owned(),
+        p if p < 1.0 => "<1 %".to_owned(),
+        p if p > 99.0 => ">99 %".to_owned(),
+        p => format!("{p:.0} %"),
+    }
+}
+
+/// `text` cut to `width` characters, with `…` where it was cut.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut out: String = text.chars().take(width.saturating_sub(1)).collect();
+    out.push('…');
+    out
+}
+
+/// `text` without control characters: what comes from the target must not steer the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_people_read_them() {
+        assert_eq!([bytes(0), bytes(1023), bytes(1024), bytes(1_048_575)], ["0 B", "1023 B", "1.0 KiB", "1.0 MiB"]);
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!([signed_bytes(-2048), signed_bytes(5)], ["-2.0 KiB", "+5 B"]);
+        assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([counted(1, "block"), counted(2, "block")], ["1 block", "2 blocks"]);
+        let spans = [5_000, 850_000_000, 9_800_000_000, 200_000_000_000, 7_500_000_000_000, 349_200_000_000_000];
+        assert_eq!(spans.map(duration), ["5 us", "850 ms", "9.8 s", "3 m 20 s", "2 h 5 m", "4 d 1 h"]);
+        assert_eq!([share(0, 9), share(9, 9), share(1, 1000), share(999, 1000), share(1, 2)], [
+            "0 %", "100 %", "<1 %", ">99 %", "50 %"
+        ]);
+        assert_eq!([cut("abc", 3), cut("abcd", 3)], ["abc", "ab…"]);
+        assert_eq!(printable("a\x1b[2Jb"), "a\u{fffd}[2Jb");
+    }
+}

@@ -1,0 +1,5 @@
+//! Reports as files and tables: pure functions of the report.
+
+pub mod human;
+pub mod json;
+pub mod table;

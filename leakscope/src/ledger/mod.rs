@@ -1,0 +1,6 @@
+//! The account as plain state machines: no I/O, no clock, nothing of the kernel's.
+
+pub mod heap;
+pub mod losses;
+
+pub use heap::{HeapLedger, HeapSnapshot, Observation, SiteSnapshot, Sort};

@@ -1,0 +1,8 @@
+//! The report: `model` is its shape (and its JSON), `build` makes one from what was observed,
+//! `headline` finds the sentence that answers the question.
+
+pub mod build;
+pub mod headline;
+pub mod model;
+
+pub use model::Report;

@@ -1,0 +1,205 @@
+//! The target's executable mappings with the files behind them, kept up to date.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::FromRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::elf::{ElfError, ElfFile};
+use super::maps::{self, FileId, Mapping, MappingKind};
+
+/// Index of a module; stays valid for the life of the [`AddressSpace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleId(pub usize);
+
+/// A file that is, or was, mapped executable.
+#[derive(Debug)]
+pub struct Module {
+    /// Name: the path as the target sees it, or `[vdso]`.
+    pub path: PathBuf,
+    /// Identity; `None` for the vDSO.
+    pub id: Option<FileId>,
+    /// The open file, or why there is none.
+    pub elf: Result<Arc<ElfFile>, ElfError>,
+    /// A path that opens the mapped file while it is mapped: where probes are attached.
+    pub probe_path: PathBuf,
+}
+
+/// A mapping and the module behind it.
+#[derive(Clone, Debug)]
+pub struct MappedModule {
+    /// The mapping.
+    pub mapping: Mapping,
+    /// Its module; `None` for anonymous memory and other special mappings.
+    pub module: Option<ModuleId>,
+    /// Runtime address minus the file's virtual address; meaningful with a module.
+    pub bias: u64,
+}
+
+/// Where an address lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In a module, at this virtual address of its file.
+    Module(ModuleId, u64),
+    /// In executable memory without a file.
+    Anonymous,
+    /// In no known executable mapping.
+    Unmapped,
+}
+
+/// The executable part of the target's address space.
+#[derive(Debug, Default)]
+pub struct AddressSpace {
+    pid: u32,
+    mappings: Vec<MappedModule>,
+    modules: Vec<Module>,
+    by_file: HashMap<FileId, ModuleId>,
+    vdso: Option<ModuleId>,
+}
+
+impl AddressSpace {
+    /// Reads the mappings of `pid` and opens their files.
+    pub fn read(pid: u32) -> std::io::Result<Self> {
+        let mut space = Self { pid, ..Self::default() };
+        space.refresh()?;
+        Ok(space)
+    }
+
+    /// Reads the mappings again; modules keep their IDs. Returns the new modules.
+    ///
+    /// Modules that are gone keep their open files, so that what was seen in them still symbolizes.
+    pub fn refresh(&mut self) -> std::io::Result<Vec<ModuleId>> {
+        let mappings = maps::executable(self.pid)?;
+        let known = self.modules.len();
+        self.mappings = mappings.into_iter().map(|mapping| self.attach_module(mapping)).collect();
+        Ok((known..self.modules.len()).map(ModuleId).collect())
+    }
+
+    fn attach_module(&mut self, mapping: Mapping) -> MappedModule {
+        let module = match &mapping.kind {
+            MappingKind::File { id, path, .. } => match self.by_file.get(id) {
+                Some(&module) => Some(module),
+                None => {
+                    let module = self.add(Module {
+                        path: path.clone(),
+                        id: Some(*id),
+                        elf: open(&mapping, self.pid),
+                        probe_path: probe_path(&mapping, self.pid),
+                    });
+                    self.by_file.insert(*id, module);
+                    Some(module)
+                }
+            },
+            MappingKind::Vdso => {
+                if self.vdso.is_none() {
+                    self.vdso = Some(self.add(Module {
+                        path: PathBuf::from("[vdso]"),
+                        id: None,
+                        elf: dump_vdso(&mapping, self.pid),
+                        probe_path: PathBuf::new(),
+                    }));
+                }
+                self.vdso
+            }
+            MappingKind::Anonymous | MappingKind::Special(_) => None,
+        };
+        let bias = module
+            .and_then(|m| self.modules[m.0].elf.as_ref().ok())
+            .and_then(|elf| elf.bias(mapping.start, mapping.offset))
+            .unwrap_or(mapping.start.wrapping_sub(mapping.offset));
+        MappedModule { mapping, module, bias }
+    }
+
+    fn add(&mut self, module: Module) -> ModuleId {
+        self.modules.push(module);
+        ModuleId(self.modules.len() - 1)
+    }
+
+    /// Where `address` lies now.
+    pub fn locate(&self, address: u64) -> Location {
+        let after = self.mappings.partition_point(|m| m.mapping.start <= address);
+        let Some(found) = after.checked_sub(1).map(|i| &self.mappings[i]).filter(|m| address < m.mapping.end)
+        else {
+            return Location::Unmapped;
+        };
+        match found.module {
+            Some(module) => Location::Module(module, address.wrapping_sub(found.bias)),
+            None => Location::Anonymous,
+        }
+    }
+
+    /// The mappings, sorted by address.
+    pub fn mappings(&self) -> &[MappedModule] {
+        &self.mappings
+    }
+
+    /// A module.
+    pub fn module(&self, id: ModuleId) -> &Module {
+        &self.modules[id.0]
+    }
+
+    /// All modules with their IDs.
+    pub fn modules(&self) -> impl Iterator<Item = (ModuleId, &Module)> {
+        self.modules.iter().enumerate().map(|(i, m)| (ModuleId(i), m))
+    }
+}
+
+/// Opens the mapped file itself where the kernel lets us, else the file of that name below the
+/// target's root.
+fn open(mapping: &Mapping, pid: u32) -> Result<Arc<ElfFile>, ElfError> {
+    let first = File::open(mapping.map_files_path(pid));
+    let file = match (first, mapping.root_path(pid)) {
+        (Ok(file), _) => file,
+        (Err(_), Some(path)) => File::open(path)?,
+        (Err(error), None) => return Err(error.into()),
+    };
+    ElfFile::from_file(file).map(Arc::new)
+}
+
+fn probe_path(mapping: &Mapping, pid: u32) -> PathBuf {
+    let direct = mapping.map_files_path(pid);
+    match mapping.root_path(pid) {
+        Some(root) if !direct.exists() => root,
+        _ => direct,
+    }
+}
+
+/// Most bytes that a vDSO is taken to have; today's have 8 KiB.
+const VDSO_MAX: u64 = 1 << 20;
+
+/// Copies the vDSO out of the target's memory into a file of ours, so that it is read like others.
+fn dump_vdso(mapping: &Mapping, pid: u32) -> Result<Arc<ElfFile>, ElfError> {
+    let size = (mapping.end - mapping.start).min(VDSO_MAX);
+    let mut image = vec![0; size as usize];
+    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut image, mapping.start)?;
+    // SAFETY: a NUL-terminated name; the result is checked.
+    let fd = unsafe { libc::memfd_create(c"leakscope-vdso".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    file.write_all(&image)?;
+    ElfFile::from_file(file).map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_code_and_vdso_are_located() {
+        let mut space = AddressSpace::read(std::process::id()).expect("own address space");
+        let here = own_code_and_vdso_are_located as *const () as u64;
+        let Location::Module(module, address) = space.locate(here) else { panic!("own code has a module") };
+        let elf = space.module(module).elf.as_ref().expect("own program");
+        assert!(elf.offset_of_address(address).is_some());
+        assert_eq!(space.locate(8), Location::Unmapped);
+        let (_, vdso) = space.modules().find(|(_, m)| m.id.is_none()).expect("vDSO");
+        assert!(vdso.elf.as_ref().expect("vDSO image").build_id().is_some());
+        assert_eq!(space.refresh().expect("refresh"), []);
+    }
+}
