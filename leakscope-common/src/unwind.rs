@@ -112,6 +112,59 @@ pub struct MappingEntry {
 }
 const _: () = assert!(size_of::<MappingEntry>() == 32);
 
+impl MappingEntry {
+    /// The address in the `pc` space of the file's rows; `None` if it lies outside that space.
+    #[inline(always)]
+    pub const fn relative(&self, ip: u64) -> Option<u32> {
+        let relative = ip.wrapping_sub(self.bias);
+        if relative >> 32 == 0 { Some(relative as u32) } else { None }
+    }
+}
+
+/// The combined table of all files: the row space, and the bucket space that leads into it.
+///
+/// Bucket `b` of a file (counted from [`MappingEntry::bucket_base`]) holds the index of the file's
+/// first row whose `pc` is at least `b << BUCKET_SHIFT`; one sentinel behind the last bucket holds
+/// the end of the file's rows. The first row of a file has `pc` 0.
+pub trait RowIndex {
+    /// The bucket at this index of the bucket space.
+    fn bucket(&self, index: u32) -> Option<u32>;
+    /// The row at this index of the row space.
+    fn row(&self, index: u32) -> Option<Row>;
+}
+
+/// Binary steps that decide between all rows of a bucket: at most `1 << BUCKET_SHIFT` different
+/// `pc`s start in one, and the row before them is a candidate too.
+const BUCKET_STEPS: u32 = BUCKET_SHIFT + 1;
+
+/// The row that holds at `relative`, an address in the `pc` space of the mapped file.
+///
+/// `None` means the same as a row of kind [`cfa::END`]: no rows here, frame pointers only.
+#[inline(always)]
+pub fn find_row(index: &impl RowIndex, mapping: &MappingEntry, relative: u32) -> Option<Row> {
+    let bucket = relative >> BUCKET_SHIFT;
+    if bucket >= mapping.buckets {
+        return None;
+    }
+    let at = mapping.bucket_base.wrapping_add(bucket);
+    let mut low = index.bucket(at)?;
+    let mut high = index.bucket(at.wrapping_add(1))?;
+    // Rows below `low` start at or before the address, rows from `high` on start after it.
+    for _ in 0..BUCKET_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low.wrapping_add(high.wrapping_sub(low) >> 1);
+        if index.row(middle)?.pc <= relative {
+            low = middle.wrapping_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    // Never another file's row: the file's first row has pc 0, so it lies below `low`.
+    if low == 0 { None } else { index.row(low.wrapping_sub(1)) }
+}
+
 /// Why a stack ended where it did. The numbers are on the wire and never reused.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,167 @@
+//! Fits one rule of the call frame information into a [`Row`].
+
+use gimli::{
+    CfaRule, EhFrame, EndianSlice, LittleEndian, Register, RegisterRule, UnwindExpression, UnwindTableRow,
+    X86_64,
+};
+use leakscope_common::unwind::{Row, cfa, rbp};
+
+pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
+
+/// Storage for the rows that are being built. x86-64 code saves six registers, the return address
+/// and in the odd function some vector registers, and remembers few states at a time; what needs
+/// more is hostile.
+pub(super) struct Storage;
+
+impl gimli::UnwindContextStorage<usize> for Storage {
+    type Rules = [(Register, RegisterRule<usize>); 40];
+    type Stack = [UnwindTableRow<usize, Self>; 8];
+}
+
+/// What the row at `pc` says, in the row format.
+///
+/// `signal` tells that the function is marked as a signal trampoline.
+pub(super) fn row(
+    eh_frame: &EhFrame<Slice<'_>>,
+    source: &UnwindTableRow<usize, Storage>,
+    pc: u32,
+    signal: bool,
+) -> Row {
+    let unsupported = Row::new(pc, cfa::UNSUPPORTED, 0, rbp::SAME, 0);
+    match source.register(X86_64::RA) {
+        Some(RegisterRule::Offset(-8)) => {}
+        Some(RegisterRule::Undefined) => return Row::new(pc, cfa::STOP, 0, rbp::SAME, 0),
+        Some(RegisterRule::Expression(at)) if signal && is_sigframe(eh_frame, source, at) => {
+            return Row::new(pc, cfa::SIGNAL, 0, rbp::SAME, 0);
+        }
+        _ => return unsupported,
+    }
+    let cfa = match source.cfa() {
+        CfaRule::RegisterAndOffset { register, offset } => register_cfa(*register, *offset),
+        CfaRule::Expression(expression) => bytes(eh_frame, *expression).and_then(expression_cfa),
+    };
+    let Some((cfa_kind, cfa_off)) = cfa else { return unsupported };
+    let (rbp_kind, rbp_off) = saved_rbp(eh_frame, source);
+    Row::new(pc, cfa_kind, cfa_off, rbp_kind, rbp_off)
+}
+
+fn register_cfa(register: Register, offset: i64) -> Option<(u8, u16)> {
+    let kind = match register {
+        X86_64::RSP => cfa::RSP,
+        X86_64::RBP => cfa::RBP,
+        _ => return None,
+    };
+    if offset % 8 != 0 {
+        return None;
+    }
+    Some((kind, u16::try_from(offset / 8).ok()?))
+}
+
+/// Where the caller's rbp is. What cannot be held is `UNSUPPORTED`, which keeps rbp: most callers
+/// do not need it.
+fn saved_rbp(eh_frame: &EhFrame<Slice<'_>>, source: &UnwindTableRow<usize, Storage>) -> (u8, i8) {
+    let (kind, offset) = match source.register(X86_64::RBP) {
+        None | Some(RegisterRule::SameValue) => return (rbp::SAME, 0),
+        Some(RegisterRule::Offset(offset)) => (rbp::CFA, Some(offset)),
+        Some(RegisterRule::Expression(at)) => {
+            let offset = bytes(eh_frame, at).and_then(base_register).and_then(|base| match base {
+                (X86_64::RBP, offset, []) => Some(offset),
+                _ => None,
+            });
+            (rbp::RBP, offset)
+        }
+        Some(_) => (rbp::UNSUPPORTED, None),
+    };
+    match offset.filter(|offset| offset % 8 == 0).and_then(|offset| i8::try_from(offset / 8).ok()) {
+        Some(offset) => (kind, offset),
+        None => (rbp::UNSUPPORTED, 0),
+    }
+}
+
+/// `rsp + 8 + (((rip & 15) >= N) << 3)`, which linkers write for lazy-binding PLTs; N follows.
+const PLT_HEAD: [u8; 6] = [
+    gimli::DW_OP_breg7.0,
+    8,
+    gimli::DW_OP_breg16.0,
+    0,
+    gimli::DW_OP_lit15.0,
+    gimli::DW_OP_and.0,
+];
+const PLT_TAIL: [u8; 4] =
+    [gimli::DW_OP_ge.0, gimli::DW_OP_lit3.0, gimli::DW_OP_shl.0, gimli::DW_OP_plus.0];
+
+fn expression_cfa(bytes: &[u8]) -> Option<(u8, u16)> {
+    if let Some(rest) = bytes.strip_prefix(&PLT_HEAD) {
+        return match rest.split_first()? {
+            (&n, tail) if n == gimli::DW_OP_lit11.0 && tail == PLT_TAIL => Some((cfa::PLT11, 0)),
+            (&n, tail) if n == gimli::DW_OP_lit10.0 && tail == PLT_TAIL => Some((cfa::PLT10, 0)),
+            _ => None,
+        };
+    }
+    let (register, at, rest) = base_register(bytes)?;
+    let Some(rest) = rest.strip_prefix(&[gimli::DW_OP_deref.0]) else {
+        let add = plus(rest)?;
+        return register_cfa(register, at.checked_add(add)?);
+    };
+    let kind = match register {
+        X86_64::RSP => cfa::DEREF_RSP,
+        X86_64::RBP => cfa::DEREF_RBP,
+        _ => return None,
+    };
+    Some((kind, Row::deref(i8::try_from(at).ok()?, u8::try_from(plus(rest)?).ok()?)))
+}
+
+/// The kernel's `rt_sigframe` as C libraries describe it in their restorer: with rsp at the
+/// `ucontext`, rsp and rip of the interrupted code are 160 and 168 bytes up.
+fn is_sigframe(
+    eh_frame: &EhFrame<Slice<'_>>,
+    source: &UnwindTableRow<usize, Storage>,
+    ra: UnwindExpression<usize>,
+) -> bool {
+    let CfaRule::Expression(cfa) = source.cfa() else { return false };
+    let ra = bytes(eh_frame, ra).and_then(base_register);
+    let cfa = bytes(eh_frame, *cfa).and_then(base_register);
+    matches!(ra, Some((X86_64::RSP, 168, [])))
+        && cfa.is_some_and(|(register, at, rest)| {
+            register == X86_64::RSP && at == 160 && rest == [gimli::DW_OP_deref.0]
+        })
+}
+
+fn bytes<'a>(eh_frame: &EhFrame<Slice<'a>>, expression: UnwindExpression<usize>) -> Option<&'a [u8]> {
+    Some(expression.get(eh_frame).ok()?.0.slice())
+}
+
+/// `DW_OP_bregN offset` at the start of an expression: register, offset, what follows.
+fn base_register(bytes: &[u8]) -> Option<(Register, i64, &[u8])> {
+    let (&op, mut rest) = bytes.split_first()?;
+    let number = op.checked_sub(gimli::DW_OP_breg0.0).filter(|&n| n < 32)?;
+    let (mut value, mut shift) = (0i64, 0u32);
+    loop {
+        let (&byte, tail) = rest.split_first()?;
+        rest = tail;
+        // No frame is that large, and the shifts below stay in range.
+        if shift > 48 {
+            return None;
+        }
+        value |= i64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            if byte & 0x40 != 0 {
+                value |= -1 << shift;
+            }
+            return Some((Register(u16::from(number)), value, rest));
+        }
+    }
+}
+
+/// Nothing, or `DW_OP_plus_uconst n` with a small `n`, up to the end of an expression.
+fn plus(bytes: &[u8]) -> Option<i64> {
+    match *bytes {
+        [] => Some(0),
+        [op, n] if op == gimli::DW_OP_plus_uconst.0 && n < 0x80 => Some(i64::from(n)),
+        [op, low, high] if op == gimli::DW_OP_plus_uconst.0 && low >= 0x80 && high < 0x80 => {
+            Some(i64::from(low & 0x7f) | i64::from(high) << 7)
+        }
+        _ => None,
+    }
+}
