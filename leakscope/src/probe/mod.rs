@@ -1,1 +1,239 @@
 //! Which allocator functions there are, where they are in a file, and where a probe goes.
+//!
+//! [`table`] lists the functions as data. [`plan`] finds those that a file defines, leaves out those
+//! that only pass the work on, and chooses for each of the others the cheapest safe instruction.
+//!
+//! C++ operators count only where an allocator implements them: libstdc++'s call `malloc`, and a
+//! second probe would double the cost of every `new`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+mod callee;
+mod delegate;
+pub mod discover;
+pub mod image;
+pub mod place;
+mod returns;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod x86;
+
+use leakscope_common::probe::Effect;
+
+use crate::target::{ElfError, ElfFile};
+pub use discover::{SkipReason, Skipped};
+pub use place::{CostClass, Exit, PlaceError, Placement};
+pub use table::{AllocatorFunction, Family};
+
+/// An allocator implementation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Allocator {
+    /// glibc's malloc.
+    Glibc,
+    /// musl's malloc.
+    Musl,
+    /// jemalloc.
+    Jemalloc,
+    /// gperftools' or google's tcmalloc.
+    Tcmalloc,
+    /// mimalloc.
+    Mimalloc,
+    /// One that defines the standard functions and nothing else that is known.
+    Other,
+}
+
+impl fmt::Display for Allocator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Glibc => "glibc malloc",
+            Self::Musl => "musl malloc",
+            Self::Jemalloc => "jemalloc",
+            Self::Tcmalloc => "tcmalloc",
+            Self::Mimalloc => "mimalloc",
+            Self::Other => "unknown allocator",
+        })
+    }
+}
+
+/// A function that gets probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedProbe {
+    /// Its names, the most canonical first; never empty.
+    pub names: Vec<&'static str>,
+    /// Which allocator it is a part of.
+    pub allocator: Allocator,
+    /// What it does.
+    pub function: AllocatorFunction,
+    /// File offset of its first instruction.
+    pub offset: u64,
+    /// Where the probes go.
+    pub placement: Placement,
+    /// Functions of one group end in the same instructions ([`Exit::Instructions`]) and must share
+    /// one function number and one probe on each. The number is the index of the group's first
+    /// function in [`Plan::probes`].
+    pub group: usize,
+    /// What the user should know: cost, returns that are not seen.
+    pub warnings: Vec<String>,
+}
+
+impl PlannedProbe {
+    /// The most canonical name.
+    pub fn name(&self) -> &'static str {
+        self.function.name
+    }
+
+    /// What it does to the account.
+    pub fn effect(&self) -> Effect {
+        self.function.effect
+    }
+}
+
+/// What is to be probed in one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The functions that get probes, by file offset.
+    pub probes: Vec<PlannedProbe>,
+    /// Those that do not, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Finds the allocator functions of a file and chooses their probes. A file without any gives an
+/// empty plan.
+pub fn plan(elf: &ElfFile) -> Result<Plan, ElfError> {
+    elf.parsed()?;
+    let mut found = discover::discover(elf);
+    let mut plan = Plan { probes: Vec::new(), skipped: std::mem::take(&mut found.skipped) };
+    if found.functions.is_empty() {
+        return Ok(plan);
+    }
+    let image = image::ElfImage::new(elf, delegate::knows);
+    let has_allocator = found
+        .functions
+        .iter()
+        .any(|f| f.function.effect == Effect::Allocate && f.function.family != Family::Operator);
+    let standard = standard_allocator(&found);
+    let mut passed_on: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for found in &found.functions {
+        let skip = |reason| Skipped { names: found.names.clone(), reason };
+        if !has_allocator && found.function.family == Family::Operator {
+            plan.skipped.push(skip(SkipReason::NoAllocator));
+            continue;
+        }
+        if let Some(delegates) = delegate::delegates(&image, &found.function, found.address) {
+            let inner: BTreeSet<u64> = delegates.iter().filter_map(|&(_, address)| address).collect();
+            if !reaches(&passed_on, &inner, found.address) {
+                passed_on.insert(found.address, inner);
+                let names = delegates.into_iter().map(|(name, _)| name).collect();
+                plan.skipped.push(skip(SkipReason::Delegates(names)));
+                continue;
+            }
+        }
+        match place::place(&image, &found.function, found.address, found.size) {
+            Ok(placement) => plan.probes.push(PlannedProbe {
+                names: found.names.clone(),
+                allocator: own_allocator(&found.names).unwrap_or(standard),
+                function: found.function,
+                offset: found.offset,
+                warnings: warnings(found, &placement),
+                placement,
+                group: 0,
+            }),
+            Err(error) => plan.skipped.push(skip(error.into())),
+        }
+    }
+    group(&mut plan.probes);
+    Ok(plan)
+}
+
+/// Which allocators the probes of a file belong to.
+pub fn allocators(probes: &[PlannedProbe]) -> BTreeSet<Allocator> {
+    probes.iter().map(|probe| probe.allocator).collect()
+}
+
+/// Whether functions that pass their work on lead from `from` back to `to`.
+fn reaches(passed_on: &BTreeMap<u64, BTreeSet<u64>>, from: &BTreeSet<u64>, to: u64) -> bool {
+    let mut queue: Vec<u64> = from.iter().copied().collect();
+    let mut seen = BTreeSet::new();
+    while let Some(address) = queue.pop() {
+        if address == to {
+            return true;
+        }
+        if seen.insert(address) {
+            queue.extend(passed_on.get(&address).into_iter().flatten());
+        }
+    }
+    false
+}
+
+/// The allocator that one of these names gives away.
+fn own_allocator(names: &[&'static str]) -> Option<Allocator> {
+    names.iter().filter_map(|name| table::lookup(name)).find_map(|f| match f.family {
+        // google's tcmalloc has `sdallocx` too, as an alias of its own names.
+        Family::Tcmalloc => Some(Allocator::Tcmalloc),
+        Family::Mimalloc => Some(Allocator::Mimalloc),
+        Family::Jemalloc if !names.iter().any(|n| n.starts_with("TCMalloc")) => Some(Allocator::Jemalloc),
+        _ => None,
+    })
+}
+
+/// The allocator behind the standard names of a file.
+fn standard_allocator(found: &discover::Discovered) -> Allocator {
+    let malloc = found.functions.iter().find(|f| f.names.contains(&"malloc"));
+    let names = malloc.map_or(&[][..], |f| &f.names);
+    if let Some(allocator) = own_allocator(names) {
+        return allocator;
+    }
+    match found.markers {
+        discover::Markers { jemalloc: true, .. } => Allocator::Jemalloc,
+        discover::Markers { musl: true, .. } => Allocator::Musl,
+        _ if names.contains(&"__libc_malloc") => Allocator::Glibc,
+        _ => Allocator::Other,
+    }
+}
+
+fn warnings(found: &discover::Function, placement: &Placement) -> Vec<String> {
+    let name = found.function.name;
+    let mut warnings = Vec::new();
+    if let CostClass::SingleStep(why) = placement.cost {
+        warnings.push(format!("{name}: every call costs up to 17 us, because {why}"));
+    }
+    if let Exit::Instructions { offsets, complete } = &placement.exit {
+        warnings.push(format!(
+            "{name}: it may throw, so its {} return instructions are probed, up to 17 us a call",
+            offsets.len()
+        ));
+        if let Err(why) = complete {
+            warnings.push(format!("{name}: some of its blocks may not be seen, because {why}"));
+        }
+    }
+    if found.ambiguous {
+        warnings.push(format!("{name}: its other names ({}) mean something else", found.names.join(", ")));
+    }
+    warnings
+}
+
+/// Numbers the groups of functions that share a return instruction.
+fn group(probes: &mut [PlannedProbe]) {
+    let mut first: BTreeMap<u64, usize> = BTreeMap::new();
+    for index in 0..probes.len() {
+        probes[index].group = index;
+        let Exit::Instructions { offsets, .. } = probes[index].placement.exit.clone() else { continue };
+        let joined: BTreeSet<usize> =
+            offsets.iter().filter_map(|offset| first.get(offset)).map(|&i| probes[i].group).collect();
+        let Some(&lowest) = joined.first() else {
+            first.extend(offsets.iter().map(|&offset| (offset, index)));
+            continue;
+        };
+        for probe in &mut probes[..index] {
+            if joined.contains(&probe.group) {
+                probe.group = lowest;
+            }
+        }
+        probes[index].group = lowest;
+        for offset in offsets {
+            first.entry(offset).or_insert(index);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Which allocator functions a file defines.
+//!
+//! The dynamic linker's own `malloc` (exported by glibc's `ld.so` before 2.31, internal since) is
+//! left out: it serves the linker until libc is relocated, its blocks are never freed, and once libc
+//! is there the linker calls libc's functions. musl is linker and libc in one and is not affected.
+
+use std::collections::BTreeMap;
+
+use object::elf;
+
+use super::image::for_each_function;
+use super::place::PlaceError;
+use super::table::{self, AllocatorFunction};
+use crate::target::ElfFile;
+
+/// An allocator function of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its names, the most canonical first.
+    pub names: Vec<&'static str>,
+    /// What it does.
+    pub function: AllocatorFunction,
+    /// Virtual address in the file.
+    pub address: u64,
+    /// File offset.
+    pub offset: u64,
+    /// Bytes, 0 if the symbol does not say.
+    pub size: u64,
+    /// Whether its names promise different arguments or effects; the first name's count.
+    pub ambiguous: bool,
+}
+
+/// Why a function has no probe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SkipReason {
+    /// Its symbol names a resolver that picks the implementation when the program starts.
+    #[error("an indirect function: its implementation is chosen at start-up")]
+    Indirect,
+    /// The symbol's address is in no executable segment.
+    #[error("its symbol points outside of the file's code")]
+    NotCode,
+    /// The dynamic linker's own.
+    #[error("the dynamic linker's own allocator, which never frees")]
+    DynamicLinker,
+    /// A C++ operator in a file without an allocator.
+    #[error("this file has no allocator: its operators call one of another file")]
+    NoAllocator,
+    /// It calls others that have probes.
+    #[error("calls {}, where the probe is", .0.join(", "))]
+    Delegates(Vec<String>),
+    /// No instruction can be probed.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+}
+
+/// A function without a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its names.
+    pub names: Vec<&'static str>,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+/// Symbols that tell what file this is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Markers {
+    /// Of musl's libc.
+    pub(crate) musl: bool,
+    /// jemalloc's own functions without a prefix: its `malloc` is the standard one.
+    pub(crate) jemalloc: bool,
+}
+
+/// What a file defines.
+#[derive(Debug, Default)]
+pub(crate) struct Discovered {
+    pub(crate) functions: Vec<Function>,
+    pub(crate) skipped: Vec<Skipped>,
+    pub(crate) markers: Markers,
+}
+
+/// Symbols that only musl's libc defines, dynamic and static.
+const MUSL: &[&str] = &["__dls2b", "__dls3", "__malloc_atfork", "__malloc_donate", "__libc_malloc_impl"];
+
+/// A function under construction: size, whether it is indirect, names.
+type Entry = (u64, bool, Vec<&'static str>);
+
+/// Finds the functions of the table in both symbol tables, one for each file offset.
+pub(crate) fn discover(elf: &ElfFile) -> Discovered {
+    let mut found = Discovered::default();
+    let mut by_address: BTreeMap<u64, Entry> = BTreeMap::new();
+    for_each_function(elf, |name, address, size, kind| {
+        found.markers.musl |= MUSL.contains(&name);
+        found.markers.jemalloc |= name == "mallocx";
+        let Some(function) = table::lookup(name) else { return };
+        let entry = by_address.entry(address).or_default();
+        entry.0 = entry.0.max(size);
+        entry.1 |= kind == elf::STT_GNU_IFUNC;
+        if !entry.2.contains(&function.name) {
+            entry.2.push(function.name);
+        }
+    });
+    let dynamic_linker = !by_address.is_empty() && is_dynamic_linker(elf);
+    let mut offsets = BTreeMap::new();
+    for (address, (size, indirect, mut names)) in by_address {
+        names.sort_by_key(|name| table::rank(name));
+        let offset = elf.offset_of_address(address);
+        let reason = match offset {
+            _ if dynamic_linker => SkipReason::DynamicLinker,
+            _ if indirect => SkipReason::Indirect,
+            None => SkipReason::NotCode,
+            Some(offset) => {
+                // Hostile segments may map one offset at two addresses; one probe serves both.
+                let known = offsets.entry(offset).or_insert((address, size, Vec::new()));
+                known.2.extend(names);
+                continue;
+            }
+        };
+        found.skipped.push(Skipped { names, reason });
+    }
+    found.functions =
+        offsets.into_iter().filter_map(|(offset, entry)| merge(offset, entry)).collect();
+    found
+}
+
+/// One function of all the names at an offset.
+fn merge(offset: u64, (address, size, names): (u64, u64, Vec<&'static str>)) -> Option<Function> {
+    let mut function = *table::lookup(names.first()?)?;
+    let others: Vec<_> = names.iter().filter_map(|name| table::lookup(name)).collect();
+    let ambiguous = others.iter().any(|other| !other.same_account(&function));
+    // Folded identical code can't throw under one name and not under another.
+    function.may_throw = others.iter().all(|other| other.may_throw);
+    Some(Function { names, function, address, offset, size, ambiguous })
+}
+
+/// Whether the file is glibc's dynamic linker.
+fn is_dynamic_linker(elf: &ElfFile) -> bool {
+    use object::{Object as _, ObjectSymbol as _};
+    let Ok(parsed) = elf.parsed() else { return false };
+    let mut symbols = parsed.dynamic_symbols().take(100_000);
+    symbols.any(|s| !s.is_undefined() && s.name().is_ok_and(|name| name == "_rtld_global"))
+}
