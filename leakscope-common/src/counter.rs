@@ -22,10 +22,8 @@ pub enum Loss {
     RingFull = 7,
     /// A lifecycle event did not fit the ring buffer.
     EventLost = 8,
-    /// A stack met code that was mapped so recently that its rows were not there yet.
-    MappingUnknown = 9,
     /// An element count times a size overflowed, and yet the call succeeded.
-    SizeOverflow = 10,
+    SizeOverflow = 9,
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`].
@@ -65,7 +63,7 @@ pub const COUNTERS: u32 = 64;
 
 impl Loss {
     /// All losses.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::LiveFull,
         Self::SitesFull,
         Self::InflightFull,
@@ -75,7 +73,6 @@ impl Loss {
         Self::ScratchBusy,
         Self::RingFull,
         Self::EventLost,
-        Self::MappingUnknown,
         Self::SizeOverflow,
     ];
 
@@ -91,7 +88,6 @@ impl Loss {
             Self::ScratchBusy => "heap.scratch_busy",
             Self::RingFull => "stacks.ring_full",
             Self::EventLost => "events.ring_full",
-            Self::MappingUnknown => "stacks.mapping_unknown",
             Self::SizeOverflow => "heap.size_overflow",
         }
     }
@@ -112,7 +108,6 @@ impl Loss {
             Self::ScratchBusy => "events not recorded because no scratch space was free",
             Self::RingFull => "times a new stack did not fit the ring buffer and had to be sent again",
             Self::EventLost => "thread or mapping events that did not fit the ring buffer",
-            Self::MappingUnknown => "stacks cut short in code that had just been mapped",
             Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
         }
     }

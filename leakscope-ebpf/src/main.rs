@@ -8,6 +8,7 @@
 //! same CPU; `stack` therefore claims one of several scratch slots of the CPU.
 #![no_std]
 #![no_main]
+#![allow(missing_docs, unreachable_pub, reason = "aya's attribute macros make items that cannot carry docs")]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod atomic;
@@ -20,6 +21,7 @@ mod unwind;
 
 use aya_ebpf::macros::{btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
+use aya_log_ebpf::debug;
 
 /// Entry of a function that returns or resizes a block.
 #[uprobe]
@@ -55,7 +57,8 @@ pub fn free_entry(ctx: ProbeContext) -> u32 {
 
 /// The dynamic linker has changed the list of libraries (`_dl_debug_state`).
 #[uprobe]
-pub fn libraries_changed(_ctx: ProbeContext) -> u32 {
+pub fn libraries_changed(ctx: ProbeContext) -> u32 {
+    debug!(&ctx, "the list of libraries changes");
     emit::ask_refresh();
     0
 }

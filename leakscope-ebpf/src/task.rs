@@ -1,11 +1,11 @@
 //! The current task: pending return probes, and the life of threads and process.
 
-use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_task, bpf_probe_read_kernel},
 };
 use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::debug;
 use leakscope_common::config::{RunState, state};
 use leakscope_common::event::Kind;
 use leakscope_common::unwind::StackEnd;
@@ -112,6 +112,6 @@ pub(crate) fn exec(ctx: &BtfTracePointContext) {
         // SAFETY: a map value; the only other writer is userspace, which also only freezes by now.
         unsafe { core::ptr::write_volatile(run, RunState::Frozen as u64) };
     }
-    let _ = ctx.as_ptr();
+    debug!(ctx, "the target replaced its program");
     emit::thread(Kind::Exec);
 }

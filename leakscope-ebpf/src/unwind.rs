@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use core::ffi::{c_long, c_void};
 use leakscope_common::config::{MAX_MAPPINGS, state};
 use leakscope_common::unwind::{
-    BUCKET_SHIFT, MAX_FRAMES, MappingEntry, ReadWord, Row, StackEnd, WINDOW_BYTES, cfa, step,
+    MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, step,
 };
 
 use crate::maps::{self, BUCKETS, CACHED_ROWS, MAPPINGS, ROW_CACHE, ROWS, SCRATCH};
@@ -159,32 +159,24 @@ fn find(s: &mut Scratch, ip: u64) -> Result<Row, StackEnd> {
         emit::ask_refresh();
         return Err(StackEnd::NoMapping);
     };
-    let frame_pointer = Row::new(0, cfa::END, 0, 0, 0);
-    let relative = ip.wrapping_sub(mapping.bias);
-    let bucket = relative >> BUCKET_SHIFT;
-    if bucket >= mapping.buckets as u64 {
-        return Ok(frame_pointer);
+    let relative = mapping.relative(ip);
+    let row = relative.and_then(|relative| find_row(&Uploaded, &mapping, relative));
+    Ok(row.unwrap_or(Row::new(0, cfa::END, 0, 0, 0)))
+}
+
+/// The uploaded table.
+struct Uploaded;
+
+impl RowIndex for Uploaded {
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<u32> {
+        BUCKETS.get(index).copied()
     }
-    let first = mapping.bucket_base.wrapping_add(bucket as u32);
-    let (Some(&low), Some(&high)) = (BUCKETS.get(first), BUCKETS.get(first.wrapping_add(1))) else {
-        return Err(StackEnd::NoRows);
-    };
-    let (mut low, mut high) = (low, high);
-    let mut round = 0;
-    while round < 11 {
-        if low >= high {
-            break;
-        }
-        let middle = low.wrapping_add(high) >> 1;
-        let Some(row) = ROWS.get(middle) else { return Err(StackEnd::NoRows) };
-        if row.pc <= relative as u32 {
-            low = middle.wrapping_add(1);
-        } else {
-            high = middle;
-        }
-        round += 1;
+
+    #[inline(always)]
+    fn row(&self, index: u32) -> Option<Row> {
+        ROWS.get(index).copied()
     }
-    ROWS.get(low.wrapping_sub(1)).copied().ok_or(StackEnd::NoRows)
 }
 
 #[inline(always)]

@@ -2,11 +2,20 @@
 //!
 //! Data flows one way: [`target`] (process, mappings, ELF) -> [`probe`] (which functions, which
 //! instruction) -> [`bpf`] (load, attach, maps, ring buffer; the only module that imports aya) ->
-//! `stack` (interned stacks) -> `ledger` (the account, plain data) -> `report` (the model) ->
-//! `export`. [`unwind`] builds the rows that the kernel side unwinds by. `session` wires everything
-//! together; `symbol` is called while a report is built; `cli` holds the subcommands.
+//! [`stack`] (interned stacks) -> [`ledger`] (the account, plain data) -> [`report`] (the model) ->
+//! [`export`]. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
+//! everything together; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
+//! [`failure`] says what an error means for the exit code.
 
 pub mod bpf;
+pub mod cli;
+pub mod export;
+pub mod failure;
+pub mod ledger;
 pub mod probe;
+pub mod report;
+pub mod session;
+pub mod stack;
+pub mod symbol;
 pub mod target;
 pub mod unwind;

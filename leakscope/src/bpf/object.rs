@@ -41,8 +41,9 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads all programs for the process `pid`. Nothing is attached yet.
-    pub fn load(pid: u32, sizes: Sizes) -> Result<Self, BpfError> {
+    /// Loads all programs for the process `pid`. Nothing is attached yet. With `log`, the kernel
+    /// side's diagnostics go to the `log` crate.
+    pub fn load(pid: u32, sizes: Sizes, log: bool) -> Result<Self, BpfError> {
         let blob = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
         let (offsets, no_return_probes) = match btf::kernel_offsets(&blob) {
             Ok(offsets) => (offsets, None),
@@ -50,10 +51,12 @@ impl Object {
         };
         let kernel_btf = Btf::parse(&blob, aya::Endianness::default())
             .map_err(|e| BpfError::Load(format!("kernel BTF: {}", chain(&e))))?;
+        let log_level = if log { aya_log::Level::Debug as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&kernel_btf))
             .override_global("TARGET", &pid, true)
             .override_global("OFFSETS", &offsets, true)
+            .override_global(aya_log::LEVEL, &log_level, false)
             .set_max_entries("LIVE", sizes.live)
             .set_max_entries("SITES", sizes.sites)
             .set_max_entries("ROWS", sizes.rows.max(1))
@@ -81,6 +84,20 @@ impl Object {
             .insert(0, SiteTotals::ZERO, 0)
             .map_err(|e| BpfError::Load(format!("map of sites: {}", chain(&e))))?;
         Ok(object)
+    }
+
+    /// Follows the kernel side's diagnostics from now on. Must be called within a tokio runtime.
+    pub fn follow_log(&mut self) -> Result<(), BpfError> {
+        let failed = |error| BpfError::Map { what: "follow the kernel side's log", error };
+        let logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|e| failed(std::io::Error::other(chain(&e))))?;
+        let mut logger = tokio::io::unix::AsyncFd::new(logger).map_err(failed)?;
+        tokio::spawn(async move {
+            while let Ok(mut guard) = logger.readable_mut().await {
+                guard.get_inner_mut().flush();
+                guard.clear_ready();
+            }
+        });
+        Ok(())
     }
 
     /// Attaches the tracepoints that follow threads and exec.
@@ -126,18 +143,35 @@ impl Object {
         Ok(data.fd().as_fd())
     }
 
+    /// Kernel memory of all maps, bytes.
+    pub fn map_bytes(&self) -> u64 {
+        use std::os::fd::AsRawFd as _;
+        self.ebpf
+            .maps()
+            .filter_map(|(_, map)| match map {
+                Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data) | Map::PerCpuArray(data) => Some(data),
+                _ => None,
+            })
+            .filter_map(|data| fdinfo(data.fd().as_fd().as_raw_fd(), "memlock:"))
+            .sum()
+    }
+
     /// Times that the kernel skipped a program because it was running already, over all programs.
     pub fn recursion_misses(&self) -> u64 {
         use std::os::fd::AsRawFd as _;
         self.ebpf
             .programs()
             .filter_map(|(_, program)| {
-                let fd = program.fd().ok()?.as_fd().as_raw_fd();
-                let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-                info.lines().find_map(|l| l.strip_prefix("recursion_misses:"))?.trim().parse::<u64>().ok()
+                fdinfo(program.fd().ok()?.as_fd().as_raw_fd(), "recursion_misses:")
             })
             .sum()
     }
+}
+
+/// A number that the kernel tells about one of our descriptors.
+fn fdinfo(fd: std::os::fd::RawFd, field: &str) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    info.lines().find_map(|l| l.strip_prefix(field))?.trim().parse().ok()
 }
 
 pub(super) fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {

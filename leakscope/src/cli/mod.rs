@@ -1,16 +1,15 @@
 //! The command line: `args` holds clap's types, one file each the subcommands, `output` where
-//! reports go, `failure` what an error means for the exit code.
+//! reports go, and `crate::failure` says what an error means for the exit code.
 
 pub mod args;
 pub mod attach;
 pub mod doctor;
 pub mod duration;
-pub mod failure;
 pub mod logging;
 pub mod output;
 pub mod progress;
 
-pub use failure::Failure;
+pub use crate::failure::Failure;
 
 use clap::Parser as _;
 

@@ -90,6 +90,11 @@ impl ElfFile {
         parse(&self.cache)
     }
 
+    /// Drops what was read; it is read again as needed.
+    pub fn forget_cache(&mut self) {
+        self.cache.clear();
+    }
+
     /// The open file.
     pub fn file(&self) -> &File {
         &self.file

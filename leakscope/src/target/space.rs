@@ -118,6 +118,15 @@ impl AddressSpace {
         ModuleId(self.modules.len() - 1)
     }
 
+    /// Drops what was read of the files; they stay open and are read again as needed.
+    pub fn forget_caches(&mut self) {
+        for elf in self.modules.iter_mut().filter_map(|m| m.elf.as_mut().ok()) {
+            if let Some(elf) = Arc::get_mut(elf) {
+                elf.forget_cache();
+            }
+        }
+    }
+
     /// Where `address` lies now.
     pub fn locate(&self, address: u64) -> Location {
         let after = self.mappings.partition_point(|m| m.mapping.start <= address);

@@ -1,0 +1,154 @@
+//! Attaches: frees first, then returns, then entries; then one switch starts recording.
+
+use super::clock;
+use super::modules::find_probes;
+use super::prepare::{Prepared, Unwinding};
+use super::probes::{FileProbes, FunctionNumbers, linker_site, sites};
+use super::{Config, Watcher};
+use crate::bpf::BpfError;
+use crate::bpf::attach::Attached;
+use crate::bpf::events::Events;
+use crate::bpf::object::Object;
+use crate::bpf::tables::Tables;
+use crate::failure::Failure;
+use crate::target::{AddressSpace, ModuleId, Process};
+use leakscope_common::config::RunState;
+
+/// Everything that is active.
+pub(super) struct Armed {
+    pub(super) process: Process,
+    pub(super) object: Object,
+    pub(super) events: Events,
+    pub(super) probes: Probes,
+    pub(super) space: AddressSpace,
+    pub(super) started_ns: u64,
+    pub(super) started_at: String,
+    pub(super) rss_start: Option<u64>,
+}
+
+/// The probes and the tables that follow the target's mappings.
+pub(super) struct Probes {
+    pub(super) attached: Attached,
+    tables: Tables,
+    unwinding: Unwinding,
+    numbers: FunctionNumbers,
+    frees: bool,
+    /// Probes that could not be attached.
+    pub(super) failed: u64,
+    /// Mappings that did not fit the table.
+    pub(super) mappings_lost: u64,
+    /// Files in which allocator functions were looked for.
+    pub(super) files_searched: usize,
+    /// Allocator probes whose instruction the kernel single-steps.
+    pub(super) slow: usize,
+}
+
+impl Probes {
+    /// Files whose unwind rows did not fit.
+    pub(super) fn rows_lost(&self) -> u64 {
+        self.unwinding.full
+    }
+
+    /// Writes rows and mappings that the kernel side does not have yet.
+    fn upload(&mut self, object: &mut Object, space: &AddressSpace) -> Result<(), BpfError> {
+        let pending = self.unwinding.table.pending();
+        self.tables.write_rows(pending.row_start, pending.rows, pending.bucket_start, pending.buckets)?;
+        self.unwinding.table.mark_uploaded();
+        self.mappings_lost = self.tables.publish(object, &self.unwinding.mappings(space))? as u64;
+        Ok(())
+    }
+
+    /// Attaches the probes of `modules`. At the attach a failure is an error; later it is counted.
+    fn attach_modules(
+        &mut self,
+        object: &mut Object,
+        pid: u32,
+        space: &AddressSpace,
+        modules: &[ModuleId],
+        found: &[FileProbes],
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), BpfError> {
+        let mut all: Vec<_> = modules.iter().filter_map(|&id| linker_site(space, id)).collect();
+        for file in found {
+            let slow = |p: &&crate::probe::PlannedProbe| matches!(p.placement.cost, crate::probe::CostClass::SingleStep(_));
+            self.slow += file.plan.probes.iter().filter(slow).count();
+            all.extend(sites(space, file, &mut self.numbers, self.frees));
+        }
+        for site in &all {
+            match self.attached.add(object, pid, site) {
+                Ok(()) => {}
+                Err(BpfError::TargetGone) => return Err(BpfError::TargetGone),
+                Err(error) => {
+                    watcher.warn(&error.to_string());
+                    self.failed += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the mappings again: rows, mapping table and probes follow.
+    pub(super) fn refresh(
+        &mut self,
+        object: &mut Object,
+        pid: u32,
+        space: &mut AddressSpace,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Vec<ModuleId>, BpfError> {
+        // Cleared first: what changes from here on asks again.
+        Tables::refreshed(object)?;
+        // A process that has just ended has no mappings; its end is noticed elsewhere.
+        let Ok(new) = space.refresh() else { return Ok(Vec::new()) };
+        if space.mappings().is_empty() {
+            return Ok(new);
+        }
+        self.unwinding.add_modules(space, &new);
+        self.upload(object, space)?;
+        let (found, _) = find_probes(space, &new);
+        self.attach_modules(object, pid, space, &new, &found, watcher)?;
+        self.files_searched += new.len();
+        Ok(new)
+    }
+}
+
+/// Loads, attaches, and starts recording.
+pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
+    let Prepared { process, mut space, probes: planned, files_searched, unwinding, sizes } = prepared;
+    let mut object = Object::load(process.pid, sizes, config.kernel_log)?;
+    if let Some(why) = &object.no_return_probes {
+        watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
+    }
+    if config.kernel_log {
+        object.follow_log()?;
+    }
+    watcher.detail("BPF programs loaded");
+    let tables = Tables::map(&object, sizes)?;
+    let mut probes = Probes {
+        attached: Attached::default(),
+        tables,
+        unwinding,
+        numbers: FunctionNumbers::default(),
+        frees: !config.break_free_probes,
+        failed: 0,
+        mappings_lost: 0,
+        files_searched,
+        slow: 0,
+    };
+    probes.upload(&mut object, &space)?;
+    watcher.detail("unwind rows uploaded");
+    let events = Events::open(&mut object)?;
+    object.attach_tracepoints()?;
+    let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
+    probes.attach_modules(&mut object, process.pid, &space, &modules, &planned, watcher)?;
+    // A library may have come while we read; from now on the linker's probe tells.
+    probes.refresh(&mut object, process.pid, &mut space, watcher)?;
+    if !process.is_alive() {
+        return Err(BpfError::TargetGone.into());
+    }
+    let rss_start = process.rss_bytes();
+    let started_at = clock::rfc3339_now();
+    object.set_run_state(RunState::Recording)?;
+    let started_ns = clock::monotonic_ns();
+    watcher.attached(process.pid, probes.attached.len());
+    Ok(Armed { process, object, events, probes, space, started_ns, started_at, rss_start })
+}

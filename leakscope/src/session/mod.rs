@@ -1,0 +1,77 @@
+//! One observation of one process, from attach to detach: the only place that sees both ends.
+//!
+//! `prepare` finds allocators and unwind rows, `arm` attaches in the safe order, `watch` runs until
+//! the end, `clock` and `usage` read what the kernel says about time and about ourselves.
+
+mod arm;
+mod clock;
+mod modules;
+mod prepare;
+mod probes;
+pub mod seccomp;
+mod usage;
+mod watch;
+
+use std::time::Duration;
+
+use crate::bpf::facts::Facts;
+use crate::bpf::verdict;
+use crate::failure::Failure;
+use crate::ledger::Sort;
+use crate::report::Report;
+use crate::target::Process;
+
+pub use modules::find_probes;
+pub use probes::FileProbes;
+
+/// What to observe.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The process.
+    pub pid: u32,
+    /// How long; until interrupted or the target's end if `None`.
+    pub duration: Option<Duration>,
+    /// Time between reports, besides the last one.
+    pub interval: Option<Duration>,
+    /// Order of sites.
+    pub sort: Sort,
+    /// Only blocks at least this old count as live.
+    pub min_age: Duration,
+    /// Most live blocks.
+    pub max_live: u32,
+    /// Whether the kernel side's diagnostics are wanted.
+    pub kernel_log: bool,
+    /// Leave out the probes on freeing functions; for tests.
+    pub break_free_probes: bool,
+}
+
+/// Hears what happens.
+pub trait Watcher {
+    /// A step, for those who want to know.
+    fn detail(&mut self, line: &str);
+    /// Something the user should know.
+    fn warn(&mut self, line: &str);
+    /// Every probe is active from now on.
+    fn attached(&mut self, pid: u32, probes: usize);
+    /// A signal asked for the end; the report is being made.
+    fn interrupted(&mut self, probes: usize);
+    /// A report. `Ok(false)`: nobody wants more of them.
+    fn report(&mut self, report: &Report) -> Result<bool, Failure>;
+}
+
+/// Whether `pid` can be traced here at all; changes nothing.
+pub fn check(pid: u32) -> Result<Process, Failure> {
+    let process = Process::inspect(pid)?;
+    if let Some(why) = verdict::refusal(&verdict::judge(&Facts::gather())) {
+        return Err(Failure::unsupported(format!("cannot trace: {why}")));
+    }
+    Ok(process)
+}
+
+/// Observes. Reports go to `watcher`; the last one is out before the probes are taken away.
+pub async fn run(config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    let process = check(config.pid)?;
+    let prepared = prepare::prepare(process, config, watcher)?;
+    let armed = arm::arm(prepared, config, watcher)?;
+    watch::watch(armed, config, watcher).await
+}

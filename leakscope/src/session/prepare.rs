@@ -1,0 +1,133 @@
+//! Everything that is read before the kernel side is loaded: mappings, allocators, unwind rows.
+
+use std::collections::HashMap;
+
+use leakscope_common::unwind::MappingEntry;
+
+use super::modules::find_probes;
+use super::probes::FileProbes;
+use super::{Config, Watcher, seccomp};
+use crate::bpf::object::Sizes;
+use crate::failure::Failure;
+use crate::target::{AddressSpace, ModuleId, Process};
+use crate::unwind::{self, FileSlot, TableFull, UnwindTable};
+
+/// Sites that the map holds: distinct allocating stacks.
+const MAX_SITES: u32 = 1 << 16;
+/// Room for rows of libraries loaded later.
+const SPARE_ROWS: u32 = 1 << 18;
+/// Room for their buckets.
+const SPARE_BUCKETS: u32 = 1 << 14;
+
+/// What is known before the attach.
+pub(super) struct Prepared {
+    pub(super) process: Process,
+    pub(super) space: AddressSpace,
+    pub(super) probes: Vec<FileProbes>,
+    pub(super) files_searched: usize,
+    pub(super) unwinding: Unwinding,
+    pub(super) sizes: Sizes,
+}
+
+/// The unwind table and which files are in it.
+pub(super) struct Unwinding {
+    pub(super) table: UnwindTable,
+    slots: HashMap<ModuleId, FileSlot>,
+    /// Files whose rows did not fit.
+    pub(super) full: u64,
+}
+
+impl Unwinding {
+    /// Adds the rows of a file. A file without rows is unwound by frame pointers.
+    fn add(&mut self, id: ModuleId, rows: &unwind::FileRows) {
+        match self.table.add_file(rows) {
+            Ok(slot) => {
+                self.slots.insert(id, slot);
+            }
+            Err(TableFull::Rows { .. } | TableFull::Buckets { .. }) => self.full += 1,
+        }
+    }
+
+    /// Adds files that were mapped later.
+    pub(super) fn add_modules(&mut self, space: &AddressSpace, modules: &[ModuleId]) {
+        for &id in modules {
+            if let Some(Ok(rows)) = space.module(id).elf.as_ref().ok().map(|elf| unwind::build(elf)) {
+                self.add(id, &rows);
+            }
+        }
+    }
+
+    /// The mapping table for the kernel side.
+    pub(super) fn mappings(&self, space: &AddressSpace) -> Vec<MappingEntry> {
+        let entry = |m: &crate::target::MappedModule| {
+            let slot = m.module.and_then(|id| self.slots.get(&id).copied());
+            let with_rows = slot.map(|slot| MappingEntry {
+                start: m.mapping.start,
+                end: m.mapping.end,
+                bias: m.bias,
+                bucket_base: slot.bucket_base,
+                buckets: slot.buckets,
+            });
+            with_rows.unwrap_or_else(|| unwind::anonymous_entry(&m.mapping))
+        };
+        space.mappings().iter().map(entry).collect()
+    }
+}
+
+/// Reads all that is needed about `process`.
+pub(super) fn prepare(process: Process, config: &Config, watcher: &mut dyn Watcher) -> Result<Prepared, Failure> {
+    seccomp::check(&process)?;
+    let gone = || Failure::from(crate::target::ProcessError::NoSuchProcess(process.pid));
+    let mut space = AddressSpace::read(process.pid).map_err(|_| gone())?;
+    let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
+    watcher.detail(&format!("{} mapped files", modules.len()));
+
+    let (probes, warnings) = find_probes(&space, &modules);
+    for warning in &warnings {
+        watcher.warn(warning);
+    }
+    for file in &probes {
+        for probe in &file.plan.probes {
+            let place = &probe.placement;
+            watcher.detail(&format!(
+                "{}: {} at +{:#x} `{}`",
+                space.module(file.module).path.display(),
+                probe.name(),
+                place.distance,
+                place.instruction
+            ));
+            for warning in &probe.warnings {
+                watcher.detail(warning);
+            }
+        }
+    }
+    if space.mappings().is_empty() {
+        return Err(gone());
+    }
+
+    let mut built = Vec::new();
+    for &id in &modules {
+        let module = space.module(id);
+        let Ok(elf) = &module.elf else { continue };
+        match unwind::build(elf) {
+            Ok(rows) => built.push((id, rows)),
+            Err(error) => watcher.detail(&format!("{}: {error}; frame pointers are used there", module.path.display())),
+        }
+    }
+    let rows: u32 = built.iter().map(|(_, r)| r.rows().len() as u32 + 1).sum();
+    let buckets: u32 = built.iter().map(|(_, r)| r.rows().last().map_or(0, |last| (last.pc >> leakscope_common::unwind::BUCKET_SHIFT) + 2)).sum();
+    let sizes = Sizes {
+        live: config.max_live,
+        sites: MAX_SITES,
+        rows: rows + rows / 8 + SPARE_ROWS,
+        buckets: buckets + buckets / 8 + SPARE_BUCKETS,
+    };
+    let mut unwinding = Unwinding { table: UnwindTable::new(sizes.rows, sizes.buckets), slots: HashMap::new(), full: 0 };
+    for (id, rows) in &built {
+        unwinding.add(*id, rows);
+    }
+    drop(built);
+    space.forget_caches();
+    watcher.detail(&format!("{} unwind rows", unwinding.table.row_count()));
+    Ok(Prepared { process, files_searched: modules.len(), space, probes, unwinding, sizes })
+}

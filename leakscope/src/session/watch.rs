@@ -1,0 +1,243 @@
+//! Runs until the end of the observation, and reports.
+
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::time::Duration;
+
+use leakscope_common::config::RunState;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::arm::Armed;
+use super::{Config, Watcher, clock, modules, usage};
+use crate::bpf::events::Event;
+use crate::failure::Failure;
+use crate::ledger::{HeapLedger, Observation};
+use crate::report::build::{Inputs, build};
+use crate::report::headline::Visibility;
+use crate::report::model::{EndedBy, Threads};
+use crate::stack::{StackId, Stacks};
+use crate::symbol::Names;
+
+/// How often the resident set is looked at, so that its last size is known if the target ends.
+const RSS_EVERY: Duration = Duration::from_secs(1);
+
+/// What has been learnt so far.
+struct Watch<'a> {
+    armed: Armed,
+    config: &'a Config,
+    stacks: Stacks,
+    names: Names,
+    ledger: HeapLedger,
+    threads: Threads,
+    rss_last: Option<u64>,
+    exec_ns: Option<u64>,
+}
+
+/// Watches until the end, then reports and detaches.
+pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    let rss_last = armed.rss_start;
+    let mut watch = Watch {
+        names: Names::new(format!("/proc/{}/root", armed.process.pid).into()),
+        armed,
+        config,
+        stacks: Stacks::default(),
+        ledger: HeapLedger::default(),
+        threads: Threads { created: 0, exited: 0, alive: None },
+        rss_last,
+        exec_ns: None,
+    };
+    let ended = watch.until_end(watcher).await;
+    let result = match ended {
+        // The reader went away: nobody wants a report.
+        Ok(None) => watch.armed.object.set_run_state(RunState::Frozen).map_err(Failure::from),
+        Ok(Some(ended_by)) => watch.finish(ended_by, watcher),
+        Err(failure) => Err(failure),
+    };
+    let started = std::time::Instant::now();
+    watch.armed.probes.attached.detach();
+    watcher.detail(&format!("probes removed in {:.1} s", started.elapsed().as_secs_f64()));
+    result
+}
+
+impl Watch<'_> {
+    /// Runs until something ends the observation; `None` if nobody reads the reports any more.
+    async fn until_end(&mut self, watcher: &mut dyn Watcher) -> Result<Option<EndedBy>, Failure> {
+        let mut signals = Signals::listen().map_err(Failure::failed)?;
+        let pidfd = pidfd(self.armed.process.pid);
+        let begun = Instant::now();
+        let far = begun + Duration::from_secs(3_000_000_000);
+        let deadline = self.config.duration.map_or(far, |d| begun + d);
+        let every = self.config.interval.unwrap_or(Duration::from_secs(1_000_000_000));
+        let mut reports = interval_at(begun + every, every);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut rss = interval_at(begun + RSS_EVERY, RSS_EVERY);
+        rss.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => {
+                    signals.restore_defaults();
+                    watcher.interrupted(self.armed.probes.attached.len());
+                    return Ok(Some(EndedBy::Interrupt));
+                }
+                () = exited(pidfd.as_ref()) => return Ok(Some(EndedBy::TargetExit)),
+                () = sleep_until(deadline) => return Ok(Some(EndedBy::Duration)),
+                _ = reports.tick() => {
+                    if !self.report(None, watcher)? {
+                        return Ok(None);
+                    }
+                }
+                _ = rss.tick() => self.rss_last = self.armed.process.rss_bytes().or(self.rss_last),
+                events = self.armed.events.next() => {
+                    self.take(events.map_err(Failure::failed)?, watcher)?;
+                    if self.exec_ns.is_some() {
+                        return Ok(Some(EndedBy::Exec));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The last report.
+    fn finish(&mut self, ended_by: EndedBy, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        self.armed.object.freeze()?;
+        self.report(Some(ended_by), watcher).map(|_| ())
+    }
+
+    /// Takes events in.
+    fn take(&mut self, events: Vec<Event>, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        for event in events {
+            match event {
+                Event::Stack { id, frames, end } => {
+                    let space = &self.armed.space;
+                    self.stacks.insert(StackId(id), &frames, end, |address| space.locate(address));
+                    if let Some(stack) = self.stacks.get(StackId(id)) {
+                        self.names.prepare(space, stack);
+                    }
+                }
+                Event::MappingsChanged if self.exec_ns.is_none() => {
+                    let armed = &mut self.armed;
+                    let pid = armed.process.pid;
+                    let refreshed = armed.probes.refresh(&mut armed.object, pid, &mut armed.space, watcher);
+                    match refreshed {
+                        Ok(_) | Err(crate::bpf::BpfError::TargetGone) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Event::MappingsChanged => {}
+                Event::ThreadStart => self.threads.created += 1,
+                Event::ThreadExit => self.threads.exited += 1,
+                Event::Exec(at) => self.exec_ns = Some(at),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
+    fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
+        let at_ns = clock::monotonic_ns();
+        // Stacks first: a site that the account shows has sent its frames before.
+        let raw = self.armed.object.read_account()?;
+        let events = self.armed.events.drain();
+        self.take(events, watcher)?;
+        let pid = self.armed.process.pid;
+        let gone = matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
+        if !gone {
+            self.rss_last = self.armed.process.rss_bytes().or(self.rss_last);
+        }
+        self.threads.alive = if gone { None } else { usage::threads(pid) };
+        let observation = Observation {
+            at_ns: self.exec_ns.unwrap_or(at_ns),
+            frozen: ended_by.is_some(),
+            live: raw.live,
+            sites: raw.sites,
+            inflight: raw.inflight,
+            counters: raw.counters,
+        };
+        let min_age = u64::try_from(self.config.min_age.as_nanos()).unwrap_or(u64::MAX);
+        let heap = self.ledger.snapshot(&observation, self.config.sort, min_age);
+        let probes = &self.armed.probes;
+        let report = build(Inputs {
+            process: &self.armed.process,
+            started_at: &self.armed.started_at,
+            duration_ns: observation.at_ns.saturating_sub(self.armed.started_ns),
+            ended_by,
+            rss_start: self.armed.rss_start,
+            rss_end: self.rss_last,
+            heap: &heap,
+            min_age_ns: min_age,
+            counters: &observation.counters,
+            recursion_misses: raw.recursion_misses,
+            probes_failed: probes.failed,
+            rows_lost: probes.rows_lost(),
+            mappings_lost: probes.mappings_lost,
+            slow_probes: probes.slow,
+            threads: self.threads.clone(),
+            visibility: Visibility {
+                probes: probes.attached.len(),
+                hits: 0,
+                files_searched: probes.files_searched,
+                reason: if probes.attached.is_empty() { modules::why_none(&self.armed.space) } else { None },
+            },
+            cpu_ns: usage::cpu_ns(),
+            memory_bytes: usage::rss_bytes().map(|rss| rss + self.armed.object.map_bytes()),
+            stacks: &self.stacks,
+            space: &self.armed.space,
+            names: &mut self.names,
+        });
+        watcher.report(&report)
+    }
+}
+
+/// A descriptor that becomes readable when the process ends.
+fn pidfd(pid: u32) -> Option<AsyncFd<OwnedFd>> {
+    // SAFETY: pidfd_open takes no pointers; the result is checked.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    AsyncFd::with_interest(fd, Interest::READABLE).ok()
+}
+
+/// Waits for the end of the process; without a descriptor (it has just ended) not at all.
+async fn exited(pidfd: Option<&AsyncFd<OwnedFd>>) {
+    if let Some(pidfd) = pidfd {
+        // An error of the poll ends the watch too: it cannot be told apart from the end.
+        let _ = pidfd.readable().await;
+    }
+}
+
+/// The signals that ask for the end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+
+    /// A second signal ends us at once; the kernel then takes the probes away.
+    fn restore_defaults(&self) {
+        for number in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: restores the default action, which runs no code of ours.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+    }
+}
