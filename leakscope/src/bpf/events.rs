@@ -53,7 +53,7 @@ impl Events {
         let map = object.ebpf.take_map("EVENTS").ok_or(BpfError::Missing("EVENTS"))?;
         let ring = RingBuf::try_from(map).map_err(|_| BpfError::Missing("EVENTS"))?;
         let ring =
-            AsyncFd::new(ring).map_err(|error| BpfError::Map { what: "poll the ring buffer", error })?;
+            AsyncFd::register(ring).map_err(|e| BpfError::Map { what: "poll the ring buffer", error: e.into() })?;
         Ok(Self { ring })
     }
 

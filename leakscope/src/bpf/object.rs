@@ -57,10 +57,10 @@ impl Object {
             .override_global("TARGET", &pid, true)
             .override_global("OFFSETS", &offsets, true)
             .override_global(aya_log::LEVEL, &log_level, false)
-            .set_max_entries("LIVE", sizes.live)
-            .set_max_entries("SITES", sizes.sites)
-            .set_max_entries("ROWS", sizes.rows.max(1))
-            .set_max_entries("BUCKETS", sizes.buckets.max(1))
+            .map_max_entries("LIVE", sizes.live)
+            .map_max_entries("SITES", sizes.sites)
+            .map_max_entries("ROWS", sizes.rows.max(1))
+            .map_max_entries("BUCKETS", sizes.buckets.max(1))
             .load(OBJECT)
             .map_err(|e| BpfError::Load(chain(&e)))?;
         for name in UPROBES {
@@ -90,7 +90,7 @@ impl Object {
     pub fn follow_log(&mut self) -> Result<(), BpfError> {
         let failed = |error| BpfError::Map { what: "follow the kernel side's log", error };
         let logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|e| failed(std::io::Error::other(chain(&e))))?;
-        let mut logger = tokio::io::unix::AsyncFd::new(logger).map_err(failed)?;
+        let mut logger = tokio::io::unix::AsyncFd::register(logger).map_err(|e| failed(e.into()))?;
         tokio::spawn(async move {
             while let Ok(mut guard) = logger.readable_mut().await {
                 guard.get_inner_mut().flush();

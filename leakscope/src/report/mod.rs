@@ -1,8 +1,9 @@
 //! The report: `model` is its shape (and its JSON), `build` makes one from what was observed,
-//! `headline` finds the sentence that answers the question.
+//! `names` resolves frames, `headline` finds the sentence that answers the question.
 
 pub mod build;
 pub mod headline;
 pub mod model;
+pub mod names;
 
 pub use model::Report;

@@ -18,7 +18,7 @@ use crate::report::build::{Inputs, build};
 use crate::report::headline::Visibility;
 use crate::report::model::{EndedBy, Threads};
 use crate::stack::{StackId, Stacks};
-use crate::symbol::Names;
+use crate::report::names::Names;
 
 /// How often the resident set is looked at, so that its last size is known if the target ends.
 const RSS_EVERY: Duration = Duration::from_secs(1);
@@ -198,7 +198,8 @@ fn pidfd(pid: u32) -> Option<AsyncFd<OwnedFd>> {
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: a fresh descriptor that nobody else owns.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    AsyncFd::with_interest(fd, Interest::READABLE).ok()
+    // SAFETY: an owned descriptor gives the same one for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
 }
 
 /// Waits for the end of the process; without a descriptor (it has just ended) not at all.

@@ -1,0 +1,106 @@
+//! Frames of stacks as frames of the report: names, files and lines.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::model;
+use crate::stack::{Frame, Stack};
+use crate::symbol::{CodeFile, NoSymbol, Symbolizer};
+use crate::target::{AddressSpace, FileId, Location, ModuleId};
+
+/// Resolves frames; keeps the files of all modules that were seen on a stack.
+#[derive(Debug)]
+pub struct Names {
+    root: PathBuf,
+    symbolizer: Symbolizer,
+    files: HashMap<ModuleId, Option<CodeFile>>,
+}
+
+impl Names {
+    /// `root` is the target's root directory, where its debug files are looked for first.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, symbolizer: Symbolizer::new(), files: HashMap::new() }
+    }
+
+    /// Opens the debug files of the modules on a stack while the target's file system can be
+    /// reached.
+    pub fn prepare(&mut self, space: &AddressSpace, stack: &Stack) {
+        for frame in &stack.frames {
+            if let Location::Module(module, _) = frame.location
+                && !self.files.contains_key(&module)
+                && let Some(file) = self.file(space, module)
+            {
+                file.locate_debug();
+            }
+        }
+    }
+
+    fn file(&mut self, space: &AddressSpace, id: ModuleId) -> Option<&CodeFile> {
+        let root = &self.root;
+        let open = || {
+            let module = space.module(id);
+            let elf = Arc::clone(module.elf.as_ref().ok()?);
+            // The vDSO has no identity; no file has this one.
+            let identity = module.id.unwrap_or(FileId { device: u64::MAX, inode: 0 });
+            Some(CodeFile::new(elf, module.path.clone(), identity, Some(root.clone())))
+        };
+        self.files.entry(id).or_insert_with(open).as_ref()
+    }
+
+    /// The frames that one frame of a stack stands for: itself, and before it what was inlined
+    /// into it.
+    pub fn frames(&mut self, space: &AddressSpace, frame: &Frame) -> Vec<model::Frame> {
+        let empty = |why: NoSymbol| model::Frame {
+            address: hex(frame.address),
+            module: None,
+            build_id: None,
+            offset: None,
+            function: None,
+            function_offset: None,
+            file: None,
+            line: None,
+            inlined: false,
+            why_unknown: Some(why.to_string()),
+        };
+        let (id, address) = match frame.location {
+            Location::Module(id, address) => (id, address),
+            Location::Anonymous => return vec![empty(NoSymbol::Anonymous)],
+            Location::Unmapped => return vec![empty(NoSymbol::Unmapped)],
+        };
+        let module = space.module(id);
+        let placed = |f: model::Frame| model::Frame {
+            module: Some(module.path.display().to_string()),
+            offset: Some(hex(address)),
+            ..f
+        };
+        let Some(file) = self.file(space, id) else {
+            let why = module.elf.as_ref().err().map_or_else(|| "it is gone".to_owned(), ToString::to_string);
+            return vec![placed(empty(NoSymbol::Unreadable(why)))];
+        };
+        let build_id = file.build_id().map(|id| id.iter().map(|b| format!("{b:02x}")).collect::<String>());
+        // Borrowed anew: the symbolizer and the files are two members.
+        let Some(Some(file)) = self.files.get(&id) else { return Vec::new() };
+        let resolved = self.symbolizer.resolve(file, address, frame.exact);
+        resolved
+            .frames
+            .iter()
+            .map(|f| {
+                placed(model::Frame {
+                    build_id: build_id.clone(),
+                    function: f.function.clone(),
+                    function_offset: f.offset_in_function,
+                    file: f.file.clone(),
+                    line: f.line,
+                    inlined: f.inlined,
+                    why_unknown: f.why_unknown.as_ref().map(ToString::to_string),
+                    ..empty(NoSymbol::Unmapped)
+                })
+            })
+            .collect()
+    }
+}
+
+fn hex(value: u64) -> String {
+    format!("{value:#x}")
+}

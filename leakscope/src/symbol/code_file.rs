@@ -1,0 +1,55 @@
+//! A file of the target that has code on some stack.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::find::{self, DebugFiles};
+use crate::target::{ElfFile, FileId};
+
+/// A file of the target with code in it, held open together with its debug files.
+#[derive(Debug)]
+pub struct CodeFile {
+    elf: Arc<ElfFile>,
+    path: PathBuf,
+    id: FileId,
+    root: Option<PathBuf>,
+    debug: OnceCell<DebugFiles>,
+}
+
+impl CodeFile {
+    /// `path` is the name in the target's mount namespace; `root` is that namespace's root
+    /// directory as we can reach it (`/proc/PID/root`), where debug files are searched first.
+    pub fn new(elf: Arc<ElfFile>, path: PathBuf, id: FileId, root: Option<PathBuf>) -> Self {
+        Self { elf, path, id, root, debug: OnceCell::new() }
+    }
+
+    /// Finds and opens the debug files, once. Call it when the file is first seen: `root` may be
+    /// gone later.
+    ///
+    /// A file that holds debug info itself costs nothing; with a debug link, the file it names is
+    /// read through for its checksum.
+    pub fn locate_debug(&self) -> &DebugFiles {
+        self.debug.get_or_init(|| find::locate(&self.elf, &self.path, self.root.as_deref()))
+    }
+
+    /// The open file.
+    pub fn elf(&self) -> &Arc<ElfFile> {
+        &self.elf
+    }
+
+    /// Name in the target's mount namespace.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Device and inode.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// GNU build ID.
+    pub fn build_id(&self) -> Option<&[u8]> {
+        self.elf.build_id()
+    }
+}

@@ -1,0 +1,239 @@
+//! The symbolizer: blazesym behind a cache, a memory bound and a panic guard.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use blazesym::helper::ElfResolver;
+use blazesym::symbolize::{CodeInfo, FindSymOpts, Reason, ResolvedSym, Symbolize as _};
+
+use super::find::DebugFiles;
+use super::image::{Image, ImageError, MAX_IMAGE_BYTES, MAX_TOTAL_BYTES};
+use super::{CodeFile, NoSymbol, Resolved, SymbolFrame, demangle};
+use crate::target::{ElfFile, FileId};
+
+/// Turns addresses in files into names and lines.
+///
+/// Answers are kept for the symbolizer's life, and so is every file that it was asked about: a
+/// device and inode number, which tell files apart together with the build ID, cannot come to mean
+/// another file while the first is open.
+#[derive(Debug, Default)]
+pub struct Symbolizer {
+    files: HashMap<FileKey, FileSymbols>,
+    /// Bytes of all images.
+    bytes: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct FileKey {
+    id: FileId,
+    build_id: Option<Vec<u8>>,
+}
+
+/// One file's resolvers, made when first asked for, and answers.
+#[derive(Debug)]
+struct FileSymbols {
+    elf: Arc<ElfFile>,
+    answers: HashMap<(u64, bool), Arc<Resolved>>,
+    dwarf: Source,
+    symbols: Source,
+}
+
+/// A resolver, or why there is none.
+#[derive(Debug)]
+enum Source {
+    NotOpened,
+    Open(Box<ElfResolver>),
+    /// There is nothing of this kind.
+    Absent,
+    Failed(String),
+}
+
+impl Symbolizer {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The functions at `address`, a virtual address as the file has it (not a file offset).
+    ///
+    /// With `exact` false it is a return address: the call before it is looked up, while
+    /// [`SymbolFrame::offset_in_function`] is that of the return address itself.
+    pub fn resolve(&mut self, file: &CodeFile, address: u64, exact: bool) -> Arc<Resolved> {
+        let key = FileKey { id: file.id(), build_id: file.build_id().map(<[u8]>::to_vec) };
+        let state = self.files.entry(key).or_insert_with(|| FileSymbols::new(Arc::clone(file.elf())));
+        match state.answers.entry((address, exact)) {
+            Entry::Occupied(known) => return Arc::clone(known.get()),
+            Entry::Vacant(_) => {}
+        }
+        let resolved = Arc::new(state.lookup(file, address, exact, &mut self.bytes));
+        state.answers.insert((address, exact), Arc::clone(&resolved));
+        resolved
+    }
+
+    /// Bytes held by symbol tables and debug info.
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl FileSymbols {
+    fn new(elf: Arc<ElfFile>) -> Self {
+        Self { elf, answers: HashMap::new(), dwarf: Source::NotOpened, symbols: Source::NotOpened }
+    }
+
+    fn lookup(&mut self, file: &CodeFile, address: u64, exact: bool, bytes: &mut u64) -> Resolved {
+        let at = if exact { address } else { address.wrapping_sub(1) };
+        if self.elf.offset_of_address(at).is_none() {
+            return Resolved::unknown(NoSymbol::Unmapped);
+        }
+        let debug = file.locate_debug();
+        self.dwarf.open(bytes, |limit, bytes| open_dwarf(&self.elf, debug, limit, bytes));
+        let lines = match self.dwarf.find(at, address) {
+            // The image has the symbol tables too, and blazesym has looked there.
+            Answer::Found(resolved) if resolved.frames.iter().all(|f| f.function.is_some()) => return resolved,
+            Answer::Unknown(why) => return Resolved::unknown(why),
+            // A function whose debug info has no name for it.
+            Answer::Found(resolved) => Some(resolved),
+            Answer::Nothing => None,
+        };
+        self.symbols.open(bytes, |limit, bytes| {
+            let image = Image::symbols_only(&self.elf, debug, limit)?;
+            open_image(&image, bytes).map(Some)
+        });
+        match (self.symbols.find(at, address), lines) {
+            (Answer::Found(named), Some(lines)) => with_name(lines, named),
+            (Answer::Found(named), None) => named,
+            (_, Some(lines)) => lines,
+            (Answer::Unknown(why), None) => Resolved::unknown(why),
+            (Answer::Nothing, None) => Resolved::unknown(match &self.symbols {
+                Source::Failed(why) => NoSymbol::Unreadable(why.clone()),
+                _ => NoSymbol::Stripped,
+            }),
+        }
+    }
+}
+
+/// What a source says about an address.
+enum Answer {
+    Found(Resolved),
+    Unknown(NoSymbol),
+    /// The source is absent or failed.
+    Nothing,
+}
+
+type Opened = Result<Option<ElfResolver>, OpenError>;
+
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("{0:#}")]
+    Blazesym(#[from] blazesym::Error),
+}
+
+impl Source {
+    fn open(&mut self, bytes: &mut u64, open: impl FnOnce(u64, &mut u64) -> Opened) {
+        if !matches!(self, Self::NotOpened) {
+            return;
+        }
+        let limit = MAX_IMAGE_BYTES.min(MAX_TOTAL_BYTES.saturating_sub(*bytes));
+        *self = match guarded(|| open(limit, bytes)) {
+            Ok(Ok(Some(resolver))) => Self::Open(Box::new(resolver)),
+            Ok(Ok(None)) => Self::Absent,
+            Ok(Err(error)) => Self::Failed(error.to_string()),
+            Err(Panicked) => Self::Failed(MALFORMED.to_owned()),
+        };
+    }
+
+    /// Looks `at` up; offsets in functions are those of `address`.
+    fn find(&mut self, at: u64, address: u64) -> Answer {
+        let Self::Open(resolver) = self else { return Answer::Nothing };
+        let found = guarded(|| {
+            resolver.find_sym(at, &FindSymOpts::CodeInfoAndInlined).map(|found| match found {
+                Ok(symbol) => Answer::Found(convert(&symbol, address)),
+                Err(Reason::MissingSyms) => Answer::Unknown(NoSymbol::Stripped),
+                Err(_) => Answer::Unknown(NoSymbol::NotCovered),
+            })
+        });
+        match found {
+            Ok(Ok(answer)) => answer,
+            // This address alone may be at fault (one unit's debug info, one symbol's name).
+            Ok(Err(_)) => Answer::Nothing,
+            Err(Panicked) => {
+                *self = Self::Failed(MALFORMED.to_owned());
+                Answer::Nothing
+            }
+        }
+    }
+}
+
+const MALFORMED: &str = "malformed symbols or debug info";
+
+struct Panicked;
+
+/// Runs `work` on hostile data. What it leaves behind on a panic must not be used again.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
+}
+
+fn open_dwarf(elf: &ElfFile, debug: &DebugFiles, limit: u64, bytes: &mut u64) -> Opened {
+    let supplement = match &debug.supplement {
+        Some(file) => Some(Image::supplement(file, limit / 2)?),
+        None => None,
+    };
+    let extra = supplement.as_ref().map_or(0, |image| image.size);
+    let Some(image) = Image::with_dwarf(elf, debug, supplement.as_ref(), limit.saturating_sub(extra))? else {
+        return Ok(None);
+    };
+    let resolver = open_image(&image, bytes)?;
+    *bytes += extra;
+    Ok(Some(resolver))
+}
+
+/// The only directory that blazesym may search holds our own descriptors: the link to the image of
+/// a dwz file names one.
+fn open_image(image: &Image, bytes: &mut u64) -> Result<ElfResolver, OpenError> {
+    let resolver = ElfResolver::open_with_debug_dirs(image.path(), ["/proc/self/fd"])?;
+    *bytes += image.size;
+    Ok(resolver)
+}
+
+fn convert(symbol: &ResolvedSym<'_>, address: u64) -> Resolved {
+    let named = |name: &str| (!name.is_empty()).then(|| demangle(name).into_owned());
+    let place = |info: Option<&CodeInfo<'_>>| {
+        let file = info.map(|info| info.to_path().to_string_lossy().into_owned());
+        // Line 0 is code that belongs to no line.
+        (file, info.and_then(|info| info.line).filter(|&line| line != 0))
+    };
+    let mut frames: Vec<SymbolFrame> = symbol
+        .inlined
+        .iter()
+        .rev()
+        .map(|inlined| {
+            let (file, line) = place(inlined.code_info.as_ref());
+            SymbolFrame { function: named(&inlined.name), file, line, inlined: true, ..SymbolFrame::default() }
+        })
+        .collect();
+    let (file, line) = place(symbol.code_info.as_deref());
+    frames.push(SymbolFrame {
+        function: named(symbol.name),
+        offset_in_function: address.checked_sub(symbol.addr),
+        file,
+        line,
+        ..SymbolFrame::default()
+    });
+    Resolved { frames }
+}
+
+/// Puts the symbol table's name on a function that the debug info leaves nameless.
+fn with_name(mut lines: Resolved, named: Resolved) -> Resolved {
+    if let (Some(outer), Some(named)) = (lines.frames.last_mut(), named.frames.into_iter().next())
+        && outer.function.is_none()
+    {
+        outer.function = named.function;
+        outer.offset_in_function = named.offset_in_function;
+    }
+    lines
+}

@@ -1,0 +1,165 @@
+//! Names, inlined functions and lines from the file itself.
+
+use super::*;
+
+#[test]
+fn inlined_functions_have_their_own_lines() {
+    let program = Program::c(&[]);
+    let call = program.call_in("outer");
+    let mut symbolizer = Symbolizer::new();
+    check_outer(&symbolizer.resolve(&code_file(&program.path, None), call.returns_to, false), &call);
+    assert!(symbolizer.memory_bytes() > 0);
+}
+
+#[test]
+fn old_dwarf() {
+    let program = Program::c(&["-gdwarf-4"]);
+    let call = program.call_in("outer");
+    check_outer(&Symbolizer::new().resolve(&code_file(&program.path, None), call.returns_to, false), &call);
+}
+
+#[test]
+fn compressed_sections() {
+    let program = Program::c(&[]);
+    let call = program.call_in("outer");
+    for format in ["zlib", "zlib-gnu", "zstd"] {
+        let path = program.file(format);
+        run("objcopy", &[&format!("--compress-debug-sections={format}"), text(&program.path), text(&path)]);
+        check_outer(&Symbolizer::new().resolve(&code_file(&path, None), call.returns_to, false), &call);
+    }
+}
+
+#[test]
+fn exact_addresses_are_not_return_addresses() {
+    let program = Program::c(&[]);
+    let call = program.call_in("hidden");
+    let file = code_file(&program.path, None);
+    let mut symbolizer = Symbolizer::new();
+    let entry = symbolizer.resolve(&file, call.function, true);
+    assert_eq!(names(&entry), ["hidden"]);
+    assert_eq!(entry.frames[0].offset_in_function, Some(0));
+    let before = symbolizer.resolve(&file, call.function, false);
+    assert_ne!(names(&before), ["hidden"]);
+}
+
+#[test]
+fn symbols_without_debug_info() {
+    let program = Program::c(&["-g0"]);
+    let call = program.call_in("outer");
+    let resolved = Symbolizer::new().resolve(&code_file(&program.path, None), call.returns_to, false);
+    check_outer_by_symbol(&resolved, &call);
+}
+
+#[test]
+fn cpp_names() {
+    let source = "#include <vector>
+namespace app {
+template <typename T> __attribute__((noinline)) T grow(std::vector<T> &v, T x) {
+    v.push_back(x);
+    return v.back();
+}
+}
+int main(int argc, char **) {
+    std::vector<int> v;
+    return app::grow(v, argc);
+}
+";
+    for debug in ["-g", "-g0"] {
+        let program = Program::compile("g++", "prog.cc", source, &["-O2", debug]);
+        let call = program.call_in("app::grow");
+        let resolved = Symbolizer::new().resolve(&code_file(&program.path, None), call.returns_to, false);
+        let outermost = names(&resolved).last().copied().unwrap_or_default();
+        assert!(outermost.starts_with("app::grow<int>(std::vector<int"), "{outermost}");
+    }
+}
+
+#[test]
+fn rust_names_and_blame() {
+    let source = "mod store {
+    #[inline(never)]
+    pub fn put(n: usize) -> Vec<u64> {
+        std::hint::black_box(Vec::with_capacity(n))
+    }
+}
+fn main() {
+    std::hint::black_box(store::put(std::env::args().count()));
+}
+";
+    for mangling in ["-Csymbol-mangling-version=v0", "-Copt-level=1"] {
+        let program = Program::compile("rustc", "prog.rs", source, &["-g", "-O", "--edition=2021", mangling]);
+        let call = program.call_in("prog::store::put");
+        let resolved = Symbolizer::new().resolve(&code_file(&program.path, None), call.returns_to, false);
+        let input: Vec<BlameInput<'_>> = resolved
+            .frames
+            .iter()
+            .map(|f| BlameInput { function: f.function.as_deref(), file: f.file.as_deref(), module: Some("program") })
+            .collect();
+        let blamed = &resolved.frames[blame(&input).expect("there are frames")];
+        assert_eq!(blamed.function.as_deref(), Some("prog::store::put"), "{resolved:?}");
+        assert_eq!(blamed.line, Some(4));
+        assert!(resolved.frames.len() > 1, "the standard library is inlined: {resolved:?}");
+    }
+}
+
+#[test]
+fn answers_are_kept() {
+    let program = Program::c(&[]);
+    let call = program.call_in("outer");
+    let file = code_file(&program.path, None);
+    let mut symbolizer = Symbolizer::new();
+    let first = symbolizer.resolve(&file, call.returns_to, false);
+    // Another view of the same file shares them.
+    let again = symbolizer.resolve(&code_file(&program.path, None), call.returns_to, false);
+    assert!(Arc::ptr_eq(&first, &again));
+}
+
+#[test]
+fn a_deleted_file_symbolizes() {
+    let program = Program::c(&[]);
+    let call = program.call_in("outer");
+    let file = code_file(&program.path, None);
+    fs::remove_file(&program.path).expect("the program is removed");
+    check_outer(&Symbolizer::new().resolve(&file, call.returns_to, false), &call);
+}
+
+#[test]
+fn an_upgraded_file_symbolizes_as_it_was() {
+    let program = Program::c(&[]);
+    let call = program.call_in("outer");
+    let old = code_file(&program.path, None);
+    let mut symbolizer = Symbolizer::new();
+    check_outer(&symbolizer.resolve(&old, call.returns_to, false), &call);
+    fs::remove_file(&program.path).expect("the program is removed");
+    let other = Program::compile("gcc", "other.c", "int outer; int main(void) { return 7; }", &["-g"]);
+    fs::rename(&other.path, &program.path).expect("a new version comes");
+    let new = code_file(&program.path, None);
+    drop(old);
+    assert!(!names(&symbolizer.resolve(&new, call.returns_to, false)).contains(&"inner"));
+    let main = other_main(&program.path);
+    assert_eq!(names(&symbolizer.resolve(&new, main, true)), ["main"]);
+}
+
+fn other_main(path: &Path) -> u64 {
+    let data = fs::read(path).expect("it is there");
+    let parsed = object::File::parse(&*data).expect("an ELF file");
+    parsed.symbol_by_name("main").expect("main").address()
+}
+
+#[test]
+fn file_numbers_are_not_mistaken() {
+    // Files come and go, so that their numbers, and those of their images, are used again.
+    let mut symbolizer = Symbolizer::new();
+    for round in 0..6 {
+        let name = format!("function_{round}");
+        let source = format!("int {name}(void) {{ return {round}; }} int main(void) {{ return {name}(); }}");
+        let program = Program::compile("gcc", "prog.c", &source, &["-g", "-O0"]);
+        let call = program.call_in("main");
+        let file = code_file(&program.path, None);
+        assert_eq!(names(&symbolizer.resolve(&file, call.returns_to, false)), ["main"]);
+        let entry = {
+            let data = fs::read(&program.path).expect("it is there");
+            object::File::parse(&*data).expect("an ELF file").symbol_by_name(&name).expect("it").address()
+        };
+        assert_eq!(names(&symbolizer.resolve(&file, entry, true)), [name.as_str()]);
+    }
+}
