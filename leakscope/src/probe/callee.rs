@@ -35,7 +35,7 @@ fn import<'a>(image: &'a dyn Image, instruction: &Instruction) -> Callee<'a> {
         return Callee::Unknown;
     }
     match image.import(instruction.ip_rel_memory_address()) {
-        Some(name) => Callee::Named { name, address: image.definition(name) },
+        Some((name, address)) => Callee::Named { name, address },
         None => Callee::Unknown,
     }
 }

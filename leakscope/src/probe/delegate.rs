@@ -15,13 +15,16 @@ use super::table::{self, AllocatorFunction};
 use super::x86;
 
 const MAX_INSTRUCTIONS: usize = 512;
+/// Bytes without a branch that are read at once.
+const MAX_RUN: usize = 1024;
 
-/// Functions that allocate nothing that stays and return.
-const HARMLESS: &[&str] = &["__errno_location", "_ZSt15get_new_handlerv", "__cxa_allocate_exception"];
+/// Functions that return and neither allocate nor free.
+const HARMLESS: &[&str] = &["__errno_location", "_ZSt15get_new_handlerv", "__popcountdi2"];
 
-/// Functions that do not return.
+/// Functions that do not return, or after which the caller does not.
 const NO_RETURN: &[&str] = &[
     "abort",
+    "__cxa_allocate_exception",
     "_Unwind_Resume",
     "__cxa_throw",
     "__cxa_rethrow",
@@ -48,7 +51,12 @@ pub(crate) fn delegates(
     let mut seen = HashSet::new();
     let mut queue = vec![address];
     while let Some(start) = queue.pop() {
-        for instruction in x86::decoder(image.code(start, MAX_INSTRUCTIONS * 15), start).iter() {
+        let mut decoder = x86::decoder(image.code(start, MAX_RUN), start);
+        loop {
+            if !decoder.can_decode() {
+                return None;
+            }
+            let instruction = decoder.decode();
             if !seen.insert(instruction.ip()) {
                 break;
             }
@@ -59,7 +67,9 @@ pub(crate) fn delegates(
                 FlowControl::Next => {}
                 FlowControl::Return => break,
                 FlowControl::Call | FlowControl::IndirectCall => {
-                    let Callee::Named { name, address: callee } = callee(image, &instruction) else { return None };
+                    let Callee::Named { name, address: callee } = callee(image, &instruction) else {
+                        return None;
+                    };
                     if NO_RETURN.contains(&name) {
                         break;
                     }

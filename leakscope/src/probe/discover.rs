@@ -6,11 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use object::elf;
-
-use super::image::for_each_function;
+use super::image::{FunctionSymbol, for_each_function};
 use super::place::PlaceError;
-use super::table::{self, AllocatorFunction};
+use super::table::{self, AllocatorFunction, Family};
 use crate::target::ElfFile;
 
 /// An allocator function of a file.
@@ -39,6 +37,12 @@ pub enum SkipReason {
     /// The symbol's address is in no executable segment.
     #[error("its symbol points outside of the file's code")]
     NotCode,
+    /// A `static` function, which may be anything.
+    #[error("a private function of that name, in a file that does not have both malloc and free")]
+    Private,
+    /// The file has more functions than any allocator.
+    #[error("the file has more than {MAX_FUNCTIONS} allocator functions")]
+    TooMany,
     /// The dynamic linker's own.
     #[error("the dynamic linker's own allocator, which never frees")]
     DynamicLinker,
@@ -82,32 +86,51 @@ pub(crate) struct Discovered {
 /// Symbols that only musl's libc defines, dynamic and static.
 const MUSL: &[&str] = &["__dls2b", "__dls3", "__malloc_atfork", "__malloc_donate", "__libc_malloc_impl"];
 
-/// A function under construction: size, whether it is indirect, names.
-type Entry = (u64, bool, Vec<&'static str>);
+/// Functions of one file that are considered.
+const MAX_FUNCTIONS: usize = 1000;
+
+/// A function under construction.
+#[derive(Default)]
+struct Entry {
+    size: u64,
+    indirect: bool,
+    /// Whether all of its names are local ones that any program may use for its own.
+    private: bool,
+    names: Vec<&'static str>,
+}
 
 /// Finds the functions of the table in both symbol tables, one for each file offset.
+///
+/// A linker makes hidden functions local (musl's `__libc_free`, an allocator inside a plugin), so
+/// local symbols count too; but the plain C names only where `malloc` and `free` come together.
 pub(crate) fn discover(elf: &ElfFile) -> Discovered {
     let mut found = Discovered::default();
     let mut by_address: BTreeMap<u64, Entry> = BTreeMap::new();
-    for_each_function(elf, |name, address, size, kind| {
-        found.markers.musl |= MUSL.contains(&name);
-        found.markers.jemalloc |= name == "mallocx";
-        let Some(function) = table::lookup(name) else { return };
-        let entry = by_address.entry(address).or_default();
-        entry.0 = entry.0.max(size);
-        entry.1 |= kind == elf::STT_GNU_IFUNC;
-        if !entry.2.contains(&function.name) {
-            entry.2.push(function.name);
+    for_each_function(elf, |symbol: &FunctionSymbol<'_>| {
+        found.markers.musl |= MUSL.contains(&symbol.name);
+        found.markers.jemalloc |= symbol.name == "mallocx";
+        let Some(function) = table::lookup(symbol.name) else { return };
+        let private = symbol.local && function.family == Family::C && !function.name.starts_with("__");
+        let entry = by_address.entry(symbol.address).or_insert(Entry { private: true, ..Entry::default() });
+        entry.size = entry.size.max(symbol.size);
+        entry.indirect |= symbol.indirect;
+        entry.private &= private;
+        if !entry.names.contains(&function.name) {
+            entry.names.push(function.name);
         }
     });
+    let has = |name| by_address.values().any(|entry| entry.private && entry.names.contains(&name));
+    let has_private_allocator = has("malloc") && has("free");
     let dynamic_linker = !by_address.is_empty() && is_dynamic_linker(elf);
     let mut offsets = BTreeMap::new();
-    for (address, (size, indirect, mut names)) in by_address {
+    for (address, Entry { size, indirect, private, mut names }) in by_address {
         names.sort_by_key(|name| table::rank(name));
         let offset = elf.offset_of_address(address);
         let reason = match offset {
             _ if dynamic_linker => SkipReason::DynamicLinker,
             _ if indirect => SkipReason::Indirect,
+            _ if private && !has_private_allocator => SkipReason::Private,
+            _ if offsets.len() >= MAX_FUNCTIONS => SkipReason::TooMany,
             None => SkipReason::NotCode,
             Some(offset) => {
                 // Hostile segments may map one offset at two addresses; one probe serves both.
@@ -118,8 +141,7 @@ pub(crate) fn discover(elf: &ElfFile) -> Discovered {
         };
         found.skipped.push(Skipped { names, reason });
     }
-    found.functions =
-        offsets.into_iter().filter_map(|(offset, entry)| merge(offset, entry)).collect();
+    found.functions = offsets.into_iter().filter_map(|(offset, entry)| merge(offset, entry)).collect();
     found
 }
 

@@ -6,8 +6,12 @@ use std::sync::OnceLock;
 
 use gimli::UnwindSection as _;
 use object::read::elf::Sym as _;
-use object::{LittleEndian, Object as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, elf};
+use object::{
+    LittleEndian, Object as _, ObjectSymbol as _, ObjectSymbolTable as _, RelocationFlags, RelocationTarget,
+    elf,
+};
 
+use super::table;
 use crate::target::ElfFile;
 
 /// What decoding needs to know about the code around a function. Addresses are the file's own.
@@ -18,12 +22,11 @@ pub trait Image {
     fn extent(&self, address: u64) -> Option<Range<u64>>;
     /// The first function that starts past `address`.
     fn next_function(&self, address: u64) -> Option<u64>;
-    /// The name of the function that the loader stores into the pointer at `slot`.
-    fn import(&self, slot: u64) -> Option<&str>;
+    /// The name of the function that the loader stores into the pointer at `slot`, and where this
+    /// file itself defines it, if it does.
+    fn import(&self, slot: u64) -> Option<(&str, Option<u64>)>;
     /// The name of the function at `address`, where it is one that the analysis knows by name.
     fn name_at(&self, address: u64) -> Option<&str>;
-    /// Where this file itself defines the function `name`, if it is one known by name.
-    fn definition(&self, name: &str) -> Option<u64>;
     /// The file offset of `address`.
     fn offset(&self, address: u64) -> Option<u64>;
 }
@@ -38,27 +41,27 @@ pub(crate) struct ElfImage<'a> {
     symbols: Vec<(u64, u64)>,
     /// Start and end of every unwind entry, sorted; read on first use.
     entries: OnceLock<Vec<(u64, u64)>>,
-    imports: OnceLock<HashMap<u64, String>>,
+    imports: OnceLock<HashMap<u64, (String, Option<u64>)>>,
     by_address: HashMap<u64, String>,
-    by_name: HashMap<String, u64>,
 }
 
 impl<'a> ElfImage<'a> {
     /// `known` says which names the analysis will ask for.
     pub(crate) fn new(elf: &'a ElfFile, known: impl Fn(&str) -> bool) -> Self {
         let mut symbols = Vec::new();
-        let mut by_address = HashMap::new();
-        let mut by_name = HashMap::new();
-        for_each_function(elf, |name, address, size, _| {
+        let mut by_address: HashMap<u64, String> = HashMap::new();
+        for_each_function(elf, |&FunctionSymbol { name, address, size, .. }| {
             symbols.push((address, address.saturating_add(size)));
             if known(name) {
-                by_address.entry(address).or_insert_with(|| name.to_owned());
-                by_name.entry(name.to_owned()).or_insert(address);
+                let shown = by_address.entry(address).or_insert_with(|| name.to_owned());
+                if table::rank(name) < table::rank(shown) {
+                    *shown = name.to_owned();
+                }
             }
         });
         symbols.sort_unstable();
         symbols.dedup();
-        Self { elf, symbols, entries: OnceLock::new(), imports: OnceLock::new(), by_address, by_name }
+        Self { elf, symbols, entries: OnceLock::new(), imports: OnceLock::new(), by_address }
     }
 }
 
@@ -82,17 +85,13 @@ impl Image for ElfImage<'_> {
         self.symbols.get(next).map(|&(start, _)| start)
     }
 
-    fn import(&self, slot: u64) -> Option<&str> {
+    fn import(&self, slot: u64) -> Option<(&str, Option<u64>)> {
         let imports = self.imports.get_or_init(|| imports(self.elf).unwrap_or_default());
-        imports.get(&slot).map(String::as_str)
+        imports.get(&slot).map(|(name, address)| (name.as_str(), *address))
     }
 
     fn name_at(&self, address: u64) -> Option<&str> {
         self.by_address.get(&address).map(String::as_str)
-    }
-
-    fn definition(&self, name: &str) -> Option<u64> {
-        self.by_name.get(name).copied()
     }
 
     fn offset(&self, address: u64) -> Option<u64> {
@@ -107,9 +106,22 @@ fn covering(ranges: &[(u64, u64)], address: u64) -> Option<Range<u64>> {
     (address < end).then_some(start..end)
 }
 
-/// Calls `f` with name (without version), address, size and `st_type` of every defined function in
-/// both symbol tables.
-pub(crate) fn for_each_function(elf: &ElfFile, mut f: impl FnMut(&str, u64, u64, u8)) {
+/// A defined function in a symbol table.
+pub(crate) struct FunctionSymbol<'a> {
+    /// Without a version.
+    pub(crate) name: &'a str,
+    /// Virtual address in the file.
+    pub(crate) address: u64,
+    /// Bytes; 0 where the symbol does not say.
+    pub(crate) size: u64,
+    /// Whether it is the resolver of an indirect function.
+    pub(crate) indirect: bool,
+    /// Whether it is invisible outside of its object file, or was made so by the linker.
+    pub(crate) local: bool,
+}
+
+/// Calls `f` with every defined function in both symbol tables.
+pub(crate) fn for_each_function(elf: &ElfFile, mut f: impl FnMut(&FunctionSymbol<'_>)) {
     let Ok(parsed) = elf.parsed() else { return };
     for symbol in parsed.dynamic_symbols().chain(parsed.symbols()).take(MAX_ENTRIES) {
         let raw = symbol.elf_symbol();
@@ -120,7 +132,13 @@ pub(crate) fn for_each_function(elf: &ElfFile, mut f: impl FnMut(&str, u64, u64,
         // A linker leaves `name@@VERSION` in .symtab; .dynsym has plain names.
         let Ok(name) = symbol.name() else { continue };
         let name = name.split('@').next().unwrap_or(name);
-        f(name, raw.st_value(LittleEndian).into(), raw.st_size(LittleEndian).into(), kind);
+        f(&FunctionSymbol {
+            name,
+            address: raw.st_value(LittleEndian),
+            size: raw.st_size(LittleEndian),
+            indirect: kind == elf::STT_GNU_IFUNC,
+            local: raw.st_bind() == elf::STB_LOCAL,
+        });
     }
 }
 
@@ -153,8 +171,8 @@ fn unwind_entries(elf: &ElfFile) -> Option<Vec<(u64, u64)>> {
     Some(ranges)
 }
 
-/// Which GOT slot is bound to which function.
-fn imports(elf: &ElfFile) -> Option<HashMap<u64, String>> {
+/// Which pointer the loader fills with which function, and where this file defines it.
+fn imports(elf: &ElfFile) -> Option<HashMap<u64, (String, Option<u64>)>> {
     let parsed = elf.parsed().ok()?;
     let symbols = parsed.dynamic_symbol_table()?;
     let mut names = HashMap::new();
@@ -164,8 +182,10 @@ fn imports(elf: &ElfFile) -> Option<HashMap<u64, String>> {
             continue;
         }
         let RelocationTarget::Symbol(index) = relocation.target() else { continue };
-        if let Ok(name) = object::ObjectSymbolTable::symbol_by_index(&symbols, index).and_then(|s| s.name()) {
-            names.insert(slot, name.to_owned());
+        let Ok(symbol) = symbols.symbol_by_index(index) else { continue };
+        if let Ok(name) = symbol.name() {
+            let address = (!symbol.is_undefined()).then(|| symbol.address());
+            names.insert(slot, (name.to_owned(), address));
         }
     }
     Some(names)

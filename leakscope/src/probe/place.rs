@@ -192,7 +192,8 @@ fn choose(
             Some(Emulated::Nop) if only_nops && fallback.is_err() => fallback = Ok((instruction, arguments)),
             Some(Emulated::Nop) | None => {}
             Some(Emulated::ConditionalJump)
-                if !checked_null && skips_null(image, function, &arguments, previous.as_ref(), &instruction) =>
+                if !checked_null
+                    && skips_null(image, function, &arguments, previous.as_ref(), &instruction) =>
             {
                 // What follows runs for all but NULL, which changes no account.
                 checked_null = true;
@@ -250,10 +251,7 @@ fn follow(
 }
 
 fn writes(access: OpAccess) -> bool {
-    matches!(
-        access,
-        OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
-    )
+    matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
 }
 
 /// Whether `jump` is the `je` of a NULL check of the freed pointer, to code that does nothing but
@@ -286,7 +284,8 @@ fn only_returns(image: &dyn Image, address: u64) -> bool {
             _ if x86::is_return(&instruction) => return true,
             Code::Pop_r64 | Code::Endbr64 | Code::Leaveq => {}
             Code::Xor_r32_rm32 | Code::Xor_rm32_r32
-                if instruction.op0_kind() == OpKind::Register && instruction.op1_kind() == OpKind::Register => {}
+                if instruction.op0_kind() == OpKind::Register
+                    && instruction.op1_kind() == OpKind::Register => {}
             Code::Add_rm64_imm8 | Code::Add_rm64_imm32 if instruction.op0_register() == Register::RSP => {}
             code if code.mnemonic() == iced_x86::Mnemonic::Nop => {}
             _ => return false,
@@ -299,7 +298,9 @@ fn only_returns(image: &dyn Image, address: u64) -> bool {
 fn branch_targets(body: &[u8], address: u64, end: u64) -> HashSet<u64> {
     x86::decoder(body, address)
         .iter()
-        .filter(|i| matches!(i.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch))
+        .filter(|i| {
+            matches!(i.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch)
+        })
         .map(|i| i.near_branch_target())
         .filter(|target| (address..end).contains(target))
         .collect()

@@ -23,14 +23,16 @@ const MAX_RETURNS: usize = 64;
 pub(crate) fn instructions(image: &dyn Image, address: u64, end: u64) -> Exit {
     let mut search = Search {
         image,
-        queue: vec![address..end],
+        queue: Vec::new(),
         seen: BTreeSet::from([address]),
         left: MAX_INSTRUCTIONS,
         offsets: BTreeSet::new(),
         complete: Ok(()),
     };
-    while let Some(range) = search.queue.pop() {
+    let mut next = Some(address..end);
+    while let Some(range) = next {
         search.read(range);
+        next = search.queue.pop();
     }
     let Search { mut offsets, mut complete, .. } = search;
     if offsets.len() > MAX_RETURNS {
@@ -58,7 +60,8 @@ impl Search<'_> {
     }
 
     fn read(&mut self, range: Range<u64>) {
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(MAX_INSTRUCTIONS * 15);
+        let length =
+            usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(MAX_INSTRUCTIONS * 15);
         let image = self.image;
         for instruction in x86::decoder(image.code(range.start, length), range.start).iter() {
             if self.left == 0 {
@@ -83,7 +86,9 @@ impl Search<'_> {
             };
             if leaves {
                 match callee(image, &instruction) {
-                    Callee::Local(target) | Callee::Named { address: Some(target), .. } => self.enqueue(target),
+                    Callee::Local(target) | Callee::Named { address: Some(target), .. } => {
+                        self.enqueue(target)
+                    }
                     Callee::Named { name, address: None } => {
                         self.incomplete(format!("it ends by jumping to {name} of another file"));
                     }

@@ -7,7 +7,7 @@
 //! mangled operators.
 //!
 //! Left out on purpose: functions that call a listed one for the block (`strdup`, `mi_strdup`,
-//! `mi_reallocarr`, `_aligned_malloc`), and `mi_heap_destroy`, which drops blocks without naming
+//! `mi_reallocarr`, `mi_cfree`, `_aligned_malloc`), and `mi_heap_destroy`, which drops blocks without naming
 //! them.
 
 use std::collections::HashMap;
@@ -355,7 +355,6 @@ const MIMALLOC: &[F] = &[
     F::free("mi_free_small", Mimalloc),
     F::free("mi_free_nonnull", Mimalloc),
     F::free("mi_free_small_nonnull", Mimalloc),
-    F::free("mi_cfree", Mimalloc),
     F::allocate_out("mi_posix_memalign", Mimalloc),
     F::allocate("mi_memalign", Mimalloc, 1),
     F::allocate("mi_aligned_alloc", Mimalloc, 1),

@@ -88,6 +88,9 @@ pub(crate) fn text(instruction: &Instruction) -> String {
 pub(crate) fn is_return(instruction: &Instruction) -> bool {
     matches!(
         instruction.code(),
-        iced_x86::Code::Retnq | iced_x86::Code::Retnq_imm16 | iced_x86::Code::Retnw | iced_x86::Code::Retnw_imm16
+        iced_x86::Code::Retnq
+            | iced_x86::Code::Retnq_imm16
+            | iced_x86::Code::Retnw
+            | iced_x86::Code::Retnw_imm16
     )
 }
