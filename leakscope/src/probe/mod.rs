@@ -114,6 +114,7 @@ pub fn plan(elf: &ElfFile) -> Result<Plan, ElfError> {
         .iter()
         .any(|f| f.function.effect == Effect::Allocate && f.function.family != Family::Operator);
     let standard = standard_allocator(&found);
+    let usable: BTreeSet<u64> = found.functions.iter().map(|f| f.address).collect();
     let mut passed_on: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     for found in &found.functions {
         let skip = |reason| Skipped { names: found.names.clone(), reason };
@@ -123,7 +124,8 @@ pub fn plan(elf: &ElfFile) -> Result<Plan, ElfError> {
         }
         if let Some(delegates) = delegate::delegates(&image, &found.function, found.address) {
             let inner: BTreeSet<u64> = delegates.iter().filter_map(|&(_, address)| address).collect();
-            if !reaches(&passed_on, &inner, found.address) {
+            // One that is defined here and was left out (an indirect function) sees nothing.
+            if inner.is_subset(&usable) && !reaches(&passed_on, &inner, found.address) {
                 passed_on.insert(found.address, inner);
                 let names = delegates.into_iter().map(|(name, _)| name).collect();
                 plan.skipped.push(skip(SkipReason::Delegates(names)));

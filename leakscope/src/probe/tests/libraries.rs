@@ -172,6 +172,19 @@ fn static_musl_is_recognised() {
 }
 
 #[test]
+fn an_indirect_function_is_not_relied_on() {
+    let source = "typedef unsigned long size_t;\nstatic char block[64];\n\
+        static void *real(size_t n) { return n > 64 ? 0 : block; }\n\
+        static void *(*pick(void))(size_t) { return real; }\n\
+        void *malloc(size_t) __attribute__((ifunc(\"pick\")));\n\
+        __attribute__((noinline)) void *valloc(size_t n) { return malloc(n); }\n\
+        int main(int argc, char **argv) { return valloc(argc) == 0; }";
+    let Some(plan) = build_with("cc", &["-fno-builtin", "-rdynamic"], "c", source) else { return };
+    assert_eq!(*skip_reason(&plan, "malloc"), SkipReason::Indirect);
+    probe(&plan, "valloc");
+}
+
+#[test]
 fn a_private_function_called_free_is_left_alone() {
     let source = "static __attribute__((noinline)) int free(int x) { __asm__ volatile(\"\"); return x * 3; }\n\
         int main(int argc, char **argv) { return free(argc); }";
