@@ -52,8 +52,9 @@ impl Events {
     pub fn open(object: &mut Object) -> Result<Self, BpfError> {
         let map = object.ebpf.take_map("EVENTS").ok_or(BpfError::Missing("EVENTS"))?;
         let ring = RingBuf::try_from(map).map_err(|_| BpfError::Missing("EVENTS"))?;
-        let ring =
-            AsyncFd::register(ring).map_err(|e| BpfError::Map { what: "poll the ring buffer", error: e.into() })?;
+        // SAFETY: the map's descriptor stays the same for as long as the ring buffer lives.
+        let ring = unsafe { AsyncFd::register(ring) }
+            .map_err(|e| BpfError::Map { what: "poll the ring buffer", error: e.into() })?;
         Ok(Self { ring })
     }
 

@@ -90,7 +90,9 @@ impl Object {
     pub fn follow_log(&mut self) -> Result<(), BpfError> {
         let failed = |error| BpfError::Map { what: "follow the kernel side's log", error };
         let logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|e| failed(std::io::Error::other(chain(&e))))?;
-        let mut logger = tokio::io::unix::AsyncFd::register(logger).map_err(|e| failed(e.into()))?;
+        // SAFETY: the map's descriptor stays the same for as long as the logger lives.
+        let mut logger =
+            unsafe { tokio::io::unix::AsyncFd::register(logger) }.map_err(|e| failed(e.into()))?;
         tokio::spawn(async move {
             while let Ok(mut guard) = logger.readable_mut().await {
                 guard.get_inner_mut().flush();
