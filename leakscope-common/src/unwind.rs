@@ -22,9 +22,9 @@ pub mod cfa {
     pub const PLT11: u8 = 3;
     /// Lazy-binding PLT entry whose push ends at byte 10.
     pub const PLT10: u8 = 4;
-    /// CFA = *(rsp + high byte of the offset) + low byte of the offset; see [`super::Row::deref`].
+    /// CFA = *(rsp + 8 * high byte of the offset) + low byte of the offset; see [`super::Row::deref`].
     pub const DEREF_RSP: u8 = 5;
-    /// CFA = *(rbp + high byte of the offset) + low byte of the offset.
+    /// CFA = *(rbp + 8 * high byte of the offset) + low byte of the offset.
     pub const DEREF_RBP: u8 = 6;
     /// A rule this format cannot hold.
     pub const UNSUPPORTED: u8 = 8;
@@ -70,7 +70,7 @@ impl Row {
         Self { pc, cfa_off, kinds: (cfa_kind & 15) | (rbp_kind << 4), rbp_off }
     }
 
-    /// The packed offset of a `DEREF` row: `*(register + at) + add`.
+    /// The packed offset of a `DEREF` row: `*(register + 8 * at) + add`.
     #[inline(always)]
     pub const fn deref(at: i8, add: u8) -> u16 {
         ((at as u8 as u16) << 8) | add as u16
@@ -255,7 +255,7 @@ pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), St
         cfa::DEREF_RSP | cfa::DEREF_RBP => {
             let base = if row.cfa_kind() == cfa::DEREF_RSP { regs.sp } else { regs.bp };
             let at = (row.cfa_off >> 8) as u8 as i8;
-            let Some(word) = mem.word(base.wrapping_add(at as i64 as u64)) else {
+            let Some(word) = mem.word(base.wrapping_add((at as i64 as u64).wrapping_mul(8))) else {
                 return Err(StackEnd::ReadFault);
             };
             word.wrapping_add((row.cfa_off & 0xff) as u64)
@@ -280,8 +280,8 @@ pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), St
         return Err(StackEnd::NotAbove);
     }
     let bp_at = match row.rbp_kind() {
-        rbp::CFA => Some(cfa_addr.wrapping_add(row.rbp_off as i64 as u64 * 8)),
-        rbp::RBP => Some(regs.bp.wrapping_add(row.rbp_off as i64 as u64 * 8)),
+        rbp::CFA => Some(cfa_addr.wrapping_add((row.rbp_off as i64 as u64).wrapping_mul(8))),
+        rbp::RBP => Some(regs.bp.wrapping_add((row.rbp_off as i64 as u64).wrapping_mul(8))),
         _ => None,
     };
     if let Some(at) = bp_at {

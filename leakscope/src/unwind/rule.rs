@@ -79,16 +79,9 @@ fn saved_rbp(eh_frame: &EhFrame<Slice<'_>>, source: &UnwindTableRow<usize, Stora
 }
 
 /// `rsp + 8 + (((rip & 15) >= N) << 3)`, which linkers write for lazy-binding PLTs; N follows.
-const PLT_HEAD: [u8; 6] = [
-    gimli::DW_OP_breg7.0,
-    8,
-    gimli::DW_OP_breg16.0,
-    0,
-    gimli::DW_OP_lit15.0,
-    gimli::DW_OP_and.0,
-];
-const PLT_TAIL: [u8; 4] =
-    [gimli::DW_OP_ge.0, gimli::DW_OP_lit3.0, gimli::DW_OP_shl.0, gimli::DW_OP_plus.0];
+const PLT_HEAD: [u8; 6] =
+    [gimli::DW_OP_breg7.0, 8, gimli::DW_OP_breg16.0, 0, gimli::DW_OP_lit15.0, gimli::DW_OP_and.0];
+const PLT_TAIL: [u8; 4] = [gimli::DW_OP_ge.0, gimli::DW_OP_lit3.0, gimli::DW_OP_shl.0, gimli::DW_OP_plus.0];
 
 fn expression_cfa(bytes: &[u8]) -> Option<(u8, u16)> {
     if let Some(rest) = bytes.strip_prefix(&PLT_HEAD) {
@@ -108,7 +101,10 @@ fn expression_cfa(bytes: &[u8]) -> Option<(u8, u16)> {
         X86_64::RBP => cfa::DEREF_RBP,
         _ => return None,
     };
-    Some((kind, Row::deref(i8::try_from(at).ok()?, u8::try_from(plus(rest)?).ok()?)))
+    if at % 8 != 0 {
+        return None;
+    }
+    Some((kind, Row::deref(i8::try_from(at / 8).ok()?, u8::try_from(plus(rest)?).ok()?)))
 }
 
 /// The kernel's `rt_sigframe` as C libraries describe it in their restorer: with rsp at the

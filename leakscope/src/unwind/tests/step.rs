@@ -1,0 +1,161 @@
+//! [`step`] for every kind of row.
+
+use std::collections::HashMap;
+
+use leakscope_common::unwind::{ReadWord, Regs, Row, StackEnd, cfa, find_row, rbp, step, step_frame_pointer};
+
+use crate::unwind::{UnwindTable, build_from_sections};
+
+const REGS: Regs = Regs { ip: 0x1234, sp: 0x1000, bp: 0x2000, exact: 1 };
+
+/// Memory that holds these words alone.
+struct Words(HashMap<u64, u64>);
+
+impl ReadWord for Words {
+    fn word(&mut self, addr: u64) -> Option<u64> {
+        self.0.get(&addr).copied()
+    }
+}
+
+fn apply(row: Row, regs: Regs, words: &[(u64, u64)]) -> Result<Regs, StackEnd> {
+    let mut regs = regs;
+    step(&mut regs, row, &mut Words(words.iter().copied().collect())).map(|()| regs)
+}
+
+fn caller(ip: u64, sp: u64, bp: u64) -> Result<Regs, StackEnd> {
+    Ok(Regs { ip, sp, bp, exact: 0 })
+}
+
+#[test]
+fn cfa_from_rsp() {
+    let row = Row::new(0, cfa::RSP, 3, rbp::SAME, 0);
+    assert_eq!(apply(row, REGS, &[(0x1010, 7)]), caller(7, 0x1018, 0x2000));
+    let row = Row::new(0, cfa::RSP, u16::MAX, rbp::SAME, 0);
+    assert_eq!(apply(row, REGS, &[(0x1000 + 8 * 65534, 7)]), caller(7, 0x1000 + 8 * 65535, 0x2000));
+}
+
+#[test]
+fn cfa_from_rbp_with_rbp_saved_below() {
+    let row = Row::new(0, cfa::RBP, 2, rbp::CFA, -2);
+    assert_eq!(apply(row, REGS, &[(0x2008, 7), (0x2000, 8)]), caller(7, 0x2010, 8));
+}
+
+#[test]
+fn rbp_saved_relative_to_rbp() {
+    let row = Row::new(0, cfa::DEREF_RBP, Row::deref(-1, 0), rbp::RBP, -2);
+    let words = [(0x1ff8, 0x3000), (0x2ff8, 7), (0x1ff0, 8)];
+    assert_eq!(apply(row, REGS, &words), caller(7, 0x3000, 8));
+}
+
+#[test]
+fn rbp_that_cannot_be_recovered_is_kept() {
+    let row = Row::new(0, cfa::RSP, 1, rbp::UNSUPPORTED, 0);
+    assert_eq!(apply(row, REGS, &[(0x1000, 7)]), caller(7, 0x1008, 0x2000));
+}
+
+#[test]
+fn cfa_from_memory() {
+    let row = Row::new(0, cfa::DEREF_RSP, Row::deref(34, 200), rbp::SAME, 0);
+    assert_eq!(apply(row, REGS, &[(0x1110, 0x3000), (0x30c0, 7)]), caller(7, 0x30c8, 0x2000));
+    let row = Row::new(0, cfa::DEREF_RSP, Row::deref(-128, 8), rbp::SAME, 0);
+    assert_eq!(apply(row, REGS, &[(0xc00, 0x3000), (0x3000, 7)]), caller(7, 0x3008, 0x2000));
+}
+
+#[test]
+fn lazy_binding_plt_before_and_after_its_push() {
+    for (kind, threshold) in [(cfa::PLT11, 11), (cfa::PLT10, 10)] {
+        let row = Row::new(0, kind, 0, rbp::SAME, 0);
+        for offset in 0..16 {
+            let regs = Regs { ip: 0x4560 + offset, ..REGS };
+            let pushed = if offset >= threshold { 8 } else { 0 };
+            let expected = caller(7, 0x1008 + pushed, 0x2000);
+            assert_eq!(apply(row, regs, &[(0x1000 + pushed, 7)]), expected, "{offset}");
+        }
+    }
+}
+
+#[test]
+fn signal_frame_restores_the_interrupted_registers() {
+    let row = Row::new(0, cfa::SIGNAL, 0, rbp::SAME, 0);
+    let words = [(0x1000 + 120, 0xb), (0x1000 + 160, 0x500), (0x1000 + 168, 0xa)];
+    // An alternate stack may lie above the interrupted one.
+    let expected = Regs { ip: 0xa, sp: 0x500, bp: 0xb, exact: 1 };
+    assert_eq!(apply(row, REGS, &words), Ok(expected));
+    assert_eq!((expected.lookup_ip(), REGS.lookup_ip()), (0xa, 0x1234));
+    assert_eq!(apply(row, REGS, &words[1..]), Err(StackEnd::ReadFault));
+}
+
+#[test]
+fn ends() {
+    let ends = [
+        (Row::new(0, cfa::STOP, 0, rbp::SAME, 0), StackEnd::Root),
+        (Row::new(0, cfa::UNSUPPORTED, 0, rbp::SAME, 0), StackEnd::Unsupported),
+        (Row::new(0, 0, 0, rbp::SAME, 0), StackEnd::Unsupported),
+        (Row::new(0, cfa::RSP, 0, rbp::SAME, 0), StackEnd::NotAbove),
+        (Row::new(0, cfa::RSP, 1, rbp::SAME, 0), StackEnd::ReadFault),
+        (Row::new(0, cfa::DEREF_RSP, 0, rbp::SAME, 0), StackEnd::ReadFault),
+        (Row::new(0, cfa::RBP, 2, rbp::CFA, -2), StackEnd::ReadFault),
+    ];
+    for (row, end) in ends {
+        assert_eq!(apply(row, REGS, &[]), Err(end), "{row:?}");
+    }
+    let row = Row::new(0, cfa::RSP, 1, rbp::SAME, 0);
+    assert_eq!(apply(row, REGS, &[(0x1000, 0)]), Err(StackEnd::Root), "a zero return address");
+    let below = Regs { bp: 0x800, ..REGS };
+    assert_eq!(apply(Row::new(0, cfa::RBP, 2, rbp::CFA, -2), below, &[]), Err(StackEnd::NotAbove));
+}
+
+#[test]
+fn frame_pointers_are_believed_only_when_near_and_aligned() {
+    let words = Words([(0x2000, 8), (0x2008, 7)].into());
+    let mut follow = |bp| {
+        let mut regs = Regs { bp, ..REGS };
+        let mut words = Words(words.0.clone());
+        step_frame_pointer(&mut regs, &mut words).map(|()| regs)
+    };
+    assert_eq!(follow(0x2000), caller(7, 0x2010, 8));
+    assert_eq!(follow(0x2001), Err(StackEnd::NoRows));
+    assert_eq!(follow(0xff8), Err(StackEnd::NoRows));
+    assert_eq!(follow(0x1000 + (1 << 20)), Err(StackEnd::ReadFault));
+    assert_eq!(follow(0x1000 + (1 << 20) + 8), Err(StackEnd::NoRows));
+    // A row that says "no function here" does the same.
+    let end = Row::new(0, cfa::END, 0, rbp::SAME, 0);
+    assert_eq!(apply(end, REGS, &[(0x2000, 8), (0x2008, 7)]), caller(7, 0x2010, 8));
+}
+
+#[test]
+fn no_input_overflows() {
+    let extremes = [0, 1, 8, u64::MAX / 2, u64::MAX - 7, u64::MAX];
+    struct Echo;
+    impl ReadWord for Echo {
+        fn word(&mut self, addr: u64) -> Option<u64> {
+            Some(!addr)
+        }
+    }
+    for kinds in 0..=u8::MAX {
+        for (cfa_off, rbp_off) in [(0, 0), (u16::MAX, i8::MIN), (0x7fff, -1), (0x8000, i8::MAX)] {
+            for (sp, bp) in extremes.iter().flat_map(|&a| extremes.iter().map(move |&b| (a, b))) {
+                let mut regs = Regs { ip: sp ^ bp, sp, bp, exact: 0 };
+                // Only that it returns matters.
+                let _ = step(&mut regs, Row { pc: 0, cfa_off, kinds, rbp_off }, &mut Echo);
+            }
+        }
+    }
+}
+
+#[test]
+fn lookup_without_rows() {
+    let table = UnwindTable::new(10, 10);
+    let mapping = leakscope_common::unwind::MappingEntry {
+        start: 0x1000,
+        end: 0x2000,
+        bias: 0x1000,
+        bucket_base: 0,
+        buckets: 0,
+    };
+    assert_eq!(find_row(&table, &mapping, 5), None);
+    assert_eq!(mapping.relative(0x1005), Some(5));
+    assert_eq!(mapping.relative(0xfff), None);
+    assert_eq!(mapping.relative(0x1000 + (1 << 32)), None);
+    assert_eq!(build_from_sections(&[], 0).rows().len(), 1, "the row at 0");
+}
