@@ -238,32 +238,40 @@ impl<'a> Builder<'a> {
         if start == end {
             return Ok(());
         }
-        match self.rows_of(&fde, end) {
+        let mut covered = start;
+        let result = self.rows_of(&fde, end, &mut covered);
+        self.rows.push(Row::new(covered, cfa::END, 0, rbp::SAME, 0));
+        match result {
             Ok(()) => self.stats.functions += 1,
             Err(FunctionError::Malformed) => self.stats.bad_functions += 1,
             Err(FunctionError::Exhausted) => return Err(Exhausted),
         }
-        self.rows.push(Row::new(end, cfa::END, 0, rbp::SAME, 0));
         Ok(())
     }
 
-    fn rows_of(&mut self, fde: &FrameDescriptionEntry<Slice<'a>>, end: u32) -> Result<(), FunctionError> {
+    /// Adds the rows of a function, as far as they can be had; they hold up to `covered`.
+    fn rows_of(
+        &mut self,
+        fde: &FrameDescriptionEntry<Slice<'a>>,
+        end: u32,
+        covered: &mut u32,
+    ) -> Result<(), FunctionError> {
         let signal = fde.is_signal_trampoline();
         let first = self.rows.len();
         let mut table = fde.rows(&self.eh_frame, &self.bases, &mut self.context)?;
         while let Some(source) = table.next_row()? {
-            let start = source.start_address();
-            if start >= source.end_address() || start >= u64::from(end) {
+            let (start, row_end) = (source.start_address(), source.end_address().min(u64::from(end)));
+            if start >= row_end {
                 continue;
             }
             let row = rule::row(&self.eh_frame, source, start as u32, signal);
-            if self.rows.len() > first && self.rows.last().is_some_and(|last| last.same_rule(row)) {
-                continue;
+            if self.rows.len() == first || self.rows.last().is_none_or(|last| !last.same_rule(row)) {
+                if self.rows.len() >= MAX_ROWS {
+                    return Err(FunctionError::Exhausted);
+                }
+                self.rows.push(row);
             }
-            if self.rows.len() >= MAX_ROWS {
-                return Err(FunctionError::Exhausted);
-            }
-            self.rows.push(row);
+            *covered = row_end as u32;
         }
         Ok(())
     }

@@ -184,6 +184,25 @@ fn a_bad_entry_costs_only_itself() {
 }
 
 #[test]
+fn rows_before_a_malformed_instruction_are_kept() {
+    let mut section = EhFrame::default();
+    let cie = section.cie("zR", &[]);
+    let good = [advance(4), DW_CFA_def_cfa_offset.0, 16, advance(32)];
+    section.fde(cie, 0x100, 0x80, &[&good[..], &[DW_CFA_restore_state.0, advance(1)]].concat());
+    let rows = section.build();
+    assert_eq!((rows.stats().functions, rows.stats().bad_functions), (0, 1));
+    assert_eq!(
+        rows.rows(),
+        [
+            end(0),
+            Row::new(0x100, cfa::RSP, 1, rbp::SAME, 0),
+            Row::new(0x104, cfa::RSP, 2, rbp::SAME, 0),
+            end(0x124),
+        ]
+    );
+}
+
+#[test]
 fn stripped_section_headers_are_no_obstacle() {
     let path = super::library("libc.so.6");
     let mut bytes = std::fs::read(path).expect("libc");

@@ -108,7 +108,7 @@ fn ends() {
 #[test]
 fn frame_pointers_are_believed_only_when_near_and_aligned() {
     let words = Words([(0x2000, 8), (0x2008, 7)].into());
-    let mut follow = |bp| {
+    let follow = |bp| {
         let mut regs = Regs { bp, ..REGS };
         let mut words = Words(words.0.clone());
         step_frame_pointer(&mut regs, &mut words).map(|()| regs)
