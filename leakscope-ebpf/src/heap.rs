@@ -31,26 +31,23 @@ pub(crate) fn cookie(ctx: &impl EbpfContext) -> Cookie {
     Cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
 }
 
-/// A general register by its x86-64 number.
-#[inline(always)]
-fn register(regs: &pt_regs, number: u8) -> u64 {
-    match number {
-        7 => regs.rdi,
-        6 => regs.rsi,
-        2 => regs.rdx,
-        1 => regs.rcx,
-        0 => regs.rax,
-        3 => regs.rbx,
-        5 => regs.rbp,
-        8 => regs.r8,
-        9 => regs.r9,
-        10 => regs.r10,
-        11 => regs.r11,
-        12 => regs.r12,
-        13 => regs.r13,
-        14 => regs.r14,
-        15 => regs.r15,
-        _ => 0,
+/// The general registers by their x86-64 numbers, so that a probe's cookie can choose one: the
+/// verifier allows no computed access to the context itself.
+struct Registers([u64; 16]);
+
+impl Registers {
+    #[inline(always)]
+    fn of(regs: &pt_regs) -> Self {
+        Self([
+            regs.rax, regs.rcx, regs.rdx, regs.rbx, 0, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10,
+            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
+        ])
+    }
+
+    /// The register with this number; 0 for `NO_REGISTER`.
+    #[inline(always)]
+    fn get(&self, number: u8) -> u64 {
+        self.0[number as usize & 15]
     }
 }
 
@@ -138,13 +135,14 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
     slot.site = site;
     slot.at_ns = now();
     slot.function = (cookie.function() as u64) << 32 | cookie.effect() as u64;
-    slot.size = size(regs, cookie);
-    slot.old_address = register(regs, cookie.pointer());
+    let values = Registers::of(regs);
+    slot.size = size(&values, cookie);
+    slot.old_address = values.get(cookie.pointer());
     slot.old.at_ns = 0;
     slot.out = if cookie.effect() == Effect::ResizeInPlace as u8 {
-        register(regs, cookie.extra())
+        values.get(cookie.extra())
     } else {
-        register(regs, cookie.out())
+        values.get(cookie.out())
     };
     if (cookie.effect() == Effect::Reallocate as u8 || cookie.effect() == Effect::ReallocateOrFree as u8)
         && slot.old_address != 0
@@ -158,12 +156,12 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
 
 /// Bytes asked for.
 #[inline(always)]
-fn size(regs: &pt_regs, cookie: Cookie) -> u64 {
-    let size = register(regs, cookie.size());
+fn size(values: &Registers, cookie: Cookie) -> u64 {
+    let size = values.get(cookie.size());
     if cookie.count() == leakscope_common::probe::NO_REGISTER {
         return size;
     }
-    let count = register(regs, cookie.count());
+    let count = values.get(cookie.count());
     if (size | count) >> 32 != 0 {
         // By halves: BPF has no 128-bit product.
         let (large, small) = if size > count { (size, count) } else { (count, size) };
@@ -347,7 +345,7 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
     }
     // SAFETY: the context of a uprobe is the registers of the thread, valid while we run.
     let regs = unsafe { &*ctx.regs };
-    let address = register(regs, cookie(ctx).pointer());
+    let address = Registers::of(regs).get(cookie(ctx).pointer());
     maps::tally(Tally::Frees);
     if address == 0 {
         return;

@@ -9,6 +9,9 @@ use leakscope_common::unwind::{Regs, StackEnd, WINDOW_BYTES};
 use crate::maps::{self, SCRATCH, SCRATCH_SLOTS, SITES};
 use crate::{atomic, emit, unwind};
 
+/// What a site starts with.
+static NEW_SITE: SiteTotals = SiteTotals::ZERO;
+
 /// Working space of one unwind: too large for the BPF stack.
 #[repr(C)]
 pub(crate) struct Scratch {
@@ -111,11 +114,11 @@ pub(crate) fn take(claimed: &mut Claimed, regs: &pt_regs, watch: (u64, u64)) {
 #[inline(always)]
 pub(crate) fn site(claimed: &mut Claimed) -> u64 {
     let s = claimed.get();
-    let id = s.hash;
+    let id = unwind::identity(s);
     let totals = match SITES.get_ptr_mut(id) {
         Some(p) => p,
         None => {
-            let _ = SITES.insert(id, SiteTotals::ZERO, BPF_NOEXIST as u64);
+            let _ = SITES.insert(id, &NEW_SITE, BPF_NOEXIST as u64);
             match SITES.get_ptr_mut(id) {
                 Some(p) => p,
                 None => {

@@ -34,20 +34,38 @@ pub(crate) fn walk(s: &mut Scratch, index: u32) {
         s.window_at = at;
     }
     (s.trampoline, s.return_instance) = task::pending_returns();
+    // The probe stands where the stack pointer is still that of the function's first instruction,
+    // so the caller needs no row.
+    record_frame(s);
+    let at = s.regs.sp;
+    let Some(return_address) = Window(s).word(at) else {
+        s.end = StackEnd::ReadFault as u64;
+        return;
+    };
+    s.regs.ip = return_address;
+    s.regs.sp = at.wrapping_add(8);
+    s.regs.exact = 0;
+    if let Err(end) = see_through(s) {
+        s.end = end as u64;
+        return;
+    }
     let mut context = index;
     // SAFETY: `frame` matches the callback's signature, and `context` outlives the call.
     unsafe {
         bpf_loop(
-            MAX_FRAMES as u32 + 1,
+            MAX_FRAMES as u32,
             frame as *const () as *mut c_void,
             (&raw mut context).cast(),
             0,
         );
     }
-    s.hash ^= s.end << 1;
-    if s.hash == 0 {
-        s.hash = 1;
-    }
+}
+
+/// Identifies the stack: its frames and how it ended. Never 0, the key of the site without a stack.
+#[inline(always)]
+pub(crate) fn identity(s: &Scratch) -> u64 {
+    let hash = s.hash ^ (s.end << 1);
+    if hash == 0 { 1 } else { hash }
 }
 
 /// One frame; returns 1 to stop. Static and not inlined, as `bpf_loop` needs it.
@@ -73,26 +91,40 @@ fn next(s: &mut Scratch) -> Result<(), StackEnd> {
     if depth >= MAX_FRAMES as u64 {
         return Err(StackEnd::Truncated);
     }
-    let ip = s.regs.ip;
-    s.record.frames[(depth & 127) as usize] = ip | (s.regs.exact << 63);
-    s.depth = depth + 1;
-    s.hash = (s.hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    s.hash ^= s.hash >> 29;
-
+    record_frame(s);
     let row = cached_row(s, s.regs.lookup_ip())?;
     if row.cfa_kind() == cfa::END {
         s.frame_pointer_frames += 1;
     }
     let mut regs = s.regs;
     let stepped = step(&mut regs, row, &mut Window(s));
-    if s.trampoline != 0 && regs.ip == s.trampoline {
-        regs.ip = task::original_return(s, regs.sp.wrapping_sub(8))?;
+    s.regs = regs;
+    see_through(s)?;
+    stepped
+}
+
+/// Adds the current frame to the record.
+#[inline(always)]
+fn record_frame(s: &mut Scratch) {
+    let ip = s.regs.ip;
+    s.record.frames[(s.depth & 127) as usize] = ip | (s.regs.exact << 63);
+    s.depth += 1;
+    s.hash = (s.hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    s.hash ^= s.hash >> 29;
+}
+
+/// After a step: replaces the return probes' trampoline by what it stands for, and notices the
+/// frame that is looked out for.
+#[inline(always)]
+fn see_through(s: &mut Scratch) -> Result<(), StackEnd> {
+    if s.trampoline != 0 && s.regs.ip == s.trampoline {
+        let at = s.regs.sp.wrapping_sub(8);
+        s.regs.ip = task::original_return(s, at)?;
     }
-    if s.watch_cfa != 0 && regs.sp == s.watch_cfa && regs.ip == s.watch_return {
+    if s.watch_cfa != 0 && s.regs.sp == s.watch_cfa && s.regs.ip == s.watch_return {
         s.crossed = 1;
     }
-    s.regs = regs;
-    stepped
+    Ok(())
 }
 
 /// Reads words through the window, which moves along with the walk.
