@@ -131,6 +131,12 @@ pub trait RowIndex {
     fn bucket(&self, index: u32) -> Option<u32>;
     /// The row at this index of the row space.
     fn row(&self, index: u32) -> Option<Row>;
+    /// `value`. The kernel side hides from the verifier what it knows about the value: otherwise the
+    /// two ends of a binary search would be tracked along every path.
+    #[inline(always)]
+    fn hide(&self, value: u32) -> u32 {
+        value
+    }
 }
 
 /// Binary steps that decide between all rows of a bucket: at most `1 << BUCKET_SHIFT` different
@@ -160,6 +166,8 @@ pub fn find_row(index: &impl RowIndex, mapping: &MappingEntry, relative: u32) ->
         } else {
             high = middle;
         }
+        low = index.hide(low);
+        high = index.hide(high);
     }
     // Never another file's row: the file's first row has pc 0, so it lies below `low`.
     if low == 0 { None } else { index.row(low.wrapping_sub(1)) }

@@ -31,6 +31,8 @@ pub(crate) struct Scratch {
     pub(crate) end: u64,
     /// Frames found by frame pointer.
     pub(crate) frame_pointer_frames: u64,
+    /// A word to hide values from the verifier in.
+    pub(crate) hidden: u64,
     /// Mapping that held the last frame.
     pub(crate) mapping: u64,
     /// Generation and size of the mapping table.

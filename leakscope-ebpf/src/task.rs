@@ -18,9 +18,9 @@ use crate::{emit, heap};
 #[inline(always)]
 fn kernel_word(address: u64) -> u64 {
     let mut word = 0u64;
-    // SAFETY: the helper checks the address.
-    let read = unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, address as *const _) };
-    if read == 0 { word } else { 0 }
+    // SAFETY: the helper checks the address, and fills the word with zeros where it cannot be read.
+    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, address as *const _) };
+    word
 }
 
 /// Address of the return probes' trampoline and the first `struct return_instance` of the current

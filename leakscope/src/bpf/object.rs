@@ -64,7 +64,11 @@ impl Object {
             .load(OBJECT)
             .map_err(|e| BpfError::Load(chain(&e)))?;
         for name in UPROBES {
-            uprobe(&mut ebpf, name)?.load().map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
+            let program = uprobe(&mut ebpf, name)?;
+            program.load().map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
+            if let Some(n) = program.info().ok().and_then(|i| i.verified_instruction_count()) {
+                log::debug!("{name}: {n} instructions verified");
+            }
         }
         for (name, tracepoint) in TRACEPOINTS {
             let program: &mut BtfTracePoint = ebpf
