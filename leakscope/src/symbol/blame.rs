@@ -66,8 +66,7 @@ pub fn owner(frame: &BlameInput<'_>) -> FrameOwner {
     if frame.file.is_some_and(|file| RUNTIME_SOURCES.iter().any(|part| file.contains(part))) {
         return FrameOwner::Runtime;
     }
-    let in_framework =
-        frame.function.is_some_and(|name| has_prefix(path_of(name), FRAMEWORK_PREFIXES));
+    let in_framework = frame.function.is_some_and(|name| has_prefix(path_of(name), FRAMEWORK_PREFIXES));
     if in_framework || module_in(FRAMEWORK_MODULES) { FrameOwner::Framework } else { FrameOwner::User }
 }
 
@@ -86,16 +85,16 @@ fn is_runtime(name: &str) -> bool {
 /// implementations (`<&mut F as core::ops::FnOnce<A>>::call_once`), but not a user's type with a
 /// trait of the standard library.
 fn is_rust_runtime(name: &str) -> bool {
-    let in_crate = |path: &str| {
-        path.split_once("::").is_some_and(|(first, _)| RUST_RUNTIME_CRATES.contains(&first))
-    };
+    let in_crate =
+        |path: &str| path.split_once("::").is_some_and(|(first, _)| RUST_RUNTIME_CRATES.contains(&first));
     let Some(inner) = name.strip_prefix('<') else { return in_crate(name) };
     let itself = self_type(inner).trim();
     let bare = strip_references(itself);
-    if bare.contains("::") && !bare.starts_with('(') && !bare.starts_with('[') {
+    let built_in = ["(", "[", "fn(", "unsafe ", "extern ", "for<"].iter().any(|p| bare.starts_with(p));
+    if bare.contains("::") && !built_in {
         return in_crate(bare);
     }
-    // A type parameter, a primitive type, a tuple or a slice: the trait tells.
+    // A type parameter or a type of the language itself: the trait tells.
     inner[self_type(inner).len()..].strip_prefix(" as ").is_some_and(in_crate)
 }
 

@@ -7,10 +7,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use object::read::{CompressedFileRange, CompressionFormat};
-use object::{Object as _, ObjectSection as _, SectionKind, elf};
+use object::{Object as _, ObjectSection as _, elf};
 
 use super::decompress;
 use super::find::{DebugFiles, MAX_FILE_BYTES};
+use crate::target::elf::ParsedElf;
 use crate::target::{ElfError, ElfFile};
 
 /// Most bytes copied for one file. The debug info of Firefox's libxul fits, that of a debug build
@@ -118,11 +119,21 @@ impl Image {
 
 /// Whether `elf` has this section, with contents.
 pub(super) fn has_section(elf: &ElfFile, name: &str) -> bool {
-    elf.parsed().is_ok_and(|parsed| {
-        parsed.section_by_name(name).is_some_and(|section| {
-            section.size() > 0 && section.elf_section_header().sh_type.get(object::LittleEndian) != elf::SHT_NOBITS
+    elf.parsed().is_ok_and(|parsed| section(&parsed, name).is_some_and(|section| section.size() > 0))
+}
+
+type Section<'a, 'f> =
+    object::read::elf::ElfSection64<'a, 'f, object::LittleEndian, &'a object::ReadCache<File>>;
+
+/// A section that is in the file, under its name or the one that old linkers gave it when it was
+/// compressed.
+fn section<'a, 'f>(parsed: &'f ParsedElf<'a>, name: &str) -> Option<Section<'a, 'f>> {
+    parsed
+        .section_by_name(name)
+        .or_else(|| {
+            parsed.section_by_name(&format!(".z{}", name.strip_prefix(".debug").map(|_| &name[1..])?))
         })
-    })
+        .filter(|section| section.elf_section_header().sh_type.get(object::LittleEndian) != elf::SHT_NOBITS)
 }
 
 /// Writes an image, section by section.
@@ -148,10 +159,7 @@ impl Writer {
     fn dwarf(&mut self, source: &ElfFile) -> Result<(), ImageError> {
         let parsed = checked(source)?;
         for name in DWARF_SECTIONS {
-            let Some(section) = parsed.section_by_name(name) else { continue };
-            if section.kind() == SectionKind::UninitializedData {
-                continue;
-            }
+            let Some(section) = section(&parsed, name) else { continue };
             self.copy(name, elf::SHT_PROGBITS, source.file(), section.compressed_file_range()?, 1)?;
         }
         Ok(())
@@ -176,12 +184,9 @@ impl Writer {
         kind: u32,
     ) -> Result<(), ImageError> {
         let parsed = checked(source)?;
-        let Some(section) = parsed.section_by_name(name) else { return Ok(()) };
-        let header = section.elf_section_header();
-        if header.sh_type.get(object::LittleEndian) == elf::SHT_NOBITS {
-            return Ok(());
-        }
-        let link = object::SectionIndex(header.sh_link.get(object::LittleEndian) as usize);
+        let Some(section) = section(&parsed, name) else { return Ok(()) };
+        let link = section.elf_section_header().sh_link.get(object::LittleEndian);
+        let link = object::SectionIndex(link as usize);
         let strings = parsed.section_by_index(link)?;
         self.copy(name, kind, source.file(), section.compressed_file_range()?, SYMBOL)?;
         self.copy(strings_name, elf::SHT_STRTAB, source.file(), strings.compressed_file_range()?, 1)
@@ -230,7 +235,9 @@ impl Writer {
         }
         let size = self.position - start;
         if expected != 0 && size != expected {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("section {name} is cut short")).into());
+            return Err(
+                io::Error::new(io::ErrorKind::UnexpectedEof, format!("section {name} is cut short")).into()
+            );
         }
         self.header(name, kind, start, size);
         Ok(())
@@ -303,7 +310,7 @@ const HEADER: usize = 64;
 const SYMBOL: u64 = 24;
 
 /// The parsed view, if the file has a size that we read.
-fn checked(elf: &ElfFile) -> Result<crate::target::elf::ParsedElf<'_>, ImageError> {
+fn checked(elf: &ElfFile) -> Result<ParsedElf<'_>, ImageError> {
     if elf.file().metadata()?.len() > MAX_FILE_BYTES {
         return Err(ImageError::TooLarge);
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blazesym::helper::ElfResolver;
@@ -35,6 +36,7 @@ struct FileKey {
 #[derive(Debug)]
 struct FileSymbols {
     elf: Arc<ElfFile>,
+    path: PathBuf,
     answers: HashMap<(u64, bool), Arc<Resolved>>,
     dwarf: Source,
     symbols: Source,
@@ -62,7 +64,7 @@ impl Symbolizer {
     /// [`SymbolFrame::offset_in_function`] is that of the return address itself.
     pub fn resolve(&mut self, file: &CodeFile, address: u64, exact: bool) -> Arc<Resolved> {
         let key = FileKey { id: file.id(), build_id: file.build_id().map(<[u8]>::to_vec) };
-        let state = self.files.entry(key).or_insert_with(|| FileSymbols::new(Arc::clone(file.elf())));
+        let state = self.files.entry(key).or_insert_with(|| FileSymbols::new(file));
         match state.answers.entry((address, exact)) {
             Entry::Occupied(known) => return Arc::clone(known.get()),
             Entry::Vacant(_) => {}
@@ -72,6 +74,14 @@ impl Symbolizer {
         resolved
     }
 
+    /// Files whose debug info could not be used, so that their frames have no lines, and why.
+    pub fn unusable_debug_info(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.files.values().filter_map(|file| match &file.dwarf {
+            Source::Failed(why) => Some((file.path.as_path(), why.as_str())),
+            _ => None,
+        })
+    }
+
     /// Bytes held by symbol tables and debug info.
     pub fn memory_bytes(&self) -> u64 {
         self.bytes
@@ -79,8 +89,14 @@ impl Symbolizer {
 }
 
 impl FileSymbols {
-    fn new(elf: Arc<ElfFile>) -> Self {
-        Self { elf, answers: HashMap::new(), dwarf: Source::NotOpened, symbols: Source::NotOpened }
+    fn new(file: &CodeFile) -> Self {
+        Self {
+            elf: Arc::clone(file.elf()),
+            path: file.path().to_owned(),
+            answers: HashMap::new(),
+            dwarf: Source::NotOpened,
+            symbols: Source::NotOpened,
+        }
     }
 
     fn lookup(&mut self, file: &CodeFile, address: u64, exact: bool, bytes: &mut u64) -> Resolved {
@@ -92,7 +108,9 @@ impl FileSymbols {
         self.dwarf.open(bytes, |limit, bytes| open_dwarf(&self.elf, debug, limit, bytes));
         let lines = match self.dwarf.find(at, address) {
             // The image has the symbol tables too, and blazesym has looked there.
-            Answer::Found(resolved) if resolved.frames.iter().all(|f| f.function.is_some()) => return resolved,
+            Answer::Found(resolved) if resolved.frames.iter().all(|f| f.function.is_some()) => {
+                return resolved;
+            }
             Answer::Unknown(why) => return Resolved::unknown(why),
             // A function whose debug info has no name for it.
             Answer::Found(resolved) => Some(resolved),
@@ -213,7 +231,13 @@ fn convert(symbol: &ResolvedSym<'_>, address: u64) -> Resolved {
         .rev()
         .map(|inlined| {
             let (file, line) = place(inlined.code_info.as_ref());
-            SymbolFrame { function: named(&inlined.name), file, line, inlined: true, ..SymbolFrame::default() }
+            SymbolFrame {
+                function: named(&inlined.name),
+                file,
+                line,
+                inlined: true,
+                ..SymbolFrame::default()
+            }
         })
         .collect();
     let (file, line) = place(symbol.code_info.as_deref());

@@ -82,7 +82,8 @@ impl Program {
         let elf = ElfFile::open(&self.path).expect("an ELF file");
         let offset = elf.offset_of_address(function).expect("code") as usize;
         let decoder = iced_x86::Decoder::with_ip(64, &data[offset..], function, 0);
-        let call = decoder.into_iter().find(|i| i.is_call_near() || i.is_call_near_indirect()).expect("a call");
+        let call =
+            decoder.into_iter().find(|i| i.is_call_near() || i.is_call_near_indirect()).expect("a call");
         Call { function, returns_to: call.next_ip() }
     }
 }
@@ -100,7 +101,12 @@ fn code_file(path: &Path, root: Option<&Path>) -> CodeFile {
     let id = FileId { device: metadata.dev(), inode: metadata.ino() };
     let named = root.and_then(|root| path.strip_prefix(root).ok()).map(|p| Path::new("/").join(p));
     let named = named.unwrap_or_else(|| path.to_owned());
-    CodeFile::new(Arc::new(elf), named, id, root.map(Path::to_owned))
+    CodeFile::new(shared(elf), named, id, root.map(Path::to_owned))
+}
+
+#[expect(clippy::arc_with_non_send_sync, reason = "files are shared on one thread, by the type of the API")]
+fn shared(elf: ElfFile) -> Arc<ElfFile> {
+    Arc::new(elf)
 }
 
 fn names(resolved: &Resolved) -> Vec<&str> {

@@ -7,11 +7,7 @@ fn blamed<'a>(stack: &[&'a str]) -> Option<&'a str> {
         .iter()
         .map(|text| {
             let (function, module) = text.split_once(" @ ").unwrap_or((text, "/srv/app"));
-            BlameInput {
-                function: (function != "?").then_some(function),
-                module: Some(module),
-                file: None,
-            }
+            BlameInput { function: (function != "?").then_some(function), module: Some(module), file: None }
         })
         .collect();
     blame(&frames).map(|index| stack[index])
@@ -63,7 +59,11 @@ fn cpp_containers() {
     );
     check(
         "non-virtual thunk to app::Sink::run()",
-        &["operator new(unsigned long)", "non-virtual thunk to std::ostream::~ostream()", "non-virtual thunk to app::Sink::run()"],
+        &[
+            "operator new(unsigned long)",
+            "non-virtual thunk to std::ostream::~ostream()",
+            "non-virtual thunk to app::Sink::run()",
+        ],
     );
 }
 
@@ -91,7 +91,12 @@ fn rust_boxes_and_vectors() {
     );
     check(
         "<myapp::Key as core::clone::Clone>::clone",
-        &["__rdl_alloc", "alloc::alloc::exchange_malloc", "alloc::boxed::Box<T>::new", "<myapp::Key as core::clone::Clone>::clone"],
+        &[
+            "__rdl_alloc",
+            "alloc::alloc::exchange_malloc",
+            "alloc::boxed::Box<T>::new",
+            "<myapp::Key as core::clone::Clone>::clone",
+        ],
     );
     check(
         "myapp::worker",
@@ -152,7 +157,10 @@ fn nginx_and_apr() {
         "ngx_http_create_request",
         &["posix_memalign @ libc.so.6", "ngx_memalign", "ngx_create_pool", "ngx_http_create_request"],
     );
-    check("ngx_http_upstream_init", &["malloc", "ngx_alloc", "ngx_palloc_large", "ngx_pcalloc", "ngx_http_upstream_init"]);
+    check(
+        "ngx_http_upstream_init",
+        &["malloc", "ngx_alloc", "ngx_palloc_large", "ngx_pcalloc", "ngx_http_upstream_init"],
+    );
     check(
         "mod_leaky_handler @ /usr/lib/apache2/modules/mod_leaky.so",
         &[
@@ -190,7 +198,11 @@ fn python_with_ctypes() {
     );
     check(
         "array_new @ /srv/_fast.cpython-311-x86_64-linux-gnu.so",
-        &["malloc @ libc.so.6", "array_new @ /srv/_fast.cpython-311-x86_64-linux-gnu.so", "cfunction_call @ python3.11"],
+        &[
+            "malloc @ libc.so.6",
+            "array_new @ /srv/_fast.cpython-311-x86_64-linux-gnu.so",
+            "cfunction_call @ python3.11",
+        ],
     );
 }
 
@@ -208,7 +220,14 @@ fn node_and_go() {
     );
     check(
         "main.(*server).handle",
-        &["runtime.mallocgc", "runtime.growslice", "bytes.(*Buffer).grow", "main.(*server).handle", "net/http.(*conn).serve", "runtime.goexit"],
+        &[
+            "runtime.mallocgc",
+            "runtime.growslice",
+            "bytes.(*Buffer).grow",
+            "main.(*server).handle",
+            "net/http.(*conn).serve",
+            "runtime.goexit",
+        ],
     );
     check("example.com/app/store.Put", &["runtime.newobject", "example.com/app/store.Put", "runtime.goexit"]);
 }
@@ -233,19 +252,45 @@ fn fallbacks() {
 
 #[test]
 fn modules_match_with_versions_only() {
-    for (name, module) in
-        [("libc.so.6", "libc"), ("libc-2.31.so", "libc"), ("python3.11", "python"), ("libstdc++.so.6.0.30", "libstdc++"), ("ld-linux-x86-64.so.2", "ld-linux-x86-64"), ("libpython3.11.so.1.0", "libpython"), ("libglib-2.0.so.0.7400.6", "libglib")]
-    {
+    for (name, module) in [
+        ("libc.so.6", "libc"),
+        ("libc-2.31.so", "libc"),
+        ("python3.11", "python"),
+        ("libstdc++.so.6.0.30", "libstdc++"),
+        ("ld-linux-x86-64.so.2", "ld-linux-x86-64"),
+        ("libpython3.11.so.1.0", "libpython"),
+        ("libglib-2.0.so.0.7400.6", "libglib"),
+    ] {
         assert!(is_module(name, module), "{name}");
     }
-    for (name, module) in [("libcurl.so.4", "libc"), ("libcrypto.so.3", "libc"), ("python-agent", "python"), ("nodectl", "node"), ("libmy.so", "libm"), ("ldap", "ld")] {
+    for (name, module) in [
+        ("libcurl.so.4", "libc"),
+        ("libcrypto.so.3", "libc"),
+        ("python-agent", "python"),
+        ("nodectl", "node"),
+        ("libmy.so", "libm"),
+        ("ldap", "ld"),
+    ] {
         assert!(!is_module(name, module), "{name}");
     }
 }
 
 #[test]
 fn any_text_is_safe() {
-    for name in ["", "<", "<>", "<<", "< as ", "<a as ", "<é as core::x", ".", "@", "<&mut ", "<(->>) as core::", "operator"] {
+    for name in [
+        "",
+        "<",
+        "<>",
+        "<<",
+        "< as ",
+        "<a as ",
+        "<é as core::x",
+        ".",
+        "@",
+        "<&mut ",
+        "<(->>) as core::",
+        "operator",
+    ] {
         let frame = BlameInput { function: Some(name), module: Some(name), file: Some(name) };
         assert!(blame(&[frame]).is_some());
     }

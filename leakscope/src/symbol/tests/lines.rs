@@ -25,7 +25,9 @@ fn compressed_sections() {
     for format in ["zlib", "zlib-gnu", "zstd"] {
         let path = program.file(format);
         run("objcopy", &[&format!("--compress-debug-sections={format}"), text(&program.path), text(&path)]);
-        check_outer(&Symbolizer::new().resolve(&code_file(&path, None), call.returns_to, false), &call);
+        let resolved = Symbolizer::new().resolve(&code_file(&path, None), call.returns_to, false);
+        assert_eq!(names(&resolved), ["inner", "middle", "outer"], "{format}");
+        check_outer(&resolved, &call);
     }
 }
 
@@ -92,7 +94,11 @@ fn main() {
         let input: Vec<BlameInput<'_>> = resolved
             .frames
             .iter()
-            .map(|f| BlameInput { function: f.function.as_deref(), file: f.file.as_deref(), module: Some("program") })
+            .map(|f| BlameInput {
+                function: f.function.as_deref(),
+                file: f.file.as_deref(),
+                module: Some("program"),
+            })
             .collect();
         let blamed = &resolved.frames[blame(&input).expect("there are frames")];
         assert_eq!(blamed.function.as_deref(), Some("prog::store::put"), "{resolved:?}");
