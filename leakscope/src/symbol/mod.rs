@@ -60,6 +60,9 @@ pub enum NoSymbol {
     /// The file has symbols, but none covers the address.
     #[error("no symbol covers it")]
     NotCovered,
+    /// The debug info or symbol table has an entry for the function, but no name in it.
+    #[error("its entry has no name")]
+    Nameless,
     /// The file or its symbols could not be read.
     #[error("symbols unreadable: {0}")]
     Unreadable(String),

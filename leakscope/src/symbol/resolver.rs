@@ -121,9 +121,9 @@ impl FileSymbols {
             open_image(&image, bytes).map(Some)
         });
         match (self.symbols.find(at, address), lines) {
-            (Answer::Found(named), Some(lines)) => with_name(lines, named),
-            (Answer::Found(named), None) => named,
-            (_, Some(lines)) => lines,
+            (Answer::Found(named), Some(lines)) => with_name(lines, Some(named)),
+            (_, Some(lines)) => with_name(lines, None),
+            (Answer::Found(named), None) => with_name(named, None),
             (Answer::Unknown(why), None) => Resolved::unknown(why),
             (Answer::Nothing, None) => Resolved::unknown(match &self.symbols {
                 Source::Failed(why) => NoSymbol::Unreadable(why.clone()),
@@ -251,13 +251,18 @@ fn convert(symbol: &ResolvedSym<'_>, address: u64) -> Resolved {
     Resolved { frames }
 }
 
-/// Puts the symbol table's name on a function that the debug info leaves nameless.
-fn with_name(mut lines: Resolved, named: Resolved) -> Resolved {
-    if let (Some(outer), Some(named)) = (lines.frames.last_mut(), named.frames.into_iter().next())
+/// Puts the symbol table's name on a function that the debug info leaves nameless, and the reason
+/// on frames that stay so.
+fn with_name(mut lines: Resolved, named: Option<Resolved>) -> Resolved {
+    if let (Some(outer), Some(named)) =
+        (lines.frames.last_mut(), named.and_then(|n| n.frames.into_iter().next()))
         && outer.function.is_none()
     {
         outer.function = named.function;
         outer.offset_in_function = named.offset_in_function;
+    }
+    for frame in lines.frames.iter_mut().filter(|frame| frame.function.is_none()) {
+        frame.why_unknown = Some(NoSymbol::Nameless);
     }
     lines
 }
