@@ -1,1 +1,0 @@
-fn main(){ let out=std::env::var("OUT_DIR").unwrap(); println!("cargo::rerun-if-changed=../target/bpf/bpfel-unknown-none/release/leakscope-ebpf"); std::fs::copy("../target/bpf/bpfel-unknown-none/release/leakscope-ebpf", format!("{out}/leakscope.bpf.o")).unwrap(); }
