@@ -1,0 +1,95 @@
+//! `cargo xtask demo`: a program that leaks at two sites, and what leakscope says about it.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    process::{Child, ChildStdin, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    run, setup,
+    workspace::{Workspace, find_in_path, is_root},
+};
+
+/// How long the demo watches the program.
+const DURATION: &str = "10s";
+
+/// Builds leakscope and the program, attaches, and prints the report.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    setup::run(workspace, &setup::Options::default())?;
+    run::heading("cargo build --release");
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "--package", "leakscope", "--bin", "leakscope", "--example", "leaky"]);
+    run::visibly("the build", &mut build)?;
+
+    stay_for_the_report();
+    let leaky = Leaky::start(workspace)?;
+    let leakscope = workspace.release("leakscope");
+    let mut attach = if is_root() {
+        Command::new(&leakscope)
+    } else {
+        if find_in_path("sudo").is_none() {
+            bail!("tracing needs root and there is no sudo: run `cargo xtask demo` as root");
+        }
+        eprintln!(
+            "tracing another process needs root: only this command goes through sudo, which may ask for your password"
+        );
+        let mut sudo = Command::new("sudo");
+        sudo.arg(&leakscope);
+        sudo
+    };
+    attach.args(["attach", &leaky.pid, "--duration", DURATION]);
+    run::heading(&run::shown(&attach));
+    let status = attach.status().with_context(|| format!("cannot run {}", run::shown(&attach)))?;
+    drop(leaky);
+    if !status.success() {
+        bail!("leakscope ended with {}", run::explain(status));
+    }
+    Ok(())
+}
+
+/// Lets Ctrl-C end leakscope, which then prints its report, but not this task, which waits for it.
+fn stay_for_the_report() {
+    extern "C" fn ignore(_signal: libc::c_int) {}
+    // SAFETY: the handler does nothing, which is safe at any moment. A handler, unlike SIG_IGN, is
+    // not inherited by the commands that are started.
+    unsafe { libc::signal(libc::SIGINT, ignore as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+}
+
+/// The leaking program. It ends on drop, and by itself when its standard input is closed: however
+/// this task ends, no leak is left running.
+struct Leaky {
+    child: Child,
+    pid: String,
+    _lifeline: ChildStdin,
+}
+
+impl Leaky {
+    fn start(workspace: &Workspace) -> Result<Self> {
+        let program = workspace.release("examples/leaky");
+        let mut child = Command::new(&program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let lifeline = child.stdin.take().context("the program has no standard input")?;
+        let stdout = child.stdout.take().context("the program has no standard output")?;
+        let mut leaky = Self { child, pid: String::new(), _lifeline: lifeline };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).context("cannot read from the program")?;
+        let pid = line.trim().strip_prefix("ready ").context("the program did not get ready")?;
+        leaky.pid = pid.to_owned();
+        Ok(leaky)
+    }
+}
+
+impl Drop for Leaky {
+    fn drop(&mut self) {
+        // Both fail only for a program that is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
