@@ -6,7 +6,6 @@
 
 use std::{
     env,
-    error::Error,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -31,15 +30,17 @@ const TARGET: &str = "bpfel-unknown-none";
 
 fn main() -> ExitCode {
     match build() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(outcome) => outcome,
         Err(error) => {
+            // Reported by cargo as one line; a failure would print all this program's output.
             println!("cargo::error={error}");
-            ExitCode::FAILURE
+            ExitCode::SUCCESS
         }
     }
 }
 
-fn build() -> Result<(), Box<dyn Error>> {
+/// Fails where the BPF programs do not compile: cargo then shows the compiler's messages.
+fn build() -> Result<ExitCode, String> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
     let root = manifest.parent().ok_or("the crate lies in no workspace")?;
@@ -51,12 +52,13 @@ fn build() -> Result<(), Box<dyn Error>> {
     let target = out.ancestors().nth(4).ok_or("OUT_DIR is not inside a target directory")?.join("bpf");
     let status = cargo(&toolchain, root, &target).status();
     if !status.map_err(|error| format!("cannot run {}: {error}", toolchain.cargo))?.success() {
-        return Err("the BPF programs do not build; the compiler's messages stand below".into());
+        println!("cargo::error=the BPF programs do not compile");
+        return Ok(ExitCode::FAILURE);
     }
     let object = target.join(TARGET).join("release/leakscope-ebpf");
     fs::copy(&object, out.join("leakscope.bpf.o"))
         .map_err(|error| format!("cannot copy {}: {error}", object.display()))?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The compiler and linker for BPF.
@@ -133,8 +135,10 @@ fn cargo(toolchain: &Toolchain, root: &Path, target: &Path) -> Command {
 fn is_outer(name: &OsString) -> bool {
     const KEPT: &[&str] = &["CARGO_HOME", "CARGO_MAKEFLAGS"];
     const KEPT_PREFIXES: &[&str] = &["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR", "CARGO_SOURCE_"];
-    const DROPPED: &[&str] = &["LD_LIBRARY_PATH", "OUT_DIR", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG"];
-    const DROPPED_PREFIXES: &[&str] = &["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CLIPPY_"];
+    const DROPPED: &[&str] =
+        &["LD_LIBRARY_PATH", "OUT_DIR", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG"];
+    const DROPPED_PREFIXES: &[&str] =
+        &["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CLIPPY_"];
     let Some(name) = name.to_str() else { return false };
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     if KEPT.contains(&name) || starts(KEPT_PREFIXES) {
