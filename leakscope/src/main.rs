@@ -1,5 +1,6 @@
 //! The `leakscope` command: maps errors to exit codes, and nothing else.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -9,7 +10,8 @@ fn main() -> ExitCode {
             if failure.broken_pipe {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("leakscope: {failure}");
+            // A closed standard error must not turn the exit code into that of a panic.
+            let _ = writeln!(std::io::stderr(), "leakscope: {failure}");
             ExitCode::from(failure.code)
         }
     }

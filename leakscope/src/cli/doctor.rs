@@ -1,5 +1,111 @@
-//! `leakscope doctor [PID]`.
+//! `leakscope doctor [PID]`: what this machine and this target allow.
+
+use std::io::{self, Write};
 
 use super::Failure;
 use super::args::DoctorArgs;
-pub fn run(_a: &DoctorArgs) -> Result<u8, Failure> { Ok(0) }
+use super::output::{Destination, Output};
+use crate::bpf::facts::Facts;
+use crate::bpf::verdict::{Finding, Level, judge, refusal};
+use crate::export::human::printable;
+use crate::probe::{self, CostClass, Exit};
+use crate::session::{self, FileProbes, Visible};
+use crate::target::Process;
+
+/// Answers with the exit code that `attach` would have.
+pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
+    let findings = judge(&Facts::gather());
+    let mut text = Vec::new();
+    let target = arguments.pid.map(|pid| look(pid, &mut text));
+    let mut page = Vec::new();
+    let written = machine(&findings, &mut page).and_then(|()| page.write_all(&text));
+    written.map_err(|e| Failure::output("the report", e))?;
+    match Output::open(&Destination::Stdout, "txt")?.write(&page) {
+        Err(failure) if !failure.broken_pipe => return Err(failure),
+        _ => {}
+    }
+    match (target, refusal(&findings)) {
+        (Some(Err(failure)), _) => Err(failure),
+        (_, Some(why)) => Err(Failure::unsupported(format!("cannot trace: {why}"))),
+        (Some(Ok(())) | None, None) => Ok(0),
+    }
+}
+
+fn machine(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "This machine")?;
+    for finding in findings {
+        let mark = match finding.level {
+            Level::Fine => "ok",
+            Level::Limited => "limited",
+            Level::Fatal => "MISSING",
+        };
+        writeln!(out, "  {mark:<8}{:<9} {}", finding.what, printable(&finding.found))?;
+        if !finding.advice.is_empty() {
+            writeln!(out, "  {:<8}{:<9} → {}", "", "", finding.advice)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the target; writes what it found to `out`.
+fn look(pid: u32, out: &mut Vec<u8>) -> Result<(), Failure> {
+    let process = Process::inspect(pid)?;
+    let visible = session::look(&process)?;
+    let written = target(&process, &visible, out);
+    written.map_err(|e| Failure::output("the report", e))?;
+    session::seccomp::check(&process)
+}
+
+fn target(process: &Process, visible: &Visible, out: &mut dyn Write) -> io::Result<()> {
+    let exe = process.exe.as_ref().map(|p| format!(" {}", p.display())).unwrap_or_default();
+    writeln!(out, "\nProcess {} ({}){}", process.pid, printable(&process.comm), printable(&exe))?;
+    let seccomp = match process.seccomp {
+        0 => "none",
+        1 => "strict",
+        _ => "filter",
+    };
+    writeln!(out, "  seccomp: {seccomp}")?;
+    if let Some(container) = &process.container {
+        writeln!(out, "  container: {container}")?;
+    }
+    for warning in &visible.warnings {
+        writeln!(out, "  warning: {}", printable(warning))?;
+    }
+    let searched = visible.space.modules().count();
+    if visible.files.iter().all(|f| f.plan.probes.is_empty()) {
+        let why = visible.why_none.map(|w| format!(" ({w})")).unwrap_or_default();
+        return writeln!(out, "  no allocator function found in {searched} mapped files{why}");
+    }
+    for file in &visible.files {
+        file_probes(file, visible, out)?;
+    }
+    Ok(())
+}
+
+fn file_probes(file: &FileProbes, visible: &Visible, out: &mut dyn Write) -> io::Result<()> {
+    if file.plan.probes.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = probe::allocators(&file.plan.probes).iter().map(ToString::to_string).collect();
+    let path = visible.space.module(file.module).path.display().to_string();
+    writeln!(out, "\n  {} in {}", names.join(", "), printable(&path))?;
+    writeln!(out, "    {:<28}{:<34}{:<14}return", "function", "probed instruction", "cost a hit")?;
+    for probe in &file.plan.probes {
+        let cost = match &probe.placement.cost {
+            CostClass::Emulated => "about 1 us",
+            CostClass::SingleStep(_) => "up to 17 us",
+        };
+        let back = match &probe.placement.exit {
+            Exit::None => "not needed".to_owned(),
+            Exit::ReturnProbe => "return probe".to_owned(),
+            Exit::Instructions { offsets, .. } => format!("{} ret instructions", offsets.len()),
+        };
+        let place = format!("+{:#x} {}", probe.placement.distance, probe.placement.instruction);
+        writeln!(out, "    {:<28}{place:<34}{cost:<14}{back}", probe.name())?;
+    }
+    let warnings = file.plan.probes.iter().flat_map(|p| &p.warnings);
+    for warning in warnings {
+        writeln!(out, "    warning: {warning}")?;
+    }
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::model;
 use crate::stack::{Frame, Stack};
@@ -40,7 +40,7 @@ impl Names {
         let root = &self.root;
         let open = || {
             let module = space.module(id);
-            let elf = Arc::clone(module.elf.as_ref().ok()?);
+            let elf = Rc::clone(module.elf.as_ref().ok()?);
             // The vDSO has no identity; no file has this one.
             let identity = module.id.unwrap_or(FileId { device: u64::MAX, inode: 0 });
             Some(CodeFile::new(elf, module.path.clone(), identity, Some(root.clone())))

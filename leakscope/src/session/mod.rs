@@ -21,7 +21,7 @@ use crate::ledger::Sort;
 use crate::report::Report;
 use crate::target::Process;
 
-pub use modules::find_probes;
+pub use modules::{Visible, look};
 pub use probes::FileProbes;
 
 /// What to observe.

@@ -1,11 +1,41 @@
 //! Files of the target with their allocator functions.
 
 use super::probes::FileProbes;
+use crate::failure::Failure;
 use crate::probe;
-use crate::target::{AddressSpace, ModuleId};
+use crate::target::{AddressSpace, ModuleId, Process, ProcessError};
+
+/// What probes would find in a target.
+#[derive(Debug)]
+pub struct Visible {
+    /// Its mappings and files.
+    pub space: AddressSpace,
+    /// Files with allocator functions.
+    pub files: Vec<FileProbes>,
+    /// What could not be read.
+    pub warnings: Vec<String>,
+    /// Why there is no allocator function, if there is none and it can be told.
+    pub why_none: Option<&'static str>,
+}
+
+/// Looks at a target without touching it.
+pub fn look(process: &Process) -> Result<Visible, Failure> {
+    let space = AddressSpace::read(process.pid).map_err(|error| {
+        Failure::from(match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                ProcessError::Denied { pid: process.pid, what: "maps", error: error.to_string() }
+            }
+            _ => ProcessError::NoSuchProcess(process.pid),
+        })
+    })?;
+    let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
+    let (files, warnings) = find_probes(&space, &modules);
+    let why_none = if files.iter().all(|f| f.plan.probes.is_empty()) { why_none(&space) } else { None };
+    Ok(Visible { space, files, warnings, why_none })
+}
 
 /// Looks for allocator functions in `modules`. Files that cannot be read are reported, not fatal.
-pub fn find_probes(space: &AddressSpace, modules: &[ModuleId]) -> (Vec<FileProbes>, Vec<String>) {
+pub(super) fn find_probes(space: &AddressSpace, modules: &[ModuleId]) -> (Vec<FileProbes>, Vec<String>) {
     let mut found = Vec::new();
     let mut warnings = Vec::new();
     for &id in modules {

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use leakscope_common::unwind::MappingEntry;
 
-use super::modules::find_probes;
+use super::modules::{Visible, look};
 use super::probes::FileProbes;
 use super::{Config, Watcher, seccomp};
 use crate::bpf::object::Sizes;
 use crate::failure::Failure;
-use crate::target::{AddressSpace, ModuleId, Process};
+use crate::target::{AddressSpace, ModuleId, Process, ProcessError};
 use crate::unwind::{self, FileSlot, TableFull, UnwindTable};
 
 /// Sites that the map holds: distinct allocating stacks.
@@ -77,12 +77,9 @@ impl Unwinding {
 /// Reads all that is needed about `process`.
 pub(super) fn prepare(process: Process, config: &Config, watcher: &mut dyn Watcher) -> Result<Prepared, Failure> {
     seccomp::check(&process)?;
-    let gone = || Failure::from(crate::target::ProcessError::NoSuchProcess(process.pid));
-    let mut space = AddressSpace::read(process.pid).map_err(|_| gone())?;
+    let Visible { mut space, files: probes, warnings, .. } = look(&process)?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     watcher.detail(&format!("{} mapped files", modules.len()));
-
-    let (probes, warnings) = find_probes(&space, &modules);
     for warning in &warnings {
         watcher.warn(warning);
     }
@@ -102,7 +99,7 @@ pub(super) fn prepare(process: Process, config: &Config, watcher: &mut dyn Watch
         }
     }
     if space.mappings().is_empty() {
-        return Err(gone());
+        return Err(ProcessError::NoSuchProcess(process.pid).into());
     }
 
     let mut built = Vec::new();

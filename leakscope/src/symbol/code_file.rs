@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::find::{self, DebugFiles};
 use crate::target::{ElfFile, FileId};
@@ -10,7 +10,7 @@ use crate::target::{ElfFile, FileId};
 /// A file of the target with code in it, held open together with its debug files.
 #[derive(Debug)]
 pub struct CodeFile {
-    elf: Arc<ElfFile>,
+    elf: Rc<ElfFile>,
     path: PathBuf,
     id: FileId,
     root: Option<PathBuf>,
@@ -20,7 +20,7 @@ pub struct CodeFile {
 impl CodeFile {
     /// `path` is the name in the target's mount namespace; `root` is that namespace's root
     /// directory as we can reach it (`/proc/PID/root`), where debug files are searched first.
-    pub fn new(elf: Arc<ElfFile>, path: PathBuf, id: FileId, root: Option<PathBuf>) -> Self {
+    pub fn new(elf: Rc<ElfFile>, path: PathBuf, id: FileId, root: Option<PathBuf>) -> Self {
         Self { elf, path, id, root, debug: OnceCell::new() }
     }
 
@@ -34,7 +34,7 @@ impl CodeFile {
     }
 
     /// The open file.
-    pub fn elf(&self) -> &Arc<ElfFile> {
+    pub fn elf(&self) -> &Rc<ElfFile> {
         &self.elf
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use blazesym::helper::ElfResolver;
 use blazesym::symbolize::{CodeInfo, FindSymOpts, Reason, ResolvedSym, Symbolize as _};
@@ -35,9 +35,9 @@ struct FileKey {
 /// One file's resolvers, made when first asked for, and answers.
 #[derive(Debug)]
 struct FileSymbols {
-    elf: Arc<ElfFile>,
+    elf: Rc<ElfFile>,
     path: PathBuf,
-    answers: HashMap<(u64, bool), Arc<Resolved>>,
+    answers: HashMap<(u64, bool), Rc<Resolved>>,
     dwarf: Source,
     symbols: Source,
 }
@@ -62,15 +62,15 @@ impl Symbolizer {
     ///
     /// With `exact` false it is a return address: the call before it is looked up, while
     /// [`SymbolFrame::offset_in_function`] is that of the return address itself.
-    pub fn resolve(&mut self, file: &CodeFile, address: u64, exact: bool) -> Arc<Resolved> {
+    pub fn resolve(&mut self, file: &CodeFile, address: u64, exact: bool) -> Rc<Resolved> {
         let key = FileKey { id: file.id(), build_id: file.build_id().map(<[u8]>::to_vec) };
         let state = self.files.entry(key).or_insert_with(|| FileSymbols::new(file));
         match state.answers.entry((address, exact)) {
-            Entry::Occupied(known) => return Arc::clone(known.get()),
+            Entry::Occupied(known) => return Rc::clone(known.get()),
             Entry::Vacant(_) => {}
         }
-        let resolved = Arc::new(state.lookup(file, address, exact, &mut self.bytes));
-        state.answers.insert((address, exact), Arc::clone(&resolved));
+        let resolved = Rc::new(state.lookup(file, address, exact, &mut self.bytes));
+        state.answers.insert((address, exact), Rc::clone(&resolved));
         resolved
     }
 
@@ -91,7 +91,7 @@ impl Symbolizer {
 impl FileSymbols {
     fn new(file: &CodeFile) -> Self {
         Self {
-            elf: Arc::clone(file.elf()),
+            elf: Rc::clone(file.elf()),
             path: file.path().to_owned(),
             answers: HashMap::new(),
             dwarf: Source::NotOpened,

@@ -7,7 +7,7 @@ mod lines;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use object::{Object as _, ObjectSymbol as _};
 use tempfile::TempDir;
@@ -105,8 +105,8 @@ fn code_file(path: &Path, root: Option<&Path>) -> CodeFile {
 }
 
 #[expect(clippy::arc_with_non_send_sync, reason = "files are shared on one thread, by the type of the API")]
-fn shared(elf: ElfFile) -> Arc<ElfFile> {
-    Arc::new(elf)
+fn shared(elf: ElfFile) -> Rc<ElfFile> {
+    Rc::new(elf)
 }
 
 fn names(resolved: &Resolved) -> Vec<&str> {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::fd::FromRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::elf::{ElfError, ElfFile};
 use super::maps::{self, FileId, Mapping, MappingKind};
@@ -23,7 +23,7 @@ pub struct Module {
     /// Identity; `None` for the vDSO.
     pub id: Option<FileId>,
     /// The open file, or why there is none.
-    pub elf: Result<Arc<ElfFile>, ElfError>,
+    pub elf: Result<Rc<ElfFile>, ElfError>,
     /// A path that opens the mapped file while it is mapped: where probes are attached.
     pub probe_path: PathBuf,
 }
@@ -121,7 +121,7 @@ impl AddressSpace {
     /// Drops what was read of the files; they stay open and are read again as needed.
     pub fn forget_caches(&mut self) {
         for elf in self.modules.iter_mut().filter_map(|m| m.elf.as_mut().ok()) {
-            if let Some(elf) = Arc::get_mut(elf) {
+            if let Some(elf) = Rc::get_mut(elf) {
                 elf.forget_cache();
             }
         }
@@ -158,14 +158,14 @@ impl AddressSpace {
 
 /// Opens the mapped file itself where the kernel lets us, else the file of that name below the
 /// target's root.
-fn open(mapping: &Mapping, pid: u32) -> Result<Arc<ElfFile>, ElfError> {
+fn open(mapping: &Mapping, pid: u32) -> Result<Rc<ElfFile>, ElfError> {
     let first = File::open(mapping.map_files_path(pid));
     let file = match (first, mapping.root_path(pid)) {
         (Ok(file), _) => file,
         (Err(_), Some(path)) => File::open(path)?,
         (Err(error), None) => return Err(error.into()),
     };
-    ElfFile::from_file(file).map(Arc::new)
+    ElfFile::from_file(file).map(Rc::new)
 }
 
 fn probe_path(mapping: &Mapping, pid: u32) -> PathBuf {
@@ -180,7 +180,7 @@ fn probe_path(mapping: &Mapping, pid: u32) -> PathBuf {
 const VDSO_MAX: u64 = 1 << 20;
 
 /// Copies the vDSO out of the target's memory into a file of ours, so that it is read like others.
-fn dump_vdso(mapping: &Mapping, pid: u32) -> Result<Arc<ElfFile>, ElfError> {
+fn dump_vdso(mapping: &Mapping, pid: u32) -> Result<Rc<ElfFile>, ElfError> {
     let size = (mapping.end - mapping.start).min(VDSO_MAX);
     let mut image = vec![0; size as usize];
     File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut image, mapping.start)?;
@@ -192,7 +192,7 @@ fn dump_vdso(mapping: &Mapping, pid: u32) -> Result<Arc<ElfFile>, ElfError> {
     // SAFETY: a fresh descriptor that nobody else owns.
     let mut file = unsafe { File::from_raw_fd(fd) };
     file.write_all(&image)?;
-    ElfFile::from_file(file).map(Arc::new)
+    ElfFile::from_file(file).map(Rc::new)
 }
 
 #[cfg(test)]
