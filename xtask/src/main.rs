@@ -1,9 +1,10 @@
-//! Development tasks: `cargo xtask setup`, `cargo xtask demo`, `cargo xtask test`.
+//! Development tasks: setup, demo, test, bench, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
 //! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
 //! [`run`] runs commands and shows their progress.
 
+mod bench;
 mod demo;
 mod run;
 mod setup;
@@ -12,7 +13,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use workspace::Workspace;
 
@@ -25,6 +26,8 @@ cargo xtask TASK
   demo           build, start a program that leaks at two sites, attach to it for ten seconds
   test [FILTER]  setup, format, clippy, docs, unit, property and integration tests;
                  with FILTER only the integration tests whose names contain it
+  bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach
+  schema         write the JSON Schema of reports to leakscope/schema
   help           this text
 ";
 
@@ -59,12 +62,30 @@ fn dispatch(args: &[&str]) -> Result<()> {
             [filter] if !filter.starts_with('-') => test::run(&Workspace::open()?, Some(filter)),
             _ => bail!("`cargo xtask test` takes one FILTER\n\n{HELP}"),
         },
+        "bench" => match rest {
+            [] => bench::run(&Workspace::open()?, None),
+            [name] => bench::run(&Workspace::open()?, Some(name)),
+            _ => bail!("`cargo xtask bench` takes one NAME\n\n{HELP}"),
+        },
+        "schema" => {
+            expect_none(task, rest)?;
+            schema(&Workspace::open()?)
+        }
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
         _ => bail!("there is no task `{task}`\n\n{HELP}"),
     }
+}
+
+/// Writes the schema that the types of a report give.
+fn schema(workspace: &Workspace) -> Result<()> {
+    let mut command = workspace.cargo();
+    command.args(["run", "--quiet", "--package", "leakscope", "--example", "schema"]);
+    let text = run::quietly(&mut command).context("the schema could not be made")?;
+    let path = workspace.root.join("leakscope/schema/report.schema.json");
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn expect_none(task: &str, rest: &[&str]) -> Result<()> {

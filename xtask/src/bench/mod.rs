@@ -1,0 +1,41 @@
+//! `cargo xtask bench`: what tracing costs, against the rival, in one run.
+//!
+//! Baseline, leakscope and a bpftrace leak script take turns in every round, so that whatever else
+//! the machine does hits all three; the medians are compared. `tracer` attaches and detaches them,
+//! `pairs` and `redis` are the loads, `start` measures how long an attach takes.
+
+mod pairs;
+mod redis;
+mod start;
+mod stats;
+mod tracer;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    run, setup,
+    workspace::{Workspace, is_root},
+};
+
+/// Runs all benchmarks, or only the one named.
+pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<()> {
+    if !is_root() {
+        bail!("tracing needs root: run `sudo -E cargo xtask bench`");
+    }
+    setup::run(workspace, &setup::Options { tests: true, rustc: None })?;
+    run::visibly("release build", workspace.cargo().args(["build", "--release", "--package", "leakscope"]))?;
+    let benches: [(&str, fn(&Workspace) -> Result<()>); 3] =
+        [("pairs", pairs::run), ("redis", redis::run), ("attach", start::run)];
+    let mut ran = false;
+    for (name, bench) in benches {
+        if only.is_none_or(|wanted| wanted == name) {
+            run::heading(name);
+            bench(workspace)?;
+            ran = true;
+        }
+    }
+    if !ran {
+        bail!("there is no benchmark `{}`; there are pairs, redis, attach", only.unwrap_or_default());
+    }
+    Ok(())
+}
