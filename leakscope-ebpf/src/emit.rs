@@ -1,7 +1,7 @@
 //! Writes to the ring buffer.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns};
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns};
 use leakscope_common::config::state;
 use leakscope_common::counter::Loss;
 use leakscope_common::event::{Header, Kind, StackHeader, ThreadEvent};
@@ -36,8 +36,12 @@ pub(crate) fn thread(kind: Kind) {
     let id = bpf_get_current_pid_tgid();
     // SAFETY: takes no arguments.
     let at_ns = unsafe { bpf_ktime_get_ns() };
-    let event =
-        ThreadEvent { header: Header { kind: kind as u32, count: 0 }, at_ns, tgid: (id >> 32) as u32, tid: id as u32 };
+    let event = ThreadEvent {
+        header: Header { kind: kind as u32, count: 0 },
+        at_ns,
+        tgid: (id >> 32) as u32,
+        tid: id as u32,
+    };
     if EVENTS.output::<ThreadEvent>(event, 0).is_err() {
         maps::lose(Loss::EventLost);
     }

@@ -22,7 +22,7 @@ const EEXIST: i32 = -17;
 /// The size of a call whose count times size overflows.
 const OVERFLOW: u64 = u64::MAX;
 /// What a new thread starts with: too large for the BPF stack.
-static NO_CALLS: Inflight = Inflight::ZERO;
+static NO_CALLS: &Inflight = &Inflight::ZERO;
 
 /// What the probe was told about its function.
 #[inline(always)]
@@ -39,8 +39,8 @@ impl Registers {
     #[inline(always)]
     fn of(regs: &pt_regs) -> Self {
         Self([
-            regs.rax, regs.rcx, regs.rdx, regs.rbx, 0, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10,
-            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
+            regs.rax, regs.rcx, regs.rdx, regs.rbx, 0, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9,
+            regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
         ])
     }
 
@@ -74,7 +74,7 @@ fn pending() -> Option<&'static mut Inflight> {
     let found = match INFLIGHT.get_ptr_mut(tid) {
         Some(p) => Some(p),
         None => {
-            let _ = INFLIGHT.insert(tid, &NO_CALLS, BPF_NOEXIST as u64);
+            let _ = INFLIGHT.insert(tid, NO_CALLS, BPF_NOEXIST as u64);
             INFLIGHT.get_ptr_mut(tid)
         }
     };

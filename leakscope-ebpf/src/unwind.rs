@@ -30,7 +30,9 @@ pub(crate) fn walk(s: &mut Scratch, index: u32) {
     s.window_at = 0;
     let at = s.regs.sp & !7;
     // SAFETY: reads the user's stack into the window; the helper checks the address.
-    if unsafe { bpf_probe_read_user((&raw mut s.window).cast(), WINDOW_BYTES as u32, at as *const c_void) } == 0 {
+    if unsafe { bpf_probe_read_user((&raw mut s.window).cast(), WINDOW_BYTES as u32, at as *const c_void) }
+        == 0
+    {
         s.window_at = at;
     }
     (s.trampoline, s.return_instance) = task::pending_returns();
@@ -52,12 +54,7 @@ pub(crate) fn walk(s: &mut Scratch, index: u32) {
     let mut context = index;
     // SAFETY: `frame` matches the callback's signature, and `context` outlives the call.
     unsafe {
-        bpf_loop(
-            MAX_FRAMES as u32,
-            frame as *const () as *mut c_void,
-            (&raw mut context).cast(),
-            0,
-        );
+        bpf_loop(MAX_FRAMES as u32, frame as *const () as *mut c_void, (&raw mut context).cast(), 0);
     }
 }
 
@@ -161,7 +158,12 @@ fn cached_row(s: &mut Scratch, ip: u64) -> Result<Row, StackEnd> {
     let slot = ((ip >> 1) as u32).wrapping_mul(0x9E37_79B1) >> (32 - CACHED_ROWS.trailing_zeros());
     let Some(cached) = ROW_CACHE.get_ptr_mut(slot) else { return Err(StackEnd::NoRows) };
     // SAFETY: a value of this CPU's array; torn pairs are told by the key.
-    let (key, bits) = unsafe { (core::ptr::read_volatile(&raw const (*cached).key), core::ptr::read_volatile(&raw const (*cached).row)) };
+    let (key, bits) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*cached).key),
+            core::ptr::read_volatile(&raw const (*cached).row),
+        )
+    };
     if key ^ bits == wanted {
         return Ok(from_bits(bits));
     }
@@ -182,7 +184,12 @@ fn to_bits(row: Row) -> u64 {
 
 #[inline(always)]
 fn from_bits(bits: u64) -> Row {
-    Row { pc: bits as u32, cfa_off: (bits >> 32) as u16, kinds: (bits >> 48) as u8, rbp_off: (bits >> 56) as i8 }
+    Row {
+        pc: bits as u32,
+        cfa_off: (bits >> 32) as u16,
+        kinds: (bits >> 48) as u8,
+        rbp_off: (bits >> 56) as i8,
+    }
 }
 
 #[inline(always)]

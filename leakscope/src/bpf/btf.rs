@@ -99,15 +99,20 @@ impl<'a> Structures<'a> {
 
     /// Offset and type of a member of the structure `id`.
     fn member(&self, id: u32, name: &[u8], depth: u32) -> Result<Option<(u32, u32)>, BtfError> {
-        let Some(&at) = (id as usize).checked_sub(1).and_then(|i| self.starts.get(i)) else { return Ok(None) };
+        let Some(&at) = (id as usize).checked_sub(1).and_then(|i| self.starts.get(i)) else {
+            return Ok(None);
+        };
         let t = self.type_at(at as usize)?;
         if !matches!(t.kind, KIND_STRUCT | KIND_UNION) || depth > 8 {
             return Ok(None);
         }
         for i in 0..t.len as usize {
             let member = t.members_at + i * 12;
-            let (name_at, member_type, bits) =
-                (read_u32(self.types, member)?, read_u32(self.types, member + 4)?, read_u32(self.types, member + 8)?);
+            let (name_at, member_type, bits) = (
+                read_u32(self.types, member)?,
+                read_u32(self.types, member + 4)?,
+                read_u32(self.types, member + 8)?,
+            );
             let bits = if t.info >> 31 != 0 { bits & 0xff_ffff } else { bits };
             let own = string(self.strings, name_at);
             if own == name {
@@ -184,6 +189,8 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         assert!(Structures::parse(b"").is_err());
-        assert!(Structures::parse(&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 1, 1, 1]).is_err());
+        assert!(
+            Structures::parse(&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 1, 1, 1]).is_err()
+        );
     }
 }

@@ -142,7 +142,14 @@ mod tests {
             record.extend_from_slice(&frame.to_ne_bytes());
         }
         let frame = |address, exact| StackFrame { address, exact };
-        assert_eq!(parse(&record), Some(Event::Stack { id: 77, frames: vec![frame(10, true), frame(20, false)], end: StackEnd::Root }));
+        assert_eq!(
+            parse(&record),
+            Some(Event::Stack {
+                id: 77,
+                frames: vec![frame(10, true), frame(20, false)],
+                end: StackEnd::Root
+            })
+        );
         assert_eq!(parse(&record[..20]), None);
         assert_eq!(parse(&[]), None);
     }

@@ -16,8 +16,11 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leaksco
 const UPROBES: [&str; 5] =
     ["alloc_entry", "alloc_return", "alloc_ret_instruction", "free_entry", "libraries_changed"];
 /// tp_btf programs of the object and their tracepoints.
-const TRACEPOINTS: [(&str, &str); 3] =
-    [("thread_start", "sched_process_fork"), ("thread_exit", "sched_process_exit"), ("exec", "sched_process_exec")];
+const TRACEPOINTS: [(&str, &str); 3] = [
+    ("thread_start", "sched_process_fork"),
+    ("thread_exit", "sched_process_exit"),
+    ("exec", "sched_process_exec"),
+];
 
 /// Sizes of the maps.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +96,8 @@ impl Object {
     /// Follows the kernel side's diagnostics from now on. Must be called within a tokio runtime.
     pub fn follow_log(&mut self) -> Result<(), BpfError> {
         let failed = |error| BpfError::Map { what: "follow the kernel side's log", error };
-        let logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|e| failed(std::io::Error::other(chain(&e))))?;
+        let logger = aya_log::EbpfLogger::init(&mut self.ebpf)
+            .map_err(|e| failed(std::io::Error::other(chain(&e))))?;
         // SAFETY: the map's descriptor stays the same for as long as the logger lives.
         let mut logger =
             unsafe { tokio::io::unix::AsyncFd::register(logger) }.map_err(|e| failed(e.into()))?;
@@ -155,7 +159,9 @@ impl Object {
         self.ebpf
             .maps()
             .filter_map(|(_, map)| match map {
-                Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data) | Map::PerCpuArray(data) => Some(data),
+                Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data) | Map::PerCpuArray(data) => {
+                    Some(data)
+                }
                 _ => None,
             })
             .filter_map(|data| fdinfo(data.fd().as_fd().as_raw_fd(), "memlock:"))
@@ -167,9 +173,7 @@ impl Object {
         use std::os::fd::AsRawFd as _;
         self.ebpf
             .programs()
-            .filter_map(|(_, program)| {
-                fdinfo(program.fd().ok()?.as_fd().as_raw_fd(), "recursion_misses:")
-            })
+            .filter_map(|(_, program)| fdinfo(program.fd().ok()?.as_fd().as_raw_fd(), "recursion_misses:"))
             .sum()
     }
 }

@@ -27,7 +27,9 @@ const _: () = assert!(size_of::<BatchAttr>() == 56);
 ///
 /// The map should stand still; under churn an element may be seen twice or not at all, but the
 /// walk ends.
-pub(super) fn read_all<K: aya::Pod + Default, V: aya::Pod + Default>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+pub(super) fn read_all<K: aya::Pod + Default, V: aya::Pod + Default>(
+    map: BorrowedFd<'_>,
+) -> io::Result<Vec<(K, V)>> {
     let mut entries = Vec::new();
     let mut position = [0u64; 2];
     let mut first = true;

@@ -23,14 +23,22 @@ impl Tables {
         let failed = |error| BpfError::Map { what: "map the unwind tables", error };
         Ok(Self {
             rows: MappedArray::map(object.map_fd("ROWS")?, sizes.rows.max(1) as usize).map_err(failed)?,
-            buckets: MappedArray::map(object.map_fd("BUCKETS")?, sizes.buckets.max(1) as usize).map_err(failed)?,
-            mappings: MappedArray::map(object.map_fd("MAPPINGS")?, 2 * MAX_MAPPINGS as usize).map_err(failed)?,
+            buckets: MappedArray::map(object.map_fd("BUCKETS")?, sizes.buckets.max(1) as usize)
+                .map_err(failed)?,
+            mappings: MappedArray::map(object.map_fd("MAPPINGS")?, 2 * MAX_MAPPINGS as usize)
+                .map_err(failed)?,
             generation: 0,
         })
     }
 
     /// Appends rows and buckets at their indexes.
-    pub fn write_rows(&mut self, row_at: u32, rows: &[Row], bucket_at: u32, buckets: &[u32]) -> Result<(), BpfError> {
+    pub fn write_rows(
+        &mut self,
+        row_at: u32,
+        rows: &[Row],
+        bucket_at: u32,
+        buckets: &[u32],
+    ) -> Result<(), BpfError> {
         let failed = |error| BpfError::Map { what: "write unwind rows", error };
         self.rows.write(row_at as usize, rows).map_err(failed)?;
         self.buckets.write(bucket_at as usize, buckets).map_err(failed)

@@ -39,7 +39,15 @@ const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
 /// Judges all facts; the order is the one to show.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    vec![kernel(facts), machine(facts), rights(facts), btf(facts), uprobes(facts), lockdown(facts), tracefs(facts)]
+    vec![
+        kernel(facts),
+        machine(facts),
+        rights(facts),
+        btf(facts),
+        uprobes(facts),
+        lockdown(facts),
+        tracefs(facts),
+    ]
 }
 
 /// The first fatal finding as one sentence.
@@ -88,7 +96,12 @@ fn rights(facts: &Facts) -> Finding {
         .map(|(_, name, _)| *name)
         .collect();
     if missing.is_empty() {
-        return finding(Level::Fine, "rights", format!("user {} with all capabilities that are needed", facts.euid), "");
+        return finding(
+            Level::Fine,
+            "rights",
+            format!("user {} with all capabilities that are needed", facts.euid),
+            "",
+        );
     }
     let advice = if facts.euid == 0 {
         "root without these capabilities: give them to the container (docker run --cap-add … --pid=host)"

@@ -51,7 +51,8 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
         frames: config.frames,
         reader_gone: false,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(session::run(&config.session, &mut printer))?;
     Ok(0)
 }
@@ -80,8 +81,14 @@ impl Printer {
         let terminal = self.output.is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let width = terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
-        table::TableStyle { width: width.max(40), color: terminal && !plain, top: self.top, frames: self.frames }
+        let width =
+            terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
+        table::TableStyle {
+            width: width.max(40),
+            color: terminal && !plain,
+            top: self.top,
+            frames: self.frames,
+        }
     }
 }
 

@@ -13,7 +13,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86400.0,
         _ => return Err(format!("unknown unit `{unit}`; write 10, 10s, 500ms, 5m, 2h or 1d")),
     };
-    let value: f64 = number.parse().map_err(|_| "not a duration; write 10, 10s, 500ms, 5m, 2h or 1d".to_owned())?;
+    let value: f64 =
+        number.parse().map_err(|_| "not a duration; write 10, 10s, 500ms, 5m, 2h or 1d".to_owned())?;
     let seconds = value * factor;
     if seconds <= 0.0 {
         return Err("must be longer than 0".to_owned());
@@ -35,7 +36,8 @@ pub fn size(text: &str) -> Result<u64, String> {
         "GiB" => 1 << 30,
         _ => return Err(format!("unknown unit `{unit}`; write 1000, 10k, 2M or 64MiB")),
     };
-    let value: u64 = number.parse().map_err(|_| "not a whole number; write 1000, 10k, 2M or 64MiB".to_owned())?;
+    let value: u64 =
+        number.parse().map_err(|_| "not a whole number; write 1000, 10k, 2M or 64MiB".to_owned())?;
     value.checked_mul(factor).ok_or_else(|| "too large".to_owned())
 }
 
@@ -51,14 +53,10 @@ mod tests {
     #[test]
     fn durations() {
         let ms = |t| duration(t).map(|d| d.as_millis());
-        assert_eq!([ms("10"), ms("500ms"), ms("5m"), ms("1.5s"), ms("2h"), ms("1d")], [
-            Ok(10_000),
-            Ok(500),
-            Ok(300_000),
-            Ok(1500),
-            Ok(7_200_000),
-            Ok(86_400_000)
-        ]);
+        assert_eq!(
+            [ms("10"), ms("500ms"), ms("5m"), ms("1.5s"), ms("2h"), ms("1d")],
+            [Ok(10_000), Ok(500), Ok(300_000), Ok(1500), Ok(7_200_000), Ok(86_400_000)]
+        );
         for bad in ["", "0", "0s", "-1", "5x", "ten", "1e5", ".", "1..2"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
@@ -67,12 +65,10 @@ mod tests {
 
     #[test]
     fn sizes() {
-        assert_eq!([size("7"), size("10k"), size("2M"), size("64MiB")], [
-            Ok(7),
-            Ok(10_000),
-            Ok(2_000_000),
-            Ok(64 << 20)
-        ]);
+        assert_eq!(
+            [size("7"), size("10k"), size("2M"), size("64MiB")],
+            [Ok(7), Ok(10_000), Ok(2_000_000), Ok(64 << 20)]
+        );
         for bad in ["", "1.5M", "-1", "5x", "99999999999999999999", "99999999999G"] {
             assert!(size(bad).is_err(), "{bad}");
         }

@@ -60,7 +60,12 @@ enum Kind {
     Replace(PathBuf),
     /// Opened once and written through.
     Open(File),
-    Series { directory: PathBuf, extension: &'static str, written: Vec<PathBuf>, next: u64 },
+    Series {
+        directory: PathBuf,
+        extension: &'static str,
+        written: Vec<PathBuf>,
+        next: u64,
+    },
 }
 
 impl Output {
@@ -74,7 +79,9 @@ impl Output {
                 Ok(metadata) if is_special(&metadata) => {
                     Kind::Open(OpenOptions::new().write(true).truncate(true).open(path).map_err(failed)?)
                 }
-                Ok(metadata) if metadata.is_dir() => return Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
+                Ok(metadata) if metadata.is_dir() => {
+                    return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+                }
                 _ => {
                     // Made and removed again: the directory takes files from us.
                     tempfile::tempfile_in(parent(path)).map_err(failed)?;
@@ -181,7 +188,10 @@ mod tests {
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         std::fs::write(&file, "old").expect("write");
         std::os::unix::fs::symlink(&file, &link).expect("symlink");
-        Output::open(&Destination::from_path(link.clone()), "json").expect("open").write(b"new").expect("write");
+        Output::open(&Destination::from_path(link.clone()), "json")
+            .expect("open")
+            .write(b"new")
+            .expect("write");
         assert!(std::fs::symlink_metadata(&link).expect("stat").file_type().is_symlink());
         assert_eq!(std::fs::read_to_string(&file).expect("read"), "new");
     }
@@ -200,7 +210,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_refused_early() {
-        let bad = Output::open(&Destination::from_path("/nonexistent/x".into()), "json").expect_err("refused");
+        let bad =
+            Output::open(&Destination::from_path("/nonexistent/x".into()), "json").expect_err("refused");
         assert_eq!(bad.code, 1);
         assert!(bad.to_string().contains("/nonexistent/x"), "{bad}");
         let mut full = Output::open(&Destination::from_path("/dev/full".into()), "json").expect("opens");

@@ -89,16 +89,21 @@ mod tests {
 
     #[test]
     fn as_people_read_them() {
-        assert_eq!([bytes(0), bytes(1023), bytes(1024), bytes(1_048_575)], ["0 B", "1023 B", "1.0 KiB", "1.0 MiB"]);
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1024), bytes(1_048_575)],
+            ["0 B", "1023 B", "1.0 KiB", "1.0 MiB"]
+        );
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
         assert_eq!([signed_bytes(-2048), signed_bytes(5)], ["-2.0 KiB", "+5 B"]);
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([counted(1, "block"), counted(2, "block")], ["1 block", "2 blocks"]);
-        let spans = [5_000, 850_000_000, 9_800_000_000, 200_000_000_000, 7_500_000_000_000, 349_200_000_000_000];
+        let spans =
+            [5_000, 850_000_000, 9_800_000_000, 200_000_000_000, 7_500_000_000_000, 349_200_000_000_000];
         assert_eq!(spans.map(duration), ["5 us", "850 ms", "9.8 s", "3 m 20 s", "2 h 5 m", "4 d 1 h"]);
-        assert_eq!([share(0, 9), share(9, 9), share(1, 1000), share(999, 1000), share(1, 2)], [
-            "0 %", "100 %", "<1 %", ">99 %", "50 %"
-        ]);
+        assert_eq!(
+            [share(0, 9), share(9, 9), share(1, 1000), share(999, 1000), share(1, 2)],
+            ["0 %", "100 %", "<1 %", ">99 %", "50 %"]
+        );
         assert_eq!([cut("abc", 3), cut("abcd", 3)], ["abc", "ab…"]);
         assert_eq!(printable("a\x1b[2Jb"), "a\u{fffd}[2Jb");
     }

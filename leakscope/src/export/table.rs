@@ -91,7 +91,8 @@ fn sites(heap: &Heap, window_ns: u64, style: &TableStyle, out: &mut dyn Write) -
         return Ok(());
     }
     let seconds = (window_ns as f64 / 1e9).max(1e-9);
-    let mut rows: Vec<[String; 7]> = vec![["#", "live", "objects", "share", "allocated", "oldest", "site"].map(String::from)];
+    let mut rows: Vec<[String; 7]> =
+        vec![["#", "live", "objects", "share", "allocated", "oldest", "site"].map(String::from)];
     rows.extend(shown.iter().map(|site| {
         [
             site.rank.to_string(),
@@ -117,7 +118,11 @@ fn sites(heap: &Heap, window_ns: u64, style: &TableStyle, out: &mut dyn Write) -
     writeln!(out, "{table}")?;
     let live = heap.sites.iter().filter(|s| s.live_objects > 0).count();
     if live > shown.len() {
-        writeln!(out, "and {} more (--top, or --format json for all)", counted((live - shown.len()) as u64, "site"))?;
+        writeln!(
+            out,
+            "and {} more (--top, or --format json for all)",
+            counted((live - shown.len()) as u64, "site")
+        )?;
     }
     Ok(())
 }
@@ -148,7 +153,11 @@ fn name(frame: &Frame) -> String {
             frame.why_unknown.as_deref().unwrap_or("no symbols")
         ),
         (None, None) => {
-            format!("{} ({})", frame.address, frame.why_unknown.as_deref().unwrap_or("no code is mapped there"))
+            format!(
+                "{} ({})",
+                frame.address,
+                frame.why_unknown.as_deref().unwrap_or("no code is mapped there")
+            )
         }
     };
     let inlined = if frame.inlined { " (inlined)" } else { "" };
@@ -157,12 +166,8 @@ fn name(frame: &Frame) -> String {
 
 fn stack(site: &Site, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
-    let title = format!(
-        "#{} {} in {}",
-        site.rank,
-        bytes(site.live_bytes),
-        counted(site.live_objects, "block")
-    );
+    let title =
+        format!("#{} {} in {}", site.rank, bytes(site.live_bytes), counted(site.live_objects, "block"));
     writeln!(out, "{}", paint(style, Paint::Bold, &title))?;
     // The blame frame is shown whatever the limit.
     let shown = style.frames.max(site.blame.map_or(0, |b| b as usize + 1));

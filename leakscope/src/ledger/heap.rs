@@ -182,7 +182,12 @@ mod tests {
         Observation {
             at_ns: 1000,
             frozen: true,
-            live: vec![(1, block(100, 7, 100)), (2, block(50, 7, 900)), (3, block(10, 8, 1)), (4, block(10, 8, 2))],
+            live: vec![
+                (1, block(100, 7, 100)),
+                (2, block(50, 7, 900)),
+                (3, block(10, 8, 1)),
+                (4, block(10, 8, 2)),
+            ],
             sites: vec![(0, SiteTotals::ZERO), (7, totals(5, 600)), (8, totals(2, 20)), (9, totals(1, 1))],
             inflight: Vec::new(),
             counters: vec![0; 64],

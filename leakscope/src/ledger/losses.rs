@@ -15,7 +15,8 @@ pub const STACKS_MISSING_MEANING: &str = "sites whose stack never got through th
 /// Unwind rows that did not fit the table.
 pub const ROWS_FULL: &str = "stacks.rows_full";
 /// Its meaning.
-pub const ROWS_FULL_MEANING: &str = "libraries loaded after the attach whose unwind rows did not fit; frame pointers are used there";
+pub const ROWS_FULL_MEANING: &str =
+    "libraries loaded after the attach whose unwind rows did not fit; frame pointers are used there";
 /// Probes on libraries loaded later that could not be attached.
 pub const PROBES_FAILED: &str = "heap.probes_failed";
 /// Its meaning.
@@ -76,7 +77,11 @@ mod tests {
         assert_eq!(losses.get(RECURSION_MISSES), Some(&2));
         assert_eq!(losses.len(), 3);
         assert!(losses.keys().all(|name| !meaning(name).is_empty()));
-        assert!(spoils_heap("heap.live_full") && spoils_heap(RECURSION_MISSES) && !spoils_heap("stacks.ring_full"));
+        assert!(
+            spoils_heap("heap.live_full")
+                && spoils_heap(RECURSION_MISSES)
+                && !spoils_heap("stacks.ring_full")
+        );
     }
 
     #[test]

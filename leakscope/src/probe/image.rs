@@ -145,7 +145,7 @@ pub(crate) fn for_each_function(elf: &ElfFile, mut f: impl FnMut(&FunctionSymbol
 /// The extents that `.eh_frame` declares. They cover functions without symbols too.
 fn unwind_entries(elf: &ElfFile) -> Option<Vec<(u64, u64)>> {
     let (address, bytes) = elf.section(".eh_frame").ok()??;
-    let frame = gimli::EhFrame::new(&bytes, gimli::LittleEndian);
+    let frame = gimli::EhFrame::new(bytes, gimli::LittleEndian);
     let bases = gimli::BaseAddresses::default().set_eh_frame(address);
     let mut entries = frame.entries(&bases);
     let mut ranges = Vec::new();

@@ -140,12 +140,7 @@ fn heap(inputs: &Inputs<'_>, sites: Vec<Site>, nothing_lost: bool) -> Heap {
     }
     Heap {
         exact,
-        sources: vec![Source {
-            name: "malloc".to_owned(),
-            exact,
-            method,
-            error_bytes: exact.then_some(0),
-        }],
+        sources: vec![Source { name: "malloc".to_owned(), exact, method, error_bytes: exact.then_some(0) }],
         totals: Totals {
             live_bytes: snapshot.live_bytes,
             live_objects: snapshot.live_objects,
@@ -207,7 +202,9 @@ fn end(stack: &Stack) -> &'static str {
 fn findings(inputs: &Inputs<'_>, stacks: u64, stacks_root: u64) -> Vec<String> {
     let mut findings = Vec::new();
     match inputs.ended_by {
-        Some(EndedBy::TargetExit) => findings.push("The target has ended; this is what it held at its end.".to_owned()),
+        Some(EndedBy::TargetExit) => {
+            findings.push("The target has ended; this is what it held at its end.".to_owned())
+        }
         Some(EndedBy::Exec) => {
             findings.push("The target replaced its program (exec); this is what it held before.".to_owned());
         }

@@ -13,7 +13,10 @@ pub fn heap(heap: &Heap, untraced: Option<&str>) -> String {
         return if totals.alloc_objects == 0 {
             "Nothing was allocated while leakscope watched.".to_owned()
         } else {
-            format!("Nothing is left of {} allocated while leakscope watched.", counted(totals.alloc_objects, "block"))
+            format!(
+                "Nothing is left of {} allocated while leakscope watched.",
+                counted(totals.alloc_objects, "block")
+            )
         };
     }
     let held = format!(
@@ -74,8 +77,12 @@ pub fn untraced(memory: &Memory, heap_live_bytes: u64, visible: Visibility<'_>) 
     }
     let grew = format!("RSS grew by {}, but only {} of it was traced", bytes(growth), bytes(heap_live_bytes));
     Some(if visible.hits == 0 {
-        format!("{grew}: no allocator function was called, so the memory comes from elsewhere, such as mmap or an allocator of the program's own{because}.")
+        format!(
+            "{grew}: no allocator function was called, so the memory comes from elsewhere, such as mmap or an allocator of the program's own{because}."
+        )
     } else {
-        format!("{grew}: the rest was mapped directly, or was allocated before the attach and touched only now{because}.")
+        format!(
+            "{grew}: the rest was mapped directly, or was allocated before the attach and touched only now{because}."
+        )
     })
 }

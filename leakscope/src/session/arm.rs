@@ -70,7 +70,9 @@ impl Probes {
     ) -> Result<(), BpfError> {
         let mut all: Vec<_> = modules.iter().filter_map(|&id| linker_site(space, id)).collect();
         for file in found {
-            let slow = |p: &&crate::probe::PlannedProbe| matches!(p.placement.cost, crate::probe::CostClass::SingleStep(_));
+            let slow = |p: &&crate::probe::PlannedProbe| {
+                matches!(p.placement.cost, crate::probe::CostClass::SingleStep(_))
+            };
             self.slow += file.plan.probes.iter().filter(slow).count();
             all.extend(sites(space, file, &mut self.numbers, self.frees));
         }

@@ -44,7 +44,8 @@ pub(super) fn find_probes(space: &AddressSpace, modules: &[ModuleId]) -> (Vec<Fi
         let elf = match &module.elf {
             Ok(elf) => elf,
             Err(error) => {
-                warnings.push(format!("{name}: {error}; its allocator functions and symbols cannot be found"));
+                warnings
+                    .push(format!("{name}: {error}; its allocator functions and symbols cannot be found"));
                 continue;
             }
         };
@@ -71,5 +72,6 @@ pub(super) fn why_none(space: &AddressSpace) -> Option<&'static str> {
         return Some("a Go program: its heap is the Go runtime's own");
     }
     let statically_linked = space.modules().filter(|(_, m)| m.id.is_some()).count() <= 1;
-    (statically_linked && !has(".symtab")).then_some("a static program without symbols: its malloc has no name")
+    (statically_linked && !has(".symtab"))
+        .then_some("a static program without symbols: its malloc has no name")
 }

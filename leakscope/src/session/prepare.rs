@@ -75,7 +75,11 @@ impl Unwinding {
 }
 
 /// Reads all that is needed about `process`.
-pub(super) fn prepare(process: Process, config: &Config, watcher: &mut dyn Watcher) -> Result<Prepared, Failure> {
+pub(super) fn prepare(
+    process: Process,
+    config: &Config,
+    watcher: &mut dyn Watcher,
+) -> Result<Prepared, Failure> {
     seccomp::check(&process)?;
     let Visible { mut space, files: probes, warnings, .. } = look(&process)?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
@@ -108,18 +112,26 @@ pub(super) fn prepare(process: Process, config: &Config, watcher: &mut dyn Watch
         let Ok(elf) = &module.elf else { continue };
         match unwind::build(elf) {
             Ok(rows) => built.push((id, rows)),
-            Err(error) => watcher.detail(&format!("{}: {error}; frame pointers are used there", module.path.display())),
+            Err(error) => {
+                watcher.detail(&format!("{}: {error}; frame pointers are used there", module.path.display()))
+            }
         }
     }
     let rows: u32 = built.iter().map(|(_, r)| r.rows().len() as u32 + 1).sum();
-    let buckets: u32 = built.iter().map(|(_, r)| r.rows().last().map_or(0, |last| (last.pc >> leakscope_common::unwind::BUCKET_SHIFT) + 2)).sum();
+    let buckets: u32 = built
+        .iter()
+        .map(|(_, r)| {
+            r.rows().last().map_or(0, |last| (last.pc >> leakscope_common::unwind::BUCKET_SHIFT) + 2)
+        })
+        .sum();
     let sizes = Sizes {
         live: config.max_live,
         sites: MAX_SITES,
         rows: rows + rows / 8 + SPARE_ROWS,
         buckets: buckets + buckets / 8 + SPARE_BUCKETS,
     };
-    let mut unwinding = Unwinding { table: UnwindTable::new(sizes.rows, sizes.buckets), slots: HashMap::new(), full: 0 };
+    let mut unwinding =
+        Unwinding { table: UnwindTable::new(sizes.rows, sizes.buckets), slots: HashMap::new(), full: 0 };
     for (id, rows) in &built {
         unwinding.add(*id, rows);
     }

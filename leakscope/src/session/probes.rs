@@ -31,7 +31,12 @@ impl FunctionNumbers {
 /// The probes of `file`: freeing functions first, then returns, then entries.
 ///
 /// In this order a block is never seen allocated by a run of probes that would miss its free.
-pub(super) fn sites(space: &AddressSpace, file: &FileProbes, numbers: &mut FunctionNumbers, frees: bool) -> Vec<ProbeSite> {
+pub(super) fn sites(
+    space: &AddressSpace,
+    file: &FileProbes,
+    numbers: &mut FunctionNumbers,
+    frees: bool,
+) -> Vec<ProbeSite> {
     let module = space.module(file.module);
     let Some(first) = numbers.take(file.plan.probes.len()) else { return Vec::new() };
     let mut sites = Vec::new();

@@ -45,8 +45,9 @@ extern "C" fn probed(value: u64) -> u64 {
 /// Lets a child of ours return through a return probe under a filter that kills on every system
 /// call it does not need. `false`: it was killed.
 fn prove() -> Result<bool, Failure> {
-    let offset = own_offset(probed as *const () as u64)
-        .ok_or_else(|| Failure::failed(anyhow::anyhow!("cannot find leakscope's own code in /proc/self/maps")))?;
+    let offset = own_offset(probed as *const () as u64).ok_or_else(|| {
+        Failure::failed(anyhow::anyhow!("cannot find leakscope's own code in /proc/self/maps"))
+    })?;
     let (reader, mut writer) = pipe().map_err(Failure::failed)?;
     // SAFETY: the child runs only async-signal-safe code (`run_child`) until it ends.
     let pid = unsafe { libc::fork() };
@@ -58,7 +59,8 @@ fn prove() -> Result<bool, Failure> {
     }
     let child = Child(pid);
     drop(reader);
-    let mut object = Object::load(pid.cast_unsigned(), Sizes { live: 1, sites: 2, rows: 1, buckets: 1 }, false)?;
+    let mut object =
+        Object::load(pid.cast_unsigned(), Sizes { live: 1, sites: 2, rows: 1, buckets: 1 }, false)?;
     let mut attached = Attached::default();
     let site = ProbeSite {
         role: Role::AllocReturn,
@@ -66,7 +68,15 @@ fn prove() -> Result<bool, Failure> {
         path: PathBuf::from("/proc/self/exe"),
         file: "leakscope itself".to_owned(),
         offset,
-        cookie: Cookie::new(Effect::Allocate, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER, 1),
+        cookie: Cookie::new(
+            Effect::Allocate,
+            NO_REGISTER,
+            NO_REGISTER,
+            NO_REGISTER,
+            NO_REGISTER,
+            NO_REGISTER,
+            1,
+        ),
     };
     attached.add(&mut object, pid.cast_unsigned(), &site)?;
     object.set_run_state(RunState::Recording)?;

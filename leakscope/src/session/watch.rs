@@ -17,8 +17,8 @@ use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
 use crate::report::headline::Visibility;
 use crate::report::model::{EndedBy, Threads};
-use crate::stack::{StackId, Stacks};
 use crate::report::names::Names;
+use crate::stack::{StackId, Stacks};
 
 /// How often the resident set is looked at, so that its last size is known if the target ends.
 const RSS_EVERY: Duration = Duration::from_secs(1);

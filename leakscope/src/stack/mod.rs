@@ -40,13 +40,21 @@ pub struct Stacks {
 
 impl Stacks {
     /// Interns a stack; `locate` tells where an address lies now.
-    pub fn insert(&mut self, id: StackId, frames: &[StackFrame], end: StackEnd, locate: impl Fn(u64) -> Location) {
+    pub fn insert(
+        &mut self,
+        id: StackId,
+        frames: &[StackFrame],
+        end: StackEnd,
+        locate: impl Fn(u64) -> Location,
+    ) {
         self.by_id.entry(id).or_insert_with(|| {
             let place = |f: &StackFrame| {
                 // The call is the instruction before a return address; that one may even be the
                 // first of the next function.
                 let location = match locate(if f.exact { f.address } else { f.address.wrapping_sub(1) }) {
-                    Location::Module(module, address) if !f.exact => Location::Module(module, address.wrapping_add(1)),
+                    Location::Module(module, address) if !f.exact => {
+                        Location::Module(module, address.wrapping_add(1))
+                    }
                     other => other,
                 };
                 Frame { address: f.address, exact: f.exact, location }

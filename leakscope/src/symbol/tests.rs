@@ -104,7 +104,6 @@ fn code_file(path: &Path, root: Option<&Path>) -> CodeFile {
     CodeFile::new(shared(elf), named, id, root.map(Path::to_owned))
 }
 
-#[expect(clippy::arc_with_non_send_sync, reason = "files are shared on one thread, by the type of the API")]
 fn shared(elf: ElfFile) -> Rc<ElfFile> {
     Rc::new(elf)
 }

@@ -42,6 +42,9 @@ pub struct Segment {
     pub executable: bool,
 }
 
+/// A section's virtual address and its bytes, compressed if the file has them so.
+pub type Section<'a> = (u64, &'a [u8]);
+
 /// An open ELF file. Holds the file open, so it stays readable when its name or process is gone.
 #[derive(Debug)]
 pub struct ElfFile {
@@ -154,14 +157,14 @@ impl ElfFile {
             .map_err(|()| ElfError::Io(io::Error::from(io::ErrorKind::UnexpectedEof)))
     }
 
-    /// A section's virtual address and bytes (decompressed), if the file has it.
-    pub fn section(&self, name: &'static str) -> Result<Option<(u64, std::borrow::Cow<'_, [u8]>)>, ElfError> {
+    /// A section as it lies in the file, if the file has it.
+    pub fn section(&self, name: &'static str) -> Result<Option<Section<'_>>, ElfError> {
         let parsed = self.parsed()?;
         let Some(section) = parsed.section_by_name(name) else { return Ok(None) };
         if section.size() > MAX_SECTION {
             return Err(ElfError::TooLarge(name));
         }
-        Ok(Some((section.address(), section.uncompressed_data()?)))
+        Ok(Some((section.address(), section.data()?)))
     }
 }
 

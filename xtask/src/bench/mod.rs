@@ -24,8 +24,8 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<()> {
     }
     setup::run(workspace, &setup::Options { tests: true, rustc: None })?;
     run::visibly("release build", workspace.cargo().args(["build", "--release", "--package", "leakscope"]))?;
-    let benches: [(&str, fn(&Workspace) -> Result<()>); 3] =
-        [("pairs", pairs::run), ("redis", redis::run), ("attach", start::run)];
+    type Bench = fn(&Workspace) -> Result<()>;
+    let benches: [(&str, Bench); 3] = [("pairs", pairs::run), ("redis", redis::run), ("attach", start::run)];
     let mut ran = false;
     for (name, bench) in benches {
         if only.is_none_or(|wanted| wanted == name) {

@@ -40,7 +40,12 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
         medians.push(summary.median);
     }
     if let [base, ours, theirs] = medians[..] {
-        println!("  leakscope adds {:.2} us a pair, bpftrace {:.2} us: {:.1} times as much", ours - base, theirs - base, (theirs - base) / (ours - base));
+        println!(
+            "  leakscope adds {:.2} us a pair, bpftrace {:.2} us: {:.1} times as much",
+            ours - base,
+            theirs - base,
+            (theirs - base) / (ours - base)
+        );
     }
     Ok(())
 }

@@ -28,7 +28,9 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
             drop(attached);
         }
     }
-    println!("redis-benchmark SET, {REQUESTS} requests, {ROUNDS} rounds: requests a second, median (least to most)");
+    println!(
+        "redis-benchmark SET, {REQUESTS} requests, {ROUNDS} rounds: requests a second, median (least to most)"
+    );
     let mut medians = Vec::new();
     for (tracer, rates) in &rates {
         let summary = summary(rates).context("no measurement")?;
@@ -74,7 +76,8 @@ impl Server {
     fn allocator(&self) -> Result<Allocator> {
         let pid = self.child.id();
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).context("cannot read redis' maps")?;
-        let jemalloc = maps.lines().filter_map(|l| l.split_whitespace().nth(5)).find(|p| p.contains("jemalloc"));
+        let jemalloc =
+            maps.lines().filter_map(|l| l.split_whitespace().nth(5)).find(|p| p.contains("jemalloc"));
         let file = match jemalloc {
             Some(path) => path.to_owned(),
             None => libc_of(pid)?,
@@ -89,7 +92,8 @@ impl Server {
             .output()
             .context("cannot run redis-benchmark")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let row = text.lines().find(|l| l.starts_with("\"SET\"")).context("redis-benchmark gave no result")?;
+        let row =
+            text.lines().find(|l| l.starts_with("\"SET\"")).context("redis-benchmark gave no result")?;
         let rate = row.split(',').nth(1).context("redis-benchmark gave no rate")?;
         rate.trim_matches('"').parse().context("redis-benchmark gave no number")
     }

@@ -30,10 +30,12 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
 }
 
 fn llvm() -> Option<String> {
-    let mut found: Vec<_> = (14..40).filter_map(|n| {
-        let path = format!("/usr/lib/x86_64-linux-gnu/libLLVM.so.{n}.1");
-        std::path::Path::new(&path).exists().then_some(path)
-    }).collect();
+    let mut found: Vec<_> = (14..40)
+        .filter_map(|n| {
+            let path = format!("/usr/lib/x86_64-linux-gnu/libLLVM.so.{n}.1");
+            std::path::Path::new(&path).exists().then_some(path)
+        })
+        .collect();
     found.pop()
 }
 
@@ -50,8 +52,11 @@ fn measure(workspace: &Workspace, name: &str, library: &str) -> Result<()> {
         let report = attached.context("leakscope attaches")?.detach()?;
         memory.push(field(&report, "leakscope_memory_bytes")? / 1048576.0);
     }
-    let (times, memory) = (summary(&times).context("no measurement")?, summary(&memory).context("no measurement")?);
-    println!("attach to {name}: {times:.2} s, leakscope's memory with its maps {memory:.0} MiB; median (least to most) of {ROUNDS}");
+    let (times, memory) =
+        (summary(&times).context("no measurement")?, summary(&memory).context("no measurement")?);
+    println!(
+        "attach to {name}: {times:.2} s, leakscope's memory with its maps {memory:.0} MiB; median (least to most) of {ROUNDS}"
+    );
     Ok(())
 }
 
@@ -59,7 +64,12 @@ fn measure(workspace: &Workspace, name: &str, library: &str) -> Result<()> {
 fn field(report: &str, name: &str) -> Result<f64> {
     let at = report.find(&format!("\"{name}\":")).with_context(|| format!("the report has no {name}"))?;
     let rest = &report[at + name.len() + 3..];
-    rest.split([',', '\n', '}']).next().unwrap_or_default().trim().parse().context("the report's number is none")
+    rest.split([',', '\n', '}'])
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .parse()
+        .context("the report's number is none")
 }
 
 /// python3, waiting.
@@ -69,7 +79,11 @@ struct Target {
 
 impl Target {
     fn start(library: &str) -> Result<Self> {
-        let load = if library.is_empty() { String::new() } else { format!("import ctypes; ctypes.CDLL({library:?});") };
+        let load = if library.is_empty() {
+            String::new()
+        } else {
+            format!("import ctypes; ctypes.CDLL({library:?});")
+        };
         let script = format!("{load} print('ready', flush=True); import sys; sys.stdin.read()");
         let mut child = Command::new("/usr/bin/python3")
             .args(["-c", &script])

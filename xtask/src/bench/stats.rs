@@ -15,8 +15,11 @@ pub(super) fn summary(values: &[f64]) -> Option<Summary> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
-    let median =
-        if sorted.len() % 2 == 1 { *sorted.get(middle)? } else { (sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0 };
+    let median = if sorted.len() % 2 == 1 {
+        *sorted.get(middle)?
+    } else {
+        (sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0
+    };
     Some(Summary { median, least: *sorted.first()?, most: *sorted.last()? })
 }
 

@@ -42,7 +42,12 @@ impl Tracer {
     }
 
     /// Attaches to `pid`; returns once probes are active.
-    pub(super) fn attach(self, workspace: &Workspace, pid: u32, allocator: &Allocator) -> Result<Option<Attached>> {
+    pub(super) fn attach(
+        self,
+        workspace: &Workspace,
+        pid: u32,
+        allocator: &Allocator,
+    ) -> Result<Option<Attached>> {
         let (mut command, sign) = match self {
             Self::Baseline => return Ok(None),
             Self::Leakscope => {
@@ -103,7 +108,9 @@ fn script(allocator: &Allocator) -> String {
         ));
     }
     for function in allocator.free {
-        text.push_str(&format!("uprobe:{file}:{function} {{ delete(@live[arg0]); delete(@stack[arg0]); }}\n"));
+        text.push_str(&format!(
+            "uprobe:{file}:{function} {{ delete(@live[arg0]); delete(@stack[arg0]); }}\n"
+        ));
     }
     text.push_str("END { clear(@size); clear(@live); clear(@stack); }\n");
     text

@@ -188,7 +188,7 @@ fn subjects() -> Vec<Subject> {
         .map(|(name, elf)| {
             let rows = build(&elf).expect("rows");
             let (eh_frame_address, eh_frame) = elf.section(".eh_frame").expect("readable").expect("present");
-            Subject { name, rows, eh_frame: eh_frame.into_owned(), eh_frame_address }
+            Subject { name, rows, eh_frame: eh_frame.to_owned(), eh_frame_address }
         })
         .collect()
 }

@@ -20,7 +20,7 @@ fn eh_frame() -> &'static (u64, Vec<u8>) {
     SECTION.get_or_init(|| {
         let elf = ElfFile::open(&super::library("libgcc_s.so.1")).expect("libgcc");
         let (address, bytes) = elf.section(".eh_frame").expect("readable").expect("present");
-        (address, bytes.into_owned())
+        (address, bytes.to_owned())
     })
 }
 
