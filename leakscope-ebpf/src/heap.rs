@@ -22,7 +22,7 @@ const EEXIST: i32 = -17;
 /// The size of a call whose count times size overflows.
 const OVERFLOW: u64 = u64::MAX;
 /// What a new thread starts with: too large for the BPF stack.
-static NO_CALLS: &Inflight = &Inflight::ZERO;
+static NO_CALLS: Inflight = Inflight::ZERO;
 
 /// What the probe was told about its function.
 #[inline(always)]
@@ -74,7 +74,8 @@ fn pending() -> Option<&'static mut Inflight> {
     let found = match INFLIGHT.get_ptr_mut(tid) {
         Some(p) => Some(p),
         None => {
-            let _ = INFLIGHT.insert(tid, NO_CALLS, BPF_NOEXIST as u64);
+            let none: &Inflight = &NO_CALLS;
+            let _ = INFLIGHT.insert(tid, none, BPF_NOEXIST as u64);
             INFLIGHT.get_ptr_mut(tid)
         }
     };

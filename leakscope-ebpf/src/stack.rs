@@ -10,7 +10,7 @@ use crate::maps::{self, SCRATCH, SCRATCH_SLOTS, SITES};
 use crate::{atomic, emit, unwind};
 
 /// What a site starts with.
-static NEW_SITE: &SiteTotals = &SiteTotals::ZERO;
+static NEW_SITE: SiteTotals = SiteTotals::ZERO;
 
 /// Working space of one unwind: too large for the BPF stack.
 #[repr(C)]
@@ -120,7 +120,8 @@ pub(crate) fn site(claimed: &mut Claimed) -> u64 {
     let totals = match SITES.get_ptr_mut(id) {
         Some(p) => p,
         None => {
-            let _ = SITES.insert(id, NEW_SITE, BPF_NOEXIST as u64);
+            let new: &SiteTotals = &NEW_SITE;
+            let _ = SITES.insert(id, new, BPF_NOEXIST as u64);
             match SITES.get_ptr_mut(id) {
                 Some(p) => p,
                 None => {
