@@ -133,8 +133,10 @@ fn path_of(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// A C name without the suffixes of versions and of parts that the compiler splits off.
+/// A C name without glibc's mark of an internal alias and without the suffixes of versions and of
+/// parts that the compiler splits off.
 fn bare(name: &str) -> &str {
+    let name = name.strip_prefix("__GI_").unwrap_or(name);
     let end = name.find(['.', '@']).filter(|&at| at > 0).unwrap_or(name.len());
     &name[..end]
 }

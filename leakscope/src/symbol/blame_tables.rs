@@ -196,11 +196,8 @@ pub(super) const RUNTIME_MODULES: &[&str] = &[
     // GCC and LLVM.
     "libstdc++", "libc++", "libc++abi", "libgcc_s", "libgomp", "libomp", "libatomic", "libunwind",
     "libunwind-x86_64", "libitm", "libubsan", "libgfortran", "libquadmath",
-    // Rust's shared std has a hash in its name: names tell. Interpreters and virtual machines:
-    "python", "libpython", "_ctypes", "libffi", "node", "libnode", "nodejs", "deno", "bun", "ruby",
-    "libruby", "perl", "libperl", "php", "php-fpm", "libphp", "lua", "luajit", "liblua", "libluajit",
-    "java", "libjvm", "libjli", "libjava", "libcoreclr", "libclrjit", "libmonosgen", "libmono", "guile",
-    "libguile",
+    // Rust's shared std has a hash in its name: names tell.
+    "libffi",
     // The kernel's.
     "[vdso]", "[vsyscall]", "[uprobes]",
 ];
@@ -241,6 +238,11 @@ pub(super) const FRAMEWORK_PREFIXES: &[&str] = &[
 pub(super) const FRAMEWORK_MODULES: &[&str] = &[
     "libglib", "libgobject", "libgio", "libgthread", "libapr", "libaprutil", "libuv", "libevent",
     "libevent_core", "libev", "libssl", "libcrypto", "libsqlite3", "libgrpc", "libgrpc++",
+    // Interpreters and virtual machines: what they run is the user's, but has no frames of its own.
+    "python", "libpython", "_ctypes", "node", "libnode", "nodejs", "deno", "bun", "ruby", "libruby",
+    "perl", "libperl", "php", "php-fpm", "libphp", "lua", "luajit", "liblua", "libluajit", "java",
+    "libjvm", "libjli", "libjava", "libcoreclr", "libclrjit", "libmonosgen", "libmono", "guile",
+    "libguile",
     "libprotobuf", "libtbb", "libtbbmalloc", "libQt5Core", "libQt6Core", "libfolly", "libz", "libzstd",
     "liblzma",
 ];
