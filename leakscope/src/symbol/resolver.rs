@@ -108,11 +108,13 @@ impl FileSymbols {
         self.dwarf.open(bytes, |limit, bytes| open_dwarf(&self.elf, debug, limit, bytes));
         let lines = match self.dwarf.find(at, address) {
             // The image has the symbol tables too, and blazesym has looked there.
-            Answer::Found(resolved) if resolved.frames.iter().all(|f| f.function.is_some()) => {
+            Answer::Found(resolved)
+                if resolved.frames.iter().all(|f| f.function.is_some()) && !lacks_path(&resolved) =>
+            {
                 return resolved;
             }
             Answer::Unknown(why) => return Resolved::unknown(why),
-            // A function whose debug info has no name for it.
+            // A function whose debug info has no name for it, or only the last part of it.
             Answer::Found(resolved) => Some(resolved),
             Answer::Nothing => None,
         };
@@ -131,6 +133,24 @@ impl FileSymbols {
             }),
         }
     }
+}
+
+/// Whether the function's name is that of a language with paths, but has none: debug info for lines
+/// only names functions by their last part. The symbol table has the rest.
+fn lacks_path(resolved: &Resolved) -> bool {
+    resolved.frames.last().is_some_and(|frame| {
+        let file = frame.file.as_deref().unwrap_or_default();
+        [".rs", ".cc", ".cpp", ".cxx"].iter().any(|suffix| file.ends_with(suffix))
+            && frame.function.as_deref().is_some_and(|name| !name.contains("::") && name != "main")
+    })
+}
+
+/// Whether `full` is `name` with its path, and perhaps its parameters: not the name of another
+/// function at the same address.
+fn is_path_of(full: Option<&str>, name: Option<&str>) -> bool {
+    let (Some(full), Some(name)) = (full, name) else { return false };
+    let bare = |text: &str| text.split(['<', '(']).next().unwrap_or_default().to_owned();
+    bare(full).ends_with(&format!("::{}", bare(name)))
 }
 
 /// What a source says about an address.
@@ -256,7 +276,7 @@ fn convert(symbol: &ResolvedSym<'_>, address: u64) -> Resolved {
 fn with_name(mut lines: Resolved, named: Option<Resolved>) -> Resolved {
     if let (Some(outer), Some(named)) =
         (lines.frames.last_mut(), named.and_then(|n| n.frames.into_iter().next()))
-        && outer.function.is_none()
+        && (outer.function.is_none() || is_path_of(named.function.as_deref(), outer.function.as_deref()))
     {
         outer.function = named.function;
         outer.offset_in_function = named.offset_in_function;
