@@ -1,0 +1,33 @@
+// jemalloc's own functions.
+#include "fixture.h"
+
+#include <jemalloc/jemalloc.h>
+
+SITE(site_mallocx, mallocx(size, 0))
+SITE(site_mallocx_aligned, mallocx(size, MALLOCX_ALIGN(256) | MALLOCX_ZERO))
+
+static void *grown;
+SITE(site_rallocx, rallocx(grown, size, 0))
+
+static void all(void) {
+    void *blocks[30];
+    for (int i = 0; i < 30; i++) blocks[i] = site_mallocx(100);
+    for (int i = 0; i < 10; i++) dallocx(blocks[i], 0), site_free(&site_mallocx_truth, 100);
+    for (int i = 10; i < 15; i++) sdallocx(blocks[i], 100, 0), site_free(&site_mallocx_truth, 100);
+    for (int i = 0; i < 9; i++) keep(site_mallocx_aligned(1000));
+
+    grown = blocks[20];
+    EXPECT(site_rallocx(40000));
+    site_free(&site_mallocx_truth, 100);
+
+    // In place: the block stays that of its site. 112 is the size class of 100, so 110 fits in it,
+    // and growing far beyond does not.
+    EXPECT(xallocx(blocks[21], 110, 0, 0) >= 110);
+    site_mallocx_truth.live_bytes += 110 - 100;
+    EXPECT(xallocx(blocks[22], 4000, 0, 0) < 4000);
+}
+
+int main(int argc, char **argv) {
+    static const struct scenario scenarios[] = {{"all", all, 0, TOTAL}, {0}};
+    return fixture_main(argc, argv, scenarios);
+}
