@@ -1,0 +1,308 @@
+//! The fixture programs and how they are built.
+//!
+//! Each is built on demand from `programs/` into `fixtures/` of the target directory, once for a
+//! given command and content of its sources.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::process::run_ok;
+use crate::target_directory;
+
+const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+
+/// An allocator that takes the place of glibc's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// jemalloc 5
+    Jemalloc,
+    /// gperftools' tcmalloc
+    Tcmalloc,
+    /// mimalloc 2
+    Mimalloc,
+}
+
+impl Library {
+    const fn shared(self) -> &'static str {
+        match self {
+            Self::Jemalloc => "libjemalloc.so.2",
+            Self::Tcmalloc => "libtcmalloc_minimal.so.4",
+            Self::Mimalloc => "libmimalloc.so.2",
+        }
+    }
+
+    /// The static archive; Debian has none of mimalloc.
+    const fn archive(self) -> Option<&'static str> {
+        match self {
+            Self::Jemalloc => Some("jemalloc_pic"),
+            Self::Tcmalloc => Some("tcmalloc_minimal"),
+            Self::Mimalloc => None,
+        }
+    }
+}
+
+/// Where the allocator of a fixture comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocator {
+    /// glibc, shared
+    Glibc,
+    /// glibc in a static binary
+    GlibcStatic,
+    /// By LD_PRELOAD
+    Preloaded(Library),
+    /// Linked into the program (mimalloc: as a shared library)
+    Linked(Library),
+}
+
+/// What kind of program it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    C,
+    Cpp,
+    Rust,
+    /// A Cargo package that lies under `programs/`.
+    Cargo,
+    /// A shared library in C.
+    Shared,
+    /// 32-bit assembly without libraries.
+    Asm32,
+}
+
+/// A fixture in one of its variants.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    kind: Kind,
+    name: &'static str,
+    allocator: Allocator,
+    debug: bool,
+    flags: &'static [&'static str],
+    needs: Option<&'static Program>,
+}
+
+/// A program ready to be run.
+pub struct Built {
+    /// The executable or library.
+    pub path: PathBuf,
+    /// What belongs into LD_PRELOAD.
+    pub preload: Option<PathBuf>,
+}
+
+impl Program {
+    const fn new(kind: Kind, name: &'static str) -> Self {
+        Self { kind, name, allocator: Allocator::Glibc, debug: true, flags: &[], needs: None }
+    }
+
+    /// The same with another allocator.
+    pub const fn allocator(self, allocator: Allocator) -> Self {
+        Self { allocator, ..self }
+    }
+
+    /// The same with or without debug info.
+    pub const fn debug(self, debug: bool) -> Self {
+        Self { debug, ..self }
+    }
+
+    /// Where its sources lie.
+    fn directory(&self) -> PathBuf {
+        let language = match self.kind {
+            Kind::C | Kind::Shared | Kind::Asm32 => "c",
+            Kind::Cpp => "cpp",
+            Kind::Rust | Kind::Cargo => "rust",
+        };
+        directory().join(language)
+    }
+
+    fn sources(&self) -> Vec<PathBuf> {
+        let own = self.directory();
+        let c = directory().join("c");
+        match self.kind {
+            Kind::C => vec![own.join(self.name).with_extension("c"), c.join("fixture.c")],
+            Kind::Cpp => vec![own.join(self.name).with_extension("cpp"), c.join("fixture.c")],
+            Kind::Rust => vec![own.join(self.name).with_extension("rs")],
+            Kind::Cargo => {
+                vec![own.join(self.name).join("Cargo.toml"), own.join("sites.rs"), own.join("rjem/Cargo.lock")]
+            }
+            Kind::Shared => vec![own.join(self.name).with_extension("c")],
+            Kind::Asm32 => vec![own.join(self.name).with_extension("S")],
+        }
+    }
+
+    /// Builds it unless that was done before.
+    ///
+    /// # Errors
+    /// If the compiler or a source is missing, or the compiler refuses.
+    pub fn build(&self) -> Result<Built> {
+        let preload = match self.allocator {
+            Allocator::Preloaded(library) => Some(Path::new(LIBRARIES).join(library.shared())),
+            _ => None,
+        };
+        let needed = self.needs.map(Program::build).transpose()?;
+        let needed = needed.as_ref().map(|needed| needed.path.as_path());
+        let path = self.build_once(needed).with_context(|| format!("cannot build {self:?}"))?;
+        Ok(Built { path, preload })
+    }
+
+    fn build_once(&self, needed: Option<&Path>) -> Result<PathBuf> {
+        let fixtures = target_directory().join("fixtures");
+        fs::create_dir_all(&fixtures)?;
+
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", self.command(Path::new("out"), needed)).hash(&mut hasher);
+        for source in self.sources().iter().chain(&[directory().join("c/fixture.h"), directory().join("c/hook.h")])
+        {
+            fs::read(source).with_context(|| source.display().to_string())?.hash(&mut hasher);
+        }
+        let place = fixtures.join(format!("{}-{:016x}", self.name, hasher.finish()));
+        let name = if self.kind == Kind::Shared { format!("lib{}.so", self.name) } else { self.name.to_owned() };
+        let built = place.join(&name);
+        if built.exists() {
+            return Ok(built);
+        }
+
+        // One at a time: the lock is for other test processes, too.
+        let lock = fs::File::create(fixtures.join("lock"))?;
+        lock.lock()?;
+        if built.exists() {
+            return Ok(built);
+        }
+        fs::create_dir_all(&place)?;
+        // What a build leaves that was broken off does not count as built.
+        let unfinished = place.join(format!("unfinished-{name}"));
+        run_ok(&mut self.command(&unfinished, needed), Duration::from_secs(600))?;
+        if self.kind == Kind::Cargo {
+            fs::copy(place.join("cargo/release/rust_sites"), &unfinished)?;
+        }
+        fs::rename(&unfinished, &built)?;
+        Ok(built)
+    }
+
+    fn command(&self, out: &Path, needed: Option<&Path>) -> Command {
+        match self.kind {
+            Kind::C | Kind::Cpp | Kind::Shared => self.gcc(out, needed),
+            Kind::Rust => self.rustc(out),
+            Kind::Cargo => {
+                let mut cargo = Command::new("cargo");
+                cargo.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]);
+                cargo.arg(self.directory().join(self.name).join("Cargo.toml"));
+                cargo.arg("--target-dir").arg(out.with_file_name("cargo"));
+                // What cargo sets for this test run is not meant for another workspace.
+                cargo.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS");
+                cargo
+            }
+            Kind::Asm32 => {
+                let mut gcc = Command::new("gcc");
+                gcc.args(["-m32", "-nostdlib", "-static"]).args(self.sources()).arg("-o").arg(out);
+                gcc
+            }
+        }
+    }
+
+    fn gcc(&self, out: &Path, needed: Option<&Path>) -> Command {
+        let mut gcc = Command::new(if self.kind == Kind::Cpp { "g++" } else { "gcc" });
+        gcc.args(["-O2", "-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-pthread", "-Wall", "-Wextra"]);
+        if self.debug {
+            gcc.arg("-g");
+        }
+        match self.kind {
+            Kind::Shared => drop(gcc.args(["-fPIC", "-shared", "-fno-builtin"])),
+            Kind::Cpp => drop(gcc.args(["-std=c++17", "-Wno-missing-field-initializers"])),
+            _ => drop(gcc.arg("-Wno-missing-field-initializers")),
+        }
+        for source in self.sources() {
+            // g++ takes a .c file for C++.
+            let language = if source.extension().is_some_and(|e| e == "c") { "c" } else { "none" };
+            gcc.args(["-x", language]).arg(source);
+        }
+        gcc.args(["-x", "none"]);
+        if let Some(library) = needed {
+            let place = library.parent().unwrap_or(Path::new("/"));
+            gcc.arg(library).arg(format!("-Wl,-rpath,{}", place.display()));
+        }
+        gcc.args(self.flags);
+        match self.allocator {
+            Allocator::Glibc | Allocator::Preloaded(_) => {}
+            Allocator::GlibcStatic => drop(gcc.arg("-static")),
+            Allocator::Linked(library) => match library.archive() {
+                Some(archive) => drop(gcc.args([&format!("-l:lib{archive}.a"), "-lstdc++", "-lm"])),
+                None => drop(gcc.args(["-Wl,--no-as-needed", "-lmimalloc"])),
+            },
+        }
+        gcc.arg("-o").arg(out);
+        gcc
+    }
+
+    fn rustc(&self, out: &Path) -> Command {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition", "2024", "--crate-name", "rust_sites", "-C", "opt-level=2"]);
+        rustc.args(["-C", "force-frame-pointers=no", "--check-cfg", "cfg(feature, values(\"jemalloc\"))"]);
+        if self.debug {
+            rustc.arg("-g");
+        }
+        match self.allocator {
+            Allocator::Glibc | Allocator::Preloaded(_) => {}
+            Allocator::GlibcStatic => drop(rustc.args(["-C", "target-feature=+crt-static"])),
+            Allocator::Linked(library) => match library.archive() {
+                Some(archive) => {
+                    rustc.args(["-L", LIBRARIES, "-l", &format!("static:+whole-archive,-bundle={archive}")]);
+                    rustc.args(["-C", "link-arg=-lstdc++", "-C", "link-arg=-lm"]);
+                }
+                None => drop(rustc.args(["-C", "link-arg=-Wl,--no-as-needed", "-C", "link-arg=-lmimalloc"])),
+            },
+        }
+        rustc.args(self.sources()).arg("-o").arg(out);
+        rustc
+    }
+}
+
+/// Where the sources of all fixtures lie.
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
+}
+
+/// One allocator call a scenario.
+pub const CASES: Program = Program::new(Kind::C, "cases");
+/// What many threads do.
+pub const THREADS: Program = Program::new(Kind::C, "threads");
+/// fork, vfork, posix_spawn, exec, exit.
+pub const PROCESSES: Program = Program::new(Kind::C, "processes");
+/// Stacks that are hard to unwind.
+pub const STACKS: Program = Program::new(Kind::C, "stacks");
+/// Every function that only glibc has.
+pub const GLIBC_ONLY: Program = Program::new(Kind::C, "glibc_only");
+/// Full speed until its input ends.
+pub const LOAD: Program = Program::new(Kind::C, "load");
+/// A process with a zombie for a child.
+pub const ZOMBIE: Program = Program::new(Kind::C, "zombie");
+/// A 32-bit process.
+pub const I386: Program = Program::new(Kind::Asm32, "i386");
+/// An allocator that sometimes leaves without returning.
+pub const HOOK: Program = Program::new(Kind::Shared, "hook");
+/// Allocator calls that never return.
+pub const ESCAPES: Program = Program { needs: Some(&HOOK), ..Program::new(Kind::C, "escapes") };
+/// What [`STACKS`] loads.
+pub const PLUGIN: Program = Program::new(Kind::Shared, "plugin");
+/// A Python extension module.
+pub const PYTHON_EXTENSION: Program =
+    Program { flags: &["-I/usr/include/python3.11"], ..Program::new(Kind::Shared, "pyleak") };
+/// malloc's family in C, for all allocators.
+pub const SITES_C: Program = Program::new(Kind::C, "sites");
+/// Operators, containers and exceptions in C++.
+pub const SITES_CPP: Program = Program::new(Kind::Cpp, "sites");
+/// Rust's std.
+pub const SITES_RUST: Program = Program::new(Kind::Rust, "sites");
+/// The same over jemalloc with the prefix `_rjem_`.
+pub const SITES_RUST_JEMALLOC: Program = Program::new(Kind::Cargo, "rjem");
+/// Exceptions of operator new. `-lstdc++` keeps libstdc++'s operator in front of mimalloc's.
+pub const BAD_ALLOC: Program = Program { flags: &["-lstdc++"], ..Program::new(Kind::Cpp, "bad_alloc") };
+/// jemalloc's own functions.
+pub const JEMALLOC_API: Program = Program { flags: &["-ljemalloc"], ..Program::new(Kind::C, "jemalloc_api") };
+/// tcmalloc's own functions.
+pub const TCMALLOC_API: Program =
+    Program { flags: &["-ltcmalloc_minimal"], ..Program::new(Kind::C, "tcmalloc_api") };
+/// mimalloc's own functions.
+pub const MIMALLOC_API: Program = Program { flags: &["-lmimalloc"], ..Program::new(Kind::C, "mimalloc_api") };
