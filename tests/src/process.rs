@@ -72,11 +72,7 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// The question's own, or that the time ran out.
-pub fn poll<T>(
-    what: &str,
-    timeout: Duration,
-    mut question: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn poll<T>(what: &str, timeout: Duration, mut question: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + timeout;
     loop {
         if let Some(answer) = question()? {

@@ -125,7 +125,11 @@ impl Program {
             Kind::Cpp => vec![own.join(self.name).with_extension("cpp"), c.join("fixture.c")],
             Kind::Rust => vec![own.join(self.name).with_extension("rs")],
             Kind::Cargo => {
-                vec![own.join(self.name).join("Cargo.toml"), own.join("sites.rs"), own.join("rjem/Cargo.lock")]
+                vec![
+                    own.join(self.name).join("Cargo.toml"),
+                    own.join("sites.rs"),
+                    own.join("rjem/Cargo.lock"),
+                ]
             }
             Kind::Shared => vec![own.join(self.name).with_extension("c")],
             Kind::Asm32 => vec![own.join(self.name).with_extension("S")],
@@ -153,12 +157,14 @@ impl Program {
 
         let mut hasher = DefaultHasher::new();
         format!("{:?}", self.command(Path::new("out"), needed)).hash(&mut hasher);
-        for source in self.sources().iter().chain(&[directory().join("c/fixture.h"), directory().join("c/hook.h")])
+        for source in
+            self.sources().iter().chain(&[directory().join("c/fixture.h"), directory().join("c/hook.h")])
         {
             fs::read(source).with_context(|| source.display().to_string())?.hash(&mut hasher);
         }
         let place = fixtures.join(format!("{}-{:016x}", self.name, hasher.finish()));
-        let name = if self.kind == Kind::Shared { format!("lib{}.so", self.name) } else { self.name.to_owned() };
+        let name =
+            if self.kind == Kind::Shared { format!("lib{}.so", self.name) } else { self.name.to_owned() };
         let built = place.join(&name);
         if built.exists() {
             return Ok(built);
@@ -204,14 +210,27 @@ impl Program {
 
     fn gcc(&self, out: &Path, needed: Option<&Path>) -> Command {
         let mut gcc = Command::new(if self.kind == Kind::Cpp { "g++" } else { "gcc" });
-        gcc.args(["-O2", "-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-pthread", "-Wall", "-Wextra"]);
+        gcc.args([
+            "-O2",
+            "-fomit-frame-pointer",
+            "-fno-optimize-sibling-calls",
+            "-pthread",
+            "-Wall",
+            "-Wextra",
+        ]);
         if self.debug {
             gcc.arg("-g");
         }
         match self.kind {
-            Kind::Shared => drop(gcc.args(["-fPIC", "-shared", "-fno-builtin"])),
-            Kind::Cpp => drop(gcc.args(["-std=c++17", "-Wno-missing-field-initializers"])),
-            _ => drop(gcc.arg("-Wno-missing-field-initializers")),
+            Kind::Shared => {
+                gcc.args(["-fPIC", "-shared", "-fno-builtin"]);
+            }
+            Kind::Cpp => {
+                gcc.args(["-std=c++17", "-Wno-missing-field-initializers"]);
+            }
+            _ => {
+                gcc.arg("-Wno-missing-field-initializers");
+            }
         }
         for source in self.sources() {
             // g++ takes a .c file for C++.
@@ -226,10 +245,16 @@ impl Program {
         gcc.args(self.flags);
         match self.allocator {
             Allocator::Glibc | Allocator::Preloaded(_) => {}
-            Allocator::GlibcStatic => drop(gcc.arg("-static")),
+            Allocator::GlibcStatic => {
+                gcc.arg("-static");
+            }
             Allocator::Linked(library) => match library.archive() {
-                Some(archive) => drop(gcc.args([&format!("-l:lib{archive}.a"), "-lstdc++", "-lm"])),
-                None => drop(gcc.args(["-Wl,--no-as-needed", "-lmimalloc"])),
+                Some(archive) => {
+                    gcc.args([&format!("-l:lib{archive}.a"), "-lstdc++", "-lm"]);
+                }
+                None => {
+                    gcc.args(["-Wl,--no-as-needed", "-lmimalloc"]);
+                }
             },
         }
         gcc.arg("-o").arg(out);
@@ -245,13 +270,17 @@ impl Program {
         }
         match self.allocator {
             Allocator::Glibc | Allocator::Preloaded(_) => {}
-            Allocator::GlibcStatic => drop(rustc.args(["-C", "target-feature=+crt-static"])),
+            Allocator::GlibcStatic => {
+                rustc.args(["-C", "target-feature=+crt-static"]);
+            }
             Allocator::Linked(library) => match library.archive() {
                 Some(archive) => {
                     rustc.args(["-L", LIBRARIES, "-l", &format!("static:+whole-archive,-bundle={archive}")]);
                     rustc.args(["-C", "link-arg=-lstdc++", "-C", "link-arg=-lm"]);
                 }
-                None => drop(rustc.args(["-C", "link-arg=-Wl,--no-as-needed", "-C", "link-arg=-lmimalloc"])),
+                None => {
+                    rustc.args(["-C", "link-arg=-Wl,--no-as-needed", "-C", "link-arg=-lmimalloc"]);
+                }
             },
         }
         rustc.args(self.sources()).arg("-o").arg(out);
