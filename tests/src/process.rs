@@ -37,11 +37,14 @@ impl Guard {
         Ok(self.0.try_wait()?.is_none())
     }
 
-    /// Sends a signal. A child that ended but was not waited for takes it silently.
+    /// Sends a signal, unless the child has ended.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn signal(&self, signal: i32) -> Result<()> {
+    pub fn signal(&mut self, signal: i32) -> Result<()> {
+        if !self.is_running()? {
+            return Ok(());
+        }
         let pid = i32::try_from(self.0.id())?;
         // SAFETY: kill(2) touches no memory of ours; the child is not yet waited for, so the PID is its own.
         if unsafe { libc::kill(pid, signal) } != 0 {

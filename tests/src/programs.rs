@@ -107,6 +107,11 @@ impl Program {
         Self { debug, ..self }
     }
 
+    /// Whether it is in C.
+    pub fn is_c(&self) -> bool {
+        self.kind == Kind::C
+    }
+
     /// Where its sources lie.
     fn directory(&self) -> PathBuf {
         let language = match self.kind {

@@ -122,7 +122,7 @@ impl Leakscope {
     ///
     /// # Errors
     /// If it can't be signalled.
-    pub fn interrupt(&self) -> Result<()> {
+    pub fn interrupt(&mut self) -> Result<()> {
         self.guard.signal(libc::SIGINT)
     }
 
@@ -138,7 +138,7 @@ impl Leakscope {
     ///
     /// # Errors
     /// If it does not end.
-    pub fn finish(self) -> Result<Finished> {
+    pub fn finish(mut self) -> Result<Finished> {
         self.interrupt()?;
         self.wait()
     }

@@ -1,1 +1,30 @@
 //! Integration tests with real BPF programs.
+
+mod allocators;
+mod break_tests;
+mod cli_errors;
+mod doctor;
+mod exactness;
+mod fixtures;
+mod lifecycle;
+mod output;
+mod real;
+mod stacks;
+
+use anyhow::Result;
+use leakscope_tests::programs::Program;
+use leakscope_tests::{Expect, Fixture, Leakscope, Report};
+
+/// Attaches before the scenario, lets it run, and compares the report of Ctrl-C with its truth.
+fn check(program: &Program, scenario: &str) -> Result<Report> {
+    check_with(program, scenario, Expect::default())
+}
+
+fn check_with(program: &Program, scenario: &str, expect: Expect<'_>) -> Result<Report> {
+    let mut fixture = Fixture::start(program, &[scenario])?;
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    report.assert_matches(&truth, expect);
+    Ok(report)
+}

@@ -1,0 +1,172 @@
+//! How a window ends, and that the target never notices.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use leakscope_tests::process::poll;
+use leakscope_tests::programs::{Allocator, LOAD, Library, PROCESSES};
+use leakscope_tests::text::Text;
+use leakscope_tests::{Fixture, Leakscope};
+
+/// How often leakscope is killed; the long run takes 50.
+fn kills() -> usize {
+    std::env::var("LEAKSCOPE_KILLS").ok().and_then(|value| value.parse().ok()).unwrap_or(5)
+}
+
+#[test]
+fn interrupt_once() -> Result<()> {
+    let mut fixture = Fixture::start(&PROCESSES, &["ended"])?;
+    let text = Text::of(fixture.pid())?;
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    assert!(!text.changed()?.is_empty(), "the probes are in the target's code");
+    let truth = fixture.go()?;
+    let finished = scope.finish()?;
+    let report = finished.report()?;
+    report.assert_exact(&truth);
+    assert_eq!(report.ended_by(), "interrupt");
+    text.wait_until_restored()?;
+    assert!(fixture.end()?.success());
+    Ok(())
+}
+
+/// The report is there while probes are still being detached.
+#[test]
+fn report_comes_before_detaching() -> Result<()> {
+    let fixture = Fixture::start(&PROCESSES.allocator(Allocator::Preloaded(Library::Jemalloc)), &["ended"])?;
+    let text = Text::of(fixture.pid())?;
+    let mut scope = Leakscope::attach(fixture.pid()).start()?;
+    let report = scope.file("report.json");
+    scope.interrupt()?;
+    poll("the report", Duration::from_secs(60), || Ok(report.exists().then_some(())))?;
+    assert!(!text.changed()?.is_empty(), "the probes are gone before the report is there");
+    scope.wait()?.report()?;
+    text.wait_until_restored()
+}
+
+/// The second Ctrl-C can come before, in or after the report; whatever it meets, it ends cleanly.
+#[test]
+fn interrupt_twice() -> Result<()> {
+    let mut fixture = Fixture::start(&LOAD, &["2"])?;
+    let text = Text::of(fixture.pid())?;
+    let mut scope = Leakscope::attach(fixture.pid()).start()?;
+    scope.interrupt()?;
+    poll("leakscope ends", Duration::from_secs(120), || {
+        scope.interrupt()?;
+        Ok((!scope.guard().is_running()?).then_some(()))
+    })?;
+    let finished = scope.wait()?;
+    assert!(finished.code().is_some(), "it detaches instead of dying by the signal: {}", finished.status);
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    text.wait_until_restored()?;
+    assert!(fixture.guard().is_running()?);
+    Ok(())
+}
+
+#[test]
+fn terminate_is_like_interrupt() -> Result<()> {
+    let mut fixture = Fixture::start(&PROCESSES, &["ended"])?;
+    let mut scope = Leakscope::attach(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    scope.guard().signal(libc::SIGTERM)?;
+    scope.wait()?.report()?.assert_exact(&truth);
+    Ok(())
+}
+
+#[test]
+fn duration() -> Result<()> {
+    let mut fixture = Fixture::start(&PROCESSES, &["ended"])?;
+    let scope = Leakscope::attach(fixture.pid()).args(["--duration", "1500ms"]).start()?;
+    let begin = Instant::now();
+    let truth = fixture.go()?;
+    let report = scope.wait()?.report()?;
+    assert!(begin.elapsed() > Duration::from_secs(1));
+    assert_eq!(report.ended_by(), "duration");
+    assert!((1_500_000_000..6_000_000_000).contains(&report.number("/window/duration_ns")));
+    report.assert_exact(&truth);
+    Ok(())
+}
+
+/// The blocks that were live at the end are reported, with names though the process is gone.
+#[test]
+fn exit_of_the_target() -> Result<()> {
+    for scenario in ["ended", "ended-after-threads"] {
+        let mut fixture = Fixture::start(&PROCESSES, &[scenario])?;
+        let scope = Leakscope::attach(fixture.pid()).start()?;
+        let truth = fixture.go()?;
+        fixture.end()?;
+        let report = scope.wait()?.report()?;
+        assert_eq!(report.ended_by(), "target_exit");
+        report.assert_exact(&truth);
+    }
+    Ok(())
+}
+
+#[test]
+fn target_killed() -> Result<()> {
+    let mut fixture = Fixture::start(&PROCESSES, &["ended"])?;
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    fixture.guard().signal(libc::SIGKILL)?;
+    let report = scope.wait()?.report()?;
+    assert_eq!(report.ended_by(), "target_exit");
+    report.assert_exact(&truth);
+    Ok(())
+}
+
+/// exec ends the account; the new program's blocks are not in it.
+#[test]
+fn exec_of_the_target() -> Result<()> {
+    for scenario in ["ended", "ended-after-threads"] {
+        let mut fixture = Fixture::start(&PROCESSES, &[scenario])?;
+        let scope = Leakscope::attach(fixture.pid()).start()?;
+        let truth = fixture.go()?;
+        fixture.say("exec")?;
+        fixture.expect("execed")?;
+        let report = scope.wait()?.report()?;
+        assert_eq!(report.ended_by(), "exec");
+        report.assert_exact(&truth);
+        assert!(fixture.guard().is_running()?);
+    }
+    Ok(())
+}
+
+/// The kernel takes the probes away; the target goes on as if nothing had been.
+#[test]
+fn leakscope_killed_under_load() -> Result<()> {
+    let mut fixture = Fixture::start(&LOAD, &["4"])?;
+    let text = Text::of(fixture.pid())?;
+    for round in 0..kills() {
+        let mut scope = Leakscope::attach(fixture.pid()).start()?;
+        let start = fixture.rounds()?;
+        poll("the load goes on while traced", Duration::from_secs(60), || {
+            Ok((fixture.rounds()? > start + 1000).then_some(()))
+        })?;
+        scope.guard().signal(libc::SIGKILL)?;
+        scope.wait()?;
+        text.wait_until_restored().with_context(|| format!("after kill {round}"))?;
+        let after = fixture.rounds()?;
+        poll("the load goes on afterwards", Duration::from_secs(60), || {
+            Ok((fixture.rounds()? > after + 1000).then_some(()))
+        })?;
+    }
+    assert!(fixture.end()?.success(), "the target ends as it would have");
+    Ok(())
+}
+
+/// Killed while it places its probes.
+#[test]
+fn leakscope_killed_while_attaching() -> Result<()> {
+    let mut fixture = Fixture::start(&LOAD, &["2"])?;
+    let text = Text::of(fixture.pid())?;
+    for _ in 0..kills() {
+        let mut scope = Leakscope::attach(fixture.pid()).spawn()?;
+        poll("a probe is there", Duration::from_secs(120), || {
+            Ok((!text.changed()?.is_empty() || !scope.guard().is_running()?).then_some(()))
+        })?;
+        scope.guard().signal(libc::SIGKILL)?;
+        scope.wait()?;
+        text.wait_until_restored()?;
+    }
+    assert!(fixture.end()?.success());
+    Ok(())
+}
