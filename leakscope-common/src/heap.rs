@@ -38,6 +38,9 @@ impl SiteTotals {
     pub const ZERO: Self = Self { alloc_objects: 0, alloc_bytes: 0, free_objects: 0, free_bytes: 0, sent: 0 };
 }
 
+/// Bit of [`PendingCall::function`]: an exception may leave the function.
+pub const THROWS: u64 = 1 << 8;
+
 /// A pending allocator call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -58,7 +61,7 @@ pub struct PendingCall {
     pub old: LiveBlock,
     /// Address that posix_memalign stores to, or `extra` of xallocx.
     pub out: u64,
-    /// Function number in the high 32 bits, effect in the low ones.
+    /// Function number in the high 32 bits, effect in the low 8, [`THROWS`].
     pub function: u64,
 }
 const _: () = assert!(size_of::<PendingCall>() == 88);

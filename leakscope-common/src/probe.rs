@@ -65,7 +65,7 @@ pub enum Effect {
 /// Where the arguments are at the probed instruction, and what the function does with them.
 ///
 /// Packed into the 64-bit cookie of the perf event: effect (bits 0-3), size (4-7), count (8-11),
-/// pointer (12-15), out-pointer (16-19), extra (20-23), function index (32-47).
+/// pointer (12-15), out-pointer (16-19), extra (20-23), may throw (24), function index (32-47).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cookie(pub u64);
 
@@ -92,6 +92,17 @@ impl Cookie {
                 | ((extra & 15) as u64) << 20
                 | (function as u64) << 32,
         )
+    }
+
+    /// The same, of a function that an exception may leave.
+    pub const fn throwing(self) -> Self {
+        Self(self.0 | 1 << 24)
+    }
+
+    /// Whether an exception may leave the function: a call without a return is no loss then.
+    #[inline(always)]
+    pub const fn may_throw(self) -> bool {
+        self.0 >> 24 & 1 != 0
     }
 
     /// The number of the [`Effect`].

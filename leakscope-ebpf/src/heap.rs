@@ -11,7 +11,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::programs::ProbeContext;
 use leakscope_common::counter::{Loss, Tally};
-use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, PendingCall, SiteTotals};
+use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, PendingCall, SiteTotals, THROWS};
 use leakscope_common::probe::{Cookie, Effect};
 
 use crate::maps::{self, INFLIGHT, LIVE, SITES};
@@ -135,7 +135,8 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
     slot.return_address = return_address;
     slot.site = site;
     slot.at_ns = now();
-    slot.function = (cookie.function() as u64) << 32 | cookie.effect() as u64;
+    let throws = if cookie.may_throw() { THROWS } else { 0 };
+    slot.function = (cookie.function() as u64) << 32 | throws | cookie.effect() as u64;
     let values = Registers::of(regs);
     slot.size = size(&values, cookie);
     slot.old_address = values.get(cookie.pointer());
@@ -177,7 +178,11 @@ fn size(values: &Registers, cookie: Cookie) -> u64 {
 /// A pending call that will not return. The block it wanted to move stays as it was.
 #[inline(always)]
 fn drop_call(call: &mut PendingCall) {
-    maps::lose(Loss::CallAbandoned);
+    if call.function & THROWS != 0 {
+        maps::tally(Tally::CallUnwound);
+    } else {
+        maps::lose(Loss::CallAbandoned);
+    }
     if call.old.at_ns != 0 {
         let _ = LIVE.insert(call.old_address, call.old, BPF_ANY as u64);
         call.old.at_ns = 0;

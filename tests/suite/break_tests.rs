@@ -4,10 +4,10 @@ use anyhow::Result;
 use leakscope_tests::programs::{CASES, THREADS};
 use leakscope_tests::{Expect, Fixture, Leakscope};
 
-/// The variable is not documented; it takes a probe away for these tests.
+/// The option is hidden; it takes a probe away for these tests.
 fn differences(program: &leakscope_tests::programs::Program, scenario: &str) -> Result<String> {
     let mut fixture = Fixture::start(program, &[scenario])?;
-    let scope = Leakscope::attach(fixture.pid()).env("LEAKSCOPE_BREAK", "no-free-probe").start()?;
+    let scope = Leakscope::attach(fixture.pid()).args(["--break-free-probes"]).start()?;
     let truth = fixture.go()?;
     let report = scope.finish()?.report()?;
     Ok(report.compare(&truth, Expect::default()).expect_err("without the free probe it can't be exact"))

@@ -37,22 +37,22 @@ pub struct AttachArgs {
     #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: u32,
     /// How long to trace (10, 10s, 500ms, 5m); until Ctrl-C or the target's exit if not given
-    #[arg(short, long, value_parser = duration)]
+    #[arg(short, long, value_parser = duration, allow_negative_numbers = true)]
     duration: Option<Duration>,
     /// Report every so often instead of only at the end
-    #[arg(short, long, value_parser = duration)]
+    #[arg(short, long, value_parser = duration, allow_negative_numbers = true)]
     interval: Option<Duration>,
     /// Sites to show in the table
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
     /// Order of sites
     #[arg(long, value_enum, default_value_t = SortArg::LiveBytes)]
     sort: SortArg,
     /// Count only blocks that are at least this old as live
-    #[arg(long, value_name = "AGE", value_parser = duration)]
+    #[arg(long, value_name = "AGE", value_parser = duration, allow_negative_numbers = true)]
     min_age: Option<Duration>,
     /// Frames to show of each stack in the table
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=127))]
+    #[arg(long, value_name = "N", default_value_t = 16, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
     frames: u32,
     /// Trace only this
     #[arg(long, value_enum, value_name = "WHAT")]
@@ -64,7 +64,7 @@ pub struct AttachArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Most live blocks that can be told apart; sizes the maps (about 100 bytes a block)
-    #[arg(long, value_name = "N", default_value = "1M", value_parser = size)]
+    #[arg(long, value_name = "N", default_value = "1M", value_parser = size, allow_negative_numbers = true)]
     max_live: u64,
     /// Say more on standard error; twice: the kernel side's diagnostics too
     #[arg(short, long, action = ArgAction::Count)]

@@ -89,11 +89,11 @@ fn file_probes(file: &FileProbes, visible: &Visible, out: &mut dyn Write) -> io:
     let names: Vec<String> = probe::allocators(&file.plan.probes).iter().map(ToString::to_string).collect();
     let path = visible.space.module(file.module).path.display().to_string();
     writeln!(out, "\n  {} in {}", names.join(", "), printable(&path))?;
-    writeln!(out, "    {:<28}{:<34}{:<14}return", "function", "probed instruction", "cost a hit")?;
+    writeln!(out, "    {:<28}{:<34}{:<24}return", "function", "probed instruction", "cost a hit")?;
     for probe in &file.plan.probes {
         let cost = match &probe.placement.cost {
-            CostClass::Emulated => "about 1 us",
-            CostClass::SingleStep(_) => "up to 17 us",
+            CostClass::Emulated => "emulated, about 1 us",
+            CostClass::SingleStep(_) => "single-step, to 17 us",
         };
         let back = match &probe.placement.exit {
             Exit::None => "not needed".to_owned(),
@@ -101,7 +101,7 @@ fn file_probes(file: &FileProbes, visible: &Visible, out: &mut dyn Write) -> io:
             Exit::Instructions { offsets, .. } => format!("{} ret instructions", offsets.len()),
         };
         let place = format!("+{:#x} {}", probe.placement.distance, probe.placement.instruction);
-        writeln!(out, "    {:<28}{place:<34}{cost:<14}{back}", probe.name())?;
+        writeln!(out, "    {:<28}{place:<34}{cost:<24}{back}", probe.name())?;
     }
     let warnings = file.plan.probes.iter().flat_map(|p| &p.warnings);
     for warning in warnings {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use leakscope_common::counter::Loss;
+use leakscope_common::counter::{Loss, Tally};
+use leakscope_common::unwind::StackEnd;
 
 /// Counters that the kernel keeps itself: a program skipped because it ran already.
 pub const RECURSION_MISSES: &str = "programs.recursion_misses";
@@ -25,10 +26,36 @@ pub const PROBES_FAILED_MEANING: &str = "allocator functions that no probe could
 pub const MAPPINGS_FULL: &str = "stacks.mappings_full";
 /// Its meaning.
 pub const MAPPINGS_FULL_MEANING: &str = "executable mappings that did not fit the table; stacks end there";
-/// Stacks that did not reach the root.
-pub const UNFINISHED: &str = "stacks.unfinished";
-/// Its meaning.
-pub const UNFINISHED_MEANING: &str = "stacks that ended before the thread's first function";
+/// Stacks that did not reach the root, by the number of their end.
+const UNFINISHED: [(StackEnd, &str, &str); 7] = [
+    (
+        StackEnd::Truncated,
+        "stacks.truncated",
+        "stacks with more than 127 frames; the outermost ones are left out",
+    ),
+    (
+        StackEnd::NoMapping,
+        "stacks.mapping_unknown",
+        "stacks that end in code that was not known (yet) to be mapped",
+    ),
+    (
+        StackEnd::NoRows,
+        "stacks.no_rows",
+        "stacks that end in code without unwind information or frame pointers",
+    ),
+    (
+        StackEnd::Unsupported,
+        "stacks.unsupported_rule",
+        "stacks that end at an unwind rule that is not supported",
+    ),
+    (StackEnd::ReadFault, "stacks.read_fault", "stacks whose memory could not be read"),
+    (StackEnd::NotAbove, "stacks.not_above", "stacks that end where the next frame does not lie above"),
+    (
+        StackEnd::Trampoline,
+        "stacks.trampoline",
+        "stacks that end at a pending return probe of another tracer",
+    ),
+];
 
 /// The non-zero losses of the counter map by name.
 pub fn named(counters: &[u64], recursion_misses: u64) -> BTreeMap<String, u64> {
@@ -37,6 +64,12 @@ pub fn named(counters: &[u64], recursion_misses: u64) -> BTreeMap<String, u64> {
         .filter_map(|l| Some((l.name().to_owned(), *counters.get(*l as usize)?)))
         .filter(|(_, n)| *n > 0)
         .collect();
+    for (end, name, _) in UNFINISHED {
+        let n = counters.get(Tally::StackEnd0 as usize + end as usize).copied().unwrap_or(0);
+        if n > 0 {
+            losses.insert(name.to_owned(), n);
+        }
+    }
     if recursion_misses > 0 {
         losses.insert(RECURSION_MISSES.to_owned(), recursion_misses);
     }
@@ -51,9 +84,14 @@ pub fn meaning(name: &str) -> &'static str {
         ROWS_FULL => ROWS_FULL_MEANING,
         PROBES_FAILED => PROBES_FAILED_MEANING,
         MAPPINGS_FULL => MAPPINGS_FULL_MEANING,
-        UNFINISHED => UNFINISHED_MEANING,
-        _ => Loss::ALL.iter().find(|l| l.name() == name).map_or("", |l| l.meaning()),
+        _ => unfinished_meaning(name)
+            .or_else(|| Loss::ALL.iter().find(|l| l.name() == name).map(|l| l.meaning()))
+            .unwrap_or_default(),
     }
+}
+
+fn unfinished_meaning(name: &str) -> Option<&'static str> {
+    UNFINISHED.iter().find(|(_, n, _)| *n == name).map(|(_, _, meaning)| *meaning)
 }
 
 /// Whether a loss makes the numbers of the heap inexact. Losses of stacks do not: the blocks are
@@ -72,10 +110,12 @@ mod tests {
         assert!(named(&counters, 0).is_empty());
         counters[Loss::LiveFull as usize] = 3;
         counters[Loss::RingFull as usize] = 1;
+        counters[Tally::StackEnd0 as usize + StackEnd::Truncated as usize] = 4;
         let losses = named(&counters, 2);
         assert_eq!(losses.get("heap.live_full"), Some(&3));
         assert_eq!(losses.get(RECURSION_MISSES), Some(&2));
-        assert_eq!(losses.len(), 3);
+        assert_eq!(losses.get("stacks.truncated"), Some(&4));
+        assert_eq!(losses.len(), 4);
         assert!(losses.keys().all(|name| !meaning(name).is_empty()));
         assert!(
             spoils_heap("heap.live_full")

@@ -75,7 +75,9 @@ pub struct Placement {
 impl Placement {
     /// The cookie of the entry and of every exit, for the function numbered `function` (not 0).
     pub fn cookie(&self, function: u16) -> Cookie {
-        Cookie::new(self.effect, self.size, self.count, self.pointer, self.out, self.extra, function)
+        let cookie =
+            Cookie::new(self.effect, self.size, self.count, self.pointer, self.out, self.extra, function);
+        if matches!(self.exit, Exit::Instructions { .. }) { cookie.throwing() } else { cookie }
     }
 }
 

@@ -82,7 +82,6 @@ pub fn build(mut inputs: Inputs<'_>) -> Report {
         }
     };
     lose(losses::STACKS_MISSING, sites.iter().filter(|s| s.frames.is_empty()).count() as u64);
-    lose(losses::UNFINISHED, stacks.saturating_sub(stacks_root));
     lose(losses::ROWS_FULL, inputs.rows_lost);
     lose(losses::MAPPINGS_FULL, inputs.mappings_lost);
     lose(losses::PROBES_FAILED, inputs.probes_failed);

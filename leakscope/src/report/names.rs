@@ -81,7 +81,11 @@ impl Names {
         let build_id = file.build_id().map(|id| id.iter().map(|b| format!("{b:02x}")).collect::<String>());
         // Borrowed anew: the symbolizer and the files are two members.
         let Some(Some(file)) = self.files.get(&id) else { return Vec::new() };
-        let resolved = self.symbolizer.resolve(file, address, frame.exact);
+        let mut resolved = self.symbolizer.resolve(file, address, frame.exact);
+        if !frame.exact && resolved.frames.iter().all(|f| f.function.is_none()) {
+            // The address that a signal handler returns to starts its function: nothing calls there.
+            resolved = self.symbolizer.resolve(file, address, true);
+        }
         resolved
             .frames
             .iter()

@@ -9,6 +9,7 @@ mod modules;
 mod prepare;
 mod probes;
 pub mod seccomp;
+mod signals;
 mod usage;
 mod watch;
 
@@ -19,7 +20,7 @@ use crate::bpf::verdict;
 use crate::failure::Failure;
 use crate::ledger::Sort;
 use crate::report::Report;
-use crate::target::Process;
+use crate::target::{Process, ProcessError};
 
 pub use modules::{Visible, look};
 pub use probes::FileProbes;
@@ -61,17 +62,22 @@ pub trait Watcher {
 
 /// Whether `pid` can be traced here at all; changes nothing.
 pub fn check(pid: u32) -> Result<Process, Failure> {
-    let process = Process::inspect(pid)?;
-    if let Some(why) = verdict::refusal(&verdict::judge(&Facts::gather())) {
+    let process = Process::inspect(pid);
+    // Without the rights nothing of others can be read; then the rights are the answer.
+    if let Ok(_) | Err(ProcessError::Denied { .. }) = &process
+        && let Some(why) = verdict::refusal(&verdict::judge(&Facts::gather()))
+    {
         return Err(Failure::unsupported(format!("cannot trace: {why}")));
     }
-    Ok(process)
+    Ok(process?)
 }
 
 /// Observes. Reports go to `watcher`; the last one is out before the probes are taken away.
 pub async fn run(config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let process = check(config.pid)?;
+    // Before anything says that it is attached, so that no signal is missed from then on.
+    let signals = signals::Signals::listen().map_err(Failure::failed)?;
     let prepared = prepare::prepare(process, config, watcher)?;
     let armed = arm::arm(prepared, config, watcher)?;
-    watch::watch(armed, config, watcher).await
+    watch::watch(armed, signals, config, watcher).await
 }

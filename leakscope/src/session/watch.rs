@@ -6,10 +6,10 @@ use std::time::Duration;
 use leakscope_common::config::RunState;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
+use super::signals::{self, Signals};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::failure::Failure;
@@ -36,7 +36,12 @@ struct Watch<'a> {
 }
 
 /// Watches until the end, then reports and detaches.
-pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+pub(super) async fn watch(
+    armed: Armed,
+    mut signals: Signals,
+    config: &Config,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
     let rss_last = armed.rss_start;
     let mut watch = Watch {
         names: Names::new(format!("/proc/{}/root", armed.process.pid).into()),
@@ -48,13 +53,14 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         rss_last,
         exec_ns: None,
     };
-    let ended = watch.until_end(watcher).await;
+    let ended = watch.until_end(&mut signals, watcher).await;
     let result = match ended {
         // The reader went away: nobody wants a report.
         Ok(None) => watch.armed.object.set_run_state(RunState::Frozen).map_err(Failure::from),
         Ok(Some(ended_by)) => watch.finish(ended_by, watcher),
         Err(failure) => Err(failure),
     };
+    signals::report_is_out();
     let started = std::time::Instant::now();
     watch.armed.probes.attached.detach();
     watcher.detail(&format!("probes removed in {:.1} s", started.elapsed().as_secs_f64()));
@@ -63,8 +69,11 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
 
 impl Watch<'_> {
     /// Runs until something ends the observation; `None` if nobody reads the reports any more.
-    async fn until_end(&mut self, watcher: &mut dyn Watcher) -> Result<Option<EndedBy>, Failure> {
-        let mut signals = Signals::listen().map_err(Failure::failed)?;
+    async fn until_end(
+        &mut self,
+        signals: &mut Signals,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Option<EndedBy>, Failure> {
         let pidfd = pidfd(self.armed.process.pid);
         let begun = Instant::now();
         let far = begun + Duration::from_secs(3_000_000_000);
@@ -78,7 +87,7 @@ impl Watch<'_> {
             tokio::select! {
                 biased;
                 () = signals.next() => {
-                    signals.restore_defaults();
+                    signals.leave_on_the_next();
                     watcher.interrupted(self.armed.probes.attached.len());
                     return Ok(Some(EndedBy::Interrupt));
                 }
@@ -207,38 +216,5 @@ async fn exited(pidfd: Option<&AsyncFd<OwnedFd>>) {
     if let Some(pidfd) = pidfd {
         // An error of the poll ends the watch too: it cannot be told apart from the end.
         let _ = pidfd.readable().await;
-    }
-}
-
-/// The signals that ask for the end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
-
-    /// A second signal ends us at once; the kernel then takes the probes away.
-    fn restore_defaults(&self) {
-        for number in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            // SAFETY: restores the default action, which runs no code of ours.
-            unsafe { libc::signal(number, libc::SIG_DFL) };
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProcessError {
     /// There is none with this PID.
-    #[error("no process with PID {0}; list the running ones with `ps -e`")]
+    #[error("no such process: there is none with PID {0}; list the running ones with `ps -e`")]
     NoSuchProcess(u32),
     /// It has ended and only waits for its parent.
     #[error(

@@ -89,7 +89,7 @@ FRAME void operators() {
 TRUTH(pool, "Pool::grow");
 TRUTH(containers, "fill_containers");
 TRUTH(shared, "make_shared_pointers");
-TRUTH(thrown, "throw_and_catch");
+TRUTH(thrown, "site_in_handler");
 TRUTH(threaded, "work_in_thread");
 
 // A vector that grows inside a method of a class.
@@ -132,14 +132,18 @@ FRAME void throw_through(int depth) {
     keep(nullptr);
 }
 
+FRAME void *site_in_handler(size_t size) {
+    site_alloc(&thrown, size);
+    return keep(::operator new(size));
+}
+
 // The exception and its text are freed again; what is made in the handler stays.
 FRAME void throw_and_catch() {
     for (int i = 0; i < 20; i++) {
         try {
             throw_through(i);
         } catch (const std::runtime_error &) {
-            keep(::operator new(24));
-            site_alloc(&thrown, 24);
+            keep(site_in_handler(24));
         }
     }
 }
