@@ -237,12 +237,7 @@ impl Program {
                 gcc.arg("-Wno-missing-field-initializers");
             }
         }
-        for source in self.sources() {
-            // g++ takes a .c file for C++.
-            let language = if source.extension().is_some_and(|e| e == "c") { "c" } else { "none" };
-            gcc.args(["-x", language]).arg(source);
-        }
-        gcc.args(["-x", "none"]);
+        gcc.args(self.sources());
         if let Some(library) = needed {
             let place = library.parent().unwrap_or(Path::new("/"));
             gcc.arg(library).arg(format!("-Wl,-rpath,{}", place.display()));

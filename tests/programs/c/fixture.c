@@ -1,4 +1,7 @@
+// Also compiled as C++.
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include "fixture.h"
 
 #include <stdarg.h>
