@@ -19,7 +19,8 @@
 //! where the kernel offers nothing better. The tests need root, as attaching does.
 //!
 //! Environment: `LEAKSCOPE_BIN` names the binary under test (default: `release/leakscope` in the
-//! target directory); with `LEAKSCOPE_TESTS_COMPLETE=1` a test that would skip fails instead.
+//! target directory); with `LEAKSCOPE_TESTS_COMPLETE=1` a test that would skip fails instead;
+//! `LEAKSCOPE_KILLS` says how often leakscope is killed under load (default 5).
 
 pub mod compare;
 pub mod fixture;

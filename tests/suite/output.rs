@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -180,15 +181,18 @@ fn fifo_is_written() -> Result<()> {
         let fifo = invocation.file("fifo");
         run_ok(Command::new("mkfifo").arg(&fifo), MINUTE)?;
         let reading = fifo.clone();
-        reader = Some(std::thread::spawn(move || -> std::io::Result<String> {
+        // Opening waits for the writer, so the thread may outlive a test that fails.
+        let (send, receive) = mpsc::channel();
+        std::thread::spawn(move || {
             let mut text = String::new();
-            File::open(reading)?.read_to_string(&mut text)?;
-            Ok(text)
-        }));
+            let read = File::open(reading).and_then(|mut fifo| fifo.read_to_string(&mut text));
+            send.send(read.map(|_| text))
+        });
+        reader = Some(receive);
         Ok(invocation.args(["--format", "json", "-o"]).arg(fifo))
     })?;
     finished.assert_done();
-    let text = reader.context("the reader was started")?.join().expect("the reader does not panic")?;
+    let text = reader.context("the reader was started")?.recv_timeout(MINUTE)??;
     assert_one_site(&Report::parse(&text)?);
     assert!(fs::metadata(finished.file("fifo"))?.file_type().is_fifo());
     Ok(())
