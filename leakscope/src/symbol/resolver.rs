@@ -149,8 +149,9 @@ fn lacks_path(resolved: &Resolved) -> bool {
 /// function at the same address.
 fn is_path_of(full: Option<&str>, name: Option<&str>) -> bool {
     let (Some(full), Some(name)) = (full, name) else { return false };
-    let bare = |text: &str| text.split(['<', '(']).next().unwrap_or_default().to_owned();
-    bare(full).ends_with(&format!("::{}", bare(name)))
+    let last = format!("::{}", name.split(['<', '(']).next().unwrap_or_default());
+    full.match_indices(&last)
+        .any(|(at, _)| matches!(full[at + last.len()..].chars().next(), None | Some('<' | '(')))
 }
 
 /// What a source says about an address.
