@@ -29,14 +29,16 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     }
 }
 
+/// The largest libLLVM of this machine.
 fn llvm() -> Option<String> {
-    let mut found: Vec<_> = (14..40)
-        .filter_map(|n| {
-            let path = format!("/usr/lib/x86_64-linux-gnu/libLLVM.so.{n}.1");
-            std::path::Path::new(&path).exists().then_some(path)
-        })
-        .collect();
-    found.pop()
+    let libraries = std::fs::read_dir("/usr/lib/x86_64-linux-gnu").ok()?;
+    let of_llvm = libraries.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let name = path.file_name()?.to_str()?;
+        let size = std::fs::metadata(&path).ok()?.len();
+        (name.starts_with("libLLVM") && name.contains(".so")).then(|| (size, path.display().to_string()))
+    });
+    of_llvm.max().map(|(_, path)| path)
 }
 
 fn measure(workspace: &Workspace, name: &str, library: &str) -> Result<()> {
@@ -84,7 +86,7 @@ impl Target {
         } else {
             format!("import ctypes; ctypes.CDLL({library:?});")
         };
-        let script = format!("{load} print('ready', flush=True); import sys; sys.stdin.read()");
+        let script = format!("{load}print('ready', flush=True); import sys; sys.stdin.read()");
         let mut child = Command::new("/usr/bin/python3")
             .args(["-c", &script])
             .stdin(Stdio::piped())
