@@ -22,8 +22,10 @@ pub mod state {
     pub const TABLE: u32 = 1;
     /// Not 0 once the kernel side has asked for a fresh look at the mappings; cleared by userspace.
     pub const REFRESH_ASKED: u32 = 2;
+    /// Not 0 once the target has replaced its program: what is traced from then on is another one's.
+    pub const EXECED: u32 = 3;
     /// Slots.
-    pub const SLOTS: u32 = 3;
+    pub const SLOTS: u32 = 4;
 }
 
 /// Most executable mappings a generation of the table holds. The table has two halves of this size.

@@ -46,14 +46,16 @@ pub enum Tally {
     Stacks = 38,
     /// Stacks that reached the root.
     StacksRoot = 39,
-    /// Frames found by frame pointer.
-    FramePointerFrames = 40,
+    /// Stacks with frames that were found by frame pointer.
+    FramePointerStacks = 40,
     /// Returns without a recorded entry: of calls that were under way as recording began.
     EarlyReturns = 41,
     /// Freed objects that were in the account.
     FreedObjects = 42,
     /// Allocator calls left by an exception or by thread exit, where that is no loss.
     CallUnwound = 43,
+    /// Returns seen at `ret` instructions, which the kernel single-steps.
+    RetInstructions = 44,
     /// Stacks by their end: 48 + the number of `StackEnd`.
     StackEnd0 = 48,
 }

@@ -16,6 +16,8 @@ pub enum Kind {
     ThreadExit = 4,
     /// The target replaced its program: [`ThreadEvent`].
     Exec = 5,
+    /// The target's main thread ended: [`ThreadEvent`]. The kernel ties the probes to it.
+    LeaderExit = 6,
 }
 
 /// First 8 bytes of every record.

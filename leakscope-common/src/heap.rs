@@ -1,6 +1,7 @@
 //! Values of the maps of the heap account.
 
-/// Allocator calls that may be pending at once in a thread (recursion through signal handlers).
+/// Allocator calls that may be pending at once in a thread: one, and one more for each signal handler
+/// that allocates while it interrupts another.
 pub const INFLIGHT_DEPTH: usize = 4;
 
 /// A live block; the key is its address.

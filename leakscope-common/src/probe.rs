@@ -1,8 +1,6 @@
 //! The cookie of a probe: everything the kernel side must know about the function it stands on.
 
-/// Index of an argument register within [`Cookie`] fields: the position in `pt_regs` order below.
-///
-/// The numbers follow the x86-64 encoding of general registers.
+/// A general register, numbered as x86-64 encodes it; what the fields of a [`Cookie`] hold.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Register {

@@ -47,7 +47,19 @@ pub(crate) fn thread(kind: Kind) {
     }
 }
 
-/// Asks userspace to look at the mappings again; only once until it has.
+/// Tells userspace that the list of libraries has changed; whether that was taken.
+#[inline(always)]
+pub(crate) fn mappings_changed() -> bool {
+    let header = Header { kind: Kind::MappingsChanged as u32, count: 0 };
+    let sent = EVENTS.output::<Header>(header, 0).is_ok();
+    if !sent {
+        maps::lose(Loss::EventLost);
+    }
+    sent
+}
+
+/// Asks userspace to look at the mappings again, because of code in none of them; only once until
+/// userspace allows the next.
 #[inline(always)]
 pub(crate) fn ask_refresh() {
     let Some(asked) = STATE.get_ptr_mut(state::REFRESH_ASKED) else { return };
@@ -58,9 +70,7 @@ pub(crate) fn ask_refresh() {
         }
         core::ptr::write_volatile(asked, 1);
     }
-    let header = Header { kind: Kind::MappingsChanged as u32, count: 0 };
-    if EVENTS.output::<Header>(header, 0).is_err() {
-        maps::lose(Loss::EventLost);
+    if !mappings_changed() {
         // SAFETY: as above: the next one may ask again.
         unsafe { core::ptr::write_volatile(asked, 0) };
     }

@@ -114,18 +114,20 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
     let Some(mut scratch) = Claimed::claim() else { return };
     stack::take(&mut scratch, regs, watch);
     if inflight.depth != 0 {
-        if scratch.get().crossed != 0 {
+        let s = scratch.get();
+        if s.crossed != 0 && s.from_handler == 0 {
             maps::tally(Tally::NestedCalls);
             return;
         }
-        let mut round = 0;
-        while round < INFLIGHT_DEPTH as u64 {
-            if round < inflight.depth {
-                drop_call(call(inflight, round));
+        if s.crossed != 0 {
+            // A signal handler's own call, while the interrupted one waits.
+            if inflight.depth >= INFLIGHT_DEPTH as u64 {
+                maps::lose(Loss::InflightFull);
+                return;
             }
-            round += 1;
+        } else {
+            abandon(inflight);
         }
-        inflight.depth = 0;
     }
     let site = stack::site(&mut scratch);
     let return_address = scratch.get().record.frames[1];
@@ -175,6 +177,19 @@ fn size(values: &Registers, cookie: Cookie) -> u64 {
     size.wrapping_mul(count)
 }
 
+/// None of the pending calls will return.
+#[inline(always)]
+fn abandon(inflight: &mut Inflight) {
+    let mut round = 0;
+    while round < INFLIGHT_DEPTH as u64 {
+        if round < inflight.depth {
+            drop_call(call(inflight, round));
+        }
+        round += 1;
+    }
+    inflight.depth = 0;
+}
+
 /// A pending call that will not return. The block it wanted to move stays as it was.
 #[inline(always)]
 fn drop_call(call: &mut PendingCall) {
@@ -183,8 +198,16 @@ fn drop_call(call: &mut PendingCall) {
     } else {
         maps::lose(Loss::CallAbandoned);
     }
+    restore(call);
+}
+
+/// Puts the block back that a reallocation has taken out of the account.
+#[inline(always)]
+fn restore(call: &mut PendingCall) {
     if call.old.at_ns != 0 {
-        let _ = LIVE.insert(call.old_address, call.old, BPF_ANY as u64);
+        if LIVE.insert(call.old_address, call.old, BPF_ANY as u64).is_err() {
+            maps::lose(Loss::LiveFull);
+        }
         call.old.at_ns = 0;
     }
 }
@@ -196,14 +219,17 @@ pub(crate) fn forget_thread(tid: u32) {
     // SAFETY: the thread itself runs this as it ends.
     let inflight = unsafe { &mut *p };
     if maps::recording() {
-        let mut round = 0;
-        while round < INFLIGHT_DEPTH as u64 {
-            if round < inflight.depth {
-                drop_call(call(inflight, round));
-            }
-            round += 1;
-        }
+        abandon(inflight);
         let _ = INFLIGHT.remove(tid);
+    }
+}
+
+/// The same at a `ret` instruction, which has yet to take the return address off the stack.
+#[inline(always)]
+pub(crate) fn alloc_return_at_instruction(cookie: Cookie, regs: &pt_regs) {
+    if maps::recording() {
+        maps::tally(Tally::RetInstructions);
+        alloc_return(cookie, regs, regs.rsp.wrapping_add(8));
     }
 }
 
@@ -222,7 +248,6 @@ pub(crate) fn alloc_return(cookie: Cookie, regs: &pt_regs, cfa: u64) {
     let inflight = unsafe { &mut *p };
     let function = cookie.function() as u64;
     let depth = inflight.depth;
-    // At most one slot is in use in practice; the loop looks at the outermost first.
     let mut index = INFLIGHT_DEPTH as u64;
     let mut round = 0;
     while round < INFLIGHT_DEPTH as u64 {
@@ -308,9 +333,7 @@ fn reallocated(call: &mut PendingCall, result: u64, effect: u8) {
     let failed = result == 0 && call.size != 0;
     if failed && effect == Effect::Reallocate as u8 {
         maps::tally(Tally::FailedCalls);
-        if call.old.at_ns != 0 {
-            let _ = LIVE.insert(call.old_address, call.old, BPF_ANY as u64);
-        }
+        restore(call);
         return;
     }
     if call.old.at_ns != 0 {

@@ -44,7 +44,7 @@ pub fn alloc_return(ctx: RetProbeContext) -> u32 {
 pub fn alloc_ret_instruction(ctx: ProbeContext) -> u32 {
     // SAFETY: as above.
     let regs = unsafe { &*ctx.regs };
-    heap::alloc_return(heap::cookie(&ctx), regs, regs.rsp.wrapping_add(8));
+    heap::alloc_return_at_instruction(heap::cookie(&ctx), regs);
     0
 }
 
@@ -59,7 +59,7 @@ pub fn free_entry(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn libraries_changed(ctx: ProbeContext) -> u32 {
     debug!(&ctx, "the list of libraries changes");
-    emit::ask_refresh();
+    emit::mappings_changed();
     0
 }
 

@@ -47,6 +47,10 @@ pub(crate) struct Scratch {
     pub(crate) watch_return: u64,
     /// 1 once the walk has crossed that frame.
     pub(crate) crossed: u64,
+    /// 1 once the walk has passed a signal frame.
+    pub(crate) signalled: u64,
+    /// 1 if that was below the frame looked out for: the call comes from a signal handler.
+    pub(crate) from_handler: u64,
     /// The frames, ready to be sent.
     pub(crate) record: StackRecord,
 }
@@ -99,6 +103,8 @@ pub(crate) fn take(claimed: &mut Claimed, regs: &pt_regs, watch: (u64, u64)) {
     s.regs = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
     (s.watch_cfa, s.watch_return) = watch;
     s.crossed = 0;
+    s.signalled = 0;
+    s.from_handler = 0;
     unwind::walk(s, index);
     maps::tally(Tally::Stacks);
     maps::bump(Tally::StackEnd0 as u32 + (s.end as u32 & 15));
@@ -106,7 +112,7 @@ pub(crate) fn take(claimed: &mut Claimed, regs: &pt_regs, watch: (u64, u64)) {
         maps::tally(Tally::StacksRoot);
     }
     if s.frame_pointer_frames != 0 {
-        maps::tally(Tally::FramePointerFrames);
+        maps::tally(Tally::FramePointerStacks);
     }
 }
 

@@ -95,9 +95,27 @@ pub(crate) fn thread_start(ctx: &BtfTracePointContext) {
 /// `sched_process_exit`: the current thread ends; its pending allocator calls with it.
 #[inline(always)]
 pub(crate) fn thread_exit() {
-    if in_target() {
-        heap::forget_thread(bpf_get_current_pid_tgid() as u32);
-        emit::thread(Kind::ThreadExit);
+    let id = bpf_get_current_pid_tgid();
+    // Whatever its process: a vfork child allocates in the target's memory under a process ID of its
+    // own.
+    heap::forget_thread(id as u32);
+    if !in_target() {
+        return;
+    }
+    emit::thread(Kind::ThreadExit);
+    if id as u32 == (id >> 32) as u32 {
+        // The kernel finds the probes' address space through the main thread: without it they stop.
+        freeze();
+        emit::thread(Kind::LeaderExit);
+    }
+}
+
+/// Stops the account.
+#[inline(always)]
+fn freeze() {
+    if let Some(run) = STATE.get_ptr_mut(state::RUN) {
+        // SAFETY: a map value; userspace looks at `EXECED` after it has written here itself.
+        unsafe { core::ptr::write_volatile(run, RunState::Frozen as u64) };
     }
 }
 
@@ -108,9 +126,10 @@ pub(crate) fn exec(ctx: &BtfTracePointContext) {
     if !in_target() {
         return;
     }
-    if let Some(run) = STATE.get_ptr_mut(state::RUN) {
-        // SAFETY: a map value; the only other writer is userspace, which also only freezes by now.
-        unsafe { core::ptr::write_volatile(run, RunState::Frozen as u64) };
+    freeze();
+    if let Some(execed) = STATE.get_ptr_mut(state::EXECED) {
+        // SAFETY: a map value that nobody else writes.
+        unsafe { core::ptr::write_volatile(execed, 1) };
     }
     debug!(ctx, "the target replaced its program");
     emit::thread(Kind::Exec);

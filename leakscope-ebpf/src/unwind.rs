@@ -93,6 +93,9 @@ fn next(s: &mut Scratch) -> Result<(), StackEnd> {
     if row.cfa_kind() == cfa::END {
         s.frame_pointer_frames += 1;
     }
+    if row.cfa_kind() == cfa::SIGNAL {
+        s.signalled = 1;
+    }
     let mut regs = s.regs;
     let stepped = step(&mut regs, row, &mut Window(s));
     s.regs = regs;
@@ -120,6 +123,7 @@ fn see_through(s: &mut Scratch) -> Result<(), StackEnd> {
     }
     if s.watch_cfa != 0 && s.regs.sp == s.watch_cfa && s.regs.ip == s.watch_return {
         s.crossed = 1;
+        s.from_handler = s.signalled;
     }
     Ok(())
 }
@@ -236,7 +240,8 @@ impl RowIndex for Uploaded {
 #[inline(always)]
 fn find_mapping(s: &mut Scratch, ip: u64) -> Option<MappingEntry> {
     let base = ((s.table >> 32) as u32 & 1) * MAX_MAPPINGS;
-    if let Some(last) = MAPPINGS.get(base.wrapping_add(s.mapping as u32))
+    if s.mapping < s.table & 0xffff_ffff
+        && let Some(last) = MAPPINGS.get(base.wrapping_add(s.mapping as u32))
         && last.start <= ip
         && ip < last.end
     {

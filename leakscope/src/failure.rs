@@ -52,7 +52,10 @@ impl From<ProcessError> for Failure {
             ProcessError::NoSuchProcess(_) | ProcessError::Zombie(..) => 5,
             ProcessError::Denied { .. } => 4,
             ProcessError::ThreadId { .. } => 2,
-            ProcessError::KernelThread(..) | ProcessError::Myself(_) | ProcessError::ThirtyTwoBit(..) => 1,
+            ProcessError::KernelThread(..)
+            | ProcessError::LeaderGone(..)
+            | ProcessError::Myself(_)
+            | ProcessError::ThirtyTwoBit(..) => 1,
         };
         Self { code, error: error.into(), broken_pipe: false }
     }

@@ -5,12 +5,13 @@
 //! [`stack`] (interned stacks) -> [`ledger`] (the account, plain data) -> [`report`] (the model) ->
 //! [`export`]. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
 //! everything together; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
-//! [`failure`] says what an error means for the exit code.
+//! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people.
 
 pub mod bpf;
 pub mod cli;
 pub mod export;
 pub mod failure;
+pub mod human;
 pub mod ledger;
 pub mod probe;
 pub mod report;

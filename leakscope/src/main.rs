@@ -11,7 +11,11 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             // A closed standard error must not turn the exit code into that of a panic.
-            let _ = writeln!(std::io::stderr(), "leakscope: {failure}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "leakscope: {}",
+                leakscope::human::printable(&failure.to_string())
+            );
             ExitCode::from(failure.code)
         }
     }

@@ -32,6 +32,7 @@ cases! {
     nested_calls_under_tcmalloc: CASES.allocator(Allocator::Preloaded(Library::Tcmalloc)), "nested";
     /// A wrapper's calloc calls the wrapper's malloc, which calls glibc's.
     nested_calls_of_a_wrapper: ESCAPES, "nested";
+    signal_handler_that_allocates_inside_malloc: ESCAPES, "interrupted";
     realloc_in_place: CASES, "realloc-in-place";
     realloc_moved: CASES, "realloc-moved";
     realloc_shrinking: CASES, "realloc-shrinking";

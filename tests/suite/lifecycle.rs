@@ -130,6 +130,24 @@ fn exec_of_the_target() -> Result<()> {
     Ok(())
 }
 
+/// The kernel finds the probes' target through its main thread: when that ends and others go on, the
+/// account ends there and says so.
+#[test]
+fn main_thread_ends_before_the_others() -> Result<()> {
+    let mut fixture = Fixture::start(&PROCESSES, &["ended-after-threads"])?;
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    fixture.say("leave")?;
+    let report = scope.wait()?.report()?;
+    assert_eq!(report.ended_by(), "target_exit");
+    report.assert_exact(&truth);
+    assert!(report.at("/summary/findings").to_string().contains("main thread"));
+    assert!(fixture.guard().is_running()?);
+    let late = Leakscope::attach(fixture.pid()).run()?;
+    late.assert_fails(1, &["main thread"]);
+    Ok(())
+}
+
 /// The kernel takes the probes away; the target goes on as if nothing had been.
 #[test]
 fn leakscope_killed_under_load() -> Result<()> {

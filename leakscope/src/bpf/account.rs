@@ -27,7 +27,7 @@ impl Object {
     /// Stops recording and waits until no program changes the account any more.
     pub fn freeze(&mut self) -> Result<(), BpfError> {
         self.set_run_state(RunState::Frozen)?;
-        sys::wait_for_programs().map_err(|error| BpfError::Map { what: "wait for running programs", error })
+        self.wait_for_programs()
     }
 
     /// Reads the account.

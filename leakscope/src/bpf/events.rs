@@ -34,10 +34,12 @@ pub enum Event {
     },
     /// The mappings should be looked at again.
     MappingsChanged,
-    /// A thread of the target began.
-    ThreadStart,
+    /// A thread of the target began at this time (CLOCK_MONOTONIC, ns).
+    ThreadStart(u64),
     /// A thread of the target ended.
-    ThreadExit,
+    ThreadExit(u64),
+    /// The target's main thread ended.
+    LeaderExit,
     /// The target replaced its program at this time (CLOCK_MONOTONIC, ns).
     Exec(u64),
 }
@@ -116,11 +118,13 @@ fn parse(record: &[u8]) -> Option<Event> {
     } else if record.len() < size_of::<ThreadEvent>() {
         None
     } else if kind == Kind::ThreadStart as u32 {
-        Some(Event::ThreadStart)
+        Some(Event::ThreadStart(long(8)?))
     } else if kind == Kind::ThreadExit as u32 {
-        Some(Event::ThreadExit)
+        Some(Event::ThreadExit(long(8)?))
     } else if kind == Kind::Exec as u32 {
         Some(Event::Exec(long(8)?))
+    } else if kind == Kind::LeaderExit as u32 {
+        Some(Event::LeaderExit)
     } else {
         None
     }

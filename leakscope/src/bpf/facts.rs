@@ -26,9 +26,12 @@ pub struct Facts {
     pub perf_event_paranoid: Option<i32>,
     /// Where tracefs is mounted, if it is.
     pub tracefs: Option<String>,
-    /// `kernel.unprivileged_bpf_disabled`.
-    pub unprivileged_bpf_disabled: Option<i32>,
+    /// Whether we run in the machine's own PID namespace, whose numbers the BPF side sees.
+    pub initial_pid_namespace: bool,
 }
+
+/// The link of the first PID namespace: PROC_PID_INIT_INO is 0xEFFFFFFC (include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 impl Facts {
     /// Looks at this machine.
@@ -45,7 +48,8 @@ impl Facts {
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|t| active_mode(&t)),
             perf_event_paranoid: sysctl("perf_event_paranoid"),
             tracefs: tracefs(),
-            unprivileged_bpf_disabled: sysctl("unprivileged_bpf_disabled"),
+            initial_pid_namespace: fs::read_link("/proc/self/ns/pid")
+                .is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE),
         }
     }
 

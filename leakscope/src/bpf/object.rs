@@ -8,6 +8,7 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use leakscope_common::config::{KernelOffsets, RunState, state};
 use leakscope_common::heap::SiteTotals;
 
+use super::sys::Barrier;
 use super::{BpfError, btf, chain};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leakscope.bpf.o"));
@@ -39,6 +40,7 @@ pub struct Sizes {
 #[derive(Debug)]
 pub struct Object {
     pub(super) ebpf: Ebpf,
+    barrier: Barrier,
     /// Why pending return probes can't be seen through on this kernel, if so.
     pub no_return_probes: Option<String>,
 }
@@ -83,7 +85,8 @@ impl Object {
                 .load(tracepoint, &kernel_btf)
                 .map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
         }
-        let mut object = Self { ebpf, no_return_probes };
+        let barrier = Barrier::new().map_err(|e| BpfError::Load(format!("barrier: {e}")))?;
+        let mut object = Self { ebpf, barrier, no_return_probes };
         // The site that takes the blocks whose own site did not fit.
         let mut sites: HashMap<_, u64, SiteTotals> =
             HashMap::try_from(object.map_mut("SITES")?).map_err(|_| BpfError::Missing("SITES"))?;
@@ -131,6 +134,20 @@ impl Object {
     /// Switches recording on or off.
     pub fn set_run_state(&mut self, run: RunState) -> Result<(), BpfError> {
         self.set_state(state::RUN, run as u64)
+    }
+
+    /// Whether the target has replaced its program since the attach.
+    pub fn execed(&mut self) -> Result<bool, BpfError> {
+        let map: Array<_, u64> =
+            Array::try_from(self.map_mut("STATE")?).map_err(|_| BpfError::Missing("STATE"))?;
+        map.get(&state::EXECED, 0)
+            .map(|v| v != 0)
+            .map_err(|e| BpfError::Map { what: "read the state", error: std::io::Error::other(chain(&e)) })
+    }
+
+    /// Waits until no program runs that began before.
+    pub(super) fn wait_for_programs(&self) -> Result<(), BpfError> {
+        self.barrier.wait().map_err(|error| BpfError::Map { what: "wait for running programs", error })
     }
 
     pub(super) fn set_state(&mut self, slot: u32, value: u64) -> Result<(), BpfError> {

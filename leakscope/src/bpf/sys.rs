@@ -1,12 +1,18 @@
-//! Raw system calls that aya 0.14 does not offer: batched map reads, mapped arrays, membarrier.
+//! Raw system calls that aya 0.14 does not offer: batched map reads, mapped arrays, a barrier.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 /// `BPF_MAP_LOOKUP_BATCH` (uapi/linux/bpf.h, `enum bpf_cmd`).
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
-/// `MEMBARRIER_CMD_GLOBAL` (uapi/linux/membarrier.h): implemented as `synchronize_rcu`.
-const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+/// `BPF_MAP_CREATE`.
+const BPF_MAP_CREATE: libc::c_long = 0;
+/// `BPF_MAP_UPDATE_ELEM`.
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+/// `BPF_MAP_TYPE_ARRAY`.
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 
 /// `union bpf_attr`, member `batch`.
 #[repr(C)]
@@ -72,11 +78,85 @@ pub(super) fn read_all<K: aya::Pod + Default, V: aya::Pod + Default>(
     }
 }
 
-/// Waits until every BPF program that runs now has ended (an RCU grace period).
-pub(super) fn wait_for_programs() -> io::Result<()> {
-    // SAFETY: takes no pointers.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// First members of `union bpf_attr` for `BPF_MAP_CREATE`.
+#[repr(C)]
+struct CreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+}
+const _: () = assert!(size_of::<CreateAttr>() == 24);
+
+/// `union bpf_attr` for `BPF_MAP_UPDATE_ELEM`.
+#[repr(C)]
+struct UpdateAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+const _: () = assert!(size_of::<UpdateAttr>() == 32);
+
+/// Waits for BPF programs to end.
+///
+/// An update of a map of maps returns only after a grace period, so that the programs that may use
+/// the old inner map have ended (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c). No program uses
+/// this map; its updates are the wait. `membarrier` would not do: on one CPU it does not wait, and
+/// with nohz_full it fails.
+#[derive(Debug)]
+pub(super) struct Barrier {
+    outer: OwnedFd,
+    inner: OwnedFd,
+}
+
+impl Barrier {
+    pub(super) fn new() -> io::Result<Self> {
+        let inner = create(BPF_MAP_TYPE_ARRAY, 0)?;
+        let outer = create(BPF_MAP_TYPE_ARRAY_OF_MAPS, inner.as_raw_fd())?;
+        Ok(Self { outer, inner })
+    }
+
+    /// Returns once every program that runs now has ended.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        let key = 0u32;
+        let value = self.inner.as_raw_fd();
+        let attr = UpdateAttr {
+            map_fd: self.outer.as_raw_fd().cast_unsigned(),
+            reserved: 0,
+            key: (&raw const key) as u64,
+            value: (&raw const value) as u64,
+            flags: 0,
+        };
+        // SAFETY: key and value are of the map's sizes and outlive the call.
+        let result = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_MAP_UPDATE_ELEM, &raw const attr, size_of::<UpdateAttr>())
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+/// Creates an array of one element of 4 bytes.
+fn create(map_type: u32, inner: RawFd) -> io::Result<OwnedFd> {
+    let attr = CreateAttr {
+        map_type,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        map_flags: 0,
+        inner_map_fd: inner.cast_unsigned(),
+    };
+    // SAFETY: the attributes outlive the call; the result is checked.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attr, size_of::<CreateAttr>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// A mappable array of `T`, mapped shared and writable.

@@ -56,8 +56,7 @@ impl Tables {
         self.generation = next;
         // A program that began under the old generation may still read the old half; wait, so that
         // the next publish does not write under it.
-        super::sys::wait_for_programs()
-            .map_err(|error| BpfError::Map { what: "wait for running programs", error })?;
+        object.wait_for_programs()?;
         Ok(mappings.len() - used.len())
     }
 

@@ -46,6 +46,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         btf(facts),
         uprobes(facts),
         lockdown(facts),
+        namespace(facts),
         tracefs(facts),
     ]
 }
@@ -150,6 +151,18 @@ fn lockdown(facts: &Facts) -> Finding {
     }
 }
 
+fn namespace(facts: &Facts) -> Finding {
+    if facts.initial_pid_namespace {
+        return finding(Level::Fine, "PIDs", "the machine's own namespace", "");
+    }
+    finding(
+        Level::Fatal,
+        "PIDs",
+        "a container's own namespace, whose numbers are not the kernel's",
+        "run leakscope on the host, or in a container with the host's PIDs (docker run --pid=host)",
+    )
+}
+
 fn tracefs(facts: &Facts) -> Finding {
     match &facts.tracefs {
         Some(at) => finding(Level::Fine, "tracefs", at.clone(), ""),
@@ -172,7 +185,7 @@ mod tests {
             lockdown: Some("none".into()),
             perf_event_paranoid: Some(2),
             tracefs: None,
-            unprivileged_bpf_disabled: Some(2),
+            initial_pid_namespace: true,
         }
     }
 
@@ -201,6 +214,7 @@ mod tests {
         assert!(refused(&Facts { uprobe_pmu: false, ..good() }).contains("CONFIG_UPROBE_EVENTS"));
         let locked = refused(&Facts { lockdown: Some("confidentiality".into()), ..good() });
         assert!(locked.contains("lockdown=integrity"), "{locked}");
+        assert!(refused(&Facts { initial_pid_namespace: false, ..good() }).contains("--pid=host"));
         assert!(refused(&Facts { machine: "aarch64".into(), ..good() }).contains("x86_64 only"));
         assert!(refused(&Facts { release: "weird".into(), ..good() }).contains("weird"));
     }

@@ -7,7 +7,7 @@ use super::args::DoctorArgs;
 use super::output::{Destination, Output};
 use crate::bpf::facts::Facts;
 use crate::bpf::verdict::{Finding, Level, judge, refusal};
-use crate::export::human::printable;
+use crate::human::printable;
 use crate::probe::{self, CostClass, Exit};
 use crate::session::{self, FileProbes, Visible};
 use crate::target::Process;
@@ -102,6 +102,9 @@ fn file_probes(file: &FileProbes, visible: &Visible, out: &mut dyn Write) -> io:
         };
         let place = format!("+{:#x} {}", probe.placement.distance, probe.placement.instruction);
         writeln!(out, "    {:<28}{place:<34}{cost:<24}{back}", probe.name())?;
+    }
+    for skipped in file.plan.skipped.iter().filter(|s| s.reason.loses_events()) {
+        writeln!(out, "    not traced: {}: {}", skipped.names.join(", "), skipped.reason)?;
     }
     let warnings = file.plan.probes.iter().flat_map(|p| &p.warnings);
     for warning in warnings {

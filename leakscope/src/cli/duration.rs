@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Parses `10`, `10s`, `500ms`, `5m`, `2h`, `1d`, `1.5s`; a bare number is seconds. Zero is refused.
+/// Parses `10`, `10s`, `500ms`, `5m`, `2h`, `1d`, `1.5s`; a bare number is seconds. Less than a millisecond is refused.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let factor = match unit {
@@ -16,8 +16,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let value: f64 =
         number.parse().map_err(|_| "not a duration; write 10, 10s, 500ms, 5m, 2h or 1d".to_owned())?;
     let seconds = value * factor;
-    if seconds <= 0.0 {
-        return Err("must be longer than 0".to_owned());
+    if seconds < 1e-3 {
+        return Err("must be 1ms or longer".to_owned());
     }
     // tokio's timers refuse more than decades; a century is "for ever".
     Duration::try_from_secs_f64(seconds.min(3e9)).map_err(|e| e.to_string())
@@ -57,7 +57,7 @@ mod tests {
             [ms("10"), ms("500ms"), ms("5m"), ms("1.5s"), ms("2h"), ms("1d")],
             [Ok(10_000), Ok(500), Ok(300_000), Ok(1500), Ok(7_200_000), Ok(86_400_000)]
         );
-        for bad in ["", "0", "0s", "-1", "5x", "ten", "1e5", ".", "1..2"] {
+        for bad in ["", "0", "0s", "0.0000000001", "0.5ms", "-1", "5x", "ten", "1e5", ".", "1..2"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert!(duration("99999999999999999999d").is_ok());

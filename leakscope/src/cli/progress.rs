@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::time::Instant;
 
+use crate::human::printable;
+
 /// Writes messages, each a line. That standard error may be closed is no reason to stop.
 #[derive(Debug)]
 pub struct Progress {
@@ -18,7 +20,7 @@ impl Progress {
 
     /// A line that everybody sees.
     pub fn say(&self, line: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
     }
 
     /// A warning.

@@ -7,7 +7,7 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Padding, Style};
 
-use super::human::{bytes, count, counted, cut, duration, printable, share, signed_bytes};
+use crate::human::{bytes, count, counted, cut, duration, printable, share, signed_bytes};
 use crate::ledger::losses;
 use crate::report::Report;
 use crate::report::model::{Frame, Heap, Site};
@@ -49,9 +49,9 @@ fn header(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Resul
         duration(report.window.duration_ns)
     )?;
     writeln!(out)?;
-    writeln!(out, "{}", paint(style, Paint::Bold, &report.summary.headline))?;
+    writeln!(out, "{}", paint(style, Paint::Bold, &printable(&report.summary.headline)))?;
     for finding in &report.summary.findings {
-        writeln!(out, "{finding}")?;
+        writeln!(out, "{}", printable(finding))?;
     }
     writeln!(out)?;
     if let (Some(start), Some(end)) = (report.memory.rss_start_bytes, report.memory.rss_end_bytes) {

@@ -12,8 +12,6 @@ use crate::stack::StackId;
 pub struct Observation {
     /// When they were read, CLOCK_MONOTONIC in ns.
     pub at_ns: u64,
-    /// Whether recording had stopped before.
-    pub frozen: bool,
     /// Live blocks by address.
     pub live: Vec<(u64, LiveBlock)>,
     /// Totals by site.
@@ -181,7 +179,6 @@ mod tests {
     fn seen() -> Observation {
         Observation {
             at_ns: 1000,
-            frozen: true,
             live: vec![
                 (1, block(100, 7, 100)),
                 (2, block(50, 7, 900)),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::unwind::StackEnd;
 
-/// Counters that the kernel keeps itself: a program skipped because it ran already.
+/// Events that the kernel did not hand to a program because that ran already.
 pub const RECURSION_MISSES: &str = "programs.recursion_misses";
 /// Its meaning.
 pub const RECURSION_MISSES_MEANING: &str = "events not recorded because the kernel skipped the BPF program";
@@ -22,6 +22,19 @@ pub const ROWS_FULL_MEANING: &str =
 pub const PROBES_FAILED: &str = "heap.probes_failed";
 /// Its meaning.
 pub const PROBES_FAILED_MEANING: &str = "allocator functions that no probe could be attached to";
+/// Functions that can return where no probe is.
+pub const EXITS_UNSEEN: &str = "heap.exits_unseen";
+/// Its meaning.
+pub const EXITS_UNSEEN_MEANING: &str = "allocator functions that can also return where no probe could be placed; some of their blocks may be missing";
+/// Allocators loaded while recording.
+pub const LOADED_LATE: &str = "heap.loaded_late";
+/// Its meaning.
+pub const LOADED_LATE_MEANING: &str = "libraries with an allocator that were loaded while leakscope watched; what they allocated before their probes were placed is missing";
+/// Files whose unwind rows are not complete.
+pub const ROWS_INCOMPLETE: &str = "stacks.rows_incomplete";
+/// Its meaning.
+pub const ROWS_INCOMPLETE_MEANING: &str =
+    "files whose unwind information was too much or too damaged to be taken whole";
 /// Executable mappings that did not fit the table.
 pub const MAPPINGS_FULL: &str = "stacks.mappings_full";
 /// Its meaning.
@@ -83,6 +96,9 @@ pub fn meaning(name: &str) -> &'static str {
         STACKS_MISSING => STACKS_MISSING_MEANING,
         ROWS_FULL => ROWS_FULL_MEANING,
         PROBES_FAILED => PROBES_FAILED_MEANING,
+        LOADED_LATE => LOADED_LATE_MEANING,
+        ROWS_INCOMPLETE => ROWS_INCOMPLETE_MEANING,
+        EXITS_UNSEEN => EXITS_UNSEEN_MEANING,
         MAPPINGS_FULL => MAPPINGS_FULL_MEANING,
         _ => unfinished_meaning(name)
             .or_else(|| Loss::ALL.iter().find(|l| l.name() == name).map(|l| l.meaning()))

@@ -57,6 +57,14 @@ pub enum SkipReason {
     Place(#[from] PlaceError),
 }
 
+impl SkipReason {
+    /// Whether calls of the function go unseen; otherwise they are seen elsewhere, or are none of an
+    /// allocator's.
+    pub fn loses_events(&self) -> bool {
+        matches!(self, Self::Indirect | Self::NotCode | Self::TooMany | Self::Place(_))
+    }
+}
+
 /// A function without a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {

@@ -38,6 +38,14 @@ pub struct Inputs<'a> {
     pub recursion_misses: u64,
     /// Probes that could not be attached.
     pub probes_failed: u64,
+    /// Files with an allocator that were loaded while recording.
+    pub loaded_late: u64,
+    /// Files whose unwind rows are not complete.
+    pub rows_incomplete: u64,
+    /// Whether the main thread ended and others went on.
+    pub leader_gone: bool,
+    /// Functions that can return where no probe is.
+    pub exits_unseen: u64,
     /// Files whose unwind rows did not fit.
     pub rows_lost: u64,
     /// Mappings that did not fit.
@@ -85,16 +93,24 @@ pub fn build(mut inputs: Inputs<'_>) -> Report {
     lose(losses::ROWS_FULL, inputs.rows_lost);
     lose(losses::MAPPINGS_FULL, inputs.mappings_lost);
     lose(losses::PROBES_FAILED, inputs.probes_failed);
+    lose(losses::LOADED_LATE, inputs.loaded_late);
+    lose(losses::ROWS_INCOMPLETE, inputs.rows_incomplete);
+    lose(losses::EXITS_UNSEEN, inputs.exits_unseen);
 
     let heap = heap(&inputs, sites, !lost.keys().any(|name| losses::spoils_heap(name)));
     let mut memory =
         Memory { rss_start_bytes: inputs.rss_start, rss_end_bytes: inputs.rss_end, untraced_reason: None };
     let visibility = Visibility { hits, ..inputs.visibility };
-    memory.untraced_reason = headline::untraced(&memory, heap.totals.live_bytes, visibility);
-    let summary = Summary {
-        headline: headline::heap(&heap, memory.untraced_reason.as_deref()),
-        findings: findings(&inputs, stacks, stacks_root),
-    };
+    if inputs.min_age_ns == 0 {
+        memory.untraced_reason = headline::untraced(&memory, heap.totals.live_bytes, visibility);
+    }
+    // Where probes saw something, what they saw is the answer, and the rest comes second.
+    let blind = hits == 0;
+    let mut findings = findings(&inputs, stacks, stacks_root);
+    let reason = memory.untraced_reason.clone();
+    let headline = headline::heap(&heap, reason.as_deref().filter(|_| blind));
+    findings.splice(0..0, reason.filter(|_| !blind));
+    let summary = Summary { headline, findings };
     Report {
         schema: SCHEMA.to_owned(),
         leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -127,9 +143,11 @@ fn target(process: &Process) -> Target {
 
 fn heap(inputs: &Inputs<'_>, sites: Vec<Site>, nothing_lost: bool) -> Heap {
     let snapshot = inputs.heap;
-    let exact = nothing_lost && inputs.ended_by.is_some();
+    let exact = nothing_lost && inputs.ended_by.is_some() && inputs.visibility.probes > 0;
     let mut method = String::from("every call of the allocator's functions was counted");
-    if inputs.ended_by.is_none() {
+    if inputs.visibility.probes == 0 {
+        method = "no allocator function was found, so nothing was counted".to_owned();
+    } else if inputs.ended_by.is_none() {
         method = "every call is counted; the numbers were read while the target ran, so they can be off by the calls of that moment".to_owned();
     } else if !nothing_lost {
         method = "calls were counted, but some were lost: see the losses".to_owned();
@@ -201,6 +219,11 @@ fn end(stack: &Stack) -> &'static str {
 fn findings(inputs: &Inputs<'_>, stacks: u64, stacks_root: u64) -> Vec<String> {
     let mut findings = Vec::new();
     match inputs.ended_by {
+        Some(EndedBy::TargetExit) if inputs.leader_gone => findings.push(
+            "The target's main thread ended while others go on; the kernel ties the probes to it, so this is what \
+             the target held then."
+                .to_owned(),
+        ),
         Some(EndedBy::TargetExit) => {
             findings.push("The target has ended; this is what it held at its end.".to_owned())
         }
@@ -217,13 +240,15 @@ fn findings(inputs: &Inputs<'_>, stacks: u64, stacks_root: u64) -> Vec<String> {
 }
 
 fn overhead(inputs: &Inputs<'_>, hits: u64, stacks: u64, stacks_root: u64) -> Overhead {
-    let single_step = if inputs.slow_probes > 0 { hits * SINGLE_STEP_NS } else { 0 };
-    let slow = if inputs.slow_probes > 0 { ", at most: some probes are single-stepped" } else { "" };
+    let single_steps = inputs.counters.get(Tally::RetInstructions as usize).copied().unwrap_or(0);
+    let slow = if inputs.slow_probes > 0 { "; more where an entry is single-stepped" } else { "" };
     Overhead {
         probe_hits: hits,
         leakscope_cpu_ns: inputs.cpu_ns,
-        estimated_target_cpu_ns: hits * EMULATED_HIT_NS + stacks * STACK_NS + single_step,
-        method: format!("estimated at 0.9 us a hit and 0.9 us a stack{slow}"),
+        estimated_target_cpu_ns: hits * EMULATED_HIT_NS + stacks * STACK_NS + single_steps * SINGLE_STEP_NS,
+        method: format!(
+            "estimated at 0.9 us a hit, 14 us more a single-stepped return, 0.9 us a stack{slow}"
+        ),
         stacks,
         stacks_root,
         leakscope_memory_bytes: inputs.memory_bytes,

@@ -1,7 +1,7 @@
 //! The sentence that answers "what holds the memory?".
 
 use super::model::{Heap, Memory, Site};
-use crate::export::human::{bytes, counted, share};
+use crate::human::{bytes, counted, share};
 
 /// The headline for a heap account.
 pub fn heap(heap: &Heap, untraced: Option<&str>) -> String {
@@ -82,7 +82,7 @@ pub fn untraced(memory: &Memory, heap_live_bytes: u64, visible: Visibility<'_>) 
         )
     } else {
         format!(
-            "{grew}: the rest was mapped directly, or was allocated before the attach and touched only now{because}."
+            "{grew}: the rest was freed again but kept by the allocator, was mapped directly, or was allocated before the attach and touched only now{because}."
         )
     })
 }

@@ -4,13 +4,15 @@ use super::clock;
 use super::modules::find_probes;
 use super::prepare::{Prepared, Unwinding};
 use super::probes::{FileProbes, FunctionNumbers, linker_site, sites};
+use super::signals::Signals;
 use super::{Config, Watcher};
 use crate::bpf::BpfError;
-use crate::bpf::attach::Attached;
+use crate::bpf::attach::{Attached, Role};
 use crate::bpf::events::Events;
 use crate::bpf::object::Object;
 use crate::bpf::tables::Tables;
 use crate::failure::Failure;
+use crate::probe::{CostClass, Exit};
 use crate::target::{AddressSpace, ModuleId, Process};
 use leakscope_common::config::RunState;
 
@@ -19,6 +21,7 @@ pub(super) struct Armed {
     pub(super) process: Process,
     pub(super) object: Object,
     pub(super) events: Events,
+    pub(super) signals: Signals,
     pub(super) probes: Probes,
     pub(super) space: AddressSpace,
     pub(super) started_ns: u64,
@@ -41,12 +44,23 @@ pub(super) struct Probes {
     pub(super) files_searched: usize,
     /// Allocator probes whose instruction the kernel single-steps.
     pub(super) slow: usize,
+    /// Attached probes on allocator functions.
+    pub(super) allocator_probes: usize,
+    /// Files with an allocator that were loaded while recording: their first calls went unseen.
+    pub(super) loaded_late: u64,
+    /// Functions that can return where no probe is.
+    pub(super) exits_unseen: u64,
 }
 
 impl Probes {
     /// Files whose unwind rows did not fit.
     pub(super) fn rows_lost(&self) -> u64 {
         self.unwinding.full
+    }
+
+    /// Files whose unwind rows are not complete.
+    pub(super) fn rows_incomplete(&self) -> u64 {
+        self.unwinding.incomplete
     }
 
     /// Writes rows and mappings that the kernel side does not have yet.
@@ -70,15 +84,29 @@ impl Probes {
     ) -> Result<(), BpfError> {
         let mut all: Vec<_> = modules.iter().filter_map(|&id| linker_site(space, id)).collect();
         for file in found {
-            let slow = |p: &&crate::probe::PlannedProbe| {
-                matches!(p.placement.cost, crate::probe::CostClass::SingleStep(_))
-            };
-            self.slow += file.plan.probes.iter().filter(slow).count();
-            all.extend(sites(space, file, &mut self.numbers, self.frees));
+            for probe in &file.plan.probes {
+                self.slow += usize::from(matches!(probe.placement.cost, CostClass::SingleStep(_)));
+                let unseen = matches!(&probe.placement.exit, Exit::Instructions { complete: Err(_), .. });
+                self.exits_unseen += u64::from(unseen);
+            }
+            for skipped in file.plan.skipped.iter().filter(|s| s.reason.loses_events()) {
+                watcher.warn(&format!("{} is not traced: {}", skipped.names.join(", "), skipped.reason));
+                self.failed += 1;
+            }
+            match sites(space, file, &mut self.numbers) {
+                Some(sites) if self.frees => all.extend(sites),
+                Some(sites) => {
+                    let (left_out, kept): (Vec<_>, Vec<_>) =
+                        sites.into_iter().partition(|s| s.role == Role::FreeEntry);
+                    self.failed += left_out.len() as u64;
+                    all.extend(kept);
+                }
+                None => self.failed += file.plan.probes.len() as u64,
+            }
         }
         for site in &all {
             match self.attached.add(object, pid, site) {
-                Ok(()) => {}
+                Ok(()) => self.allocator_probes += usize::from(site.role != Role::LibrariesChanged),
                 Err(BpfError::TargetGone) => return Err(BpfError::TargetGone),
                 Err(error) => {
                     watcher.warn(&error.to_string());
@@ -89,27 +117,37 @@ impl Probes {
         Ok(())
     }
 
-    /// Looks at the mappings again: rows, mapping table and probes follow.
+    /// Looks at the mappings again: rows, mapping table and probes follow. `recording` tells whether
+    /// an allocator that is found now has been at work unseen.
     pub(super) fn refresh(
         &mut self,
         object: &mut Object,
         pid: u32,
         space: &mut AddressSpace,
+        recording: bool,
         watcher: &mut dyn Watcher,
-    ) -> Result<Vec<ModuleId>, BpfError> {
-        // Cleared first: what changes from here on asks again.
-        Tables::refreshed(object)?;
+    ) -> Result<(), BpfError> {
+        let before = self.unwinding.mappings(space);
         // A process that has just ended has no mappings; its end is noticed elsewhere.
-        let Ok(new) = space.refresh() else { return Ok(Vec::new()) };
-        if space.mappings().is_empty() {
-            return Ok(new);
-        }
+        let Ok(new) = space.refresh() else { return Ok(()) };
         self.unwinding.add_modules(space, &new);
+        if new.is_empty() && self.unwinding.mappings(space) == before {
+            // Nothing to learn: code that is in no mapping asks again only after a while.
+            return Ok(());
+        }
         self.upload(object, space)?;
-        let (found, _) = find_probes(space, &new);
+        Tables::refreshed(object)?;
+        let (found, warnings) = find_probes(space, &new);
+        for warning in &warnings {
+            watcher.warn(warning);
+        }
+        let known = self.allocator_probes;
         self.attach_modules(object, pid, space, &new, &found, watcher)?;
+        if recording && self.allocator_probes > known {
+            self.loaded_late += found.iter().filter(|f| !f.plan.probes.is_empty()).count() as u64;
+        }
         self.files_searched += new.len();
-        Ok(new)
+        Ok(())
     }
 }
 
@@ -135,6 +173,9 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         mappings_lost: 0,
         files_searched,
         slow: 0,
+        allocator_probes: 0,
+        exits_unseen: 0,
+        loaded_late: 0,
     };
     probes.upload(&mut object, &space)?;
     watcher.detail("unwind rows uploaded");
@@ -143,14 +184,22 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     probes.attach_modules(&mut object, process.pid, &space, &modules, &planned, watcher)?;
     // A library may have come while we read; from now on the linker's probe tells.
-    probes.refresh(&mut object, process.pid, &mut space, watcher)?;
+    probes.refresh(&mut object, process.pid, &mut space, false, watcher)?;
     if !process.is_alive() {
         return Err(BpfError::TargetGone.into());
     }
     let rss_start = process.rss_bytes();
     let started_at = clock::rfc3339_now();
+    // Until here a signal ends us, and the kernel takes the probes away. From here on it is answered
+    // with a report; before anybody is told that we are attached.
+    let signals = Signals::listen().map_err(Failure::failed)?;
     object.set_run_state(RunState::Recording)?;
     let started_ns = clock::monotonic_ns();
+    if object.execed()? {
+        // It came before the switch, which has undone the freeze.
+        object.set_run_state(RunState::Frozen)?;
+        return Err(BpfError::TargetGone.into());
+    }
     watcher.attached(process.pid, probes.attached.len());
-    Ok(Armed { process, object, events, probes, space, started_ns, started_at, rss_start })
+    Ok(Armed { process, object, events, signals, probes, space, started_ns, started_at, rss_start })
 }

@@ -75,9 +75,7 @@ pub fn check(pid: u32) -> Result<Process, Failure> {
 /// Observes. Reports go to `watcher`; the last one is out before the probes are taken away.
 pub async fn run(config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let process = check(config.pid)?;
-    // Before anything says that it is attached, so that no signal is missed from then on.
-    let signals = signals::Signals::listen().map_err(Failure::failed)?;
     let prepared = prepare::prepare(process, config, watcher)?;
     let armed = arm::arm(prepared, config, watcher)?;
-    watch::watch(armed, signals, config, watcher).await
+    watch::watch(armed, config, watcher).await
 }

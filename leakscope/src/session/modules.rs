@@ -58,6 +58,27 @@ pub(super) fn find_probes(space: &AddressSpace, modules: &[ModuleId]) -> (Vec<Fi
     (found, warnings)
 }
 
+/// What in the target has a heap of its own that the allocator's functions do not see, if anything.
+pub(super) fn own_heap(space: &AddressSpace) -> Option<&'static str> {
+    const RUNTIMES: [(&str, &str); 6] = [
+        ("libpython", PYTHON),
+        ("python", PYTHON),
+        ("libjvm", "Java's heap is mapped by the JVM itself"),
+        ("node", "V8's heap is mapped by V8 itself"),
+        ("libnode", "V8's heap is mapped by V8 itself"),
+        ("libcoreclr", ".NET's heap is mapped by its runtime"),
+    ];
+    /// CPython's pymalloc, Objects/obmalloc.c.
+    const PYTHON: &str =
+        "Python keeps small objects in arenas of its own; start it with PYTHONMALLOC=malloc to see them";
+    let names: Vec<&str> = space.modules().filter_map(|(_, m)| m.path.file_name()?.to_str()).collect();
+    let is = |name: &str, runtime: &str| {
+        name.strip_prefix(runtime)
+            .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || ".so".contains(c)))
+    };
+    RUNTIMES.iter().find(|(runtime, _)| names.iter().any(|n| is(n, runtime))).map(|(_, why)| *why)
+}
+
 /// Why a target without any allocator function has none, if that can be told.
 pub(super) fn why_none(space: &AddressSpace) -> Option<&'static str> {
     let has = |section: &'static str| {

@@ -2,22 +2,29 @@
 
 use std::collections::HashMap;
 
-use leakscope_common::unwind::MappingEntry;
+use leakscope_common::unwind::{BUCKET_SHIFT, MappingEntry};
 
 use super::modules::{Visible, look};
 use super::probes::FileProbes;
-use super::{Config, Watcher, seccomp};
+use super::{Config, Watcher, seccomp, usage};
 use crate::bpf::object::Sizes;
 use crate::failure::Failure;
-use crate::target::{AddressSpace, ModuleId, Process, ProcessError};
+use crate::target::{AddressSpace, MappedModule, ModuleId, Process, ProcessError};
 use crate::unwind::{self, FileSlot, TableFull, UnwindTable};
 
-/// Sites that the map holds: distinct allocating stacks.
-const MAX_SITES: u32 = 1 << 16;
+/// Fewest sites (distinct allocating stacks) that the map holds.
+const MIN_SITES: u32 = 1 << 16;
+/// Most of them.
+const MAX_SITES: u32 = 1 << 20;
 /// Room for rows of libraries loaded later.
 const SPARE_ROWS: u32 = 1 << 18;
 /// Room for their buckets.
 const SPARE_BUCKETS: u32 = 1 << 14;
+
+/// Most rows that are uploaded, 8 bytes each: 512 MiB.
+const MAX_ROWS: u32 = 1 << 26;
+/// Most buckets, 8 bytes each in the kernel: enough for 16 GiB of code.
+const MAX_BUCKETS: u32 = 1 << 24;
 
 /// What is known before the attach.
 pub(super) struct Prepared {
@@ -35,11 +42,14 @@ pub(super) struct Unwinding {
     slots: HashMap<ModuleId, FileSlot>,
     /// Files whose rows did not fit.
     pub(super) full: u64,
+    /// Files whose unwind information was too much or too damaged to be taken whole.
+    pub(super) incomplete: u64,
 }
 
 impl Unwinding {
     /// Adds the rows of a file. A file without rows is unwound by frame pointers.
     fn add(&mut self, id: ModuleId, rows: &unwind::FileRows) {
+        self.incomplete += u64::from(rows.stats().truncated);
         match self.table.add_file(rows) {
             Ok(slot) => {
                 self.slots.insert(id, slot);
@@ -59,17 +69,12 @@ impl Unwinding {
 
     /// The mapping table for the kernel side.
     pub(super) fn mappings(&self, space: &AddressSpace) -> Vec<MappingEntry> {
-        let entry = |m: &crate::target::MappedModule| {
-            let slot = m.module.and_then(|id| self.slots.get(&id).copied());
-            let with_rows = slot.map(|slot| MappingEntry {
-                start: m.mapping.start,
-                end: m.mapping.end,
-                bias: m.bias,
-                bucket_base: slot.bucket_base,
-                buckets: slot.buckets,
-            });
-            with_rows.unwrap_or_else(|| unwind::anonymous_entry(&m.mapping))
+        let entry = |m: &MappedModule| {
+            let id = m.module?;
+            let (slot, elf) = (*self.slots.get(&id)?, space.module(id).elf.as_ref().ok()?);
+            unwind::mapping_entry(elf, slot, &m.mapping)
         };
+        let entry = |m: &MappedModule| entry(m).unwrap_or_else(|| unwind::anonymous_entry(&m.mapping));
         space.mappings().iter().map(entry).collect()
     }
 }
@@ -80,6 +85,7 @@ pub(super) fn prepare(
     config: &Config,
     watcher: &mut dyn Watcher,
 ) -> Result<Prepared, Failure> {
+    usage::raise_file_limit();
     seccomp::check(&process)?;
     let Visible { mut space, files: probes, warnings, .. } = look(&process)?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
@@ -117,21 +123,23 @@ pub(super) fn prepare(
             }
         }
     }
-    let rows: u32 = built.iter().map(|(_, r)| r.rows().len() as u32 + 1).sum();
-    let buckets: u32 = built
-        .iter()
-        .map(|(_, r)| {
-            r.rows().last().map_or(0, |last| (last.pc >> leakscope_common::unwind::BUCKET_SHIFT) + 2)
-        })
-        .sum();
+    // Saturating: what exceeds the tables is refused file by file, and counted.
+    let rows = built.iter().fold(0u32, |sum, (_, r)| sum.saturating_add(r.rows().len() as u32 + 1));
+    let buckets = built.iter().fold(0u32, |sum, (_, r)| {
+        sum.saturating_add(r.rows().last().map_or(0, |last| (last.pc >> BUCKET_SHIFT) + 2))
+    });
     let sizes = Sizes {
         live: config.max_live,
-        sites: MAX_SITES,
-        rows: rows + rows / 8 + SPARE_ROWS,
-        buckets: buckets + buckets / 8 + SPARE_BUCKETS,
+        sites: (config.max_live / 8).clamp(MIN_SITES, MAX_SITES),
+        rows: rows.saturating_add(rows / 8).saturating_add(SPARE_ROWS).min(MAX_ROWS),
+        buckets: buckets.saturating_add(buckets / 8).saturating_add(SPARE_BUCKETS).min(MAX_BUCKETS),
     };
-    let mut unwinding =
-        Unwinding { table: UnwindTable::new(sizes.rows, sizes.buckets), slots: HashMap::new(), full: 0 };
+    let mut unwinding = Unwinding {
+        table: UnwindTable::new(sizes.rows, sizes.buckets),
+        slots: HashMap::new(),
+        full: 0,
+        incomplete: 0,
+    };
     for (id, rows) in &built {
         unwinding.add(*id, rows);
     }

@@ -30,15 +30,14 @@ impl FunctionNumbers {
 
 /// The probes of `file`: freeing functions first, then returns, then entries.
 ///
-/// In this order a block is never seen allocated by a run of probes that would miss its free.
+/// `None` once there are no numbers left for its functions. In this order a block is never seen allocated by a run of probes that would miss its free.
 pub(super) fn sites(
     space: &AddressSpace,
     file: &FileProbes,
     numbers: &mut FunctionNumbers,
-    frees: bool,
-) -> Vec<ProbeSite> {
+) -> Option<Vec<ProbeSite>> {
     let module = space.module(file.module);
-    let Some(first) = numbers.take(file.plan.probes.len()) else { return Vec::new() };
+    let first = numbers.take(file.plan.probes.len())?;
     let mut sites = Vec::new();
     let mut returns = HashSet::new();
     for probe in &file.plan.probes {
@@ -53,9 +52,7 @@ pub(super) fn sites(
         };
         let entry = probe.placement.entry;
         if probe.effect() == Effect::Free {
-            if frees {
-                sites.push(site(Role::FreeEntry, entry));
-            }
+            sites.push(site(Role::FreeEntry, entry));
             continue;
         }
         sites.push(site(Role::AllocEntry, entry));
@@ -73,7 +70,7 @@ pub(super) fn sites(
         Role::AllocReturn | Role::AllocRetInstruction => 1,
         Role::AllocEntry | Role::LibrariesChanged => 2,
     });
-    sites
+    Some(sites)
 }
 
 /// The dynamic linker's notification function, which debuggers use too: it is called whenever the

@@ -9,9 +9,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
-use super::signals::{self, Signals};
+use super::signals;
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
+use crate::bpf::tables::Tables;
 use crate::failure::Failure;
 use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
@@ -23,6 +24,9 @@ use crate::stack::{StackId, Stacks};
 /// How often the resident set is looked at, so that its last size is known if the target ends.
 const RSS_EVERY: Duration = Duration::from_secs(1);
 
+/// How long the other threads may take to end after the main one, in the ordinary end of a process.
+const LEADER_GRACE: Duration = Duration::from_millis(500);
+
 /// What has been learnt so far.
 struct Watch<'a> {
     armed: Armed,
@@ -33,15 +37,12 @@ struct Watch<'a> {
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
+    /// When the main thread was seen to end.
+    leader_gone: Option<Instant>,
 }
 
 /// Watches until the end, then reports and detaches.
-pub(super) async fn watch(
-    armed: Armed,
-    mut signals: Signals,
-    config: &Config,
-    watcher: &mut dyn Watcher,
-) -> Result<(), Failure> {
+pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let rss_last = armed.rss_start;
     let mut watch = Watch {
         names: Names::new(format!("/proc/{}/root", armed.process.pid).into()),
@@ -52,8 +53,9 @@ pub(super) async fn watch(
         threads: Threads { created: 0, exited: 0, alive: None },
         rss_last,
         exec_ns: None,
+        leader_gone: None,
     };
-    let ended = watch.until_end(&mut signals, watcher).await;
+    let ended = watch.until_end(watcher).await;
     let result = match ended {
         // The reader went away: nobody wants a report.
         Ok(None) => watch.armed.object.set_run_state(RunState::Frozen).map_err(Failure::from),
@@ -69,11 +71,7 @@ pub(super) async fn watch(
 
 impl Watch<'_> {
     /// Runs until something ends the observation; `None` if nobody reads the reports any more.
-    async fn until_end(
-        &mut self,
-        signals: &mut Signals,
-        watcher: &mut dyn Watcher,
-    ) -> Result<Option<EndedBy>, Failure> {
+    async fn until_end(&mut self, watcher: &mut dyn Watcher) -> Result<Option<EndedBy>, Failure> {
         let pidfd = pidfd(self.armed.process.pid);
         let begun = Instant::now();
         let far = begun + Duration::from_secs(3_000_000_000);
@@ -86,8 +84,8 @@ impl Watch<'_> {
         loop {
             tokio::select! {
                 biased;
-                () = signals.next() => {
-                    signals.leave_on_the_next();
+                () = self.armed.signals.next() => {
+                    self.armed.signals.leave_on_the_next();
                     watcher.interrupted(self.armed.probes.attached.len());
                     return Ok(Some(EndedBy::Interrupt));
                 }
@@ -98,13 +96,20 @@ impl Watch<'_> {
                         return Ok(None);
                     }
                 }
-                _ = rss.tick() => self.rss_last = self.armed.process.rss_bytes().or(self.rss_last),
+                () = sleep_until(self.leader_gone.map_or(far, |at| at + LEADER_GRACE)) => {
+                    return Ok(Some(EndedBy::TargetExit));
+                }
+                _ = rss.tick() => {
+                    self.rss_last = self.armed.process.rss_bytes().or(self.rss_last);
+                    // Code in no known mapping may ask for a look at the mappings once a tick.
+                    Tables::refreshed(&mut self.armed.object)?;
+                }
                 events = self.armed.events.next() => {
                     self.take(events.map_err(Failure::failed)?, watcher)?;
-                    if self.exec_ns.is_some() {
-                        return Ok(Some(EndedBy::Exec));
-                    }
                 }
+            }
+            if self.exec_ns.is_some() {
+                return Ok(Some(EndedBy::Exec));
             }
         }
     }
@@ -117,6 +122,10 @@ impl Watch<'_> {
 
     /// Takes events in.
     fn take(&mut self, events: Vec<Event>, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        // What comes before an exec in this batch may be taken in only after it: its mappings are gone.
+        let exec = events.iter().find_map(|e| if let Event::Exec(at) = e { Some(*at) } else { None });
+        self.exec_ns = self.exec_ns.or(exec);
+        let started = self.armed.started_ns;
         for event in events {
             match event {
                 Event::Stack { id, frames, end } => {
@@ -129,16 +138,18 @@ impl Watch<'_> {
                 Event::MappingsChanged if self.exec_ns.is_none() => {
                     let armed = &mut self.armed;
                     let pid = armed.process.pid;
-                    let refreshed = armed.probes.refresh(&mut armed.object, pid, &mut armed.space, watcher);
+                    let refreshed =
+                        armed.probes.refresh(&mut armed.object, pid, &mut armed.space, true, watcher);
                     match refreshed {
-                        Ok(_) | Err(crate::bpf::BpfError::TargetGone) => {}
+                        Ok(()) | Err(crate::bpf::BpfError::TargetGone) => {}
                         Err(error) => return Err(error.into()),
                     }
                 }
                 Event::MappingsChanged => {}
-                Event::ThreadStart => self.threads.created += 1,
-                Event::ThreadExit => self.threads.exited += 1,
-                Event::Exec(at) => self.exec_ns = Some(at),
+                Event::ThreadStart(at) => self.threads.created += u64::from(at >= started),
+                Event::ThreadExit(at) => self.threads.exited += u64::from(at >= started),
+                Event::LeaderExit => self.leader_gone = self.leader_gone.or(Some(Instant::now())),
+                Event::Exec(_) => {}
             }
         }
         Ok(())
@@ -147,10 +158,15 @@ impl Watch<'_> {
     /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
     fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
         let at_ns = clock::monotonic_ns();
-        // Stacks first: a site that the account shows has sent its frames before.
+        // The account first: a site that it shows has sent its frames before, so they are in the ring.
         let raw = self.armed.object.read_account()?;
         let events = self.armed.events.drain();
         self.take(events, watcher)?;
+        if self.exec_ns.is_none() && self.armed.object.execed()? {
+            // Its event was lost, and counted as that.
+            self.exec_ns = Some(at_ns);
+        }
+        let ended_by = if self.exec_ns.is_some() { Some(EndedBy::Exec) } else { ended_by };
         let pid = self.armed.process.pid;
         let gone = matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
         if !gone {
@@ -159,7 +175,6 @@ impl Watch<'_> {
         self.threads.alive = if gone { None } else { usage::threads(pid) };
         let observation = Observation {
             at_ns: self.exec_ns.unwrap_or(at_ns),
-            frozen: ended_by.is_some(),
             live: raw.live,
             sites: raw.sites,
             inflight: raw.inflight,
@@ -180,15 +195,23 @@ impl Watch<'_> {
             counters: &observation.counters,
             recursion_misses: raw.recursion_misses,
             probes_failed: probes.failed,
+            exits_unseen: probes.exits_unseen,
+            loaded_late: probes.loaded_late,
+            rows_incomplete: probes.rows_incomplete(),
+            leader_gone: self.leader_gone.is_some() && self.armed.process.has_threads(),
             rows_lost: probes.rows_lost(),
             mappings_lost: probes.mappings_lost,
             slow_probes: probes.slow,
             threads: self.threads.clone(),
             visibility: Visibility {
-                probes: probes.attached.len(),
+                probes: probes.allocator_probes,
                 hits: 0,
                 files_searched: probes.files_searched,
-                reason: if probes.attached.is_empty() { modules::why_none(&self.armed.space) } else { None },
+                reason: if probes.allocator_probes == 0 {
+                    modules::why_none(&self.armed.space)
+                } else {
+                    modules::own_heap(&self.armed.space)
+                },
             },
             cpu_ns: usage::cpu_ns(),
             memory_bytes: usage::rss_bytes().map(|rss| rss + self.armed.object.map_bytes()),

@@ -54,17 +54,6 @@ impl Mapping {
         PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end))
     }
 
-    /// The path through the target's root directory, where the mapping has a file with a name.
-    pub fn root_path(&self, pid: u32) -> Option<PathBuf> {
-        match &self.kind {
-            MappingKind::File { path, deleted: false, .. } => {
-                let relative = path.strip_prefix("/").ok()?;
-                Some(PathBuf::from(format!("/proc/{pid}/root")).join(relative))
-            }
-            _ => None,
-        }
-    }
-
     /// A name for people: the path, or the kind of mapping.
     pub fn name(&self) -> String {
         match &self.kind {

@@ -15,6 +15,11 @@ pub enum ProcessError {
         "process {0} ({1}) is a zombie: it has ended and holds no memory; its parent has yet to collect it"
     )]
     Zombie(u32, String),
+    /// Its main thread has ended, others have not.
+    #[error(
+        "the main thread of process {0} ({1}) has ended: the kernel ties probes to it and can place none any more"
+    )]
+    LeaderGone(u32, String),
     /// A thread of the kernel.
     #[error("{0} ({1}) is a kernel thread: it has no user memory to trace")]
     KernelThread(u32, String),
@@ -57,7 +62,8 @@ pub struct Process {
     pub cmdline: Vec<String>,
     /// Start time in clock ticks since boot: together with the PID it names the process for good.
     pub start_ticks: u64,
-    /// `Seccomp:` of its status: 0 none, 1 strict, 2 filter.
+    /// The highest `Seccomp:` of its threads' statuses: 0 none, 1 strict, 2 filter. A filter that a
+    /// thread installs later is not seen.
     pub seccomp: u32,
     /// Container ID, where its cgroup path shows one.
     pub container: Option<String>,
@@ -78,7 +84,11 @@ impl Process {
             return Err(ProcessError::ThreadId { tid: pid, tgid });
         }
         if field("State").is_some_and(|s| s.starts_with('Z') || s.starts_with('X')) {
-            return Err(ProcessError::Zombie(pid, comm));
+            return Err(if threads(pid).len() > 1 {
+                ProcessError::LeaderGone(pid, comm)
+            } else {
+                ProcessError::Zombie(pid, comm)
+            });
         }
         if field("Kthread") == Some("1") || (field("Kthread").is_none() && field("VmSize").is_none()) {
             return Err(ProcessError::KernelThread(pid, comm));
@@ -94,7 +104,7 @@ impl Process {
                 .map(|a| String::from_utf8_lossy(a).into_owned())
                 .collect(),
             start_ticks: start_ticks(&stat).unwrap_or(0),
-            seccomp: field("Seccomp").and_then(|v| v.parse().ok()).unwrap_or(0),
+            seccomp: strictest_seccomp(pid),
             container: fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().and_then(|t| container_id(&t)),
             comm,
         };
@@ -126,12 +136,32 @@ impl Process {
         })
     }
 
+    /// Whether it still has threads besides its main one.
+    pub fn has_threads(&self) -> bool {
+        threads(self.pid).len() > 1
+    }
+
     /// Resident memory in bytes; `None` once the process has ended.
     pub fn rss_bytes(&self) -> Option<u64> {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid)).ok()?;
         let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
         (pages > 0).then_some(pages * 4096)
     }
+}
+
+/// IDs of the threads of `pid`.
+fn threads(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn strictest_seccomp(pid: u32) -> u32 {
+    let of_thread = |tid: u32| {
+        let status = fs::read(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+        let status = String::from_utf8_lossy(&status).into_owned();
+        status.lines().find_map(|l| l.strip_prefix("Seccomp:"))?.trim().parse::<u32>().ok()
+    };
+    threads(pid).into_iter().filter_map(of_thread).max().unwrap_or(0)
 }
 
 fn read(pid: u32, what: &'static str) -> Result<String, ProcessError> {

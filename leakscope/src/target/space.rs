@@ -73,6 +73,10 @@ impl AddressSpace {
     /// Modules that are gone keep their open files, so that what was seen in them still symbolizes.
     pub fn refresh(&mut self) -> std::io::Result<Vec<ModuleId>> {
         let mappings = maps::executable(self.pid)?;
+        if mappings.is_empty() {
+            // It has ended: what is still to come was seen in the mappings of before.
+            return Ok(Vec::new());
+        }
         let known = self.modules.len();
         self.mappings = mappings.into_iter().map(|mapping| self.attach_module(mapping)).collect();
         Ok((known..self.modules.len()).map(ModuleId).collect())
@@ -87,7 +91,7 @@ impl AddressSpace {
                         path: path.clone(),
                         id: Some(*id),
                         elf: open(&mapping, self.pid),
-                        probe_path: probe_path(&mapping, self.pid),
+                        probe_path: mapping.map_files_path(self.pid),
                     });
                     self.by_file.insert(*id, module);
                     Some(module)
@@ -156,24 +160,9 @@ impl AddressSpace {
     }
 }
 
-/// Opens the mapped file itself where the kernel lets us, else the file of that name below the
-/// target's root.
+/// Opens the mapped file itself, whatever its name means where we are.
 fn open(mapping: &Mapping, pid: u32) -> Result<Rc<ElfFile>, ElfError> {
-    let first = File::open(mapping.map_files_path(pid));
-    let file = match (first, mapping.root_path(pid)) {
-        (Ok(file), _) => file,
-        (Err(_), Some(path)) => File::open(path)?,
-        (Err(error), None) => return Err(error.into()),
-    };
-    ElfFile::from_file(file).map(Rc::new)
-}
-
-fn probe_path(mapping: &Mapping, pid: u32) -> PathBuf {
-    let direct = mapping.map_files_path(pid);
-    match mapping.root_path(pid) {
-        Some(root) if !direct.exists() => root,
-        _ => direct,
-    }
+    ElfFile::from_file(File::open(mapping.map_files_path(pid))?).map(Rc::new)
 }
 
 /// Most bytes that a vDSO is taken to have; today's have 8 KiB.

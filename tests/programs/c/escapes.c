@@ -4,6 +4,7 @@
 #include "hook.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 
 SITE(site_shallow, malloc(size))
@@ -11,6 +12,7 @@ SITE(site_deep, malloc(size))
 SITE(site_thread, malloc(size))
 SITE(site_calloc, calloc(1, size))
 SITE(site_lost, malloc(size))
+SITE(site_handler, malloc(size))
 
 static FRAME void *deeper(int depth, size_t size) {
     void *block = depth ? deeper(depth - 1, size) : site_deep(size);
@@ -69,12 +71,28 @@ static void nested(void) {
     allocate_everywhere();
 }
 
+static void on_signal(int number) {
+    (void)number;
+    keep(site_handler(33));
+    keep(site_handler(34));
+}
+
+// A signal interrupts malloc, and its handler allocates: both blocks are live.
+static void interrupted(void) {
+    signal(SIGUSR1, on_signal);
+    for (size_t i = opaque(20); i; i--) {
+        keep(site_shallow(HOOK_RAISE));
+        keep(site_shallow(40));
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct scenario scenarios[] = {
         {"longjmp", longjmp_out},
         {"thread-exit", thread_exit},
         {"thread-exit-raw", thread_exit_raw},
         {"nested", nested, 0, TOTAL},
+        {"interrupted", interrupted, 0, TOTAL},
         {0},
     };
     return fixture_main(argc, argv, scenarios);

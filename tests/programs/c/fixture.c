@@ -4,6 +4,7 @@
 #endif
 #include "fixture.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +89,20 @@ static int after_exec(void) {
     return 0;
 }
 
+static void *wait_for_the_end(void *unused) {
+    char line[16];
+    while (read_line(line, sizeof line)) {}
+    _exit(0);
+    return unused;
+}
+
+// The main thread ends, the process goes on.
+static void leave_it_to_a_thread(void) {
+    pthread_t thread;
+    EXPECT(pthread_create(&thread, NULL, wait_for_the_end, NULL) == 0);
+    pthread_exit(NULL);
+}
+
 int fixture_main(int argc, char **argv, const struct scenario *scenarios) {
     const char *wanted = argc > 1 ? argv[1] : scenarios->name;
     if (!strcmp(wanted, "after-exec")) return after_exec();
@@ -104,8 +119,10 @@ int fixture_main(int argc, char **argv, const struct scenario *scenarios) {
     if (!read_line(line, sizeof line)) return 0;
     scenario->run();
     report(scenario->total);
-    if (read_line(line, sizeof line) && !strcmp(line, "exec"))
-        execl("/proc/self/exe", argv[0], "after-exec", (char *)0);
+    if (read_line(line, sizeof line)) {
+        if (!strcmp(line, "exec")) execl("/proc/self/exe", argv[0], "after-exec", (char *)0);
+        if (!strcmp(line, "leave")) leave_it_to_a_thread();
+    }
     // Not exit(3): destructors of the allocators would free blocks that are still to be reported.
     _exit(0);
 }

@@ -7,7 +7,7 @@
 //            total live_objects live_bytes     (only where nothing else allocates)
 //            KEY number                        (whatever else the test compares)
 //            done
-//   test:    exit | exec | end of input
+//   test:    exit | exec | leave | end of input
 //
 // Bytes are those that were asked for. Nothing here allocates: lines go through read(2), write(2).
 #pragma once
