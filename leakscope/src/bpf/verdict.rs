@@ -202,6 +202,21 @@ mod tests {
         assert_eq!(refusal(&judge(&old_style)), None);
     }
 
+    /// Facts as `leakscope doctor --facts` printed them.
+    #[test]
+    fn recorded_machines() {
+        let verdict = |text: &str| {
+            let facts: Facts = serde_json::from_str(text).expect("recorded facts");
+            refusal(&judge(&facts))
+        };
+        assert_eq!(verdict(include_str!("recorded/linux-6.18-root.json")), None);
+        let nobody = verdict(include_str!("recorded/linux-6.18-nobody.json")).expect("refused");
+        assert!(nobody.contains("CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_SYS_ADMIN"), "{nobody}");
+        assert!(nobody.contains("run with sudo"), "{nobody}");
+        let container = verdict(include_str!("recorded/linux-6.18-own-pids.json")).expect("refused");
+        assert!(container.contains("--pid=host"), "{container}");
+    }
+
     #[test]
     fn each_missing_thing_is_named_with_its_cure() {
         let old = refused(&Facts { release: "5.15.0-91-generic".into(), ..good() });

@@ -80,6 +80,9 @@ pub struct DoctorArgs {
     /// Process to look at
     #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
+    /// Print what was found out about this machine as JSON, for a bug report
+    #[arg(long, conflicts_with = "pid")]
+    pub facts: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -14,7 +14,16 @@ use crate::target::Process;
 
 /// Answers with the exit code that `attach` would have.
 pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
-    let findings = judge(&Facts::gather());
+    let facts = Facts::gather();
+    if arguments.facts {
+        let mut text = serde_json::to_vec_pretty(&facts).map_err(Failure::failed)?;
+        text.push(b'\n');
+        return match Output::open(&Destination::Stdout, "json")?.write(&text) {
+            Err(failure) => failure.broken_pipe_is_success(),
+            Ok(()) => Ok(0),
+        };
+    }
+    let findings = judge(&facts);
     let mut text = Vec::new();
     let target = arguments.pid.map(|pid| look(pid, &mut text));
     let mut page = Vec::new();

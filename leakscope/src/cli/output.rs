@@ -76,9 +76,14 @@ impl Output {
         let kind = match destination {
             Destination::Stdout => Kind::Stdout,
             Destination::File(path) => match std::fs::symlink_metadata(path) {
-                Ok(metadata) if is_special(&metadata) => {
-                    Kind::Open(OpenOptions::new().write(true).truncate(true).open(path).map_err(failed)?)
+                Ok(metadata) if is_link_to_file(path, &metadata) => {
+                    let real = std::fs::canonicalize(path).map_err(failed)?;
+                    tempfile::tempfile_in(parent(&real)).map_err(failed)?;
+                    Kind::Replace(real)
                 }
+                Ok(metadata) if is_special(&metadata) => Kind::Open(
+                    OpenOptions::new().write(true).create(true).truncate(true).open(path).map_err(failed)?,
+                ),
                 Ok(metadata) if metadata.is_dir() => {
                     return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
                 }
@@ -91,7 +96,7 @@ impl Output {
             Destination::Directory(path) => {
                 std::fs::create_dir_all(path).map_err(failed)?;
                 tempfile::tempfile_in(path).map_err(failed)?;
-                Kind::Series { directory: path.clone(), extension, written: Vec::new(), next: 1 }
+                series(path.clone(), extension).map_err(failed)?
             }
         };
         Ok(Self { kind, name })
@@ -137,6 +142,28 @@ fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
+}
+
+fn is_link_to_file(path: &Path, metadata: &Metadata) -> bool {
+    metadata.is_symlink() && std::fs::metadata(path).is_ok_and(|target| target.is_file())
+}
+
+/// Goes on after the reports that an earlier run has left.
+fn series(directory: PathBuf, extension: &'static str) -> io::Result<Kind> {
+    let number = |path: &Path| -> Option<u64> {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("report-")?.strip_suffix(extension)?.strip_suffix('.')?.parse().ok()
+    };
+    let mut found: Vec<(u64, PathBuf)> = std::fs::read_dir(&directory)?
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            Some((number(&path)?, path))
+        })
+        .collect();
+    found.sort();
+    let next = found.last().map_or(1, |(n, _)| n.saturating_add(1));
+    let written = found.into_iter().map(|(_, path)| path).collect();
+    Ok(Kind::Series { directory, extension, written, next })
 }
 
 fn is_special(metadata: &Metadata) -> bool {
@@ -206,6 +233,10 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(&path).expect("list").count(), SERIES);
         assert!(path.join(format!("report-{:06}.json", SERIES + 5)).exists());
+        let mut next_run = Output::open(&Destination::from_path(path.clone()), "json").expect("open");
+        next_run.write(b"{}").expect("write");
+        assert!(path.join(format!("report-{:06}.json", SERIES + 6)).exists(), "a new run goes on counting");
+        assert_eq!(std::fs::read_dir(&path).expect("list").count(), SERIES);
     }
 
     #[test]

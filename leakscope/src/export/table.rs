@@ -104,16 +104,25 @@ fn sites(heap: &Heap, window_ns: u64, style: &TableStyle, out: &mut dyn Write) -
             blame(site),
         ]
     }));
+    // The rate is the first to go where the terminal is narrow.
+    let narrow = style.width < 100;
+    let columns: Vec<usize> = (0..7).filter(|c| !(narrow && *c == 4)).collect();
     // Borders and padding take 3 columns a cell and one at the end.
-    let fixed: usize = (0..6).map(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0)).sum();
-    let room = style.width.saturating_sub(fixed + 7 * 3 + 1).max(16);
+    let fixed: usize = columns[..columns.len() - 1]
+        .iter()
+        .map(|&c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0))
+        .sum();
+    let room = style.width.saturating_sub(fixed + columns.len() * 3 + 1).max(16);
     let mut builder = Builder::default();
     for mut row in rows {
         row[6] = cut(&row[6], room);
-        builder.push_record(row);
+        builder.push_record(columns.iter().map(|&c| row[c].clone()));
     }
     let mut table = builder.build();
-    table.with(Style::sharp()).with(Padding::new(1, 1, 0, 0)).modify(Columns::new(0..6), Alignment::right());
+    table
+        .with(Style::sharp())
+        .with(Padding::new(1, 1, 0, 0))
+        .modify(Columns::new(0..columns.len() - 1), Alignment::right());
     writeln!(out)?;
     writeln!(out, "{table}")?;
     let live = heap.sites.iter().filter(|s| s.live_objects > 0).count();

@@ -1,7 +1,7 @@
 //! The sentence that answers "what holds the memory?".
 
 use super::model::{Heap, Memory, Site};
-use crate::human::{bytes, counted, share};
+use crate::human::{bytes, counted, cut, share};
 
 /// The headline for a heap account.
 pub fn heap(heap: &Heap, untraced: Option<&str>) -> String {
@@ -34,12 +34,16 @@ pub fn heap(heap: &Heap, untraced: Option<&str>) -> String {
     }
 }
 
+/// Characters of a function's name in the headline.
+const LONGEST_NAME: usize = 100;
+
 /// Function, file and line of a site's blame frame.
 fn place(site: &Site) -> Option<String> {
     let frame = site.frames.get(site.blame? as usize)?;
     let name = frame.function.clone().or_else(|| {
         Some(format!("{}+{}", frame.module.as_deref()?.rsplit('/').next()?, frame.offset.as_deref()?))
     })?;
+    let name = cut(&name, LONGEST_NAME);
     Some(match (&frame.file, frame.line) {
         (Some(file), Some(line)) => format!("{name} at {}:{line}", file.rsplit('/').next().unwrap_or(file)),
         _ => name,

@@ -33,6 +33,9 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
         }
     }
     println!("malloc+free pair, ten frames deep, {ROUNDS} rounds: microseconds, median (least to most)");
+    println!(
+        "  (bpftrace follows frame pointers, which this load does not have: its stacks end after a frame or two)"
+    );
     let mut medians = Vec::new();
     for (tracer, times) in &times {
         let summary = summary(times).context("no measurement")?;
