@@ -36,6 +36,16 @@ impl Names {
         }
     }
 
+    /// Why frames have no lines although debug info was there: for those who want to know.
+    pub fn notes(&self) -> Vec<String> {
+        let unusable = self.symbolizer.unusable_debug_info();
+        let mut notes: Vec<String> =
+            unusable.map(|(path, why)| format!("{}: debug info not used: {why}", path.display())).collect();
+        let refused = self.files.values().flatten().flat_map(|file| file.locate_debug().refused());
+        notes.extend(refused.map(|r| format!("{}: debug file not used: {}", r.path.display(), r.why)));
+        notes
+    }
+
     fn file(&mut self, space: &AddressSpace, id: ModuleId) -> Option<&CodeFile> {
         let root = &self.root;
         let open = || {

@@ -117,7 +117,11 @@ impl Watch<'_> {
     /// The last report.
     fn finish(&mut self, ended_by: EndedBy, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.armed.object.freeze()?;
-        self.report(Some(ended_by), watcher).map(|_| ())
+        self.report(Some(ended_by), watcher)?;
+        for note in self.names.notes() {
+            watcher.detail(&note);
+        }
+        Ok(())
     }
 
     /// Takes events in.

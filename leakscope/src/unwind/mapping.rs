@@ -2,6 +2,7 @@
 
 use leakscope_common::unwind::MappingEntry;
 
+#[cfg(test)]
 use super::rows::ImageRows;
 use super::table::FileSlot;
 use crate::target::{ElfFile, Mapping};
@@ -12,7 +13,8 @@ pub fn mapping_entry(elf: &ElfFile, slot: FileSlot, mapping: &Mapping) -> Option
 }
 
 /// The entry of an ELF image in memory that starts with the mapping: the vDSO.
-pub fn image_entry(image: &ImageRows, slot: FileSlot, mapping: &Mapping) -> MappingEntry {
+#[cfg(test)]
+pub(super) fn image_entry(image: &ImageRows, slot: FileSlot, mapping: &Mapping) -> MappingEntry {
     entry(mapping, mapping.start.wrapping_sub(image.base), slot)
 }
 

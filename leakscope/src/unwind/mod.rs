@@ -15,7 +15,11 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use mapping::{anonymous_entry, image_entry, mapping_entry};
-pub use rows::{FileRows, ImageRows, RowStats, RowsError, build, build_from_image, build_from_sections};
+#[cfg(test)]
+use mapping::image_entry;
+pub use mapping::{anonymous_entry, mapping_entry};
+#[cfg(test)]
+use rows::build_from_image;
+pub use rows::{FileRows, RowStats, RowsError, build, build_from_sections};
 pub use table::{FileSlot, Pending, TableFull, UnwindTable};
 pub use walk::{Walked, walk};

@@ -8,6 +8,7 @@ use gimli::{
     UnwindContext, UnwindSection as _,
 };
 use leakscope_common::unwind::{Row, cfa, rbp};
+#[cfg(test)]
 use object::read::elf::ElfFile64;
 
 use super::rule::{self, Slice, Storage};
@@ -77,13 +78,14 @@ impl FileRows {
     }
 }
 
-/// The rows of an ELF image dumped from memory.
+/// The rows of an ELF image in memory. Tests mutate images; what is traced is read from files.
+#[cfg(test)]
 #[derive(Clone, Debug)]
-pub struct ImageRows {
+pub(super) struct ImageRows {
     /// The rows.
-    pub rows: FileRows,
+    pub(super) rows: FileRows,
     /// Virtual address of the image's first byte; 0 for every vDSO seen.
-    pub base: u64,
+    pub(super) base: u64,
 }
 
 /// Builds the rows of a file.
@@ -101,8 +103,9 @@ pub fn build(elf: &ElfFile) -> Result<FileRows, RowsError> {
     Ok(build_from_sections(&bytes, at.address))
 }
 
-/// Builds the rows of an ELF image that was dumped from memory: the vDSO.
-pub fn build_from_image(image: &[u8]) -> Result<ImageRows, RowsError> {
+/// Builds the rows of an ELF image in memory.
+#[cfg(test)]
+pub(super) fn build_from_image(image: &[u8]) -> Result<ImageRows, RowsError> {
     use object::read::elf::ProgramHeader as _;
     let endian = object::LittleEndian;
     let parsed = ElfFile64::<object::LittleEndian, _>::parse(image).map_err(ElfError::Parse)?;
