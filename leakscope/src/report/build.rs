@@ -108,7 +108,7 @@ pub fn build(mut inputs: Inputs<'_>) -> Report {
     let blind = hits == 0;
     let mut findings = findings(&inputs, stacks, stacks_root);
     let reason = memory.untraced_reason.clone();
-    let headline = headline::heap(&heap, reason.as_deref().filter(|_| blind));
+    let headline = headline::heap(&heap, inputs.min_age_ns, reason.as_deref().filter(|_| blind));
     findings.splice(0..0, reason.filter(|_| !blind));
     let summary = Summary { headline, findings };
     Report {

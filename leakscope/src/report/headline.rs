@@ -1,26 +1,29 @@
 //! The sentence that answers "what holds the memory?".
 
 use super::model::{Heap, Memory, Site};
-use crate::human::{bytes, counted, cut, share};
+use crate::human::{bytes, counted, cut, duration, share};
 
-/// The headline for a heap account.
-pub fn heap(heap: &Heap, untraced: Option<&str>) -> String {
+/// The headline for a heap account. Blocks younger than `min_age_ns` were left out of what is live.
+pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
     let totals = &heap.totals;
     if let Some(reason) = untraced {
         return reason.to_owned();
     }
+    let old = if min_age_ns > 0 {
+        format!(" that are {} old or older", duration(min_age_ns))
+    } else {
+        String::new()
+    };
     if totals.live_objects == 0 {
         return if totals.alloc_objects == 0 {
             "Nothing was allocated while leakscope watched.".to_owned()
         } else {
-            format!(
-                "Nothing is left of {} allocated while leakscope watched.",
-                counted(totals.alloc_objects, "block")
-            )
+            let allocated = counted(totals.alloc_objects, "block");
+            format!("No blocks{old} are left of {allocated} allocated while leakscope watched.")
         };
     }
     let held = format!(
-        "{} in {} allocated while leakscope watched {} still live",
+        "{} in {} allocated while leakscope watched{old} {} still live",
         bytes(totals.live_bytes),
         counted(totals.live_objects, "block"),
         if totals.live_objects == 1 { "is" } else { "are" }
@@ -89,4 +92,57 @@ pub fn untraced(memory: &Memory, heap_live_bytes: u64, visible: Visibility<'_>) 
             "{grew}: the rest was freed again but kept by the allocator, was mapped directly, or was allocated before the attach and touched only now{because}."
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::model::Totals;
+
+    fn account(live: u64, allocated: u64) -> Heap {
+        let totals = Totals {
+            live_bytes: live * 10,
+            live_objects: live,
+            alloc_bytes: allocated * 10,
+            alloc_objects: allocated,
+            free_objects: allocated - live,
+            unknown_frees: 0,
+            growth_bytes: 0,
+        };
+        Heap { exact: true, sources: Vec::new(), totals, sites: Vec::new() }
+    }
+
+    #[test]
+    fn headlines_say_what_is_left() {
+        assert_eq!(heap(&account(0, 0), 0, None), "Nothing was allocated while leakscope watched.");
+        assert_eq!(
+            heap(&account(0, 5), 0, None),
+            "No blocks are left of 5 blocks allocated while leakscope watched."
+        );
+        assert_eq!(
+            heap(&account(2, 5), 1_500_000_000, None),
+            "20 B in 2 blocks allocated while leakscope watched that are 1.5 s old or older are still live."
+        );
+        assert_eq!(heap(&account(2, 5), 0, Some("why")), "why");
+    }
+
+    #[test]
+    fn memory_that_the_account_does_not_explain() {
+        let memory = |growth: u64| Memory {
+            rss_start_bytes: Some(1 << 20),
+            rss_end_bytes: Some((1 << 20) + growth),
+            untraced_reason: None,
+        };
+        let seen = Visibility { probes: 5, hits: 7, files_searched: 3, reason: Some("because") };
+        assert_eq!(untraced(&memory(1 << 20), 0, seen), None, "too little to say anything");
+        assert_eq!(untraced(&memory(64 << 20), 60 << 20, seen), None, "explained");
+        let text = untraced(&memory(64 << 20), 1 << 20, seen).expect("unexplained");
+        assert!(
+            text.contains("64.0 MiB") && text.contains("kept by the allocator") && text.contains("because")
+        );
+        let silent = untraced(&memory(64 << 20), 0, Visibility { hits: 0, ..seen }).expect("unexplained");
+        assert!(silent.contains("no allocator function was called"), "{silent}");
+        let blind = untraced(&memory(0), 0, Visibility { probes: 0, ..seen }).expect("nothing found");
+        assert!(blind.contains("No allocator function was found in the 3 files"), "{blind}");
+    }
 }
