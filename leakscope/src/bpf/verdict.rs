@@ -7,8 +7,6 @@ use super::facts::Facts;
 pub enum Level {
     /// As it should be.
     Fine,
-    /// Works, with a limit.
-    Limited,
     /// Tracing is impossible.
     Fatal,
 }

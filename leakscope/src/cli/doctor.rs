@@ -45,7 +45,6 @@ fn machine(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     for finding in findings {
         let mark = match finding.level {
             Level::Fine => "ok",
-            Level::Limited => "limited",
             Level::Fatal => "MISSING",
         };
         writeln!(out, "  {mark:<8}{:<9} {}", finding.what, printable(&finding.found))?;
