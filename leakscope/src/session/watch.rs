@@ -4,6 +4,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use leakscope_common::config::RunState;
+use leakscope_common::counter::Tally;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -184,6 +185,7 @@ impl Watch<'_> {
             inflight: raw.inflight,
             counters: raw.counters,
         };
+        watcher.detail(&tallies(&observation.counters));
         let min_age = u64::try_from(self.config.min_age.as_nanos()).unwrap_or(u64::MAX);
         let heap = self.ledger.snapshot(&observation, self.config.sort, min_age);
         let probes = &self.armed.probes;
@@ -225,6 +227,19 @@ impl Watch<'_> {
         });
         watcher.report(&report)
     }
+}
+
+/// What the kernel side counted that is no loss, for those who want to know.
+fn tallies(counters: &[u64]) -> String {
+    let named = [
+        (Tally::NestedCalls, "calls inside another allocator call"),
+        (Tally::FailedCalls, "failed calls"),
+        (Tally::EarlyReturns, "returns of calls from before the recording"),
+        (Tally::CallUnwound, "calls left by an exception"),
+        (Tally::FramePointerStacks, "stacks that needed frame pointers"),
+    ];
+    let count = |tally: Tally| counters.get(tally as usize).copied().unwrap_or(0);
+    named.map(|(tally, what)| format!("{} {what}", count(tally))).join(", ")
 }
 
 /// A descriptor that becomes readable when the process ends.
