@@ -24,6 +24,8 @@ pub enum Loss {
     EventLost = 8,
     /// An element count times a size overflowed, and yet the call succeeded.
     SizeOverflow = 9,
+    /// A block that was freed or moved could not be taken out of the map of live blocks.
+    FreeFailed = 10,
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`].
@@ -65,7 +67,7 @@ pub const COUNTERS: u32 = 64;
 
 impl Loss {
     /// All losses.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::LiveFull,
         Self::SitesFull,
         Self::InflightFull,
@@ -76,6 +78,7 @@ impl Loss {
         Self::RingFull,
         Self::EventLost,
         Self::SizeOverflow,
+        Self::FreeFailed,
     ];
 
     /// The name in reports: the domain, a dot, and what was lost.
@@ -91,6 +94,7 @@ impl Loss {
             Self::RingFull => "stacks.ring_full",
             Self::EventLost => "events.ring_full",
             Self::SizeOverflow => "heap.size_overflow",
+            Self::FreeFailed => "heap.free_failed",
         }
     }
 
@@ -110,6 +114,9 @@ impl Loss {
             Self::ScratchBusy => "events not recorded because no scratch space was free",
             Self::RingFull => "times a new stack did not fit the ring buffer and had to be sent again",
             Self::EventLost => "thread or mapping events that did not fit the ring buffer",
+            Self::FreeFailed => {
+                "freed blocks that the kernel could not take out of the account; they look live"
+            }
             Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
         }
     }

@@ -41,8 +41,8 @@ pub struct StackHeader {
     pub id: u64,
     /// A number of `StackEnd`.
     pub end: u32,
-    /// How many frames were found by frame pointer.
-    pub frame_pointer_frames: u32,
+    /// Always 0; fills the header to a multiple of 8.
+    pub reserved: u32,
 }
 const _: () = assert!(size_of::<StackHeader>() == 24);
 

@@ -17,7 +17,7 @@ pub(crate) fn stack(s: &mut Scratch, id: u64) -> bool {
         header: Header { kind: Kind::Stack as u32, count: count as u32 },
         id,
         end: s.end as u32,
-        frame_pointer_frames: s.frame_pointer_frames as u32,
+        reserved: 0,
     };
     let bytes = size_of::<StackHeader>() as u64 + count * 8;
     // SAFETY: the record lies in a map value and is at least that large.

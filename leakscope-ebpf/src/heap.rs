@@ -17,6 +17,8 @@ use leakscope_common::probe::{Cookie, Effect};
 use crate::maps::{self, INFLIGHT, LIVE, SITES};
 use crate::stack::{self, Claimed};
 
+/// -ENOENT
+const ENOENT: i32 = -2;
 /// -EEXIST
 const EEXIST: i32 = -17;
 /// The size of a call whose count times size overflows.
@@ -400,7 +402,13 @@ fn take_live(address: u64) -> Option<LiveBlock> {
     let p = LIVE.get_ptr(address)?;
     // SAFETY: a map value; the block is in the hands of the current thread.
     let block = unsafe { *p };
-    LIVE.remove(address).is_ok().then_some(block)
+    match LIVE.remove(address) {
+        Ok(()) => return Some(block),
+        // Another thread was faster: a double free, which is the program's own affair.
+        Err(ENOENT) => {}
+        Err(_) => maps::lose(Loss::FreeFailed),
+    }
+    None
 }
 
 #[inline(always)]

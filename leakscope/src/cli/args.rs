@@ -120,8 +120,8 @@ impl AttachArgs {
         let (None | Some(OnlyArg::Heap)) = self.only;
         let output = self.output.map_or(Destination::Stdout, Destination::from_path);
         Ok(AttachConfig {
+            pid: self.pid,
             session: session::Config {
-                pid: self.pid,
                 duration: self.duration,
                 interval: self.interval,
                 sort: match self.sort {

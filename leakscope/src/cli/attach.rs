@@ -19,7 +19,9 @@ pub enum Format {
 /// Configuration of `attach`.
 #[derive(Debug)]
 pub struct AttachConfig {
-    /// What to trace.
+    /// The process.
+    pub pid: u32,
+    /// What to trace of it.
     pub session: session::Config,
     /// Format of the report.
     pub format: Format,
@@ -42,7 +44,7 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
         logging::enable();
     }
     let extension = if config.format == Format::Json { "json" } else { "txt" };
-    session::check(config.session.pid)?;
+    let process = session::check(config.pid)?;
     let mut printer = Printer {
         progress: Progress::new(config.verbose),
         output: Output::open(&config.output, extension)?,
@@ -53,7 +55,7 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    runtime.block_on(session::run(&config.session, &mut printer))?;
+    runtime.block_on(session::run(process, &config.session, &mut printer))?;
     Ok(0)
 }
 

@@ -72,7 +72,8 @@ impl Probes {
         Ok(())
     }
 
-    /// Attaches the probes of `modules`. At the attach a failure is an error; later it is counted.
+    /// Attaches the probes of `modules`. What cannot be attached is warned of and counted as lost; only
+    /// the end of the target is an error.
     fn attach_modules(
         &mut self,
         object: &mut Object,

@@ -28,8 +28,6 @@ pub use probes::FileProbes;
 /// What to observe.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The process.
-    pub pid: u32,
     /// How long; until interrupted or the target's end if `None`.
     pub duration: Option<Duration>,
     /// Time between reports, besides the last one.
@@ -72,9 +70,8 @@ pub fn check(pid: u32) -> Result<Process, Failure> {
     Ok(process?)
 }
 
-/// Observes. Reports go to `watcher`; the last one is out before the probes are taken away.
-pub async fn run(config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-    let process = check(config.pid)?;
+/// Observes `process`, which [`check`] has passed. Reports go to `watcher`; the last one is out before the probes are taken away.
+pub async fn run(process: Process, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let prepared = prepare::prepare(process, config, watcher)?;
     let armed = arm::arm(prepared, config, watcher)?;
     watch::watch(armed, config, watcher).await
