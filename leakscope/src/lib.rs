@@ -3,7 +3,7 @@
 //! Data flows one way: [`target`] (process, mappings, ELF) -> [`probe`] (which functions, which
 //! instruction) -> [`bpf`] (load, attach, maps, ring buffer; the only module that imports aya) ->
 //! [`stack`] (interned stacks) -> [`ledger`] (the account, plain data) -> [`report`] (the model) ->
-//! [`export`]. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
+//! [`export`]. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
 //! everything together; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people.
 
@@ -20,3 +20,4 @@ pub mod stack;
 pub mod symbol;
 pub mod target;
 pub mod unwind;
+pub mod wait;

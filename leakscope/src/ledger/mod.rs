@@ -2,5 +2,6 @@
 
 pub mod heap;
 pub mod losses;
+pub mod waits;
 
 pub use heap::{HeapLedger, HeapSnapshot, Observation, SiteSnapshot, Sort};

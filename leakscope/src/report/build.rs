@@ -123,6 +123,7 @@ pub fn build(mut inputs: Inputs<'_>) -> Report {
         memory,
         summary,
         heap: Some(heap),
+        waits: None,
         threads: Some(inputs.threads.clone()),
         losses: lost,
         overhead: overhead(&inputs, hits, stacks, stacks_root),

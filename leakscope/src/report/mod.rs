@@ -5,5 +5,6 @@ pub mod build;
 pub mod headline;
 pub mod model;
 pub mod names;
+pub mod waits;
 
 pub use model::Report;

@@ -51,7 +51,7 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         config,
         stacks: Stacks::default(),
         ledger: HeapLedger::default(),
-        threads: Threads { created: 0, exited: 0, alive: None },
+        threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
         rss_last,
         exec_ns: None,
         leader_gone: None,

@@ -1,0 +1,89 @@
+//! What blocked threads wait for: kinds, locks, idle waits, deadlocks. Pure: no I/O and no clock.
+//!
+//! A [`Census`] is what `crate::census` saw of all threads at one moment.
+
+use crate::stack::StackId;
+
+/// All threads of a process at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// When it was taken, CLOCK_MONOTONIC in ns.
+    pub at_ns: u64,
+    /// The threads, by ID.
+    pub threads: Vec<Thread>,
+    /// Blocked threads whose state changed each time they were looked at: they have no stack.
+    pub unsettled: u64,
+    /// Threads that began or ended while the census was taken, and are not in it.
+    pub vanished: u64,
+}
+
+/// What the scheduler says about a thread (`task_struct.__state`; include/linux/sched.h of Linux 6.18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Runs, or could run.
+    Running,
+    /// Waits and can be woken by a signal.
+    Interruptible,
+    /// Waits for the disk or for the kernel; signals do not wake it.
+    Uninterruptible,
+    /// Stopped by a signal.
+    Stopped,
+    /// Stopped by a debugger.
+    Traced,
+    /// Has ended.
+    Dead,
+    /// Something else: the kernel's number.
+    Other(u32),
+}
+
+/// A system call that a thread is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syscall {
+    /// Its number (x86-64).
+    pub number: u32,
+    /// rdi, rsi, rdx, r10, r8, r9.
+    pub args: [u64; 6],
+}
+
+/// A thread of a census.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its ID in our PID namespace.
+    pub tid: u32,
+    /// Its ID in its own PID namespace: what the C library stores as a lock's owner.
+    pub ns_tid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: TaskState,
+    /// The system call it is in; `None` in user code, or if an exception or interrupt took it away.
+    pub syscall: Option<Syscall>,
+    /// How long it has been blocked, ns; `None` if it is not.
+    pub blocked_ns: Option<u64>,
+    /// Whether it was blocked for at least so long, because the true start is not known.
+    pub blocked_at_least: bool,
+    /// Its user stack; `None` if it runs, or its stack could not be had.
+    pub stack: Option<StackId>,
+    /// Memory around the futex that it waits on.
+    pub futex: Option<FutexMemory>,
+    /// What the descriptor in the first argument of its system call is, as `/proc/PID/fd/N` names it:
+    /// `pipe:[12]`, `socket:[34]`, `anon_inode:[eventfd]`, `/dev/pts/0`, `/path/of/file`.
+    pub fd: Option<String>,
+    /// Addresses of futexes, that any thread of this census waits on, to which an aligned word of this
+    /// thread's live stack points.
+    pub points_to: Vec<u64>,
+}
+
+/// Bytes of memory that are kept around a futex word.
+pub const FUTEX_MEMORY: usize = 64;
+/// How many of them lie before the word.
+pub const FUTEX_MEMORY_BEFORE: usize = 16;
+
+/// Memory around the futex that a thread waits on, read while it was blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FutexMemory {
+    /// Address of the futex word.
+    pub address: u64,
+    /// The bytes from `address - FUTEX_MEMORY_BEFORE` on; `None` where they could not be read.
+    pub bytes: Option<[u8; FUTEX_MEMORY]>,
+}
