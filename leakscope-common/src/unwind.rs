@@ -237,6 +237,21 @@ impl Regs {
     }
 }
 
+/// Hash of a stack to which the frame at `ip` is added; it begins with 0.
+#[inline(always)]
+pub const fn hash_frame(hash: u64, ip: u64) -> u64 {
+    let hash = (hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash ^ (hash >> 29)
+}
+
+/// Identifies a stack by the hash of its frames and how it ended. Never 0, the key of the site
+/// without a stack.
+#[inline(always)]
+pub const fn stack_identity(hash: u64, end: u64) -> u64 {
+    let hash = hash ^ (end << 1);
+    if hash == 0 { 1 } else { hash }
+}
+
 /// Reads 8-byte words of the target's memory.
 pub trait ReadWord {
     /// The word at `addr`, or `None` where it cannot be read.

@@ -1,12 +1,13 @@
-//! Takes the stack at an allocator's entry and finds its site.
+//! Takes a stack, and finds the site of an allocator call.
 
-use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::event::StackRecord;
 use leakscope_common::heap::SiteTotals;
 use leakscope_common::unwind::{Regs, StackEnd, WINDOW_BYTES};
 
 use crate::maps::{self, SCRATCH, SCRATCH_SLOTS, SITES};
+use crate::unwind::Start;
 use crate::{atomic, emit, unwind};
 
 /// What a site starts with.
@@ -63,9 +64,9 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
-    /// Claims a free slot of this CPU.
+    /// Claims a free slot of this CPU; counts `loss` where there is none.
     #[inline(always)]
-    pub(crate) fn claim() -> Option<Self> {
+    pub(crate) fn claim(loss: Loss) -> Option<Self> {
         let mut index = 0;
         while index < SCRATCH_SLOTS {
             let pointer = SCRATCH.get_ptr_mut(index)?;
@@ -75,7 +76,7 @@ impl Claimed {
             }
             index += 1;
         }
-        maps::lose(Loss::ScratchBusy);
+        maps::lose(loss);
         None
     }
 
@@ -97,15 +98,15 @@ impl Drop for Claimed {
 
 /// Unwinds from `regs` into the slot. `watch` names a frame (CFA, return address) to look out for.
 #[inline(always)]
-pub(crate) fn take(claimed: &mut Claimed, regs: &pt_regs, watch: (u64, u64)) {
+pub(crate) fn take(claimed: &mut Claimed, regs: Regs, start: Start, watch: (u64, u64)) {
     let index = claimed.index;
     let s = claimed.get();
-    s.regs = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
+    s.regs = regs;
     (s.watch_cfa, s.watch_return) = watch;
     s.crossed = 0;
     s.signalled = 0;
     s.from_handler = 0;
-    unwind::walk(s, index);
+    unwind::walk(s, index, start);
     maps::tally(Tally::Stacks);
     maps::bump(Tally::StackEnd0 as u32 + (s.end as u32 & 15));
     if s.end == StackEnd::Root as u64 {

@@ -4,7 +4,8 @@ use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use core::ffi::{c_long, c_void};
 use leakscope_common::config::{MAX_MAPPINGS, state};
 use leakscope_common::unwind::{
-    MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, step,
+    MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, hash_frame,
+    stack_identity, step,
 };
 
 use crate::maps::{self, BUCKETS, CACHED_ROWS, MAPPINGS, ROW_CACHE, ROWS, SCRATCH};
@@ -19,9 +20,19 @@ pub(crate) struct CachedRow {
     row: u64,
 }
 
+/// Where a walk begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At a function's entry, where the stack pointer is still that of its first instruction: its
+    /// caller needs no row.
+    Entry,
+    /// Anywhere in a function.
+    Anywhere,
+}
+
 /// Unwinds from `s.regs` until the stack ends.
 #[inline(always)]
-pub(crate) fn walk(s: &mut Scratch, index: u32) {
+pub(crate) fn walk(s: &mut Scratch, index: u32, start: Start) {
     s.hash = 0;
     s.depth = 0;
     s.frame_pointer_frames = 0;
@@ -36,20 +47,20 @@ pub(crate) fn walk(s: &mut Scratch, index: u32) {
         s.window_at = at;
     }
     (s.trampoline, s.return_instance) = task::pending_returns();
-    // The probe stands where the stack pointer is still that of the function's first instruction,
-    // so the caller needs no row.
-    record_frame(s);
-    let at = s.regs.sp;
-    let Some(return_address) = Window(s).word(at) else {
-        s.end = StackEnd::ReadFault as u64;
-        return;
-    };
-    s.regs.ip = return_address;
-    s.regs.sp = at.wrapping_add(8);
-    s.regs.exact = 0;
-    if let Err(end) = see_through(s) {
-        s.end = end as u64;
-        return;
+    if start == Start::Entry {
+        record_frame(s);
+        let at = s.regs.sp;
+        let Some(return_address) = Window(s).word(at) else {
+            s.end = StackEnd::ReadFault as u64;
+            return;
+        };
+        s.regs.ip = return_address;
+        s.regs.sp = at.wrapping_add(8);
+        s.regs.exact = 0;
+        if let Err(end) = see_through(s) {
+            s.end = end as u64;
+            return;
+        }
     }
     let mut context = index;
     // SAFETY: `frame` matches the callback's signature, and `context` outlives the call.
@@ -58,11 +69,10 @@ pub(crate) fn walk(s: &mut Scratch, index: u32) {
     }
 }
 
-/// Identifies the stack: its frames and how it ended. Never 0, the key of the site without a stack.
+/// Identifies the stack: its frames and how it ended.
 #[inline(always)]
 pub(crate) fn identity(s: &Scratch) -> u64 {
-    let hash = s.hash ^ (s.end << 1);
-    if hash == 0 { 1 } else { hash }
+    stack_identity(s.hash, s.end)
 }
 
 /// One frame; returns 1 to stop. Static and not inlined, as `bpf_loop` needs it.
@@ -109,8 +119,7 @@ fn record_frame(s: &mut Scratch) {
     let ip = s.regs.ip;
     s.record.frames[(s.depth & 127) as usize] = ip | (s.regs.exact << 63);
     s.depth += 1;
-    s.hash = (s.hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    s.hash ^= s.hash >> 29;
+    s.hash = hash_frame(s.hash, ip);
 }
 
 /// After a step: replaces the return probes' trampoline by what it stands for, and notices the

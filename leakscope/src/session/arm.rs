@@ -155,7 +155,12 @@ impl Probes {
 /// Loads, attaches, and starts recording.
 pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
     let Prepared { process, mut space, probes: planned, files_searched, unwinding, sizes } = prepared;
-    let mut object = Object::load(process.pid, sizes, config.kernel_log)?;
+    let mut object = Object::load(
+        process.pid,
+        sizes,
+        Some(crate::bpf::object::Tracing { heap: true, waits: true, min_wait_ns: 0 }),
+        config.kernel_log,
+    )?;
     if let Some(why) = &object.no_return_probes {
         watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
     }

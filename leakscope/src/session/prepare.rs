@@ -133,6 +133,10 @@ pub(super) fn prepare(
         sites: (config.max_live / 8).clamp(MIN_SITES, MAX_SITES),
         rows: rows.saturating_add(rows / 8).saturating_add(SPARE_ROWS).min(MAX_ROWS),
         buckets: buckets.saturating_add(buckets / 8).saturating_add(SPARE_BUCKETS).min(MAX_BUCKETS),
+        threads: 32768,
+        wait_sites: 8192,
+        wakes: 16384,
+        creations: 4096,
     };
     let mut unwinding = Unwinding {
         table: UnwindTable::new(sizes.rows, sizes.buckets),
