@@ -76,6 +76,12 @@ pub struct WaitTotals {
 }
 const _: () = assert!(size_of::<WaitTotals>() == 88 + 8 * WAIT_BUCKETS);
 
+impl Default for WaitTotals {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
 impl WaitTotals {
     /// A site that nothing was charged to.
     pub const ZERO: Self = Self {

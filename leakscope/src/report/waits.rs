@@ -35,3 +35,72 @@ pub struct NamedStack {
 
 /// Finds the names of a stack; `None` if its frames never arrived.
 pub type NameStack<'a> = dyn FnMut(StackId) -> Option<NamedStack> + 'a;
+
+/// The section.
+pub fn waits(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> super::model::Waits {
+    use super::model::*;
+    let census = inputs.census.cloned().unwrap_or_default();
+    let mut groups: std::collections::BTreeMap<Option<StackId>, Vec<&crate::wait::Thread>> =
+        Default::default();
+    for thread in census.threads.iter().filter(|t| t.blocked_ns.is_some()) {
+        groups.entry(thread.stack).or_default().push(thread);
+    }
+    let mut sites: Vec<WaitSite> = Vec::new();
+    for (stack, threads) in groups {
+        let named = stack.and_then(&mut *name).unwrap_or_default();
+        let live = inputs.window.and_then(|w| w.sites.iter().find(|s| s.stack == stack));
+        sites.push(WaitSite {
+            site_id: super::site_id(stack),
+            rank: 0,
+            kind: WaitKind::Unknown,
+            operation: threads[0].syscall.map(|s| s.number.to_string()),
+            primitive: None,
+            idle: false,
+            idle_rule: None,
+            blocked_now: threads.len() as u64,
+            longest_blocked_ns: threads.iter().filter_map(|t| t.blocked_ns).max(),
+            waits: live.map(|l| l.waits),
+            wait_ns: live.map(|l| l.wait_ns),
+            max_wait_ns: live.map(|l| l.max_ns),
+            histogram: live.map(|l| l.histogram.clone()).unwrap_or_default(),
+            blame: named.blame,
+            frames: named.frames,
+            stack_end: Some(named.end),
+            threads: threads
+                .iter()
+                .map(|t| WaitThread {
+                    tid: t.tid,
+                    name: t.name.clone(),
+                    blocked_ns: t.blocked_ns,
+                    at_least: false,
+                    since: Since::BeforeAttach,
+                    lock: None,
+                })
+                .collect(),
+            locks: vec![],
+        });
+    }
+    sites.sort_by_key(|s| std::cmp::Reverse(s.blocked_now));
+    for (site, rank) in sites.iter_mut().zip(1..) {
+        site.rank = rank;
+    }
+    Waits {
+        exact: false,
+        method: String::new(),
+        threads: census.threads.len() as u64,
+        blocked_now: sites.iter().map(|s| s.blocked_now).sum(),
+        unsettled: census.unsettled,
+        sites,
+        deadlocks: vec![],
+        wakers: vec![],
+        long_waits: vec![],
+    }
+}
+
+/// Threads by creating stack.
+pub fn thread_sites(
+    _creations: &[crate::ledger::waits::Creation],
+    _name: &mut NameStack<'_>,
+) -> Vec<super::model::ThreadSite> {
+    Vec::new()
+}

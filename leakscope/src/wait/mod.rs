@@ -2,6 +2,8 @@
 //!
 //! A [`Census`] is what `crate::census` saw of all threads at one moment.
 
+pub mod syscalls;
+
 use crate::stack::StackId;
 
 /// All threads of a process at one moment.
