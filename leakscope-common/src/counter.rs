@@ -48,7 +48,8 @@ pub enum Loss {
     WakerMissed = 20,
 }
 
-/// Something counted that is no loss. Shares the map and the numbering with [`Loss`].
+/// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
+/// used by an earlier version.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tally {
@@ -64,10 +65,6 @@ pub enum Tally {
     NestedCalls = 36,
     /// Allocator calls that returned no block.
     FailedCalls = 37,
-    /// Stacks taken.
-    Stacks = 38,
-    /// Stacks that reached the root.
-    StacksRoot = 39,
     /// Stacks with frames that were found by frame pointer.
     FramePointerStacks = 40,
     /// Returns without a recorded entry: of calls that were under way as recording began.

@@ -15,9 +15,9 @@ use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, PendingCall, S
 use leakscope_common::probe::{Cookie, Effect};
 use leakscope_common::unwind::Regs;
 
+use crate::known::Purpose;
 use crate::maps::{self, INFLIGHT, LIVE, SITES};
 use crate::stack::{self, Claimed};
-use crate::unwind::Start;
 
 /// -ENOENT
 const ENOENT: i32 = -2;
@@ -117,7 +117,7 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
     }
     let Some(mut scratch) = Claimed::claim(Loss::ScratchBusy) else { return };
     let from = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
-    stack::take(&mut scratch, from, Start::Entry, watch);
+    stack::take(&mut scratch, from, Purpose::Heap, watch);
     if inflight.depth != 0 {
         let s = scratch.get();
         if s.crossed != 0 && s.from_handler == 0 {

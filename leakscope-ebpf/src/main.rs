@@ -16,6 +16,7 @@ mod atomic;
 mod census;
 mod emit;
 mod heap;
+mod known;
 mod maps;
 mod stack;
 mod task;

@@ -10,6 +10,7 @@ use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
 use leakscope_common::unwind::{MappingEntry, Row};
 use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals};
 
+use crate::known::{self, KnownStack};
 use crate::stack::Scratch;
 use crate::unwind::CachedRow;
 
@@ -40,6 +41,8 @@ pub(crate) static BUCKETS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABL
 pub(crate) static MAPPINGS: Array<MappingEntry> = Array::with_max_entries(2 * MAX_MAPPINGS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static ROW_CACHE: PerCpuArray<CachedRow> = PerCpuArray::with_max_entries(CACHED_ROWS, 0);
+#[map]
+pub(crate) static KNOWN_STACKS: PerCpuArray<KnownStack> = PerCpuArray::with_max_entries(known::ENTRIES, 0);
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 #[map]

@@ -5,10 +5,10 @@ use leakscope_common::counter::Loss;
 use leakscope_common::event::Kind;
 use leakscope_common::wait::{CreationTotals, ThreadState};
 
+use crate::known::{self, Purpose};
 use crate::maps::{self, CREATIONS, TARGET, THREADS};
 use crate::stack::{self, Claimed};
 use crate::task::{self, offset};
-use crate::unwind::Start;
 use crate::{emit, unwind, wait};
 
 /// What new entries start with.
@@ -45,7 +45,7 @@ pub(crate) fn start(ctx: &BtfTracePointContext) {
 #[inline(always)]
 fn creation_site() -> u64 {
     let Some(mut scratch) = Claimed::claim(Loss::OtherScratchBusy) else { return 0 };
-    stack::take(&mut scratch, wait::unwind_from(wait::user_regs()), Start::Anywhere, (0, 0));
+    stack::take(&mut scratch, wait::unwind_from(wait::user_regs()), Purpose::Creation, (0, 0));
     let s = scratch.get();
     let id = unwind::identity(s);
     let new: &CreationTotals = &NEW_CREATION;
@@ -57,6 +57,9 @@ fn creation_site() -> u64 {
     unsafe {
         if (*totals).sent == 0 && emit::stack(s, id) {
             (*totals).sent = 1;
+        }
+        if (*totals).sent != 0 {
+            known::remember(s, id);
         }
     }
     id

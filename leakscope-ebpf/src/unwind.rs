@@ -10,7 +10,7 @@ use leakscope_common::unwind::{
 
 use crate::maps::{self, BUCKETS, CACHED_ROWS, MAPPINGS, ROW_CACHE, ROWS, SCRATCH};
 use crate::stack::Scratch;
-use crate::{emit, task};
+use crate::{emit, known, task};
 
 /// A remembered row. `key ^ row` is the address and generation it was found for, so a pair that was
 /// torn by preemption does not match.
@@ -30,13 +30,9 @@ pub(crate) enum Start {
     Anywhere,
 }
 
-/// Unwinds from `s.regs` until the stack ends.
+/// Reads the stack from `s.regs` on into the window, and notes the table in use.
 #[inline(always)]
-pub(crate) fn walk(s: &mut Scratch, index: u32, start: Start) {
-    s.hash = 0;
-    s.depth = 0;
-    s.frame_pointer_frames = 0;
-    s.end = StackEnd::Truncated as u64;
+pub(crate) fn read_window(s: &mut Scratch) {
     s.table = maps::slot(state::TABLE);
     s.window_at = 0;
     let at = s.regs.sp & !7;
@@ -46,6 +42,15 @@ pub(crate) fn walk(s: &mut Scratch, index: u32, start: Start) {
     {
         s.window_at = at;
     }
+}
+
+/// Unwinds from `s.regs` until the stack ends; the window was read.
+#[inline(always)]
+pub(crate) fn walk(s: &mut Scratch, index: u32, start: Start) {
+    s.hash = 0;
+    s.depth = 0;
+    s.frame_pointer_frames = 0;
+    s.end = StackEnd::Truncated as u64;
     (s.trampoline, s.return_instance) = task::pending_returns();
     if start == Start::Entry {
         record_frame(s);
@@ -72,7 +77,7 @@ pub(crate) fn walk(s: &mut Scratch, index: u32, start: Start) {
 /// Identifies the stack: its frames and how it ended.
 #[inline(always)]
 pub(crate) fn identity(s: &Scratch) -> u64 {
-    stack_identity(s.hash, s.end)
+    if s.known != 0 { s.known } else { stack_identity(s.hash, s.end) }
 }
 
 /// One frame; returns 1 to stop. Static and not inlined, as `bpf_loop` needs it.
@@ -128,6 +133,7 @@ fn record_frame(s: &mut Scratch) {
 fn see_through(s: &mut Scratch) -> Result<(), StackEnd> {
     if s.trampoline != 0 && s.regs.ip == s.trampoline {
         let at = s.regs.sp.wrapping_sub(8);
+        s.words = known::TOO_MANY;
         s.regs.ip = task::original_return(s, at)?;
     }
     if s.watch_cfa != 0 && s.regs.sp == s.watch_cfa && s.regs.ip == s.watch_return {
@@ -147,8 +153,12 @@ impl ReadWord for Window<'_> {
         if addr & 7 == 0 {
             let distance = addr.wrapping_sub(s.window_at);
             if s.window_at != 0 && distance < WINDOW_BYTES as u64 {
-                return Some(s.window[(distance >> 3) as usize & (WINDOW_BYTES / 8 - 1)]);
+                let at = (distance >> 3) as usize & (WINDOW_BYTES / 8 - 1);
+                let word = s.window[at];
+                known::note(s, at, word);
+                return Some(word);
             }
+            s.words = known::TOO_MANY;
             let window = (&raw mut s.window).cast();
             // SAFETY: the helper checks the user's address; the window has that size.
             if unsafe { bpf_probe_read_user(window, WINDOW_BYTES as u32, addr as *const c_void) } == 0 {
@@ -157,6 +167,7 @@ impl ReadWord for Window<'_> {
             }
             s.window_at = 0;
         }
+        s.words = known::TOO_MANY;
         let mut word = 0u64;
         // SAFETY: as above, for 8 bytes.
         let read = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, addr as *const c_void) };

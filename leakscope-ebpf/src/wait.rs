@@ -19,10 +19,10 @@ use leakscope_common::wait::{
     WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket,
 };
 
+use crate::known::{self, Purpose};
 use crate::maps::{self, MIN_WAIT, TARGET, THREADS, WAIT_SITES, WAKER_STACKS, WAKES};
 use crate::stack::{self, Claimed};
 use crate::task::{self, offset};
-use crate::unwind::Start;
 use crate::{atomic, emit, unwind};
 
 /// What new entries start with: too large for the BPF stack.
@@ -93,7 +93,7 @@ fn block(task: *const u8) {
     }
     let regs = user_regs();
     let Some(mut scratch) = Claimed::claim(Loss::WaitScratchBusy) else { return };
-    stack::take(&mut scratch, unwind_from(regs), Start::Anywhere, (0, 0));
+    stack::take(&mut scratch, unwind_from(regs), Purpose::Wait, (0, 0));
     let syscall = call_of(regs);
     let site = site(&mut scratch, regs, syscall);
     drop(scratch);
@@ -146,6 +146,9 @@ fn site(claimed: &mut Claimed, regs: &pt_regs, syscall: u64) -> u64 {
     unsafe {
         if (*totals).sent == 0 && emit::stack(s, id) {
             (*totals).sent = 1;
+        }
+        if (*totals).sent != 0 {
+            known::remember(s, id);
         }
     }
     id
@@ -265,7 +268,7 @@ fn waker_kind(syscall: u64) -> WakerKind {
 #[inline(always)]
 fn waker_stack() -> u64 {
     let Some(mut scratch) = Claimed::claim(Loss::OtherScratchBusy) else { return 0 };
-    stack::take(&mut scratch, unwind_from(user_regs()), Start::Anywhere, (0, 0));
+    stack::take(&mut scratch, unwind_from(user_regs()), Purpose::Waker, (0, 0));
     let s = scratch.get();
     let id = unwind::identity(s);
     let Some(sent) = entry(&WAKER_STACKS, id, &0) else {
@@ -276,6 +279,9 @@ fn waker_stack() -> u64 {
     unsafe {
         if *sent == 0 && emit::stack(s, id) {
             *sent = 1;
+        }
+        if *sent != 0 {
+            known::remember(s, id);
         }
     }
     id

@@ -207,12 +207,14 @@ struct Cost {
 impl Cost {
     fn of(counters: &[u64]) -> Self {
         let counter = |t: Tally| counters.get(t as usize).copied().unwrap_or(0);
+        let of_end =
+            |end: StackEnd| counters.get(Tally::StackEnd0 as usize + end as usize).copied().unwrap_or(0);
         Self {
             hits: counter(Tally::AllocEntries) + counter(Tally::AllocReturns) + counter(Tally::Frees),
             single_steps: counter(Tally::RetInstructions),
             waits: counter(Tally::Waits) + counter(Tally::Wakes),
-            stacks: counter(Tally::Stacks),
-            stacks_root: counter(Tally::StacksRoot),
+            stacks: StackEnd::ALL.iter().map(|end| of_end(*end)).sum(),
+            stacks_root: of_end(StackEnd::Root),
         }
     }
 

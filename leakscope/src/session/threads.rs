@@ -1,7 +1,6 @@
 //! The census, with what the session keeps of it.
 
 use leakscope_common::counter::{COUNTERS, Tally};
-use leakscope_common::unwind::StackEnd;
 
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
@@ -31,8 +30,6 @@ pub(super) fn census(
     }
     let mut counters = vec![0; COUNTERS as usize];
     for end in taken.census.threads.iter().filter_map(|t| Some(stacks.get(t.stack?)?.end)) {
-        counters[Tally::Stacks as usize] += 1;
-        counters[Tally::StacksRoot as usize] += u64::from(end == StackEnd::Root);
         counters[Tally::StackEnd0 as usize + end as usize] += 1;
     }
     Ok(Seen { taken, counters })
