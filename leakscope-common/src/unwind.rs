@@ -9,6 +9,8 @@
 pub const BUCKET_SHIFT: u32 = 10;
 /// Most frames a stack is unwound to.
 pub const MAX_FRAMES: usize = 127;
+/// The instruction `int3`, by which probes break into code.
+pub const BREAKPOINT: u8 = 0xcc;
 /// Bytes of stack read at once around the stack pointer.
 pub const WINDOW_BYTES: usize = 1024;
 

@@ -18,7 +18,7 @@ pub struct ThreadState {
     pub waker: [u64; 2],
     /// Hash of the stack that created it; 0: it was there before.
     pub created_by: u64,
-    /// 1 if userspace entered the wait: the thread blocked before recording began.
+    /// How the wait was entered; one of [`wait_entered`].
     pub entered: u64,
     /// 1 + number of the system call that it waits in; 0: none.
     pub syscall: u64,
@@ -37,6 +37,16 @@ impl ThreadState {
         entered: 0,
         syscall: 0,
     };
+}
+
+/// How a wait was entered.
+pub mod wait_entered {
+    /// The thread was seen to block.
+    pub const TRACED: u64 = 0;
+    /// By userspace: the thread blocked before recording began.
+    pub const BY_USERSPACE: u64 = 1;
+    /// It blocks right now; its site is not known yet.
+    pub const BLOCKING: u64 = 2;
 }
 
 /// Who ended a wait. Numbers are on the wire.

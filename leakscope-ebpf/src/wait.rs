@@ -8,15 +8,15 @@
 
 use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_comm, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_task_pt_regs,
+    bpf_get_current_comm, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_user, bpf_task_pt_regs,
 };
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::{Loss, Tally};
-use leakscope_common::unwind::Regs;
+use leakscope_common::unwind::{BREAKPOINT, Regs};
 use leakscope_common::wait::{
     CLOCK_NANOSLEEP, NANOSLEEP, PF_EXITING, PF_KTHREAD, SIGNALLING, TASK_DEAD, ThreadState, WAIT_BUCKETS,
-    WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket,
+    WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket, wait_entered,
 };
 
 use crate::known::{self, Purpose};
@@ -40,7 +40,18 @@ pub(crate) fn user_regs() -> &'static pt_regs {
 /// Where unwinding begins for a thread that is in the kernel.
 #[inline(always)]
 pub(crate) fn unwind_from(regs: &pt_regs) -> Regs {
-    Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 }
+    let mut ip = regs.rip;
+    if (regs.orig_rax as i64) < 0 {
+        // Not in a system call. If that was the breakpoint of a probe, the instruction under it has
+        // not run yet.
+        let (mut before, at) = (0u8, ip.wrapping_sub(1));
+        // SAFETY: the helper checks the user's address; one byte.
+        let read = unsafe { bpf_probe_read_user((&raw mut before).cast(), 1, at as *const _) };
+        if read == 0 && before == BREAKPOINT {
+            ip = at;
+        }
+    }
+    Regs { ip, sp: regs.rsp, bp: regs.rbp, exact: 1 }
 }
 
 #[inline(always)]
@@ -91,26 +102,28 @@ fn block(task: *const u8) {
     if state == 0 || state & TASK_DEAD != 0 || flags & PF_EXITING != 0 || !maps::recording() {
         return;
     }
-    let regs = user_regs();
-    let Some(mut scratch) = Claimed::claim(Loss::WaitScratchBusy) else { return };
-    stack::take(&mut scratch, unwind_from(regs), Purpose::Wait, (0, 0));
-    let syscall = call_of(regs);
-    let site = site(&mut scratch, regs, syscall);
-    drop(scratch);
     let new: &ThreadState = &NEW_THREAD;
     let Some(thread) = entry(&THREADS, task::field::<u32>(task, offset!(task_pid)), new) else {
         maps::lose(Loss::WaitThreadsFull);
         return;
     };
     // SAFETY: a map value; only this thread's switches and, while it is blocked, its waker write it.
-    unsafe {
-        (*thread).site = site;
-        (*thread).syscall = syscall;
-        (*thread).switches = switches(task);
-        (*thread).waker_kind = 0;
-        (*thread).entered = 0;
-        core::ptr::write_volatile(&raw mut (*thread).since_ns, now());
-    }
+    let thread = unsafe { &mut *thread };
+    // A waker is left as it is: another CPU may have begun to wake the thread before it got here. If it
+    // is of a block that did not come about, the true one will overwrite it.
+    thread.entered = wait_entered::BLOCKING;
+    let regs = user_regs();
+    thread.syscall = call_of(regs);
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(&raw mut thread.since_ns, now()) };
+    let Some(mut scratch) = Claimed::claim(Loss::WaitScratchBusy) else {
+        thread.since_ns = 0;
+        return;
+    };
+    stack::take(&mut scratch, unwind_from(regs), Purpose::Wait, (0, 0));
+    thread.site = site(&mut scratch, regs, thread.syscall);
+    thread.switches = switches(task);
+    thread.entered = wait_entered::TRACED;
 }
 
 /// 1 + the number of the system call that the thread is in; 0: none.
@@ -166,7 +179,9 @@ fn unblock(task: *const u8) {
         return;
     }
     thread.since_ns = 0;
-    if !maps::recording() || (thread.entered != 0 && thread.switches != switches(task)) {
+    if !maps::recording()
+        || (thread.entered == wait_entered::BY_USERSPACE && thread.switches != switches(task))
+    {
         return;
     }
     let wait_ns = now().wrapping_sub(since);
@@ -190,11 +205,13 @@ fn unblock(task: *const u8) {
     if shortest != 0 && wait_ns >= shortest {
         emit::wait(tid, thread.site, since, wait_ns);
     }
-    if thread.waker_kind == 0 {
+    let waker_kind = thread.waker_kind;
+    thread.waker_kind = 0;
+    if waker_kind == 0 {
         maps::lose(Loss::WakerMissed);
         return;
     }
-    let key = WakeKey { kind: thread.waker_kind, waker: thread.waker, site: thread.site };
+    let key = WakeKey { kind: waker_kind, waker: thread.waker, site: thread.site };
     let new: &WakeTotals = &NEW_WAKES;
     let Some(wakes) = entry(&WAKES, key, new) else {
         maps::lose(Loss::WakesFull);
@@ -207,19 +224,25 @@ fn unblock(task: *const u8) {
     }
 }
 
-/// `sched_waking(task)`: notes who wakes a blocked thread of the target.
+/// `sched_waking(task)`: notes who wakes a thread of the target that has blocked, or is about to: this may
+/// come before the switch on another CPU is seen. The kernel calls it once a wait, so the last one counts.
 #[inline(always)]
 pub(crate) fn waking(ctx: &BtfTracePointContext) {
     let task: *const u8 = ctx.arg(0);
     if task::field::<u32>(task, offset!(task_tgid)) != TARGET.load() || !maps::recording() {
         return;
     }
-    let Some(thread) = THREADS.get_ptr_mut(task::field::<u32>(task, offset!(task_pid))) else { return };
-    // SAFETY: a map value; wakers of one task take turns (`pi_lock`).
-    let thread = unsafe { &mut *thread };
-    if thread.since_ns == 0 || thread.waker_kind != 0 {
+    if task::field::<u32>(task, offset!(task_flags)) & PF_EXITING != 0 {
+        // Its entry is gone already.
         return;
     }
+    let new: &ThreadState = &NEW_THREAD;
+    let Some(thread) = entry(&THREADS, task::field::<u32>(task, offset!(task_pid)), new) else {
+        maps::lose(Loss::WaitThreadsFull);
+        return;
+    };
+    // SAFETY: a map value; wakers of one task take turns (`pi_lock`).
+    let thread = unsafe { &mut *thread };
     maps::tally(Tally::Wakes);
     let kind = waker_kind(thread.syscall);
     thread.waker = [0; 2];

@@ -4,7 +4,7 @@ use aya::maps::{HashMap, PerCpuArray};
 use leakscope_common::config::RunState;
 use leakscope_common::counter::COUNTERS;
 use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
-use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals};
+use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals, wait_entered};
 
 use super::object::Object;
 use super::{BpfError, chain, sys};
@@ -77,8 +77,14 @@ impl Object {
         let syscall = thread.syscall.map_or(0, |call| u64::from(call.number) + 1);
         let args = thread.syscall.map_or([0; 6], |call| call.args);
         self.insert("WAIT_SITES", site.0, WaitTotals { sent: 1, syscall, args, ..WaitTotals::ZERO })?;
-        let state =
-            ThreadState { since_ns, site: site.0, switches, entered: 1, syscall, ..ThreadState::ZERO };
+        let state = ThreadState {
+            since_ns,
+            site: site.0,
+            switches,
+            entered: wait_entered::BY_USERSPACE,
+            syscall,
+            ..ThreadState::ZERO
+        };
         self.insert("THREADS", thread.tid, state)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use leakscope_common::unwind::MappingEntry;
+use leakscope_common::unwind::{BREAKPOINT, MappingEntry};
 use leakscope_common::wait::{PF_EXITING, TASK_RETURNS, TaskRecord};
 
 use super::clock::Clocks;
@@ -134,7 +134,14 @@ impl<'a> Looker<'a> {
         let mut memory = StackMemory::new(self.memory, record.regs.sp, std::mem::take(&mut self.buffer));
         let count = (record.return_count as usize).min(TASK_RETURNS);
         let returns = PendingReturns { replaced: &record.returns[..count], trampoline: self.trampoline };
-        let stack = walk(record.regs, self.view.mappings, self.view.table, &mut memory, returns);
+        let mut from = record.regs;
+        let mut before = [0];
+        let at = from.ip.wrapping_sub(1);
+        if syscall(record).is_none() && self.memory.read(at, &mut before) == 1 && before[0] == BREAKPOINT {
+            // In the breakpoint of a probe: the instruction under it has not run yet.
+            from.ip = at;
+        }
+        let stack = walk(from, self.view.mappings, self.view.table, &mut memory, returns);
         let mut points_to: Vec<u64> = if self.futexes.is_empty() {
             Vec::new()
         } else {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use leakscope_common::wait::{
-    CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals, WakerKind, bucket_bound_ns,
+    CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals, WakerKind, bucket_bound_ns, wait_entered,
 };
 
 use crate::stack::StackId;
@@ -172,7 +172,7 @@ impl WaitLedger {
         snapshot.sites.sort_by_key(|s| (std::cmp::Reverse(s.wait_ns), s.stack));
         snapshot.wakes = seen.wakes.iter().filter_map(wakes).collect();
         snapshot.wakes.sort_by(|a, b| (b.wait_ns, &a.waker, a.site).cmp(&(a.wait_ns, &b.waker, b.site)));
-        let open = seen.threads.iter().filter(|(_, t)| t.since_ns != 0 && t.entered == 0);
+        let open = seen.threads.iter().filter(|(_, t)| t.since_ns != 0 && t.entered == wait_entered::TRACED);
         snapshot.open =
             open.map(|(tid, t)| OpenWait { tid: *tid, site: stack(t.site), since_ns: t.since_ns }).collect();
         snapshot.open.sort_by_key(|w| w.tid);

@@ -45,6 +45,9 @@ pub fn waits(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> super::model:
     for thread in census.threads.iter().filter(|t| t.blocked_ns.is_some()) {
         groups.entry(thread.stack).or_default().push(thread);
     }
+    for site in inputs.window.iter().flat_map(|w| &w.sites) {
+        groups.entry(site.stack).or_default();
+    }
     let mut sites: Vec<WaitSite> = Vec::new();
     for (stack, threads) in groups {
         let named = stack.and_then(&mut *name).unwrap_or_default();
@@ -53,7 +56,11 @@ pub fn waits(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> super::model:
             site_id: super::site_id(stack),
             rank: 0,
             kind: WaitKind::Unknown,
-            operation: threads[0].syscall.map(|s| s.number.to_string()),
+            operation: threads
+                .first()
+                .and_then(|t| t.syscall)
+                .or(live.and_then(|l| l.syscall))
+                .map(|s| s.number.to_string()),
             primitive: None,
             idle: false,
             idle_rule: None,
