@@ -27,7 +27,8 @@ cargo xtask TASK
                  attach to it for ten seconds
   test [FILTER]  setup, format, clippy, docs, unit, property and integration tests;
                  with FILTER only the integration tests whose names contain it
-  bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach
+  bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
+                 of tracing waits in the program, in another one and in none: waits-redis, waits-pipe
   schema         write the JSON Schema of reports to leakscope/schema
   help           this text
 ";
