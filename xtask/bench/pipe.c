@@ -1,6 +1,6 @@
 // Two threads that hand a word back and forth through two pipes, for the time given in milliseconds;
 // prints the picoseconds a round trip took. Waits for a line on standard input before each of the
-// rounds. With a second argument both threads stay on the processor that the program started on.
+// rounds. Both threads stay on the processor that the program started on.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -31,12 +31,10 @@ int main(int argc, char **argv) {
     uint64_t span = (argc > 1 ? (uint64_t)atoi(argv[1]) : 1000u) * 1000000u;
     char line[64], out[64];
     pthread_t thread;
-    if (argc > 2) {
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(sched_getcpu(), &one);
-        if (sched_setaffinity(0, sizeof one, &one) != 0) return 1;
-    }
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    if (sched_setaffinity(0, sizeof one, &one) != 0) return 1;
     if (pipe(there) != 0 || pipe(back) != 0) return 1;
     if (pthread_create(&thread, NULL, echo, NULL) != 0) return 1;
     int len = snprintf(out, sizeof out, "ready %d\n", (int)getpid());

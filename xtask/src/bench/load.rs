@@ -33,10 +33,10 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts it; `args` follow the time of a turn.
-    pub(super) fn start(program: &Path, args: &[&str]) -> Result<Self> {
+    /// Starts it.
+    pub(super) fn start(program: &Path) -> Result<Self> {
         let mut command = Command::new(program);
-        command.arg(TURN).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(TURN).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start the load")?;
         let pid = child.id();
         let stdin = child.stdin.take();

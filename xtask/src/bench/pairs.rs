@@ -15,7 +15,7 @@ const ROUNDS: usize = 5;
 /// Runs it.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
     let program = compile(workspace, "pairs")?;
-    let mut load = Load::start(&program, &[])?;
+    let mut load = Load::start(&program)?;
     let allocator = Allocator { file: libc_of(load.pid)?, allocate: &["malloc"], free: &["free"] };
     let mut times: Vec<(Tracer, Vec<f64>)> = ALL.iter().map(|t| (*t, Vec::new())).collect();
     for _ in 0..ROUNDS {
