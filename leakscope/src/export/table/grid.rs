@@ -9,7 +9,8 @@ use crate::human::{columns, cut, printable};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub(super) title: &'static str,
-    /// Columns with the highest number go first where room is short; those with 0 stay.
+    /// Columns with the highest number go first where room is short: from [`EXTRA`] on, while the
+    /// last column would have to be cut below [`ROOMY`]; others, below [`LEAST`]. Those with 0 stay.
     pub(super) spare: u8,
     /// Text goes to the left, numbers to the right.
     left: bool,
@@ -39,10 +40,12 @@ pub(super) struct Grid {
     pub(super) rows: Vec<Row>,
     /// A row that a line with this text goes before.
     pub(super) parted: Option<(usize, &'static str)>,
-    /// Room that the last column should have: while it has less, others go.
-    pub(super) last: usize,
 }
 
+/// Columns that are good to have, but not at the cost of cut names.
+pub(super) const EXTRA: u8 = 3;
+/// Room in which few names are cut.
+const ROOMY: usize = 40;
 /// Room that the last column gets at least, even if lines then are too long.
 const LEAST: usize = 16;
 
@@ -64,12 +67,13 @@ impl Grid {
             let others: usize = shown.iter().filter(|&&c| c != last).map(|&c| widths[c]).sum();
             page.style.width.saturating_sub(others + shown.len() * 3 + 1)
         };
-        while room(&shown) < self.last.min(widths[last]) {
-            let Some(&spare) = shown.iter().max_by_key(|&&c| self.columns[c].spare) else { break };
-            if self.columns[spare].spare == 0 {
+        while let Some(&first) = shown.iter().max_by_key(|&&c| self.columns[c].spare) {
+            let spare = self.columns[first].spare;
+            let wanted = if spare >= EXTRA { ROOMY } else { LEAST };
+            if spare == 0 || room(&shown) >= wanted.min(widths[last]) {
                 break;
             }
-            shown.retain(|&c| c != spare);
+            shown.retain(|&c| c != first);
         }
         widths[last] = widths[last].min(room(&shown).max(LEAST));
         let widths: Vec<(usize, usize)> = shown.iter().map(|&c| (c, widths[c])).collect();

@@ -32,7 +32,7 @@ pub(super) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
         number("objects", 1),
         number("share", 2),
         number("allocated", 0),
-        number("oldest", 3),
+        number("oldest", 2),
         text("site", 0),
     ];
     let rows = shown.iter().map(|site| Row {
@@ -54,7 +54,7 @@ pub(super) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
         rows.iter_mut().for_each(|row| drop(row.cells.remove(RATE)));
     }
     page.blank()?;
-    Grid { columns, rows, parted: None, last: 16 }.draw(page)?;
+    Grid { columns, rows, parted: None }.draw(page)?;
     let live = heap.sites.iter().filter(|s| s.live_objects > 0).count();
     if live > shown.len() {
         let more = counted((live - shown.len()) as u64, "site");

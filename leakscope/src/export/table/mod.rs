@@ -86,13 +86,7 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         page.line(Paint::Plain, finding)?;
     }
     page.blank()?;
-    if let (Some(start), Some(end)) = (report.memory.rss_start_bytes, report.memory.rss_end_bytes) {
-        let change = signed_bytes(end.cast_signed().wrapping_sub(start.cast_signed()));
-        let live = report.heap.as_ref().map_or_else(String::new, |heap| {
-            format!("; of what was traced, {} is live", bytes(heap.totals.live_bytes))
-        });
-        page.line(Paint::Plain, &format!("RSS {} → {} ({change}){live}", bytes(start), bytes(end)))?;
-    }
+    resident(report, page)?;
     if let Some(heap) = &report.heap {
         heap::totals(heap, page)?;
     }
@@ -107,6 +101,21 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The resident set, where it is known.
+fn resident(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
+    let (Some(start), Some(end)) = (report.memory.rss_start_bytes, report.memory.rss_end_bytes) else {
+        return Ok(());
+    };
+    if only_looked_at(report) {
+        return page.line(Paint::Plain, &format!("RSS {}", bytes(end)));
+    }
+    let change = signed_bytes(end.cast_signed().wrapping_sub(start.cast_signed()));
+    let live = report.heap.as_ref().map_or_else(String::new, |heap| {
+        format!("; of what was traced, {} is live", bytes(heap.totals.live_bytes))
+    });
+    page.line(Paint::Plain, &format!("RSS {} → {} ({change}){live}", bytes(start), bytes(end)))
 }
 
 /// How many threads are blocked, and how sure that is.

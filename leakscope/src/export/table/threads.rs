@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::grid::{Grid, Row, number, text};
+use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint, StackView};
 use crate::human::{count, counted};
 use crate::report::model::{ThreadSite, Threads};
@@ -18,8 +18,8 @@ pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
     }
     let columns = vec![
         number("#", 1),
-        number("created", 3),
-        number("exited", 4),
+        number("created", EXTRA),
+        number("exited", EXTRA + 1),
         number("alive", 0),
         number("growth", 2),
         text("threads created by", 0),
@@ -39,7 +39,7 @@ pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
     });
     let rows = rows.collect();
     page.blank()?;
-    Grid { columns, rows, parted: None, last: 24 }.draw(page)?;
+    Grid { columns, rows, parted: None }.draw(page)?;
     if threads.sites.len() > shown.len() {
         let more = counted((threads.sites.len() - shown.len()) as u64, "site");
         page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::grid::{Grid, Row, number, text};
+use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint, StackView};
 use super::{bars, deadlock, held};
 use crate::human::{count, counted, duration};
@@ -33,9 +33,9 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let traced = shown.iter().any(|s| s.waits.is_some());
     let mut columns = vec![number("#", 0), number("blocked", 0), number("longest", 1)];
     if traced {
-        columns.extend([number("waits", 3), number("waited", 5), number("max", 6)]);
+        columns.extend([number("waits", EXTRA), number("waited", EXTRA + 2), number("max", EXTRA + 3)]);
     }
-    columns.extend([text("for", 2), text("in", 4), text("blocked at", 0)]);
+    columns.extend([text("for", 2), text("in", EXTRA + 1), text("blocked at", 0)]);
     let rows = shown.iter().map(|site| {
         let mut cells = vec![site.rank.to_string(), count(site.blocked_now), longest(site)];
         if traced {
@@ -59,7 +59,7 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let rows: Vec<Row> = rows.collect();
     let parted = shown.iter().position(|s| s.idle).map(|at| (at, "idle"));
     page.blank()?;
-    Grid { columns, rows, parted, last: 24 }.draw(page)?;
+    Grid { columns, rows, parted }.draw(page)?;
     let hidden = waits.sites.len() - shown.len();
     if hidden > 0 {
         let idle = waits.sites.iter().filter(|s| s.idle).count() - shown.iter().filter(|s| s.idle).count();

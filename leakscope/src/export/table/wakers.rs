@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::grid::{Grid, Row, number, text};
+use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint, StackView};
 use super::waits::view;
 use crate::human::{count, counted, duration};
@@ -21,9 +21,9 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let columns = vec![
         number("#", 2),
         number("wait ended", 0),
-        number("idle part", 3),
+        number("idle part", EXTRA),
         number("wakes", 1),
-        text("at", 4),
+        text("at", EXTRA + 1),
         text("ended by", 0),
     ];
     let shown = &waits.wakers[..waits.wakers.len().min(page.style.top)];
@@ -44,7 +44,7 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let parted = shown.iter().position(|w| w.wait_ns <= w.idle_wait_ns).map(|at| (at, "idle waits only"));
     page.blank()?;
     page.line(Paint::Bold, "Who ended waits")?;
-    Grid { columns, rows, parted, last: 24 }.draw(page)?;
+    Grid { columns, rows, parted }.draw(page)?;
     if waits.wakers.len() > shown.len() {
         let more = counted((waits.wakers.len() - shown.len()) as u64, "waker");
         page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;
@@ -91,5 +91,5 @@ pub(super) fn long(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let rows = rows.collect();
     page.blank()?;
     page.line(Paint::Bold, "The longest single waits that ended")?;
-    Grid { columns, rows, parted: None, last: 24 }.draw(page)
+    Grid { columns, rows, parted: None }.draw(page)
 }

@@ -235,6 +235,7 @@ pub(super) fn hot_mutex() -> Report {
     );
     flush.operation = Some("clock_nanosleep".to_owned());
     let mut report = empty(0);
+    (report.memory.rss_start_bytes, report.memory.rss_end_bytes) = (Some(9 << 20), Some(9 << 20));
     report.summary.headline = "12 of 17 threads blocked in append_log at bank.c:31.".to_owned();
     report.waits = Some(waits(vec![hot, flush, pool(3)]));
     report
