@@ -117,7 +117,7 @@ fn rounds(
         }
     }
     let base = values.first().cloned().unwrap_or_default();
-    println!("  {:<20}{:<34}ratio in the round; median (least to most)", "", "");
+    println!("  {:<20}{:<34}ratio to none in the same round", "", "median (least to most)");
     for (case, values) in cases.iter().zip(&values) {
         let ratios: Vec<f64> = values.iter().zip(&base).map(|(value, base)| value / base).collect();
         let ratios = summary(&ratios).context("no measurement")?;
