@@ -5,7 +5,7 @@ use std::io;
 use super::page::{Page, Paint};
 use super::waits::view;
 use crate::human::{count, counted, duration};
-use crate::report::model::{Deadlock, DeadlockThread, WaitLock, WaitSite, Waits};
+use crate::report::model::{Deadlock, DeadlockThread, WaitKind, WaitSite, Waits};
 
 /// All deadlocks, each with its threads and their stacks.
 pub(super) fn all(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
@@ -65,24 +65,26 @@ fn site<'a>(waits: &'a Waits, thread: &DeadlockThread) -> Option<&'a WaitSite> {
     waits.sites.iter().find(|s| s.site_id == thread.site_id)
 }
 
+/// Whether who is blocked there waits for the end of a thread, not for a lock.
+fn joins(site: Option<&WaitSite>) -> bool {
+    site.is_some_and(|site| site.kind == WaitKind::Join)
+}
+
 /// What a thread waits for, where, and for how long.
 fn sentence(waits: &Waits, deadlock: &Deadlock, thread: &DeadlockThread) -> String {
     let site = site(waits, thread);
     let lock = site.and_then(|s| s.locks.iter().find(|l| l.address == thread.waits_for));
     let holder = deadlock.cycle.iter().find(|t| t.tid == thread.held_by);
     let holder = holder.map(|t| format!(" \"{}\"", t.name)).unwrap_or_default();
-    let inferred = match lock {
-        Some(WaitLock { owner_inferred: true, owner_method: Some(method), .. }) => {
-            format!(" (inferred: {method})")
-        }
-        Some(WaitLock { owner_inferred: true, .. }) => " (inferred)".to_owned(),
-        _ => String::new(),
-    };
+    // How it was inferred stands at the lock.
+    let inferred = if lock.is_some_and(|lock| lock.owner_inferred) { " (inferred)" } else { "" };
     let place = site.map(|s| format!(", at {}", view(s).blamed())).unwrap_or_default();
     let time = thread.blocked_ns.map(|ns| format!(", for {}", duration(ns))).unwrap_or_default();
+    let what =
+        if joins(site) { "the end of thread".to_owned() } else { format!("{} held by", thread.waits_for) };
     format!(
-        "thread {} \"{}\" waits for {} held by {}{holder}{inferred}{place}{time}",
-        thread.tid, thread.name, thread.waits_for, thread.held_by
+        "thread {} \"{}\" waits for {what} {}{holder}{inferred}{place}{time}",
+        thread.tid, thread.name, thread.held_by
     )
 }
 
@@ -99,9 +101,11 @@ fn stack(
         [one, more @ ..] => format!(", holds {one} and {}", counted(more.len() as u64, "other lock")),
     };
     page.blank()?;
-    let title = format!("thread {} \"{}\": wants {}{holds}", thread.tid, thread.name, thread.waits_for);
+    let site = site(waits, thread);
+    let wants = if joins(site) { format!("the end of {}", thread.held_by) } else { thread.waits_for.clone() };
+    let title = format!("thread {} \"{}\": wants {wants}{holds}", thread.tid, thread.name);
     page.paragraph(Paint::Bold, 2, 3, &title)?;
-    match (site(waits, thread), twin) {
+    match (site, twin) {
         (Some(_), Some(twin)) => {
             page.line(Paint::Plain, &format!("    (the same stack as thread {})", twin.tid))
         }

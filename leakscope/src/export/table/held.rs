@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::page::{Page, Paint, StackView};
+use super::waits::kind as kind_name;
 use crate::human::{count, counted, duration};
-use crate::report::model::{Since, WaitLock, WaitSite, WaitThread, Waits};
+use crate::report::model::{Since, WaitKind, WaitLock, WaitSite, WaitThread, Waits};
 
 /// Locks of a site that are shown.
 const MOST_LOCKS: usize = 4;
@@ -94,7 +95,7 @@ pub(super) fn locks(
     let mut locks: Vec<&WaitLock> = site.locks.iter().collect();
     locks.sort_by_key(|lock| std::cmp::Reverse(lock.waiters));
     for lock in locks.iter().take(MOST_LOCKS) {
-        let mut text = format!("lock {}: {}, {}", lock.address, counted(lock.waiters, "waiter"), owner(lock));
+        let mut text = format!("{}, {}", waiters(site.kind, lock), owner(site.kind, lock));
         let frames = lock.owner_frames.as_deref().unwrap_or_default();
         let stack = StackView { frames, blame: lock.owner_blame, end: Some("root") };
         let blocked_at = waits.sites.iter().find(|s| s.threads.iter().any(|t| Some(t.tid) == lock.owner_tid));
@@ -120,8 +121,18 @@ pub(super) fn locks(
     Ok(())
 }
 
+/// A lock and who waits for it. Who joins a thread waits for its end.
+fn waiters(kind: WaitKind, lock: &WaitLock) -> String {
+    let waiters = counted(lock.waiters, "waiter");
+    match kind {
+        WaitKind::Join => format!("end of a thread: {waiters}"),
+        WaitKind::Mutex | WaitKind::Rwlock => format!("lock {}: {waiters}", lock.address),
+        kind => format!("{} {}: {waiters}", kind_name(kind), lock.address),
+    }
+}
+
 /// Who holds a lock, as far as that is known.
-fn owner(lock: &WaitLock) -> String {
+fn owner(kind: WaitKind, lock: &WaitLock) -> String {
     let Some(tid) = lock.owner_tid else {
         let why = lock.owner_unknown.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         return format!("owner unknown{why}");
@@ -129,8 +140,12 @@ fn owner(lock: &WaitLock) -> String {
     let name = lock.owner_name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
     let state = lock.owner_state.as_ref().map(|state| format!(" ({state})")).unwrap_or_default();
     let (held, how) = match (lock.owner_inferred, &lock.owner_method) {
+        (false, _) if kind == WaitKind::Join => ("for thread", String::new()),
         (false, _) => ("held by thread", String::new()),
-        (true, Some(method)) => ("probably held by thread", format!(", inferred: {method}")),
+        (true, Some(method)) => {
+            let method = method.strip_prefix("inferred: ").unwrap_or(method);
+            ("probably held by thread", format!(", inferred: {method}"))
+        }
         (true, None) => ("probably held by thread", ", inferred".to_owned()),
     };
     format!("{held} {tid}{name}{state}{how}")

@@ -88,7 +88,7 @@ pub(super) fn details(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
             page.stack(view(site), 2, paint)?;
         }
         if !site.threads.is_empty() {
-            page.paragraph(paint, 2, 2, &held::threads(site))?;
+            page.paragraph(paint, 2, 3, &held::threads(site))?;
         }
         held::locks(waits, site, &shown, &mut owners, page)?;
         if let (Some(n @ 1..), Some(total), Some(most)) = (site.waits, site.wait_ns, site.max_wait_ns) {
@@ -137,7 +137,7 @@ fn longest_in_words(site: &WaitSite) -> String {
 }
 
 /// The kind, for people.
-fn kind(kind: WaitKind) -> &'static str {
+pub(super) fn kind(kind: WaitKind) -> &'static str {
     match kind {
         WaitKind::Mutex => "mutex",
         WaitKind::Rwlock => "rwlock",

@@ -4,6 +4,7 @@ mod samples;
 
 use super::*;
 use crate::human::columns;
+use crate::report::model::WaitKind;
 
 /// The table.
 fn styled(report: &Report, style: &TableStyle) -> String {
@@ -25,7 +26,7 @@ fn assert_shown(name: &str, text: &str) {
         std::fs::write(&path, text).expect("the expected text can be written");
     }
     let expected = std::fs::read_to_string(&path).expect("the expected text is there");
-    assert_eq!(text, expected, "{path}:\n{text}");
+    assert!(text == expected, "{path} is otherwise than\n{text}");
 }
 
 #[test]
@@ -78,10 +79,10 @@ fn an_inferred_owner_is_called_so() {
     waits.deadlocks[0].certain = false;
     let lock = &mut waits.sites[1].locks[0];
     lock.owner_inferred = true;
-    lock.owner_method = Some("the only thread whose stack points to it".to_owned());
+    lock.owner_method = Some("inferred: the only thread whose stack points to it".to_owned());
     let text = shown(&report, 160);
     assert!(text.contains("Probably a deadlock of 2 threads; an owner was inferred; 1 more"), "{text}");
-    let inferred = "held by 4711 \"a\" (inferred: the only thread whose stack points to it), at refund";
+    let inferred = "held by 4711 \"a\" (inferred), at refund";
     assert!(text.contains(inferred), "{text}");
     assert!(text.contains("probably held by thread 4711 \"a\" (mutex), inferred: the only"), "{text}");
 }
@@ -109,6 +110,18 @@ fn colours_change_nothing_else() {
     let style = TableStyle { width: 80, color: true, top: 10, frames: 16 };
     let visible = styled(&samples::deadlock(), &style).replace('\x1b', "^[");
     assert_shown("deadlock-colour", &visible);
+}
+
+/// Who waits for a thread's end waits for no lock.
+#[test]
+fn a_thread_that_is_joined() {
+    let mut report = samples::deadlock();
+    report.waits.as_mut().expect("waits").sites[0].kind = WaitKind::Join;
+    let text = shown(&report, 160);
+    assert!(text.contains("thread 4711 \"a\" waits for the end of thread 4712 \"b\", at pay"), "{text}");
+    assert!(text.contains("thread 4711 \"a\": wants the end of 4712, holds 0x7f3a10000a40\n"), "{text}");
+    let joined = "end of a thread: 1 waiter, for thread 4712 \"b\" (mutex), at refund bank.c:31 (see #2)";
+    assert!(text.contains(joined), "{text}");
 }
 
 /// Threads of a deadlock at one site have one stack between them.
