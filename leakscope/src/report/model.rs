@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::wait::WaitKind;
+
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "leakscope.report/1";
 
@@ -225,46 +227,6 @@ pub struct Waits {
     pub wakers: Vec<Waker>,
     /// The longest single waits that ended in the window, at least `--min-wait` long; empty without it.
     pub long_waits: Vec<LongWait>,
-}
-
-/// What a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitKind {
-    /// A mutex.
-    Mutex,
-    /// A readers-writer lock.
-    Rwlock,
-    /// A condition variable.
-    Condvar,
-    /// A semaphore.
-    Semaphore,
-    /// A barrier.
-    Barrier,
-    /// The end of a thread.
-    Join,
-    /// A futex that nothing better is known of.
-    Futex,
-    /// A time span, or a signal.
-    Sleep,
-    /// Events of several descriptors (poll, epoll, select), or of one that stands for events.
-    Poll,
-    /// A pipe or message queue.
-    Pipe,
-    /// A socket.
-    Socket,
-    /// A file, a file lock or a terminal.
-    File,
-    /// A child process.
-    Child,
-    /// An io_uring.
-    IoUring,
-    /// A page of memory.
-    PageFault,
-    /// It is stopped, by a signal or a debugger.
-    Stopped,
-    /// Unknown.
-    Unknown,
 }
 
 /// A distinct stack that blocked.
