@@ -310,7 +310,8 @@ pub struct WaitLock {
     pub owner_name: Option<String>,
     /// What the owner does: its kind of wait, or `running`.
     pub owner_state: Option<String>,
-    /// Where the owner is, if it is blocked itself, innermost frame first.
+    /// Where the owner is, if it is blocked itself, innermost frame first. Of a site with very many
+    /// locks only the most wanted ones have this: the others' owners are in the sites' lists of threads.
     pub owner_frames: Option<Vec<Frame>>,
     /// Index into `owner_frames` of the first frame that is the user's own.
     pub owner_blame: Option<u64>,

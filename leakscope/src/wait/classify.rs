@@ -146,7 +146,9 @@ impl Search {
             if !outranks(row, kind, self.kind) {
                 return;
             }
-            let takes = self.kind != kind || self.layout == Layout::Inherit;
+            // The lock that is around an inner one of the C library's is the one that counts.
+            let vague = matches!(self.layout, Layout::Inherit | Layout::NoOwner(_));
+            let takes = self.kind != kind || vague;
             if takes && row.layout != Layout::Inherit {
                 self.layout = row.layout;
             } else if self.kind != kind && self.layout != Layout::Elsewhere {

@@ -32,7 +32,7 @@ pub enum Owner {
     Unknown {
         /// Why.
         why: String,
-        /// Whether somebody holds it and the lock just does not tell who.
+        /// Whether one thread of this process holds it, and the lock just does not tell which.
         held: bool,
     },
 }
@@ -64,6 +64,8 @@ impl ThreadIds {
 }
 
 const RELEASED: &str = "the lock was just released";
+/// Why an owner is unknown that the waiters saw differently.
+pub const RELEASED_BETWEEN: &str = "the lock changed hands while the threads were looked at";
 const UNREADABLE: &str = "the lock's memory could not be read";
 const ODD: &str = "the lock's memory does not look like a lock of a C library known here";
 
@@ -110,10 +112,10 @@ impl View<'_> {
     fn thread(&self, ns_tid: u32, shared: bool, method: &'static str) -> Owner {
         match self.threads.get(ns_tid) {
             Some(tid) => Owner::Thread { tid, method },
-            None if shared => Owner::held(format!(
+            None if shared => Owner::unknown(format!(
                 "TID {ns_tid} is no thread of this process: the lock is shared between processes"
             )),
-            None => Owner::held(format!(
+            None => Owner::unknown(format!(
                 "TID {ns_tid} is no thread of this process: its holder ended without releasing it"
             )),
         }
@@ -290,10 +292,10 @@ impl View<'_> {
 }
 
 fn held_by_readers(readers: u32) -> Owner {
-    Owner::held(match readers {
-        1 => "held by 1 reader; a read lock stores no owners".to_owned(),
-        _ => format!("held by {readers} readers; a read lock stores no owners"),
-    })
+    match readers {
+        1 => Owner::held("held by 1 reader; a read lock stores no owners"),
+        _ => Owner::unknown(format!("held by {readers} readers; a read lock stores no owners")),
+    }
 }
 
 #[cfg(test)]
