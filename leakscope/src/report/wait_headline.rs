@@ -59,18 +59,20 @@ pub fn waits_idle(waits: &Waits) -> String {
     let others = || waits.sites.iter().filter(|site| !site.idle && site.blocked_now > 0);
     let blocked: u64 = others().map(|site| site.blocked_now).sum();
     let fine = waits.threads.saturating_sub(blocked);
-    let Some(most) = others().max_by_key(|site| site.blocked_now).filter(|_| blocked > 0) else {
+    let Some(first) = others().next() else {
         return match waits.threads {
             1 => "Nothing is stuck: the only thread waits for work or runs.".to_owned(),
             n => format!("Nothing is stuck: all {} threads wait for work or run.", count(n)),
         };
     };
     let waits_for_work = if fine == 1 { "waits for work or runs" } else { "wait for work or run" };
-    let place = at(most).map(|place| format!(" at {place}")).unwrap_or_default();
-    let which = match blocked {
-        1 => format!("the other one is in {}{place}", what(most)),
-        n if n == most.blocked_now => format!("the other {} are in {}{place}", count(n), what(most)),
-        n => format!("of the other {}, {} are in {}{place}", count(n), count(most.blocked_now), what(most)),
+    let place = at(first).map(|place| format!(" at {place}")).unwrap_or_default();
+    let there = format!("in {}{place}", what(first));
+    let which = match (blocked, first.blocked_now) {
+        (1, _) => format!("the other one is {there}"),
+        (all, here) if all == here => format!("the other {} are {there}", count(all)),
+        (all, 1) => format!("of the other {}, 1 is {there}", count(all)),
+        (all, here) => format!("of the other {}, {} are {there}", count(all), count(here)),
     };
     format!(
         "Nothing looks stuck: {} of {} {waits_for_work}; {which}.",

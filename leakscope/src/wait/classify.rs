@@ -146,10 +146,14 @@ impl Search {
             if !outranks(row, kind, self.kind) {
                 return;
             }
+            let as_condition = row.condition_if_timed && futex.is_some_and(|futex| futex.timed);
+            let kind = if as_condition { WaitKind::Condvar } else { kind };
             // The lock that is around an inner one of the C library's is the one that counts.
             let vague = matches!(self.layout, Layout::Inherit | Layout::NoOwner(_));
             let takes = self.kind != kind || vague;
-            if takes && row.layout != Layout::Inherit {
+            if as_condition {
+                self.layout = Layout::Elsewhere;
+            } else if takes && row.layout != Layout::Inherit {
                 self.layout = row.layout;
             } else if self.kind != kind && self.layout != Layout::Elsewhere {
                 self.layout = Layout::Inherit;
@@ -212,6 +216,7 @@ fn outranks(row: &Primitive, kind: WaitKind, inner: WaitKind) -> bool {
     match inner {
         WaitKind::Futex => true,
         WaitKind::Condvar | WaitKind::Semaphore => row.wraps,
+        WaitKind::Mutex => row.over_lock,
         WaitKind::Poll | WaitKind::Sleep | WaitKind::Unknown => row.polls,
         _ => false,
     }

@@ -63,6 +63,7 @@ const MYSQL: &str = "a background thread of MySQL waits for its next turn";
 /// GLib 2.74 glib/gthreadpool.c; Boost.Asio 1.74; oneTBB 2021; folly 2022.
 const WORKERS: &[Worker] = &[
     worker("bioProcessBackgroundJobs", SLEEPS, REDIS),
+    worker("IOThreadMain", SLEEPS, "an I/O thread of Redis waits for work"),
     worker("background_thread_entry", SLEEPS, JEMALLOC),
     worker("background_thread_sleep", SLEEPS, JEMALLOC),
     worker("node::PlatformWorkerThread", SLEEPS, NODE),

@@ -5,12 +5,12 @@ use super::primitives::{Layout, Library, Primitive};
 use Layout::{Elsewhere, Inherit, NoOwner, PthreadMutex, PthreadRwlock, RustRwLockNotify, RustRwLockState};
 
 const fn on(pattern: &'static str, kind: WaitKind, layout: Layout) -> Primitive {
-    Primitive { pattern, shown: "", kind: Some(kind), layout, wraps: false, polls: false }
+    Primitive { pattern, shown: "", kind: Some(kind), layout, wraps: false, polls: false, over_lock: false, condition_if_timed: false }
 }
 
 /// Leads to a wait, whichever it is.
 const fn leads(pattern: &'static str) -> Primitive {
-    Primitive { pattern, shown: "", kind: None, layout: Inherit, wraps: false, polls: false }
+    Primitive { pattern, shown: "", kind: None, layout: Inherit, wraps: false, polls: false, over_lock: false, condition_if_timed: false }
 }
 
 /// How a wait for a condition variable is called that is over, and waits for its mutex.
@@ -20,7 +20,7 @@ const SEMAPHORE: Layout = NoOwner("a semaphore has no owner");
 const ONCE: Layout = NoOwner("an initialisation that runs once does not store by whom");
 const GLIBC_LOCK: Layout = NoOwner("glibc's internal locks store no owner");
 const RUST_MUTEX: Layout = NoOwner("Rust's std Mutex stores no owner");
-const PYTHON_LOCK: Layout = NoOwner("CPython's locks store no owner");
+const PYTHON_LOCK: Layout = NoOwner("CPython's locks store no owner (Condition, Event and Queue wait on such a lock, too)");
 const PYTHON_GIL: Layout = Elsewhere;
 const GO_LOCK: Layout = NoOwner("the Go runtime's locks store no owner");
 
@@ -93,6 +93,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("pselect", Poll, Inherit), on("epoll_wait", Poll, Inherit), on("epoll_pwait", Poll, Inherit),
             on("epoll_pwait2", Poll, Inherit),
         ],
+        files: &[],
     },
     Library {
         name: "libstdc++ and libc++",
@@ -184,6 +185,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("std::this_thread::__sleep_for", Sleep, Inherit).shown("std::this_thread::sleep_for"),
             on("std::call_once", Mutex, ONCE), on("cxa_guard_acquire", Mutex, ONCE),
         ],
+        files: &[],
     },
     Library {
         name: "Rust std",
@@ -244,6 +246,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("std::sys::..::sleep", Sleep, Inherit).shown("std::thread::sleep"),
             on("std::sys::..::Thread::sleep", Sleep, Inherit).shown("std::thread::sleep"),
         ],
+        files: &[],
     },
     Library {
         name: "parking_lot",
@@ -271,6 +274,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("parking_lot::..::Condvar::wait_until", Condvar, Elsewhere).shown("parking_lot::Condvar::wait_until").wraps(),
             on("parking_lot::..::Once::call_once_slow", Mutex, Elsewhere).shown("parking_lot::Once::call_once"),
         ],
+        files: &[],
     },
     Library {
         name: "Rust runtimes and channels",
@@ -299,15 +303,18 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("rayon_core::..::LockLatch::wait", Condvar, Inherit).shown("rayon latch").wraps(),
             on("rayon_core::..::LockLatch::wait_and_reset", Condvar, Inherit).shown("rayon latch").wraps(),
         ],
+        files: &[],
     },
     Library {
         name: "CPython",
         source: "CPython 3.11 Python/thread_pthread.h, Python/ceval_gil.h, Modules/_threadmodule.c; 3.13 Python/parking_lot.c, Python/lock.c",
         modules: &[],
         primitives: &[
-            on("PyThread_acquire_lock_timed", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps(),
-            on("PyThread_acquire_lock", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps(),
-            on("PyThread_acquire_lock_timed_with_retries", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps(),
+            on("PyThread_acquire_lock_timed", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
+            on("PyThread_acquire_lock", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
+            on("PyThread_acquire_lock_timed_with_retries", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
+            on("queue_SimpleQueue_get_impl", Condvar, Elsewhere).shown("queue.SimpleQueue.get").over_lock(),
+            on("queue_SimpleQueue_get", Condvar, Elsewhere).shown("queue.SimpleQueue.get").over_lock(),
             on("PySemaphore_Wait", Semaphore, Elsewhere).shown("_PySemaphore_Wait").wraps(),
             on("PyParkingLot_Park", Semaphore, Elsewhere).shown("_PyParkingLot_Park").wraps(),
             on("PyMutex_LockTimed", Mutex, Elsewhere).shown("PyMutex_Lock").wraps(),
@@ -320,6 +327,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("PyEval_AcquireLock", Mutex, PYTHON_GIL).shown("the GIL").wraps(),
             on("PyGILState_Ensure", Mutex, PYTHON_GIL).shown("the GIL").wraps(),
         ],
+        files: &[("_queue.cpython", on("queue.SimpleQueue.get", Condvar, Elsewhere).over_lock())],
     },
     Library {
         name: "libuv",
@@ -334,6 +342,14 @@ pub(super) const LIBRARIES: &[Library] = &[
             // Its own semaphore for old glibc, its own barrier.
             on("uv__custom_sem_wait", Semaphore, Elsewhere).shown("uv_sem_wait").wraps(),
         ],
+        files: &[],
+    },
+    Library {
+        name: "Redis",
+        source: "Redis 7 src/networking.c: an I/O thread is held back by a mutex until there is work",
+        modules: &["redis", "valkey", "keydb"],
+        primitives: &[on("IOThreadMain", Condvar, Elsewhere).over_lock()],
+        files: &[],
     },
     Library {
         name: "PostgreSQL",
@@ -351,6 +367,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("perform_spin_delay", Mutex, Elsewhere).shown("s_lock").polls(), on("s_lock", Mutex, Elsewhere).polls(),
             on("pg_usleep", Sleep, Inherit),
         ],
+        files: &[],
     },
     Library {
         name: "Go runtime",
@@ -368,6 +385,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("runtime.usleep", Sleep, Inherit), on("runtime.usleep.abi0", Sleep, Inherit).shown("runtime.usleep"), on("runtime.sysmon", Sleep, Inherit),
             on("runtime.epollwait", Poll, Inherit).shown("runtime.netpoll"), on("runtime.netpoll", Poll, Inherit),
         ],
+        files: &[],
     },
     Library {
         name: "HotSpot JVM",
@@ -389,6 +407,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("PosixSemaphore::wait", Semaphore, SEMAPHORE), on("Semaphore::wait", Semaphore, SEMAPHORE),
             on("PosixSemaphore::timedwait", Semaphore, SEMAPHORE),
         ],
+        files: &[],
     },
     Library {
         name: "GLib",
@@ -406,6 +425,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("g_poll", Poll, Inherit), on("g_main_context_poll", Poll, Inherit).shown("g_main_loop_run"),
             on("g_main_context_iterate", Poll, Inherit).shown("g_main_loop_run"),
         ],
+        files: &[],
     },
     Library {
         name: "Abseil, Folly, V8",
@@ -433,5 +453,6 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("v8::base::ConditionVariable::Wait", Condvar, Inherit), on("v8::base::ConditionVariable::WaitFor", Condvar, Inherit),
             on("v8::base::Semaphore::Wait", Semaphore, SEMAPHORE), on("v8::base::Thread::Join", Join, Inherit),
         ],
+        files: &[],
     },
 ];

@@ -45,6 +45,10 @@ pub struct Primitive {
     pub wraps: bool,
     /// Whether it outranks poll and sleep as well.
     pub polls: bool,
+    /// Whether it is a condition that is made from a lock, and so outranks that.
+    pub over_lock: bool,
+    /// Whether it is a condition rather than a lock if it waits with a time limit.
+    pub condition_if_timed: bool,
 }
 
 impl Primitive {
@@ -63,6 +67,14 @@ impl Primitive {
 
     pub(super) const fn polls(self) -> Self {
         Self { wraps: true, polls: true, ..self }
+    }
+
+    pub(super) const fn over_lock(self) -> Self {
+        Self { wraps: true, over_lock: true, ..self }
+    }
+
+    pub(super) const fn condition_if_timed(self) -> Self {
+        Self { condition_if_timed: true, ..self }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -87,6 +99,8 @@ pub struct Library {
     pub modules: &'static [&'static str],
     /// Its functions.
     pub primitives: &'static [Primitive],
+    /// Files all of whose code waits in this way, known by the beginning of their names.
+    pub files: &'static [(&'static str, Primitive)],
 }
 
 type Row = (&'static Library, &'static Primitive);
@@ -115,6 +129,12 @@ pub fn find(function: &str, module: Option<&str>) -> Option<Row> {
             || file.is_none_or(|file| library.modules.iter().any(|module| file.starts_with(module)));
         here && primitive.matches(&path)
     })
+}
+
+/// The row of a file that has one as a whole.
+fn find_file(file: &str) -> Option<Row> {
+    let of = |library: &'static Library| library.files.iter().map(move |(name, row)| (name, (library, row)));
+    LIBRARIES.iter().flat_map(of).find(|(name, _)| file.starts_with(**name)).map(|(_, row)| row)
 }
 
 fn file_name(path: &str) -> &str {
@@ -156,7 +176,7 @@ impl Mark {
             None
         };
         Self {
-            row: frame.function.and_then(|function| find(function, frame.module)),
+            row: frame.function.and_then(|function| find(function, frame.module)).or_else(|| find_file(file)),
             owner: owner(frame),
             c_library,
             function: frame.function.map(|function| canonical(function).into_owned()),

@@ -180,6 +180,8 @@ pub struct FutexWait {
     pub shared: bool,
     /// The value that the word had.
     pub expected: u32,
+    /// Whether the wait has a time limit.
+    pub timed: bool,
 }
 
 /// The name of a system call.
@@ -234,12 +236,13 @@ fn original(call: &Syscall) -> u32 {
 pub fn facts(call: &Syscall) -> CallFacts {
     let number = original(call);
     let row = blocking(number);
-    let [first, second, third, ..] = call.args;
+    let [first, second, third, fourth, ..] = call.args;
     let futex = (number == FUTEX).then_some(FutexWait {
         word: first,
         command: second as u32 & futex::CMD_MASK,
         shared: second as u32 & futex::PRIVATE_FLAG == 0,
         expected: third as u32,
+        timed: fourth != 0,
     });
     let name = name(number);
     let mut kind = row.map_or(WaitKind::Unknown, |row| row.kind);

@@ -21,18 +21,19 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The frame to charge a wait to, where `primitive` is the function that waits: a frame beyond it.
+    /// The frame to charge a wait to, where `primitive` is the function that waits: the first frame of
+    /// the user's beyond it, which is not one of those that lead to a wait.
     pub(super) fn blame(&self, primitive: Option<usize>) -> Option<u64> {
-        let blame = self.stack.blame;
-        let Some(primitive) = primitive.filter(|&at| blame.is_none_or(|blame| blame <= at as u64)) else {
-            return blame;
-        };
-        let beyond = || self.marks.iter().enumerate().skip(primitive.saturating_add(1));
+        let first = primitive.map_or(0, |at| at.saturating_add(1));
+        let beyond = || self.marks.iter().enumerate().skip(first);
+        let framework = |mark: &Mark| mark.row.is_none() && mark.owner == FrameOwner::Framework;
+        let named = |mark: &Mark| mark.row.is_none() && mark.c_library.is_none() && mark.function.is_some();
         beyond()
             .find(|(_, mark)| mark.is_user())
-            .or_else(|| beyond().find(|(_, mark)| mark.row.is_none() && mark.owner == FrameOwner::Framework))
+            .or_else(|| beyond().find(|(_, mark)| framework(mark)))
+            .or_else(|| beyond().find(|(_, mark)| named(mark)).filter(|_| primitive.is_some()))
             .map(|(at, _)| at as u64)
-            .or(blame)
+            .or(self.stack.blame)
     }
 
     /// Why the stack ended.

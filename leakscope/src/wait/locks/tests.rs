@@ -35,6 +35,7 @@ fn lock_ref(layout: Layout, word: u64, op: u32, expected: u32) -> LockRef {
             command: op & futex::CMD_MASK,
             shared: op & futex::PRIVATE_FLAG == 0,
             expected,
+            timed: false,
         },
     }
 }

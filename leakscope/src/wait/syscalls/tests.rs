@@ -48,7 +48,13 @@ fn restarted_calls_are_the_original_ones() {
     assert_eq!(timed_mutex.name, Some("futex"));
     assert_eq!(
         timed_mutex.futex,
-        Some(FutexWait { word: 0x5627_8fbc_0360, command: futex::WAIT_BITSET, shared: false, expected: 2 })
+        Some(FutexWait {
+            word: 0x5627_8fbc_0360,
+            command: futex::WAIT_BITSET,
+            shared: false,
+            expected: 2,
+            timed: true
+        })
     );
     let sleep = call(219, [0, 0, 0x7f73_9af7_8e90, 0x7f73_9af7_8e90, 0, 0x64]);
     assert_eq!((sleep.name, sleep.kind), (Some("clock_nanosleep"), WaitKind::Sleep));
