@@ -50,7 +50,7 @@ pub fn take(object: &mut Object, view: View<'_>, stacks: &mut Stacks) -> Result<
     let first: HashSet<u32> = records.iter().map(|r| r.tid).collect();
     let mut settled: HashMap<u32, (TaskRecord, Looked)> = HashMap::new();
     for _ in 0..ROUNDS {
-        looker.futexes = records.iter().filter_map(|r| futex(r).map(|f| f.0)).collect();
+        looker.futexes = records.iter().filter_map(futex).collect();
         let open = |r: &&TaskRecord| {
             blocked(r) && !settled.get(&r.tid).is_some_and(|(before, _)| unchanged(before, r))
         };
@@ -154,13 +154,11 @@ impl<'a> Looker<'a> {
     }
 
     fn futex(&self, record: &TaskRecord) -> Option<FutexMemory> {
-        let (address, sure) = futex(record)?;
+        let address = futex(record)?;
         let mut bytes = [0; FUTEX_MEMORY];
         let before = address.checked_sub(FUTEX_MEMORY_BEFORE as u64)?;
         let read = self.memory.read(before, &mut bytes);
-        // A restarted call may have been another one: its argument may be anything.
-        (sure || read == FUTEX_MEMORY)
-            .then_some(FutexMemory { address, bytes: (read == FUTEX_MEMORY).then_some(bytes) })
+        Some(FutexMemory { address, bytes: (read == FUTEX_MEMORY).then_some(bytes) })
     }
 
     fn descriptor(&mut self, record: &TaskRecord) -> Option<String> {
@@ -174,14 +172,9 @@ impl<'a> Looker<'a> {
     }
 }
 
-/// The futex that a thread waits on, and whether it is certain that it is one.
-fn futex(record: &TaskRecord) -> Option<(u64, bool)> {
-    let call = syscall(record)?;
-    match call.number {
-        syscalls::FUTEX | syscalls::FUTEX_WAIT => Some((call.args[0], true)),
-        syscalls::RESTART_SYSCALL => Some((call.args[0], false)),
-        _ => None,
-    }
+/// The futex that a thread waits on.
+fn futex(record: &TaskRecord) -> Option<u64> {
+    syscalls::facts(&syscall(record)?).futex.map(|futex| futex.word)
 }
 
 fn syscall(record: &TaskRecord) -> Option<Syscall> {

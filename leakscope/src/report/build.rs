@@ -7,6 +7,7 @@ use super::headline::{self, Visibility};
 use super::heap::{self, HeapInputs};
 use super::model::{EndedBy, Memory, Overhead, Report, SCHEMA, Summary, Target, Threads, Window};
 use super::names::Names;
+use super::wait_headline;
 use super::waits::{NamedStack, WaitInputs};
 use crate::ledger::losses;
 use crate::ledger::waits::Creation;
@@ -79,7 +80,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         .heap
         .map(|input| (input, heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name)));
     let waits = inputs.waits.map(|input| {
-        super::waits::waits(
+        super::waits::build(
             &WaitInputs { nothing_lost: input.nothing_lost && waits_whole, ..input },
             &mut name,
         )
@@ -109,6 +110,26 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         let reason = memory.untraced_reason.clone();
         headline = Some(headline::heap(heap, input.min_age_ns, reason.as_deref().filter(|_| blind)));
         findings.splice(0..0, reason.filter(|_| !blind));
+    }
+    if let Some(waits) = &waits {
+        // What is stuck is the answer; else what holds the memory; else that all is well.
+        let stuck = wait_headline::waits(waits);
+        let calm = stuck.is_none().then(|| wait_headline::waits_idle(waits));
+        let second = match (stuck, headline.take()) {
+            (Some(stuck), heap) => {
+                headline = Some(stuck);
+                heap
+            }
+            (None, Some(heap)) => {
+                headline = Some(heap);
+                calm.filter(|_| waits.threads > 0)
+            }
+            (None, None) => {
+                headline = calm;
+                None
+            }
+        };
+        findings.splice(0..0, second.into_iter().chain(wait_headline::findings(waits)));
     }
     let summary = Summary { headline: headline.unwrap_or_default(), findings };
     let slow = heap.as_ref().is_some_and(|(input, _)| input.slow_probes > 0);

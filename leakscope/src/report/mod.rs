@@ -1,12 +1,13 @@
 //! The report: `model` is its shape (and its JSON), `build` makes one from what was observed, with
-//! `heap` and `waits` for these sections, `names` resolves frames, `headline` finds the sentence that
-//! answers the question.
+//! `heap` and `waits` for these sections, `names` resolves frames, `headline` and `wait_headline` find
+//! the sentences that answer the questions.
 
 pub mod build;
 pub mod headline;
 pub mod heap;
 pub mod model;
 pub mod names;
+pub mod wait_headline;
 pub mod waits;
 
 pub use model::Report;
