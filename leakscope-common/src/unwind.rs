@@ -36,6 +36,9 @@ pub mod cfa {
     pub const SIGNAL: u8 = 10;
     /// The outermost frame: the return address is undefined.
     pub const STOP: u8 = 11;
+    /// CFA = rsp + offset, and the return address is in rdi: glibc's `vfork`, whose child shares the
+    /// stack. Only at the innermost frame is rdi known.
+    pub const RDI: u8 = 12;
 }
 
 /// Where the caller's rbp is; the high 4 bits of [`Row::kinds`].
@@ -318,6 +321,18 @@ pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), St
     regs.sp = cfa_addr;
     regs.exact = 0;
     if ip == 0 { Err(StackEnd::Root) } else { Ok(()) }
+}
+
+/// The step from the innermost frame where its return address is in rdi; false if it is not.
+#[inline(always)]
+pub fn step_from_rdi(regs: &mut Regs, row: Row, rdi: u64) -> bool {
+    if row.cfa_kind() != cfa::RDI || regs.exact == 0 {
+        return false;
+    }
+    regs.ip = rdi;
+    regs.sp = regs.sp.wrapping_add(row.cfa_off as u64 * 8);
+    regs.exact = 0;
+    true
 }
 
 /// The step where no row helps: follows the frame pointer if it lies close above the stack pointer.

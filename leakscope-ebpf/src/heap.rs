@@ -117,7 +117,7 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
     }
     let Some(mut scratch) = Claimed::claim(Loss::ScratchBusy) else { return };
     let from = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
-    stack::take(&mut scratch, from, Purpose::Heap, watch);
+    stack::take(&mut scratch, from, regs.rdi, Purpose::Heap, watch);
     if inflight.depth != 0 {
         let s = scratch.get();
         if s.crossed != 0 && s.from_handler == 0 {

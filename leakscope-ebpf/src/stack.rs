@@ -53,6 +53,8 @@ pub(crate) struct Scratch {
     pub(crate) signalled: u64,
     /// 1 if that was below the frame looked out for: the call comes from a signal handler.
     pub(crate) from_handler: u64,
+    /// rdi of the innermost frame.
+    pub(crate) rdi: u64,
     /// Where the walk began.
     pub(crate) from: Regs,
     /// A number of `Purpose`.
@@ -109,14 +111,15 @@ impl Drop for Claimed {
     }
 }
 
-/// Takes the stack that begins at `regs` into the slot. `watch` names a frame (CFA, return address) to
+/// Takes the stack that begins at `regs`, with `rdi` beside them, into the slot. `watch` names a frame (CFA, return address) to
 /// look out for; CFA 0: none.
 #[inline(always)]
-pub(crate) fn take(claimed: &mut Claimed, regs: Regs, purpose: Purpose, watch: (u64, u64)) {
+pub(crate) fn take(claimed: &mut Claimed, regs: Regs, rdi: u64, purpose: Purpose, watch: (u64, u64)) {
     let index = claimed.index;
     let s = claimed.get();
     s.regs = regs;
     s.from = regs;
+    s.rdi = rdi;
     s.purpose = purpose as u64;
     s.known = 0;
     (s.watch_cfa, s.watch_return) = watch;

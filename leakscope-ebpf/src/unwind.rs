@@ -5,7 +5,7 @@ use core::ffi::{c_long, c_void};
 use leakscope_common::config::{MAX_MAPPINGS, state};
 use leakscope_common::unwind::{
     MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, hash_frame,
-    stack_identity, step,
+    stack_identity, step, step_from_rdi,
 };
 
 use crate::maps::{self, BUCKETS, CACHED_ROWS, MAPPINGS, ROW_CACHE, ROWS, SCRATCH};
@@ -112,7 +112,12 @@ fn next(s: &mut Scratch) -> Result<(), StackEnd> {
         s.signalled = 1;
     }
     let mut regs = s.regs;
-    let stepped = step(&mut regs, row, &mut Window(s));
+    let stepped = if step_from_rdi(&mut regs, row, s.rdi) {
+        s.words = known::TOO_MANY;
+        Ok(())
+    } else {
+        step(&mut regs, row, &mut Window(s))
+    };
     s.regs = regs;
     see_through(s)?;
     stepped

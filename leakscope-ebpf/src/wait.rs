@@ -120,7 +120,7 @@ fn block(task: *const u8) {
         thread.since_ns = 0;
         return;
     };
-    stack::take(&mut scratch, unwind_from(regs), Purpose::Wait, (0, 0));
+    stack::take(&mut scratch, unwind_from(regs), regs.rdi, Purpose::Wait, (0, 0));
     thread.site = site(&mut scratch, regs, thread.syscall);
     thread.switches = switches(task);
     thread.entered = wait_entered::TRACED;
@@ -291,7 +291,8 @@ fn waker_kind(syscall: u64) -> WakerKind {
 #[inline(always)]
 fn waker_stack() -> u64 {
     let Some(mut scratch) = Claimed::claim(Loss::OtherScratchBusy) else { return 0 };
-    stack::take(&mut scratch, unwind_from(user_regs()), Purpose::Waker, (0, 0));
+    let regs = user_regs();
+    stack::take(&mut scratch, unwind_from(regs), regs.rdi, Purpose::Waker, (0, 0));
     let s = scratch.get();
     let id = unwind::identity(s);
     let Some(sent) = entry(&WAKER_STACKS, id, &0) else {

@@ -141,7 +141,7 @@ impl<'a> Looker<'a> {
             // In the breakpoint of a probe: the instruction under it has not run yet.
             from.ip = at;
         }
-        let stack = walk(from, self.view.mappings, self.view.table, &mut memory, returns);
+        let stack = walk(from, record.args[0], self.view.mappings, self.view.table, &mut memory, returns);
         let mut points_to: Vec<u64> = if self.futexes.is_empty() {
             Vec::new()
         } else {

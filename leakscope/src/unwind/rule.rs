@@ -30,6 +30,15 @@ pub(super) fn row(
     let unsupported = Row::new(pc, cfa::UNSUPPORTED, 0, rbp::SAME, 0);
     match source.register(X86_64::RA) {
         Some(RegisterRule::Offset(-8)) => {}
+        Some(RegisterRule::Register(X86_64::RDI)) => {
+            return match source.cfa() {
+                CfaRule::RegisterAndOffset { register: X86_64::RSP, offset } => {
+                    register_cfa(X86_64::RSP, *offset)
+                        .map_or(unsupported, |(_, off)| Row::new(pc, cfa::RDI, off, rbp::SAME, 0))
+                }
+                _ => unsupported,
+            };
+        }
         Some(RegisterRule::Undefined) => return Row::new(pc, cfa::STOP, 0, rbp::SAME, 0),
         Some(RegisterRule::Expression(at)) if signal && is_sigframe(eh_frame, source, at) => {
             return Row::new(pc, cfa::SIGNAL, 0, rbp::SAME, 0);

@@ -93,6 +93,7 @@ fn look(table: &(UnwindTable, Vec<MappingEntry>)) -> Seen {
     }
     let walked = walk(
         Regs { ip, sp, bp, exact: 1 },
+        0,
         &table.1,
         &table.0,
         &mut OwnMemory::open(),
