@@ -1,48 +1,73 @@
 //! Reads the target's memory, without stopping it and without writing to it.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
 use leakscope_common::unwind::ReadWord;
 
 /// Memory of a process.
-#[derive(Clone, Copy, Debug)]
+///
+/// Only pages that are there are read, in memory or in swap space. Reading another page would have the
+/// kernel make it, and where userfaultfd serves the memory that may take forever.
+#[derive(Debug)]
 pub struct Memory {
     pid: u32,
+    pages: Option<File>,
 }
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+/// Bits of an entry of `/proc/PID/pagemap` that say that the page is there: in memory (63), in swap
+/// space (62). Documentation/admin-guide/mm/pagemap.rst.
+const THERE: u64 = 0b11 << 62;
+/// Most pages that are read at once.
+const MOST_PAGES: usize = 4;
 
 impl Memory {
     /// The memory of `pid`.
     pub fn of(pid: u32) -> Self {
-        Self { pid }
+        // A kernel without it (CONFIG_PROC_PAGE_MONITOR) leaves the risk.
+        Self { pid, pages: File::open(format!("/proc/{pid}/pagemap")).ok() }
     }
 
     /// Reads from `address` on; the number of bytes that could be read.
-    pub fn read(self, address: u64, buffer: &mut [u8]) -> usize {
-        let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
-        // SAFETY: the local vector is our buffer; the kernel checks the remote one.
+    pub fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        let length = buffer.len().min(self.there(address));
+        let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: length };
+        let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: length };
+        // SAFETY: the local vector lies in our buffer; the kernel checks the remote one.
         let read = unsafe {
             libc::process_vm_readv(self.pid.cast_signed(), &raw const local, 1, &raw const remote, 1, 0)
         };
-        usize::try_from(read).unwrap_or(0).min(buffer.len())
+        usize::try_from(read).unwrap_or(0).min(length)
+    }
+
+    /// Bytes from `address` on whose pages are there, as far as one look tells.
+    fn there(&self, address: u64) -> usize {
+        let Some(pages) = &self.pages else { return usize::MAX };
+        let mut entries = [0; 8 * MOST_PAGES];
+        let Ok(read) = pages.read_at(&mut entries, address / PAGE * 8) else { return 0 };
+        let there = |entry: &&[u8]| u64::from_le_bytes((*entry).try_into().unwrap_or_default()) & THERE != 0;
+        let count = entries[..read].chunks_exact(8).take_while(there).count() as u64;
+        (count * PAGE).saturating_sub(address % PAGE) as usize
     }
 }
 
-/// Bytes that are read at once; a power of two.
-const CHUNK: u64 = 4096;
 /// Most bytes of a stack that are kept.
 const MOST: u64 = 1 << 20;
 
 /// A stack that is read upwards as the walk needs it.
 #[derive(Debug)]
-pub struct StackMemory {
-    memory: Memory,
+pub struct StackMemory<'a> {
+    memory: &'a Memory,
     start: u64,
     bytes: Vec<u8>,
     exhausted: bool,
 }
 
-impl StackMemory {
+impl<'a> StackMemory<'a> {
     /// The stack from `pointer` on. `buffer` is used again from stack to stack.
-    pub fn new(memory: Memory, pointer: u64, mut buffer: Vec<u8>) -> Self {
+    pub fn new(memory: &'a Memory, pointer: u64, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         Self { memory, start: pointer & !7, bytes: buffer, exhausted: false }
     }
@@ -65,7 +90,7 @@ impl StackMemory {
             let held = self.bytes.len();
             let at = self.start.wrapping_add(held as u64);
             // Up to the end of a page, so that what follows may be unmapped.
-            let size = CHUNK + (CHUNK - at % CHUNK) % CHUNK;
+            let size = PAGE + (PAGE - at % PAGE) % PAGE;
             self.bytes.resize(held + size as usize, 0);
             let read = self.memory.read(at, &mut self.bytes[held..]) & !7;
             self.bytes.truncate(held + read);
@@ -75,7 +100,7 @@ impl StackMemory {
     }
 }
 
-impl ReadWord for StackMemory {
+impl ReadWord for StackMemory<'_> {
     fn word(&mut self, addr: u64) -> Option<u64> {
         let distance = addr.wrapping_sub(self.start);
         if addr & 7 == 0 && self.reach(distance) {
@@ -96,15 +121,15 @@ mod tests {
         let own = Memory::of(std::process::id());
         let words: Vec<u64> = (0..2000).collect();
         let start = words.as_ptr() as u64;
-        let mut stack = StackMemory::new(own, start, Vec::new());
+        let mut stack = StackMemory::new(&own, start, Vec::new());
         assert_eq!(stack.word(start + 8 * 1500), Some(1500));
         assert_eq!(stack.word(start), Some(0));
         assert_eq!(stack.words_below(start + 24).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(stack.word(start + 4), Some(1 << 32), "not aligned");
         assert_eq!(stack.word(8), None);
-        assert_eq!(StackMemory::new(own, 8, Vec::new()).word(8), None);
-        assert_eq!(StackMemory::new(own, u64::MAX - 7, Vec::new()).word(u64::MAX - 7), None);
-        assert_eq!(StackMemory::new(Memory::of(u32::MAX), start, Vec::new()).word(start), None);
+        assert_eq!(StackMemory::new(&own, 8, Vec::new()).word(8), None);
+        assert_eq!(StackMemory::new(&own, u64::MAX - 7, Vec::new()).word(u64::MAX - 7), None);
+        assert_eq!(StackMemory::new(&Memory::of(u32::MAX), start, Vec::new()).word(start), None);
     }
 
     #[test]
@@ -123,8 +148,12 @@ mod tests {
             libc::munmap(two.byte_add(4096), 4096);
             two as u64
         };
-        let mut stack = StackMemory::new(Memory::of(std::process::id()), start + 8, Vec::new());
-        assert_eq!(stack.word(start + 4088), Some(0));
+        let own = Memory::of(std::process::id());
+        assert_eq!(StackMemory::new(&own, start, Vec::new()).word(start), None, "never touched");
+        // SAFETY: the last word of the page that is left.
+        unsafe { (start as *mut u64).add(511).write_volatile(7) };
+        let mut stack = StackMemory::new(&own, start + 8, Vec::new());
+        assert_eq!(stack.word(start + 4088), Some(7));
         assert_eq!(stack.word(start + 4096), None);
         // SAFETY: the mapping from above.
         unsafe { libc::munmap(start as *mut libc::c_void, 4096) };

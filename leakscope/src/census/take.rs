@@ -131,7 +131,7 @@ impl<'a> Looker<'a> {
     }
 
     fn look(&mut self, record: &TaskRecord) -> Looked {
-        let mut memory = StackMemory::new(self.memory, record.regs.sp, std::mem::take(&mut self.buffer));
+        let mut memory = StackMemory::new(&self.memory, record.regs.sp, std::mem::take(&mut self.buffer));
         let count = (record.return_count as usize).min(TASK_RETURNS);
         let returns = PendingReturns { replaced: &record.returns[..count], trampoline: self.trampoline };
         let mut from = record.regs;
@@ -238,15 +238,15 @@ fn thread(
     });
     let (futex, fd, points_to) =
         looked.map_or((None, None, Vec::new()), |looked| (looked.futex, looked.fd, looked.points_to));
-    let at_ns = taken.census.at_ns;
+    let since = clocks.blocked_ns(record.cpu, record.exec_start_ns, taken.census.at_ns);
     Thread {
         tid: record.tid,
         ns_tid: record.ns_tid,
         name: String::from_utf8_lossy(&record.comm[..end]).into_owned(),
         state: state(record),
         syscall: syscall(record).filter(|_| is_blocked),
-        blocked_ns: is_blocked.then(|| clocks.blocked_ns(record.cpu, record.exec_start_ns, at_ns)).flatten(),
-        blocked_at_least: false,
+        blocked_ns: is_blocked.then(|| since.unwrap_or(0)),
+        blocked_at_least: is_blocked && since.is_none(),
         stack,
         futex,
         fd,

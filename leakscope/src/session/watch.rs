@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
 use super::signals;
-use super::threads::{self, Seen};
+use super::threads::{self, FirstLook, Seen};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
@@ -42,6 +42,8 @@ struct Watch<'a> {
     names: Names,
     ledger: HeapLedger,
     waits: WaitLedger,
+    /// The threads as recording began.
+    first_look: FirstLook,
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
@@ -59,6 +61,7 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         stacks: Stacks::default(),
         ledger: HeapLedger::default(),
         waits: WaitLedger::default(),
+        first_look: FirstLook::default(),
         threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
         rss_last,
         exec_ns: None,
@@ -89,6 +92,7 @@ impl Watch<'_> {
         }
         let begun = std::time::Instant::now();
         let seen = self.census()?;
+        self.first_look = seen.look();
         for thread in &seen.taken.census.threads {
             if let (Some(stack), Some(switches)) = (thread.stack, seen.taken.switches.get(&thread.tid)) {
                 self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
@@ -113,7 +117,9 @@ impl Watch<'_> {
             mappings: &mappings,
             table: &unwinding.table,
         };
-        Ok(threads::census(&mut armed.object, view, &mut self.stacks, &mut self.names)?)
+        let mut seen = threads::census(&mut armed.object, view, &mut self.stacks, &mut self.names)?;
+        seen.bound_by(&self.first_look);
+        Ok(seen)
     }
 
     /// Remembers what the descriptor is that a new wait site waits for, while it is open.
