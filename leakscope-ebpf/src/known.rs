@@ -59,6 +59,9 @@ fn entry(s: &Scratch) -> Option<*mut KnownStack> {
 /// read.
 #[inline(always)]
 pub(crate) fn find(s: &mut Scratch) -> bool {
+    if s.window_at == 0 {
+        return false;
+    }
     let Some(p) = entry(s) else { return false };
     // SAFETY: a map value of this CPU; the flag gives it to this program alone.
     unsafe {
