@@ -1,5 +1,7 @@
 //! The sentences that answer "what is stuck?".
 
+use std::collections::{HashMap, HashSet};
+
 use super::headline::place;
 use super::model::{Deadlock, DeadlockThread, WaitKind, WaitLock, WaitSite, Waits};
 use crate::human::{count, counted, cut, duration};
@@ -65,6 +67,19 @@ pub fn waits_idle(waits: &Waits) -> String {
             n => format!("Nothing is stuck: all {} threads wait for work or run.", count(n)),
         };
     };
+    if waits.threads == 1 {
+        let place = at(first).map(|place| format!(" at {place}")).unwrap_or_default();
+        return format!("Nothing looks stuck: the only thread is in {}{place}.", what(first));
+    }
+    if fine == 0 {
+        let place = at(first).map(|place| format!(" at {place}")).unwrap_or_default();
+        let here = match first.blocked_now {
+            1 => "1 is".to_owned(),
+            n => format!("{} are", count(n)),
+        };
+        let all = counted(waits.threads, "thread");
+        return format!("Nothing looks stuck: of {all}, {here} in {}{place}.", what(first));
+    }
     let waits_for_work = if fine == 1 { "waits for work or runs" } else { "wait for work or run" };
     let place = at(first).map(|place| format!(" at {place}")).unwrap_or_default();
     let there = format!("in {}{place}", what(first));
@@ -89,11 +104,11 @@ pub fn findings(waits: &Waits) -> Vec<String> {
         findings
             .push(format!("There are {} deadlocks; the headline names the largest.", waits.deadlocks.len()));
     }
-    let in_deadlock = |site: &&WaitSite| {
-        let mut cycles = waits.deadlocks.iter().flat_map(|deadlock| &deadlock.cycle);
-        !cycles.any(|thread| thread.site_id == site.site_id)
-    };
-    let more = waits.sites.iter().filter(|site| is_notable(site)).filter(in_deadlock).skip(said);
+    let cycles = waits.deadlocks.iter().flat_map(|deadlock| &deadlock.cycle);
+    let deadlocked: HashSet<&str> = cycles.map(|thread| thread.site_id.as_str()).collect();
+    let more =
+        waits.sites.iter().filter(|site| is_notable(site) && !deadlocked.contains(site.site_id.as_str()));
+    let more = more.skip(said);
     findings.extend(more.take(MORE_SITES).map(|site| stuck(site, waits)));
     let contended = waits
         .sites
@@ -153,6 +168,7 @@ fn thread(tid: u32, name: &str) -> String {
 
 fn stuck(site: &WaitSite, waits: &Waits) -> String {
     let who = match site.threads.as_slice() {
+        [_] if waits.threads == 1 => "The only thread is".to_owned(),
         [only] => {
             format!("1 of {} ({})", counted(waits.threads, "thread"), thread(only.tid, &only.name))
         }
@@ -191,11 +207,19 @@ fn held(locks: &[WaitLock]) -> Option<String> {
 }
 
 fn deadlock(deadlock: &Deadlock, waits: &Waits) -> String {
-    let site_of = |thread: &DeadlockThread| waits.sites.iter().find(|site| site.site_id == thread.site_id);
+    let by_id: HashMap<&str, &WaitSite> =
+        waits.sites.iter().map(|site| (site.site_id.as_str(), site)).collect();
+    let site_of = |thread: &DeadlockThread| by_id.get(thread.site_id.as_str()).copied();
     let place_of = |thread: &DeadlockThread| site_of(thread).and_then(at);
     let joins = deadlock.cycle.iter().filter_map(site_of).any(|site| site.kind == WaitKind::Join);
     let names: Vec<String> = deadlock.cycle.iter().take(NAMED).map(|t| thread(t.tid, &t.name)).collect();
-    let places: Vec<String> = deadlock.cycle.iter().take(NAMED).filter_map(place_of).collect();
+    let places: Vec<String> =
+        deadlock.cycle.iter().take(NAMED).filter_map(place_of).fold(Vec::new(), |mut places, place| {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+            places
+        });
     let places = if places.is_empty() { String::new() } else { format!(": at {}", list(&places)) };
     let more = deadlock.cycle.len().saturating_sub(NAMED);
     let who = match (deadlock.cycle.len(), more) {

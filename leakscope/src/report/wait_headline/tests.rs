@@ -30,6 +30,11 @@ fn one_thread() {
              thread 4 \"t4\", which is running."
         )
     );
+    let only = section(vec![waits_for(3, 1, 0x1000, 4)], None);
+    assert!(
+        waits(&only)
+            .is_some_and(|text| text.starts_with("The only thread is blocked in pthread_mutex_lock at take"))
+    );
     let brief = Thread { blocked_ns: Some(2_000_000), ..waits_for(3, 1, 0x1000, 4) };
     let brief = section(vec![brief, runs(4)], None);
     assert_eq!(waits(&brief), None);
@@ -86,6 +91,7 @@ fn deadlocks() {
         text.starts_with("Deadlock: 3 threads wait for each other in a circle, thread 1 \"t1\", thread 2"),
         "{text}"
     );
+    assert!(text.ends_with("and thread 3 \"t3\": at take at pool.c:3, for 1.0 s."), "{text}");
     let six = (1..=6).map(|tid| waits_for(tid, 1, u64::from(tid) * 64, tid % 6 + 1)).collect();
     let text = waits(&section(six, None)).expect("a deadlock");
     assert!(text.contains("thread 4 \"t4\" and 2 more: at"), "{text}");
@@ -139,6 +145,14 @@ fn sockets_are_told_but_not_called_stuck() {
         |tid| Thread { syscall: Some(Syscall { number: 45, args: [3, 0, 0, 0, 0, 0] }), ..sleeps(tid) };
     let some = section(vec![receives(1), receives(2), runs(3), runs(4)], None);
     assert_eq!(waits(&some), None);
+    assert_eq!(
+        waits_idle(&section(vec![receives(1)], None)),
+        "Nothing looks stuck: the only thread is in recvfrom at flush at pool.c:3."
+    );
+    assert_eq!(
+        waits_idle(&section(vec![receives(1), receives(2)], None)),
+        "Nothing looks stuck: of 2 threads, 2 are in recvfrom at flush at pool.c:3."
+    );
     assert_eq!(
         waits_idle(&some),
         "Nothing looks stuck: 2 of 4 threads wait for work or run; the other 2 are in recvfrom at flush at pool.c:3."
