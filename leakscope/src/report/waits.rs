@@ -14,6 +14,7 @@ pub use threads::thread_sites;
 use self::book::Book;
 use self::holders::Holders;
 use super::model::{Deadlock, DeadlockThread, Frame, LongWait, Waits};
+use super::site_id;
 use crate::ledger::waits::WaitsSnapshot;
 use crate::stack::StackId;
 use crate::wait::Census;
@@ -84,11 +85,6 @@ fn method(inputs: &WaitInputs<'_>) -> &'static str {
         }
         (true, false) => "waits were counted as the scheduler switched, but some were lost: see the losses",
     }
-}
-
-/// Identifies a site within this run.
-fn site_id(stack: Option<StackId>) -> String {
-    format!("{:016x}", stack.map_or(0, |stack| stack.0))
 }
 
 fn hex(address: u64) -> String {
