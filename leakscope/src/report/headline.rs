@@ -38,7 +38,7 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
 }
 
 /// Characters of a function's name in the headline.
-const LONGEST_NAME: usize = 100;
+pub(super) const LONGEST_NAME: usize = 100;
 
 /// Function, file and line of the blame frame of a stack.
 pub(super) fn place(frames: &[Frame], blame: Option<u64>) -> Option<String> {

@@ -1,7 +1,9 @@
 //! The sentences that answer "what is stuck?".
 
-use super::headline::place;
-use super::model::{Deadlock, DeadlockThread, WaitKind, WaitLock, WaitSite, Waits};
+use std::collections::{HashMap, HashSet};
+
+use super::headline::{LONGEST_NAME, place};
+use super::model::{Deadlock, DeadlockThread, Frame, WaitKind, WaitLock, WaitSite, Waits};
 use crate::human::{count, counted, cut, duration};
 
 /// Who waits so long for a lock is stuck.
@@ -65,20 +67,22 @@ pub fn waits_idle(waits: &Waits) -> String {
             n => format!("Nothing is stuck: all {} threads wait for work or run.", count(n)),
         };
     };
+    let there = format!("in {}{}", what(first), at(first));
+    let all = counted(waits.threads, "thread");
+    match (waits.threads, fine, first.blocked_now) {
+        (1, ..) => return format!("Nothing looks stuck: the only thread is {there}."),
+        (_, 0, 1) => return format!("Nothing looks stuck: of {all}, 1 is {there}."),
+        (_, 0, here) => return format!("Nothing looks stuck: of {all}, {} are {there}.", count(here)),
+        _ => {}
+    }
     let waits_for_work = if fine == 1 { "waits for work or runs" } else { "wait for work or run" };
-    let place = at(first).map(|place| format!(" at {place}")).unwrap_or_default();
-    let there = format!("in {}{place}", what(first));
     let which = match (blocked, first.blocked_now) {
         (1, _) => format!("the other one is {there}"),
         (all, here) if all == here => format!("the other {} are {there}", count(all)),
         (all, 1) => format!("of the other {}, 1 is {there}", count(all)),
         (all, here) => format!("of the other {}, {} are {there}", count(all), count(here)),
     };
-    format!(
-        "Nothing looks stuck: {} of {} {waits_for_work}; {which}.",
-        count(fine),
-        counted(waits.threads, "thread")
-    )
+    format!("Nothing looks stuck: {} of {all} {waits_for_work}; {which}.", count(fine))
 }
 
 /// Facts of second rank, most important first; what [`waits()`] says is not repeated.
@@ -89,11 +93,15 @@ pub fn findings(waits: &Waits) -> Vec<String> {
         findings
             .push(format!("There are {} deadlocks; the headline names the largest.", waits.deadlocks.len()));
     }
-    let in_deadlock = |site: &&WaitSite| {
-        let mut cycles = waits.deadlocks.iter().flat_map(|deadlock| &deadlock.cycle);
-        !cycles.any(|thread| thread.site_id == site.site_id)
-    };
-    let more = waits.sites.iter().filter(|site| is_notable(site)).filter(in_deadlock).skip(said);
+    let cycles = waits.deadlocks.iter().flat_map(|deadlock| &deadlock.cycle);
+    let deadlocked: HashSet<&str> = cycles.map(|thread| thread.site_id.as_str()).collect();
+    let more =
+        waits.sites.iter().filter(|site| is_notable(site) && !deadlocked.contains(site.site_id.as_str()));
+    // All stopped threads are told of at once.
+    let mut said_stopped = false;
+    let more =
+        more.filter(|site| site.kind != WaitKind::Stopped || !std::mem::replace(&mut said_stopped, true));
+    let more = more.skip(said);
     findings.extend(more.take(MORE_SITES).map(|site| stuck(site, waits)));
     let contended = waits
         .sites
@@ -107,7 +115,7 @@ pub fn findings(waits: &Waits) -> Vec<String> {
             "{} in {}{} took {} in all, the longest {}.",
             counted(site.waits.unwrap_or_default(), "wait"),
             what(site),
-            at(site).map(|place| format!(" at {place}")).unwrap_or_default(),
+            at(site),
             duration(site.wait_ns.unwrap_or_default()),
             duration(site.max_wait_ns.unwrap_or_default()),
         )
@@ -136,8 +144,21 @@ fn what(site: &WaitSite) -> String {
     }
 }
 
-fn at(site: &WaitSite) -> Option<String> {
-    place(&site.frames, site.blame)
+/// ` at pool.c:88 (take)`, or as much of it as is known.
+fn at(site: &WaitSite) -> String {
+    spot(&site.frames, site.blame).map(|spot| format!(" at {spot}")).unwrap_or_default()
+}
+
+/// The blame frame, line first: what waits has been said before.
+fn spot(frames: &[Frame], blame: Option<u64>) -> Option<String> {
+    let frame = frames.get(usize::try_from(blame?).ok()?)?;
+    match (&frame.function, &frame.file, frame.line) {
+        (Some(function), Some(file), Some(line)) => {
+            let file = file.rsplit('/').next().unwrap_or(file);
+            Some(format!("{file}:{line} ({})", cut(function, LONGEST_NAME)))
+        }
+        _ => place(frames, blame),
+    }
 }
 
 /// Characters of a thread's name that a sentence shows: the kernel keeps 15.
@@ -153,19 +174,34 @@ fn thread(tid: u32, name: &str) -> String {
 
 fn stuck(site: &WaitSite, waits: &Waits) -> String {
     let who = match site.threads.as_slice() {
+        [_] if waits.threads == 1 => "The only thread is".to_owned(),
         [only] => {
             format!("1 of {} ({})", counted(waits.threads, "thread"), thread(only.tid, &only.name))
         }
         _ => format!("{} of {}", count(site.blocked_now), counted(waits.threads, "thread")),
     };
-    let place = at(site).map(|place| format!(" at {place}")).unwrap_or_default();
+    let place = at(site);
     if site.kind == WaitKind::Stopped {
-        return format!("{who} stopped by a signal or a debugger{place}.");
+        return stopped(waits);
     }
     let span = site.longest_blocked_ns.map(duration).unwrap_or_default();
     let span = if site.blocked_now > 1 { format!("up to {span}") } else { span };
     let held = held(&site.locks).unwrap_or_default();
     format!("{who} blocked in {}{place} for {span}{held}.", what(site))
+}
+
+/// All stopped threads, wherever they are.
+fn stopped(waits: &Waits) -> String {
+    let sites = waits.sites.iter().filter(|site| site.kind == WaitKind::Stopped);
+    let threads = sites.fold(0u64, |sum, site| sum.saturating_add(site.blocked_now));
+    let by = "stopped by a signal or a debugger";
+    match (threads, waits.threads) {
+        (_, 1) => format!("The only thread is {by}."),
+        (n, all) if n >= all => format!("All {} threads are {by}.", count(all)),
+        (n, all) => {
+            format!("{} of {} {} {by}.", count(n), counted(all, "thread"), if n == 1 { "is" } else { "are" })
+        }
+    }
 }
 
 /// Who holds what a site waits for.
@@ -179,9 +215,10 @@ fn held(locks: &[WaitLock]) -> Option<String> {
     };
     let held = if most.owner_inferred { "probably held by" } else { "held by" };
     let which = if one { String::new() } else { ", the most wanted".to_owned() };
-    let place = most.owner_frames.as_deref().and_then(|frames| place(frames, most.owner_blame));
+    let place = most.owner_frames.as_deref().and_then(|frames| spot(frames, most.owner_blame));
     let state = match (most.owner_state.as_deref(), place) {
         (Some("running"), _) => ", which is running".to_owned(),
+        (Some("sleep"), Some(place)) => format!(", which sleeps at {place}"),
         (Some(state), Some(place)) => format!(", itself blocked at {place} ({state})"),
         (Some(state), None) => format!(", itself blocked ({state})"),
         (None, _) => String::new(),
@@ -191,11 +228,19 @@ fn held(locks: &[WaitLock]) -> Option<String> {
 }
 
 fn deadlock(deadlock: &Deadlock, waits: &Waits) -> String {
-    let site_of = |thread: &DeadlockThread| waits.sites.iter().find(|site| site.site_id == thread.site_id);
-    let place_of = |thread: &DeadlockThread| site_of(thread).and_then(at);
+    let by_id: HashMap<&str, &WaitSite> =
+        waits.sites.iter().map(|site| (site.site_id.as_str(), site)).collect();
+    let site_of = |thread: &DeadlockThread| by_id.get(thread.site_id.as_str()).copied();
+    let place_of = |thread: &DeadlockThread| site_of(thread).and_then(|site| place(&site.frames, site.blame));
     let joins = deadlock.cycle.iter().filter_map(site_of).any(|site| site.kind == WaitKind::Join);
     let names: Vec<String> = deadlock.cycle.iter().take(NAMED).map(|t| thread(t.tid, &t.name)).collect();
-    let places: Vec<String> = deadlock.cycle.iter().take(NAMED).filter_map(place_of).collect();
+    let places: Vec<String> =
+        deadlock.cycle.iter().take(NAMED).filter_map(place_of).fold(Vec::new(), |mut places, place| {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+            places
+        });
     let places = if places.is_empty() { String::new() } else { format!(": at {}", list(&places)) };
     let more = deadlock.cycle.len().saturating_sub(NAMED);
     let who = match (deadlock.cycle.len(), more) {

@@ -8,6 +8,8 @@ use super::{Syscall, TaskState, WaitKind};
 /// What is known of a blocked thread besides its stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
+    /// The thread's name; `None` for a wait that is over.
+    pub name: Option<&'a str>,
     /// Its state.
     pub state: TaskState,
     /// The system call it is in.
@@ -47,6 +49,10 @@ const MAX_GAP: usize = 8;
 /// programs that are linked statically and stripped.
 const MAX_STUBS: usize = 2;
 
+/// Names of threads that the kernel makes for an io_uring: they never run user code (io_uring/io-wq.c,
+/// io_uring/sqpoll.c of Linux 6.18).
+const RING_WORKERS: &[&str] = &["iou-wrk-", "iou-sqp-"];
+
 /// Says what a blocked thread waits for. `frames` are those of its stack, innermost first.
 ///
 /// The outermost function that waits decides, of those before the first frame of the user's, so that
@@ -59,7 +65,10 @@ pub fn classify(facts: Facts<'_>, frames: &[Mark]) -> Classified {
     if matches!(facts.state, TaskState::Stopped | TaskState::Traced) {
         return plain(WaitKind::Stopped);
     }
-    let Some(call) = call else { return plain(WaitKind::PageFault) };
+    let Some(call) = call else {
+        let ring = facts.name.is_some_and(|name| RING_WORKERS.iter().any(|worker| name.starts_with(worker)));
+        return plain(if ring { WaitKind::IoUring } else { WaitKind::PageFault });
+    };
     let mut search = Search { kind: by_call(&call, facts.fd), layout: Layout::Inherit, found: None };
     search.begin(call.futex);
     search.walk(call.futex, frames);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::report::waits::tests::{idles, runs, sleeps, waits as section, waits_for};
+use crate::stack::StackId;
 use crate::wait::{Syscall, TaskState, Thread};
 
 #[test]
@@ -13,8 +14,8 @@ fn a_crowd_at_one_lock() {
     assert_eq!(
         waits(&crowd).as_deref(),
         Some(
-            "212 of 220 threads blocked in pthread_mutex_lock at take at pool.c:3 for up to 3 m 32 s, held by \
-             thread 4711 \"flush\", itself blocked at flush at pool.c:3 (sleep)."
+            "212 of 220 threads blocked in pthread_mutex_lock at pool.c:3 (take) for up to 3 m 32 s, held by \
+             thread 4711 \"flush\", which sleeps at pool.c:3 (flush)."
         )
     );
     assert_eq!(findings(&crowd), [] as [&str; 0]);
@@ -26,17 +27,20 @@ fn one_thread() {
     assert_eq!(
         waits(&one).as_deref(),
         Some(
-            "1 of 2 threads (thread 3 \"t3\") blocked in pthread_mutex_lock at take at pool.c:3 for 3.0 s, held by \
+            "1 of 2 threads (thread 3 \"t3\") blocked in pthread_mutex_lock at pool.c:3 (take) for 3.0 s, held by \
              thread 4 \"t4\", which is running."
         )
     );
+    let only = section(vec![waits_for(3, 1, 0x1000, 4)], None);
+    assert!(waits(&only).is_some_and(|text| {
+        text.starts_with("The only thread is blocked in pthread_mutex_lock at pool.c:3 (take)")
+    }));
     let brief = Thread { blocked_ns: Some(2_000_000), ..waits_for(3, 1, 0x1000, 4) };
     let brief = section(vec![brief, runs(4)], None);
     assert_eq!(waits(&brief), None);
     assert_eq!(
         waits_idle(&brief),
-        "Nothing looks stuck: 1 of 2 threads waits for work or runs; the other one is in pthread_mutex_lock at take \
-         at pool.c:3."
+        "Nothing looks stuck: 1 of 2 threads waits for work or runs; the other one is in pthread_mutex_lock at pool.c:3 (take)."
     );
 }
 
@@ -86,6 +90,7 @@ fn deadlocks() {
         text.starts_with("Deadlock: 3 threads wait for each other in a circle, thread 1 \"t1\", thread 2"),
         "{text}"
     );
+    assert!(text.ends_with("and thread 3 \"t3\": at take at pool.c:3, for 1.0 s."), "{text}");
     let six = (1..=6).map(|tid| waits_for(tid, 1, u64::from(tid) * 64, tid % 6 + 1)).collect();
     let text = waits(&section(six, None)).expect("a deadlock");
     assert!(text.contains("thread 4 \"t4\" and 2 more: at"), "{text}");
@@ -126,11 +131,11 @@ fn nothing_is_stuck() {
 #[test]
 fn stopped_threads() {
     let stopped = |tid| Thread { state: TaskState::Stopped, ..sleeps(tid) };
-    let all = section(vec![stopped(1), stopped(2)], None);
-    assert_eq!(
-        waits(&all).as_deref(),
-        Some("2 of 2 threads stopped by a signal or a debugger at flush at pool.c:3.")
-    );
+    let all = section(vec![stopped(1), Thread { stack: Some(StackId(4)), ..stopped(2) }], None);
+    assert_eq!(waits(&all).as_deref(), Some("All 2 threads are stopped by a signal or a debugger."));
+    assert_eq!(findings(&all), [] as [&str; 0]);
+    let some = section(vec![stopped(1), idles(2), runs(3)], None);
+    assert_eq!(waits(&some).as_deref(), Some("1 of 3 threads is stopped by a signal or a debugger."));
 }
 
 #[test]
@@ -140,8 +145,16 @@ fn sockets_are_told_but_not_called_stuck() {
     let some = section(vec![receives(1), receives(2), runs(3), runs(4)], None);
     assert_eq!(waits(&some), None);
     assert_eq!(
+        waits_idle(&section(vec![receives(1)], None)),
+        "Nothing looks stuck: the only thread is in recvfrom at pool.c:3 (flush)."
+    );
+    assert_eq!(
+        waits_idle(&section(vec![receives(1), receives(2)], None)),
+        "Nothing looks stuck: of 2 threads, 2 are in recvfrom at pool.c:3 (flush)."
+    );
+    assert_eq!(
         waits_idle(&some),
-        "Nothing looks stuck: 2 of 4 threads wait for work or run; the other 2 are in recvfrom at flush at pool.c:3."
+        "Nothing looks stuck: 2 of 4 threads wait for work or run; the other 2 are in recvfrom at pool.c:3 (flush)."
     );
 }
 
@@ -156,7 +169,7 @@ fn second_rank() {
     assert!(second.starts_with("1 of 3 threads (thread 3"), "{second}");
     assert_eq!(
         contended,
-        "4,000 waits in pthread_mutex_lock at refund at pool.c:3 took 12.0 s in all, the longest 80 ms."
+        "4,000 waits in pthread_mutex_lock at pool.c:3 (refund) took 12.0 s in all, the longest 80 ms."
     );
     assert_eq!(unsettled, "3 threads kept changing while they were looked at, and have no stack.");
 }

@@ -40,7 +40,12 @@ pub(super) fn blocked<'a>(
         .collect();
     let blocked = |thread: &'a Thread| {
         let before = thread.blocked_ns?;
-        let facts = Facts { state: thread.state, syscall: thread.syscall, fd: thread.fd.as_deref() };
+        let facts = Facts {
+            name: Some(&thread.name),
+            state: thread.state,
+            syscall: thread.syscall,
+            fd: thread.fd.as_deref(),
+        };
         let classified = classify(facts, &book.get(thread.stack).marks);
         let lock = classified.lock.and_then(|lock| decode(&lock, thread.futex.as_ref(), &ids));
         let (blocked_ns, at_least, since) = match open.get(&thread.tid) {
@@ -185,7 +190,8 @@ fn representative<'b>(parts: &Parts<'_, 'b>, entry: &Entry) -> (Classified, Opti
     }
     let finished = parts.finished.first();
     let fd = finished.and_then(|waits| waits.fd.as_deref());
-    let facts = Facts { state: TaskState::Interruptible, syscall: finished.and_then(|w| w.syscall), fd };
+    let facts =
+        Facts { name: None, state: TaskState::Interruptible, syscall: finished.and_then(|w| w.syscall), fd };
     (classify(facts, &entry.marks), fd)
 }
 

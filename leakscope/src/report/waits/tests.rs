@@ -200,6 +200,16 @@ fn one_site_with_many_locks() {
     assert_eq!(site.locks.iter().filter(|lock| lock.owner_frames.is_some()).count(), 256);
 }
 
+#[test]
+fn twenty_thousand_threads_in_a_circle() {
+    const N: u32 = 20_000;
+    let waits =
+        waits((0..N).map(|n| waits_for(1 + n, 1, u64::from(n) * 64, 1 + (n + 1) % N)).collect(), None);
+    assert_eq!((waits.deadlocks.len(), waits.deadlocks[0].cycle.len()), (1, N as usize));
+    let text = crate::report::wait_headline::waits(&waits).expect("a deadlock");
+    assert!(text.contains("and 19996 more: at take at pool.c:3, for 1.0 s."), "{text}");
+}
+
 fn window() -> WaitsSnapshot {
     let finished = |stack, waits, wait_ns| SiteWaits {
         stack,

@@ -29,7 +29,7 @@ fn futex_call(op: u64, value: u64) -> Syscall {
 }
 
 fn classified(syscall: Option<Syscall>, fd: Option<&str>, stack: &[&str]) -> Classified {
-    classify(Facts { state: TaskState::Interruptible, syscall, fd }, &marks(stack))
+    classify(Facts { name: None, state: TaskState::Interruptible, syscall, fd }, &marks(stack))
 }
 
 #[track_caller]
@@ -440,7 +440,10 @@ fn descriptors_and_states() {
     );
     assert_eq!((accept.kind, accept.operation), (WaitKind::Socket, Some("accept4")));
     assert_eq!(classified(None, None, &["f"]).kind, WaitKind::PageFault);
-    let stopped = Facts { state: TaskState::Stopped, syscall: read, fd: None };
+    let worker =
+        Facts { name: Some("iou-wrk-4711"), state: TaskState::Interruptible, syscall: None, fd: None };
+    assert_eq!(classify(worker, &[]).kind, WaitKind::IoUring);
+    let stopped = Facts { name: None, state: TaskState::Stopped, syscall: read, fd: None };
     let stopped = classify(stopped, &[]);
     assert_eq!((stopped.kind, stopped.operation), (WaitKind::Stopped, Some("read")));
     let unknown = classified(Some(Syscall { number: 5000, args: [0; 6] }), None, &[]);
@@ -464,7 +467,7 @@ proptest::proptest! {
                names in proptest::collection::vec("[a-zA-Z_:<>{}@.]{0,40}", 0..20), state in 0u32..4) {
         let frames: Vec<&str> = names.iter().map(String::as_str).collect();
         let state = if state == 0 { TaskState::Other(state) } else { TaskState::Uninterruptible };
-        let facts = Facts { state, syscall: Some(Syscall { number, args }), fd: fd.as_deref() };
+        let facts = Facts { name: None, state, syscall: Some(Syscall { number, args }), fd: fd.as_deref() };
         let found = classify(facts, &marks(&frames));
         proptest::prop_assert!(found.primitive_frame.is_none_or(|at| at < frames.len()));
     }
