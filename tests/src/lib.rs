@@ -22,8 +22,11 @@
 //! target directory); with `LEAKSCOPE_TESTS_COMPLETE=1` a test that would skip fails instead;
 //! `LEAKSCOPE_KILLS` says how often leakscope is killed under load (default 5).
 
+pub mod blocked;
+pub mod census;
 pub mod compare;
 pub mod fixture;
+pub mod gdb;
 pub mod lines;
 pub mod process;
 pub mod programs;
@@ -31,7 +34,10 @@ pub mod report;
 pub mod scope;
 pub mod server;
 pub mod text;
+pub mod waits;
 
+pub use blocked::Blocked;
+pub use census::Census;
 pub use compare::Expect;
 pub use fixture::{Fixture, Truth};
 pub use report::Report;

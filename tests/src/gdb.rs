@@ -1,0 +1,173 @@
+//! A second opinion on stacks: what gdb shows of the same process.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::blocked::hex;
+use crate::process::run_ok;
+use crate::waits::WaitSite;
+
+/// A frame as gdb prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its address; gdb prints one for each frame of the machine, not for those inlined into it.
+    pub address: Option<u64>,
+    /// Its function; `??` where gdb knows none.
+    pub function: String,
+}
+
+/// The stacks of all threads, by thread ID, innermost frame first. This stops the process for a moment.
+///
+/// # Errors
+/// If gdb fails, or prints what is not understood.
+pub fn backtraces(gdb: &Path, pid: u32) -> Result<BTreeMap<u32, Vec<Frame>>> {
+    let mut command = Command::new(gdb);
+    command.args(["-nx", "-batch", "-p", &pid.to_string()]);
+    command.env_remove("DEBUGINFOD_URLS");
+    for setting in [
+        "pagination off",
+        "width 0",
+        "print address on",
+        "print frame-arguments none",
+        "backtrace limit 1000",
+    ] {
+        command.args(["-iex", &format!("set {setting}")]);
+    }
+    command.args(["-ex", "thread apply all bt"]);
+    parse(&run_ok(&mut command, Duration::from_secs(120))?)
+}
+
+fn parse(said: &str) -> Result<BTreeMap<u32, Vec<Frame>>> {
+    let mut threads: BTreeMap<u32, Vec<Frame>> = BTreeMap::new();
+    let mut current = None;
+    for line in said.lines() {
+        if let Some(rest) = line.strip_prefix("Thread ") {
+            // Thread 2 (Thread 0x7f… (LWP 123) "name"):, or (process 123)
+            let after = ["(LWP ", "(process "].iter().find_map(|mark| Some(rest.split_once(mark)?.1));
+            let Some(tid) = after.and_then(|after| after.split_once(')')) else { continue };
+            current = Some(tid.0.parse()?);
+        } else if let Some(rest) = line.strip_prefix('#') {
+            let frame = frame(rest).with_context(|| line.to_owned())?;
+            // What comes before the first thread is where gdb stopped it.
+            if let Some(tid) = current {
+                threads.entry(tid).or_default().push(frame);
+            }
+        } else if line.is_empty() {
+            current = None;
+        }
+    }
+    if threads.is_empty() {
+        bail!("gdb shows no thread:\n{said}");
+    }
+    Ok(threads)
+}
+
+/// `1  0x00007f… in name (…) at file:12`, or without the address.
+fn frame(text: &str) -> Result<Frame> {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+    let (address, rest) = match rest.split_once(" in ") {
+        Some((address, rest)) if address.starts_with("0x") => (Some(hex(address)?), rest),
+        _ => (None, rest),
+    };
+    // A C++ name may hold blanks and brackets; the arguments are the last thing in brackets.
+    let end = rest.rfind(" (").context("no arguments")?;
+    Ok(Frame { address, function: rest[..end].to_owned() })
+}
+
+/// Compares a stack: the same addresses, and the same names where both know one.
+///
+/// # Errors
+/// What differs.
+pub fn compare(site: WaitSite<'_>, gdb: &[Frame]) -> Result<(), String> {
+    let addresses: Vec<u64> = gdb.iter().filter_map(|frame| frame.address).collect();
+    if site.addresses() != addresses {
+        return Err(format!(
+            "addresses {:x?}, gdb has {addresses:x?}: {}",
+            site.addresses(),
+            site.describe()
+        ));
+    }
+    // Inlined frames are known only where there is debug info that both find, so names are compared
+    // by the address that they belong to.
+    let physical = |function: &str, address: u64| format!("{address:x} {}", bare(function));
+    let ours: Vec<_> = site
+        .frames()
+        .filter(|frame| frame["inlined"] != true)
+        .zip(&addresses)
+        .map(|(frame, address)| frame["function"].as_str().map(|function| physical(function, *address)))
+        .collect();
+    let theirs = outermost(gdb);
+    for (ours, (address, theirs)) in ours.iter().zip(theirs) {
+        let Some(ours) = ours else { continue };
+        if theirs != "??" && *ours != physical(&theirs, address) {
+            return Err(format!("{ours} is {theirs} to gdb: {}", site.describe()));
+        }
+    }
+    Ok(())
+}
+
+/// The frames of the machine: of those at one address, the one that the others are inlined into.
+fn outermost(gdb: &[Frame]) -> Vec<(u64, String)> {
+    let mut all: Vec<(u64, String)> = Vec::new();
+    for frame in gdb {
+        match (frame.address, all.last_mut()) {
+            (Some(address), _) => all.push((address, frame.function.clone())),
+            (None, Some(last)) => last.1.clone_from(&frame.function),
+            (None, None) => {}
+        }
+    }
+    all
+}
+
+/// A name without what differs between symbol tables and debug info: glibc's aliases, arguments,
+/// paths of C++ and Rust.
+fn bare(function: &str) -> String {
+    let mut depth = 0_usize;
+    let mut name = String::new();
+    for c in function.split('@').next().unwrap_or(function).chars() {
+        match c {
+            '<' | '(' => depth += 1,
+            '>' | ')' => depth = depth.saturating_sub(1),
+            c if depth == 0 => name.push(c),
+            _ => {}
+        }
+    }
+    let name = name.rsplit("::").next().unwrap_or_default().trim_start_matches('_');
+    let name = name.strip_prefix("GI_").unwrap_or(name).trim_start_matches('_');
+    name.strip_suffix("64").or_else(|| name.strip_suffix("_impl")).unwrap_or(name).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_a_thread() -> Result<()> {
+        let said = "\
+0x00007f0000000001 in read () from /lib/libc.so.6
+
+Thread 2 (Thread 0x7f12 (LWP 4712) \"flush\"):
+#0  0x00007f0000000001 in __futex_abstimed_wait_common64 (private=0) at ./nptl/futex-internal.c:57
+#1  0x0000000000401000 in inlined_one (w=...) at a.c:1
+#2  outer (w=...) at a.c:2
+#3  0x0000000000402000 in Table<std::shared_mutex>::update(waiter*) (this=..., w=...) at b.cpp:3
+
+Thread 1 (Thread 0x7f13 (LWP 4711) \"main\"):
+#0  0x00007f0000000001 in ?? ()
+[Inferior 1 (process 4711) detached]
+";
+        let threads = parse(said)?;
+        assert_eq!(threads.keys().copied().collect::<Vec<_>>(), [4711, 4712]);
+        let all = outermost(&threads[&4712]);
+        let names: Vec<_> = all.iter().map(|(address, name)| (*address, bare(name))).collect();
+        let expected =
+            [(0x7f00_0000_0001, "futex_abstimed_wait_common"), (0x40_1000, "outer"), (0x40_2000, "update")];
+        assert_eq!(names, expected.map(|(address, name)| (address, name.to_owned())));
+        assert_eq!(threads[&4711][0].function, "??");
+        Ok(())
+    }
+}
