@@ -14,7 +14,8 @@ use crate::waits::WaitSite;
 /// A frame as gdb prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its address; gdb prints one for each frame of the machine, not for those inlined into it.
+    /// Its address. There is one for each frame of the machine, at the innermost function there, not at
+    /// those that this one is inlined into.
     pub address: Option<u64>,
     /// Its function; `??` where gdb knows none.
     pub function: String,
@@ -34,10 +35,11 @@ pub fn backtraces(gdb: &Path, pid: u32) -> Result<BTreeMap<u32, Vec<Frame>>> {
         "print address on",
         "print frame-arguments none",
         "backtrace limit 1000",
+        "backtrace past-main on",
     ] {
         command.args(["-iex", &format!("set {setting}")]);
     }
-    command.args(["-ex", "thread apply all bt"]);
+    command.args(["-ex", "thread apply all bt", "-ex", "thread apply all p/x $pc"]);
     parse(&run_ok(&mut command, Duration::from_secs(120))?)
 }
 
@@ -55,6 +57,12 @@ fn parse(said: &str) -> Result<BTreeMap<u32, Vec<Frame>>> {
             // What comes before the first thread is where gdb stopped it.
             if let Some(tid) = current {
                 threads.entry(tid).or_default().push(frame);
+            }
+        } else if let (Some(tid), Some((_, pc))) = (current, line.split_once(" = 0x")) {
+            // Of the innermost frame gdb prints no address where a line of the source begins.
+            let pc = u64::from_str_radix(pc.trim(), 16).with_context(|| line.to_owned())?;
+            if let Some(frame) = threads.get_mut(&tid).and_then(|frames| frames.first_mut()) {
+                frame.address = Some(pc);
             }
         } else if line.is_empty() {
             current = None;
@@ -157,7 +165,13 @@ Thread 2 (Thread 0x7f12 (LWP 4712) \"flush\"):
 #3  0x0000000000402000 in Table<std::shared_mutex>::update(waiter*) (this=..., w=...) at b.cpp:3
 
 Thread 1 (Thread 0x7f13 (LWP 4711) \"main\"):
-#0  0x00007f0000000001 in ?? ()
+#0  __GI___libc_read (fd=...) at read.c:24
+
+Thread 2 (Thread 0x7f12 (LWP 4712) \"flush\"):
+$1 = 0x7f0000000001
+
+Thread 1 (Thread 0x7f13 (LWP 4711) \"main\"):
+$2 = 0x7f0000000002
 [Inferior 1 (process 4711) detached]
 ";
         let threads = parse(said)?;
@@ -167,7 +181,7 @@ Thread 1 (Thread 0x7f13 (LWP 4711) \"main\"):
         let expected =
             [(0x7f00_0000_0001, "futex_abstimed_wait_common"), (0x40_1000, "outer"), (0x40_2000, "update")];
         assert_eq!(names, expected.map(|(address, name)| (address, name.to_owned())));
-        assert_eq!(threads[&4711][0].function, "??");
+        assert_eq!(outermost(&threads[&4711]), [(0x7f00_0000_0002, "__GI___libc_read".to_owned())]);
         Ok(())
     }
 }
