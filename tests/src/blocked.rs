@@ -132,6 +132,28 @@ impl Blocked {
         Ok(())
     }
 
+    /// The same with other thread IDs, such as those outside of a PID namespace.
+    ///
+    /// # Errors
+    /// If a thread has none.
+    pub fn renumbered(mut self, ids: &BTreeMap<u32, u32>) -> Result<Self> {
+        let other = |tid: &mut u32| -> Result<()> {
+            *tid = *ids.get(tid).with_context(|| format!("no other ID of {tid}"))?;
+            Ok(())
+        };
+        for thread in self.groups.values_mut().flat_map(|group| &mut group.threads) {
+            other(&mut thread.tid)?;
+        }
+        for owner in self.locks.iter_mut().filter_map(|lock| lock.owner.as_mut()) {
+            other(&mut owner.0)?;
+        }
+        for thread in &mut self.cycle {
+            other(&mut thread.tid)?;
+            other(&mut thread.held_by)?;
+        }
+        Ok(self)
+    }
+
     /// A group.
     ///
     /// # Panics

@@ -81,6 +81,9 @@ fn frame(text: &str) -> Result<Frame> {
         Some((address, rest)) if address.starts_with("0x") => (Some(hex(address)?), rest),
         _ => (None, rest),
     };
+    if rest == SIGNAL {
+        return Ok(Frame { address, function: rest.to_owned() });
+    }
     // A C++ name may hold blanks and brackets; the arguments are the last thing in brackets.
     let end = rest.rfind(" (").context("no arguments")?;
     Ok(Frame { address, function: rest[..end].to_owned() })
@@ -91,41 +94,41 @@ fn frame(text: &str) -> Result<Frame> {
 /// # Errors
 /// What differs.
 pub fn compare(site: WaitSite<'_>, gdb: &[Frame]) -> Result<(), String> {
-    let addresses: Vec<u64> = gdb.iter().filter_map(|frame| frame.address).collect();
-    if site.addresses() != addresses {
-        return Err(format!(
-            "addresses {:x?}, gdb has {addresses:x?}: {}",
-            site.addresses(),
-            site.describe()
-        ));
-    }
-    // Inlined frames are known only where there is debug info that both find, so names are compared
-    // by the address that they belong to.
-    let physical = |function: &str, address: u64| format!("{address:x} {}", bare(function));
-    let ours: Vec<_> = site
-        .frames()
-        .filter(|frame| frame["inlined"] != true)
-        .zip(&addresses)
-        .map(|(frame, address)| frame["function"].as_str().map(|function| physical(function, *address)))
-        .collect();
     let theirs = outermost(gdb);
-    for (ours, (address, theirs)) in ours.iter().zip(theirs) {
-        let Some(ours) = ours else { continue };
-        if theirs != "??" && *ours != physical(&theirs, address) {
-            return Err(format!("{ours} is {theirs} to gdb: {}", site.describe()));
+    // Inlined frames are known only where there is debug info that both find, so names are compared
+    // of the functions that they are inlined into.
+    let ours: Vec<_> = site.frames().filter(|frame| frame["inlined"] != true).collect();
+    let addresses = site.addresses();
+    let same = |(ours, theirs): (&u64, &Physical)| theirs.0.is_none_or(|address| address == *ours);
+    if addresses.len() != theirs.len() || !addresses.iter().zip(&theirs).all(same) {
+        return Err(format!("addresses {addresses:x?}, gdb has {theirs:x?}: {}", site.describe()));
+    }
+    for (ours, (_, theirs)) in ours.iter().zip(&theirs) {
+        let Some(function) = ours["function"].as_str() else { continue };
+        if theirs != "??" && theirs != SIGNAL && bare(function) != bare(theirs) {
+            return Err(format!("{function} is {theirs} to gdb: {}", site.describe()));
         }
     }
     Ok(())
 }
 
+/// What gdb calls the kernel's call of a signal handler.
+const SIGNAL: &str = "<signal handler called>";
+
+/// A frame of the machine: its address, unless gdb keeps that to itself, and its function.
+type Physical = (Option<u64>, String);
+
 /// The frames of the machine: of those at one address, the one that the others are inlined into.
-fn outermost(gdb: &[Frame]) -> Vec<(u64, String)> {
-    let mut all: Vec<(u64, String)> = Vec::new();
+fn outermost(gdb: &[Frame]) -> Vec<Physical> {
+    let mut all: Vec<Physical> = Vec::new();
     for frame in gdb {
-        match (frame.address, all.last_mut()) {
-            (Some(address), _) => all.push((address, frame.function.clone())),
-            (None, Some(last)) => last.1.clone_from(&frame.function),
-            (None, None) => {}
+        let signal = |name: &str| name == SIGNAL;
+        match all.last_mut() {
+            // What a signal interrupts has no address either where a line of the source begins.
+            Some(last) if frame.address.is_none() && !signal(&last.1) && !signal(&frame.function) => {
+                last.1.clone_from(&frame.function);
+            }
+            _ => all.push((frame.address, frame.function.clone())),
         }
     }
     all
@@ -163,6 +166,9 @@ Thread 2 (Thread 0x7f12 (LWP 4712) \"flush\"):
 #1  0x0000000000401000 in inlined_one (w=...) at a.c:1
 #2  outer (w=...) at a.c:2
 #3  0x0000000000402000 in Table<std::shared_mutex>::update(waiter*) (this=..., w=...) at b.cpp:3
+#4  <signal handler called>
+#5  __pthread_kill_implementation (threadid=...) at ./nptl/pthread_kill.c:44
+#6  0x0000000000403000 in __GI_raise (sig=...) at raise.c:26
 
 Thread 1 (Thread 0x7f13 (LWP 4711) \"main\"):
 #0  __GI___libc_read (fd=...) at read.c:24
@@ -177,11 +183,11 @@ $2 = 0x7f0000000002
         let threads = parse(said)?;
         assert_eq!(threads.keys().copied().collect::<Vec<_>>(), [4711, 4712]);
         let all = outermost(&threads[&4712]);
-        let names: Vec<_> = all.iter().map(|(address, name)| (*address, bare(name))).collect();
+        let names: Vec<_> = all.iter().map(|(address, name)| (address.unwrap_or(0), bare(name))).collect();
         let expected =
             [(0x7f00_0000_0001, "futex_abstimed_wait_common"), (0x40_1000, "outer"), (0x40_2000, "update")];
         assert_eq!(names, expected.map(|(address, name)| (address, name.to_owned())));
-        assert_eq!(outermost(&threads[&4711]), [(0x7f00_0000_0002, "__GI___libc_read".to_owned())]);
+        assert_eq!(outermost(&threads[&4711]), [(Some(0x7f00_0000_0002), "__GI___libc_read".to_owned())]);
         Ok(())
     }
 }

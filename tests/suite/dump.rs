@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -121,6 +122,8 @@ kinds! {
     child: "child", "", Open;
     io_uring: "io-uring", "", Open;
     page_fault: "page-fault", "", No;
+    signal_handler_on_an_alternate_stack: "signal-handler", "", Open;
+    hundred_frames_deep: "deep", "", Open;
 }
 
 /// The story that the tool is for: the headline says it all.
@@ -249,6 +252,27 @@ fn ten_thousand_threads() -> Result<()> {
     census.assert_group(&truth, "waiters");
     assert_whole(&census.report, 10_002);
     assert!(took < Duration::from_secs(3), "it took {took:?}");
+    Ok(())
+}
+
+/// In a container the C library stores thread IDs that are the container's own.
+#[test]
+fn lock_in_another_pid_namespace() -> Result<()> {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
+    let fixture = &mut Fixture::start_command(command.arg(BLOCKED.build()?.path).args(["mutex", "20"]))?;
+    let outside = fixture.guard().pid();
+    let children = fs::read_to_string(format!("/proc/{outside}/task/{outside}/children"))?;
+    let pid = children.trim().parse()?;
+    let mut ids = BTreeMap::new();
+    for (tid, status) in thread_files(pid, "status")? {
+        let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:")).context("NSpid")?;
+        ids.insert(inner.split_whitespace().next_back().context("an ID")?.parse()?, tid);
+    }
+    let truth = fixture.blocked()?.renumbered(&ids)?;
+    let census = Census::of(pid)?;
+    census.assert_group(&truth, "waiters");
+    assert_whole(&census.report, 22);
     Ok(())
 }
 
@@ -416,6 +440,13 @@ fn stacks_as_in_gdb_many_kinds() -> Result<()> {
     compare_with_gdb(&BLOCKED, &["zoo", "5"])
 }
 
+/// Through a signal handler on an alternate stack, and a hundred frames of sizes known only at run time.
+#[test]
+fn stacks_as_in_gdb_hard_to_unwind() -> Result<()> {
+    compare_with_gdb(&BLOCKED, &["signal-handler", "3"])?;
+    compare_with_gdb(&BLOCKED, &["deep", "3"])
+}
+
 #[test]
 fn stacks_as_in_gdb_cpp() -> Result<()> {
     compare_with_gdb(&DEADLOCK_CPP, &["shared"])?;
@@ -525,7 +556,7 @@ fn target_exits_during_the_dump() -> Result<()> {
 #[test]
 fn program_without_libc() -> Result<()> {
     let Some(busybox) = find_program("busybox") else { skip!("busybox is not installed") };
-    let sleeper = Guard::spawn(std::process::Command::new(busybox).args(["sleep", "86400"]))?;
+    let sleeper = Guard::spawn(Command::new(busybox).args(["sleep", "86400"]))?;
     let pid = sleeper.pid();
     poll("it sleeps", Duration::from_secs(60), || {
         Ok(fs::read_to_string(format!("/proc/{pid}/syscall"))?.starts_with("230 ").then_some(()))

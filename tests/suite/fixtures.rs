@@ -81,6 +81,8 @@ fn blocked_threads_are_blocked() -> Result<()> {
         (BLOCKED, "zoo"),
         (BLOCKED, "page-fault"),
         (BLOCKED, "many-locks"),
+        (BLOCKED, "signal-handler"),
+        (BLOCKED, "deep"),
         (DEADLOCK_C, "queue"),
         (DEADLOCK_CPP, "primitives"),
         (DEADLOCK_RUST, "primitives"),

@@ -204,7 +204,7 @@ static FRAME void at_futex(struct waiter *w) {
     for (;;) ARRIVE(w), syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 }
 static FRAME void at_pause(struct waiter *w) {
-    for (;;) ARRIVE(w), pause();
+    while (opaque(1)) ARRIVE(w), pause();
 }
 static FRAME void at_sigwait(struct waiter *w) {
     sigset_t signals;
@@ -418,6 +418,39 @@ static void page_fault(void) {
     block("waiters", "page_fault", "-", -1, at_page, waiters_wanted);
 }
 
+// ---- Stacks that are hard to unwind
+
+static __thread struct waiter *current;
+
+static void on_signal(int number) {
+    (void)number;
+    at_pause(current);
+}
+// On a stack of its own; the interrupted one lies elsewhere.
+static FRAME void interrupted(struct waiter *w) {
+    enum { SIZE = 64 * 1024 };
+    stack_t alternate = {.ss_sp = malloc(SIZE), .ss_size = SIZE};
+    EXPECT(alternate.ss_sp && sigaltstack(&alternate, NULL) == 0);
+    current = w;
+    raise(SIGUSR1);
+    keep(w);
+}
+static void signal_handler(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    sigaction(SIGUSR1, &action, NULL);
+    BLOCK("sleep", pause, interrupted);
+}
+
+static FRAME void dive(struct waiter *w, int depth) {
+    char room[opaque(64)];
+    keep(room);
+    if (depth) dive(w, depth - 1);
+    else at_pause(w);
+    keep(room);
+}
+static void deep_dive(struct waiter *w) { dive(w, 99); }
+static void deep(void) { BLOCK("sleep", pause, deep_dive); }
+
 // ---- Several of these at once, a few threads each: what is compared with a debugger
 
 static void zoo(void) {
@@ -481,6 +514,8 @@ int main(int argc, char **argv) {
         {"child", nothing, on_child},
         {"io-uring", nothing, on_io_uring},
         {"page-fault", nothing, page_fault},
+        {"signal-handler", nothing, signal_handler},
+        {"deep", nothing, deep},
         {"zoo", nothing, zoo},
         {0},
     };
