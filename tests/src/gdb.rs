@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,12 +12,26 @@ use crate::blocked::hex;
 use crate::process::run_ok;
 use crate::waits::WaitSite;
 
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A function's.
+    Normal,
+    /// The kernel's call of a signal handler.
+    Signal,
+    /// Of a function that is inlined into the next one.
+    Inline,
+    /// Of a function that left by a jump: gdb infers it, nothing of it is on the stack.
+    Tail,
+}
+
 /// A frame as gdb prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its address. There is one for each frame of the machine, at the innermost function there, not at
-    /// those that this one is inlined into.
-    pub address: Option<u64>,
+    /// What it is.
+    pub kind: FrameKind,
+    /// Its address: of callers, the return address.
+    pub address: u64,
     /// Its function; `??` where gdb knows none.
     pub function: String,
 }
@@ -26,47 +41,25 @@ pub struct Frame {
 /// # Errors
 /// If gdb fails, or prints what is not understood.
 pub fn backtraces(gdb: &Path, pid: u32) -> Result<BTreeMap<u32, Vec<Frame>>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backtraces.py");
     let mut command = Command::new(gdb);
-    command.args(["-nx", "-batch", "-p", &pid.to_string()]);
-    command.env_remove("DEBUGINFOD_URLS");
-    for setting in [
-        "pagination off",
-        "width 0",
-        "print address on",
-        "print frame-arguments none",
-        "backtrace limit 1000",
-        "backtrace past-main on",
-    ] {
+    command.args(["-nx", "-batch", "-p", &pid.to_string()]).env_remove("DEBUGINFOD_URLS");
+    for setting in ["width 0", "backtrace past-main on", "auto-load python-scripts off"] {
         command.args(["-iex", &format!("set {setting}")]);
     }
-    command.args(["-ex", "thread apply all bt", "-ex", "thread apply all p/x $pc"]);
-    parse(&run_ok(&mut command, Duration::from_secs(120))?)
+    parse(&run_ok(command.arg("-x").arg(script), Duration::from_secs(120))?)
 }
 
 fn parse(said: &str) -> Result<BTreeMap<u32, Vec<Frame>>> {
     let mut threads: BTreeMap<u32, Vec<Frame>> = BTreeMap::new();
-    let mut current = None;
     for line in said.lines() {
-        if let Some(rest) = line.strip_prefix("Thread ") {
-            // Thread 2 (Thread 0x7f… (LWP 123) "name"):, or (process 123)
-            let after = ["(LWP ", "(process "].iter().find_map(|mark| Some(rest.split_once(mark)?.1));
-            let Some(tid) = after.and_then(|after| after.split_once(')')) else { continue };
-            current = Some(tid.0.parse()?);
-        } else if let Some(rest) = line.strip_prefix('#') {
-            let frame = frame(rest).with_context(|| line.to_owned())?;
-            // What comes before the first thread is where gdb stopped it.
-            if let Some(tid) = current {
-                threads.entry(tid).or_default().push(frame);
-            }
-        } else if let (Some(tid), Some((_, pc))) = (current, line.split_once(" = 0x")) {
-            // Of the innermost frame gdb prints no address where a line of the source begins.
-            let pc = u64::from_str_radix(pc.trim(), 16).with_context(|| line.to_owned())?;
-            if let Some(frame) = threads.get_mut(&tid).and_then(|frames| frames.first_mut()) {
-                frame.address = Some(pc);
-            }
-        } else if line.is_empty() {
-            current = None;
-        }
+        // A name may hold blanks.
+        let Some(rest) = line.strip_prefix("frame ") else { continue };
+        let mut words = rest.splitn(4, ' ');
+        let mut word = || words.next().with_context(|| line.to_owned());
+        let tid = word()?.parse()?;
+        let (kind, address) = (word()?.parse()?, hex(word()?)?);
+        threads.entry(tid).or_default().push(Frame { kind, address, function: word()?.to_owned() });
     }
     if threads.is_empty() {
         bail!("gdb shows no thread:\n{said}");
@@ -74,19 +67,18 @@ fn parse(said: &str) -> Result<BTreeMap<u32, Vec<Frame>>> {
     Ok(threads)
 }
 
-/// `1  0x00007f… in name (…) at file:12`, or without the address.
-fn frame(text: &str) -> Result<Frame> {
-    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
-    let (address, rest) = match rest.split_once(" in ") {
-        Some((address, rest)) if address.starts_with("0x") => (Some(hex(address)?), rest),
-        _ => (None, rest),
-    };
-    if rest == SIGNAL {
-        return Ok(Frame { address, function: rest.to_owned() });
+impl FromStr for FrameKind {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "normal" => Self::Normal,
+            "signal" => Self::Signal,
+            "inline" => Self::Inline,
+            "tail" => Self::Tail,
+            other => bail!("{other:?} is no kind of frame"),
+        })
     }
-    // A C++ name may hold blanks and brackets; the arguments are the last thing in brackets.
-    let end = rest.rfind(" (").context("no arguments")?;
-    Ok(Frame { address, function: rest[..end].to_owned() })
 }
 
 /// Compares a stack: the same addresses, and the same names where both know one.
@@ -94,44 +86,23 @@ fn frame(text: &str) -> Result<Frame> {
 /// # Errors
 /// What differs.
 pub fn compare(site: WaitSite<'_>, gdb: &[Frame]) -> Result<(), String> {
-    let theirs = outermost(gdb);
-    // Inlined frames are known only where there is debug info that both find, so names are compared
-    // of the functions that they are inlined into.
-    let ours: Vec<_> = site.frames().filter(|frame| frame["inlined"] != true).collect();
-    let addresses = site.addresses();
-    let same = |(ours, theirs): (&u64, &Physical)| theirs.0.is_none_or(|address| address == *ours);
-    if addresses.len() != theirs.len() || !addresses.iter().zip(&theirs).all(same) {
-        return Err(format!("addresses {addresses:x?}, gdb has {theirs:x?}: {}", site.describe()));
+    // Inlined frames are known only where there is debug info that both find, so what is compared is
+    // the frames of the machine and the functions that they belong to.
+    let machine = |frame: &&Frame| matches!(frame.kind, FrameKind::Normal | FrameKind::Signal);
+    let theirs: Vec<_> = gdb.iter().filter(machine).collect();
+    let addresses: Vec<_> = theirs.iter().map(|frame| frame.address).collect();
+    if site.addresses() != addresses {
+        return Err(format!("addresses {:x?}, gdb has {theirs:x?}: {}", site.addresses(), site.describe()));
     }
-    for (ours, (_, theirs)) in ours.iter().zip(&theirs) {
+    let ours = site.frames().filter(|frame| frame["inlined"] != true);
+    for (ours, theirs) in ours.zip(&theirs) {
         let Some(function) = ours["function"].as_str() else { continue };
-        if theirs != "??" && theirs != SIGNAL && bare(function) != bare(theirs) {
-            return Err(format!("{function} is {theirs} to gdb: {}", site.describe()));
+        let compared = theirs.kind == FrameKind::Normal && theirs.function != "??";
+        if compared && bare(function) != bare(&theirs.function) {
+            return Err(format!("{function} is {} to gdb: {}", theirs.function, site.describe()));
         }
     }
     Ok(())
-}
-
-/// What gdb calls the kernel's call of a signal handler.
-const SIGNAL: &str = "<signal handler called>";
-
-/// A frame of the machine: its address, unless gdb keeps that to itself, and its function.
-type Physical = (Option<u64>, String);
-
-/// The frames of the machine: of those at one address, the one that the others are inlined into.
-fn outermost(gdb: &[Frame]) -> Vec<Physical> {
-    let mut all: Vec<Physical> = Vec::new();
-    for frame in gdb {
-        let signal = |name: &str| name == SIGNAL;
-        match all.last_mut() {
-            // What a signal interrupts has no address either where a line of the source begins.
-            Some(last) if frame.address.is_none() && !signal(&last.1) && !signal(&frame.function) => {
-                last.1.clone_from(&frame.function);
-            }
-            _ => all.push((frame.address, frame.function.clone())),
-        }
-    }
-    all
 }
 
 /// A name without what differs between symbol tables and debug info: glibc's aliases, arguments,
@@ -141,13 +112,13 @@ fn bare(function: &str) -> String {
     let mut name = String::new();
     for c in function.split('@').next().unwrap_or(function).chars() {
         match c {
-            '<' | '(' => depth += 1,
-            '>' | ')' => depth = depth.saturating_sub(1),
+            '<' | '(' | '{' => depth += 1,
+            '>' | ')' | '}' => depth = depth.saturating_sub(1),
             c if depth == 0 => name.push(c),
             _ => {}
         }
     }
-    let name = name.rsplit("::").next().unwrap_or_default().trim_start_matches('_');
+    let name = name.trim_end_matches("::").rsplit("::").next().unwrap_or_default().trim_start_matches('_');
     let name = name.strip_prefix("GI_").unwrap_or(name).trim_start_matches('_');
     name.strip_suffix("64").or_else(|| name.strip_suffix("_impl")).unwrap_or(name).trim().to_owned()
 }
@@ -159,35 +130,32 @@ mod tests {
     #[test]
     fn frames_of_a_thread() -> Result<()> {
         let said = "\
-0x00007f0000000001 in read () from /lib/libc.so.6
-
-Thread 2 (Thread 0x7f12 (LWP 4712) \"flush\"):
-#0  0x00007f0000000001 in __futex_abstimed_wait_common64 (private=0) at ./nptl/futex-internal.c:57
-#1  0x0000000000401000 in inlined_one (w=...) at a.c:1
-#2  outer (w=...) at a.c:2
-#3  0x0000000000402000 in Table<std::shared_mutex>::update(waiter*) (this=..., w=...) at b.cpp:3
-#4  <signal handler called>
-#5  __pthread_kill_implementation (threadid=...) at ./nptl/pthread_kill.c:44
-#6  0x0000000000403000 in __GI_raise (sig=...) at raise.c:26
-
-Thread 1 (Thread 0x7f13 (LWP 4711) \"main\"):
-#0  __GI___libc_read (fd=...) at read.c:24
-
-Thread 2 (Thread 0x7f12 (LWP 4712) \"flush\"):
-$1 = 0x7f0000000001
-
-Thread 1 (Thread 0x7f13 (LWP 4711) \"main\"):
-$2 = 0x7f0000000002
+[New LWP 4712]
+frame 4712 inline 0x401000 inlined_one
+frame 4712 normal 0x401000 (anonymous namespace)::Table<std::shared_mutex>::update(waiter*)
+frame 4712 signal 0x402000 ??
 [Inferior 1 (process 4711) detached]
 ";
         let threads = parse(said)?;
-        assert_eq!(threads.keys().copied().collect::<Vec<_>>(), [4711, 4712]);
-        let all = outermost(&threads[&4712]);
-        let names: Vec<_> = all.iter().map(|(address, name)| (address.unwrap_or(0), bare(name))).collect();
-        let expected =
-            [(0x7f00_0000_0001, "futex_abstimed_wait_common"), (0x40_1000, "outer"), (0x40_2000, "update")];
-        assert_eq!(names, expected.map(|(address, name)| (address, name.to_owned())));
-        assert_eq!(outermost(&threads[&4711]), [(Some(0x7f00_0000_0002), "__GI___libc_read".to_owned())]);
+        let stack = &threads[&4712];
+        assert_eq!((stack.len(), stack[0].kind, stack[0].address), (3, FrameKind::Inline, 0x40_1000));
+        assert_eq!(bare(&stack[1].function), "update");
+        assert_eq!((stack[2].kind, &*stack[2].function), (FrameKind::Signal, "??"));
+        assert!(parse("[New LWP 4712]").is_err());
         Ok(())
+    }
+
+    #[test]
+    fn names_of_symbols_and_of_debug_info() {
+        for (ours, theirs) in [
+            ("___pthread_mutex_lock", "pthread_mutex_lock"),
+            ("__futex_abstimed_wait_common64", "__futex_abstimed_wait_common"),
+            ("<std::sys::fd::unix::FileDesc>::read_buf", "std::sys::fd::unix::FileDesc::read_buf"),
+            ("std::io::read_until::<std::io::Stdin>", "std::io::read_until<std::io::Stdin>"),
+            ("std::rt::lang_start::{{closure}}", "std::rt::lang_start::{closure#0}<()>"),
+        ] {
+            assert_eq!(bare(ours), bare(theirs));
+        }
+        assert_ne!(bare("at_mutex"), bare("at_mutex_timed"));
     }
 }

@@ -1,6 +1,6 @@
 //! `leakscope dump`: who is blocked where, since before anyone looked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -426,12 +426,12 @@ fn compare_with_gdb(program: &Program, arguments: &[&str]) -> Result<()> {
     // Only now: gdb stops the process, and some system calls begin anew after that.
     let theirs = gdb::backtraces(&gdb, fixture.pid())?;
     assert!(theirs.len() > truth.threads(), "gdb shows {} threads", theirs.len());
+    let mut differences = BTreeSet::new();
     for (tid, frames) in &theirs {
         let site = report.wait_site_of(*tid).with_context(|| format!("{tid} is in no site"))?;
-        if let Err(difference) = gdb::compare(site, frames) {
-            panic!("thread {tid}: {difference}");
-        }
+        differences.extend(gdb::compare(site, frames).err());
     }
+    assert!(differences.is_empty(), "{} of {} threads: {differences:#?}", differences.len(), theirs.len());
     Ok(())
 }
 
