@@ -93,6 +93,7 @@ kinds! {
     mutex_timed: "mutex-timed", "pthread_mutex_timedlock", No;
     rwlock_for_reading: "rwlock-read", "pthread_rwlock_rdlock", No;
     rwlock_for_writing: "rwlock-write", "pthread_rwlock_wrlock", No;
+    mutex_of_a_thread_that_has_ended: "mutex-dead-owner", "pthread_mutex_lock", No;
     rwlock_held_by_readers: "rwlock-write-behind-readers", "pthread_rwlock_wrlock", No;
     one_site_that_waits_on_many_locks: "many-locks", "pthread_mutex_lock", No;
     condvar: "condvar", "pthread_cond_wait", Open;
@@ -144,6 +145,34 @@ fn mutex_whose_holder_sleeps() -> Result<()> {
     let blamed =
         lock["owner_blame"].as_u64().and_then(|index| usize::try_from(index).ok()).context("blame")?;
     assert_eq!(lock["owner_frames"][blamed]["function"], "hold_asleep", "{lock}");
+    Ok(())
+}
+
+/// Threads that run are no blocked ones, and an owner that runs is no sleeping one.
+#[test]
+fn mutex_whose_holder_runs() -> Result<()> {
+    let fixture = Fixture::start(&BLOCKED, &["mutex-busy-owner", "50"])?;
+    let truth = fixture.blocked()?;
+    let census = Census::of(fixture.pid())?;
+    census.assert_group(&truth, "waiters");
+    assert_eq!(census.report.number("/waits/threads"), 52);
+    assert_eq!(census.report.number("/waits/blocked_now"), 51);
+    let owner = truth.locks[0].owner.clone().context("the owner")?;
+    assert!(census.report.wait_site_of(owner.0).is_none(), "it runs");
+    let site = census.report.wait_sites().next().context("a site")?;
+    let lock = site.locks().next().context("its lock")?;
+    assert_eq!(lock["owner_state"], "running", "{lock}");
+    assert!(lock["owner_frames"].is_null(), "{lock}");
+    Ok(())
+}
+
+/// A futex that only looks like a mutex has no owner.
+#[test]
+fn futex_that_looks_like_a_mutex() -> Result<()> {
+    let Some((report, truth)) = check("lookalike", 20, "", Idle::Open)? else { return Ok(()) };
+    let site = report.wait_site_of(truth.group("waiters").threads[0].tid).context("its site")?;
+    let owners: Vec<_> = site.locks().filter(|lock| !lock["owner_tid"].is_null()).collect();
+    assert!(owners.is_empty(), "{owners:?}: {}", site.describe());
     Ok(())
 }
 

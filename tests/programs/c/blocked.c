@@ -9,6 +9,7 @@
 #include <linux/userfaultfd.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -81,6 +82,36 @@ static void mutex_timed(void) {
     struct waiter *owner = start_holder(with_mutex);
     BLOCK("mutex", futex, at_mutex_timed);
     tell_lock("waiters", &mutex, owner, waiters_wanted);
+}
+
+// The holder computes something instead.
+static FRAME void with_mutex_busy(struct waiter *w) {
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    ARRIVE(w);
+    while (opaque(1)) {}
+    pthread_mutex_unlock(&mutex);
+}
+static void busy_owner(void) {
+    struct group busy = {"busy", "running", "-", 0, with_mutex_busy};
+    struct waiter *owner = launch_waiters(&busy, 1);
+    while (!__atomic_load_n(&owner->since, __ATOMIC_ACQUIRE)) sched_yield();
+    BLOCK("mutex", futex, at_mutex);
+    tell_lock("waiters", &mutex, owner, waiters_wanted);
+}
+// The holder has ended and left it locked.
+static FRAME void leave_locked(struct waiter *w) {
+    EXPECT(pthread_mutex_lock(&mutex) == 0);
+    ARRIVE(w);
+}
+static void dead_owner(void) {
+    struct group gone = {"gone", "-", "-", 0, leave_locked};
+    struct waiter *owner = launch_waiters(&gone, 1);
+    pthread_join(owner->thread, NULL);
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d", (int)owner->tid);
+    while (access(path, F_OK) == 0) {}
+    BLOCK("mutex", futex, at_mutex);
+    tell_lock("waiters", &mutex, NULL, waiters_wanted);
 }
 
 static FRAME void at_rdlock(struct waiter *w) {
@@ -266,6 +297,13 @@ static FRAME void at_io_uring(struct waiter *w) {
     for (;;) ARRIVE(w), syscall(SYS_io_uring_enter, first_fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
 }
 
+// Looks like a mutex that the main thread holds, and is none.
+static FRAME void at_lookalike(struct waiter *w) {
+    static struct { int lock; unsigned count; int owner; unsigned users; int kind; } lookalike = {2, 0, 0, 1, 0};
+    lookalike.owner = getpid();
+    for (;;) ARRIVE(w), syscall(SYS_futex, &lookalike, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+}
+static void on_lookalike(void) { BLOCK("futex", futex, at_lookalike); }
 static void on_futex(void) { BLOCK("futex", futex, at_futex); }
 static void asleep(void) { BLOCK("sleep", clock_nanosleep, hold_asleep); }
 static void on_pause(void) { BLOCK("sleep", pause, at_pause); }
@@ -483,6 +521,8 @@ int main(int argc, char **argv) {
         {"mutex-robust", nothing, mutex_robust},
         {"mutex-pi", nothing, mutex_pi},
         {"mutex-timed", nothing, mutex_timed},
+        {"mutex-busy-owner", nothing, busy_owner},
+        {"mutex-dead-owner", nothing, dead_owner},
         {"rwlock-read", nothing, rwlock_read},
         {"rwlock-write", nothing, rwlock_write},
         {"rwlock-write-behind-readers", nothing, rwlock_write_behind_readers},
@@ -493,6 +533,7 @@ int main(int argc, char **argv) {
         {"barrier", nothing, at_the_barrier},
         {"join", nothing, join},
         {"pool", nothing, pool},
+        {"lookalike", nothing, on_lookalike},
         {"futex", nothing, on_futex},
         {"sleep", nothing, asleep},
         {"pause", nothing, on_pause},
