@@ -130,14 +130,18 @@ kinds! {
 /// The story that the tool is for: the headline says it all.
 #[test]
 fn mutex_whose_holder_sleeps() -> Result<()> {
-    let Some((report, truth)) = check("mutex", 1000, "pthread_mutex_lock", Idle::No)? else { return Ok(()) };
+    let fixture = Fixture::start(&BLOCKED, &["mutex", "1000"])?;
+    let truth = fixture.blocked()?;
     let group = truth.group("waiters");
     let owner = truth.locks[0].owner.clone().context("the owner")?;
-    let headline = report.headline();
     let place = format!("blocked.c:{}", group.line);
-    for part in ["1000 of 1002 threads", "pthread_mutex_lock", &place, &owner.0.to_string(), &owner.1] {
-        assert!(headline.contains(part), "{part:?} is not in: {headline}");
-    }
+    let (tid, name) = (owner.0.to_string(), format!("\"{}\"", owner.1));
+    let parts = ["1000 of 1002 threads", "pthread_mutex_lock", &place, &tid, &name];
+    let census = Census::with_headline(fixture.pid(), &parts)?;
+    println!("{}", census.report.headline());
+    census.assert_group(&truth, "waiters");
+    assert_whole(&census.report, 1002);
+    let report = census.report;
     let site = report.wait_sites().next().context("a site")?;
     assert_eq!(site.tids(), group.tids(), "it comes first: {}", site.describe());
     let lock = site.locks().next().context("its lock")?;
@@ -372,8 +376,8 @@ fn check_deadlock(program: &Program, scenario: &str, certain: bool) -> Result<(R
     let tids: Vec<_> = truth.cycle.iter().map(|thread| thread.tid).collect();
     let first = report.wait_sites().next().context("a site")?;
     assert!(first.tids().iter().any(|tid| tids.contains(tid)), "comes first, not {}", first.describe());
-    let headline = report.headline().to_lowercase();
-    assert!(headline.contains("deadlock"), "{headline}");
+    let headline = report.headline();
+    assert!(headline.to_lowercase().contains("deadlock"), "{headline}");
     Ok((report, truth))
 }
 
@@ -391,6 +395,7 @@ deadlocks! {
     deadlock_of_three_in_c: DEADLOCK_C, "three", true;
     deadlock_of_a_thread_with_itself: DEADLOCK_C, "self", true;
     deadlock_of_rwlocks_in_c: DEADLOCK_C, "rwlock", true;
+    deadlock_of_a_lock_and_a_join: DEADLOCK_C, "join", true;
     deadlock_of_two_in_cpp: DEADLOCK_CPP, "two", true;
     deadlock_of_three_in_cpp: DEADLOCK_CPP, "three", true;
     deadlock_of_shared_mutexes: DEADLOCK_CPP, "shared", true;
@@ -415,7 +420,8 @@ fn threads_that_queue_up_behind_a_deadlock() -> Result<()> {
 /// Primitives of C++ that are no deadlock.
 #[test]
 fn primitives_of_cpp() -> Result<()> {
-    primitives(&DEADLOCK_CPP, &[("pool", "condition_variable"), ("future", ""), ("nap", "")])
+    let expected = [("pool", "condition_variable::wait"), ("future", "future::wait"), ("nap", "sleep_for")];
+    primitives(&DEADLOCK_CPP, &expected).map(drop)
 }
 
 /// Primitives of Rust's std; a lock that sleeps somewhere is no deadlock.
@@ -425,14 +431,22 @@ fn primitives_of_rust() -> Result<()> {
         ("mutex", "Mutex"),
         ("rwlock", "RwLock"),
         ("condvar", "Condvar"),
-        ("channel", ""),
-        ("park", ""),
-        ("join", ""),
+        ("channel", "recv"),
+        ("park", "park"),
+        ("join", "join"),
     ];
-    primitives(&DEADLOCK_RUST, &expected)
+    let (report, truth) = primitives(&DEADLOCK_RUST, &expected)?;
+    // Their owner is inferred from the guard on its stack.
+    for name in ["mutex", "rwlock"] {
+        let site = report.wait_site_of(truth.group(name).threads[0].tid).context("its site")?;
+        let lock = site.locks().next().context("its lock")?;
+        assert_eq!(lock["owner_tid"], truth.group("holder").threads[0].tid, "{lock}");
+        assert_eq!(lock["owner_inferred"], true, "{lock}");
+    }
+    Ok(())
 }
 
-fn primitives(program: &Program, expected: &[(&str, &str)]) -> Result<()> {
+fn primitives(program: &Program, expected: &[(&str, &str)]) -> Result<(Report, Blocked)> {
     let fixture = Fixture::start(program, &["primitives"])?;
     let truth = fixture.blocked()?;
     let census = Census::of(fixture.pid())?;
@@ -442,7 +456,7 @@ fn primitives(program: &Program, expected: &[(&str, &str)]) -> Result<()> {
         assert!(site.text("primitive").contains(primitive), "{primitive}: {}", site.describe());
     }
     assert_eq!(census.report.deadlocks(), Vec::<Vec<DeadlockThread>>::new());
-    Ok(())
+    Ok((census.report, truth))
 }
 
 // ---- The same stacks as gdb
@@ -689,8 +703,9 @@ fn table() -> Result<()> {
         finished.assert_done();
         Ok(finished.stdout)
     };
-    let whole = table(&["--top", "100", "--frames", "100"])?;
     let truth = fixture.blocked()?;
+    Census::with_headline(fixture.pid(), &["pthread_mutex_lock"])?;
+    let whole = table(&["--top", "100", "--frames", "100"])?;
     let start: Vec<_> = whole.lines().take(3).collect();
     assert!(start.join("\n").contains("pthread_mutex_lock"), "{whole}");
     for group in truth.groups.values() {

@@ -212,7 +212,9 @@ static void at_the_barrier(void) {
 }
 static void join(void) {
     sleepers = block("sleepers", "sleep", "clock_nanosleep", SYS_clock_nanosleep, hold_asleep, waiters_wanted / 2);
-    block("waiters", "join", "futex", SYS_futex, at_join, waiters_wanted / 2);
+    struct waiter *joining = block("waiters", "join", "futex", SYS_futex, at_join, waiters_wanted / 2);
+    for (int i = 0; i < waiters_wanted / 2; i++)
+        tell_lock("waiters", (void *)joining[i].argument, &sleepers[i], 1);
 }
 
 // Eight workers of a pool with nothing to do.

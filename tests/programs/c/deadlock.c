@@ -41,6 +41,34 @@ static FRAME void rwlock_member(struct waiter *w) {
     take_rwlock(w);
     pthread_rwlock_unlock(&rwlocks[w->index]);
 }
+// One joins the thread that waits for the lock which the first one holds.
+static pthread_t joined;
+static FRAME void take_join(struct waiter *w) {
+    ARRIVE(w), pthread_join(joined, NULL);
+    keep(w);
+}
+static FRAME void join_member(struct waiter *w) {
+    if (w->index) {
+        while (!__atomic_load_n(&holding, __ATOMIC_ACQUIRE)) {}
+        ARRIVE(w), pthread_mutex_lock(&locks[0]);
+        keep(w);
+    } else {
+        EXPECT(pthread_mutex_lock(&locks[0]) == 0);
+        __atomic_store_n(&holding, 1, __ATOMIC_RELEASE);
+        while (!__atomic_load_n(&joined, __ATOMIC_ACQUIRE)) {}
+        take_join(w);
+        pthread_mutex_unlock(&locks[0]);
+    }
+}
+static void joining(void) {
+    struct group dead = {"dead", "-", "futex", SYS_futex, join_member};
+    struct waiter *waiters = launch_waiters(&dead, 2);
+    __atomic_store_n(&joined, waiters[1].thread, __ATOMIC_RELEASE);
+    await_waiters(&dead, waiters, 2);
+    tell_group(&dead, waiters, 2);
+    tell_cycle(&waiters[0], (void *)waiters[0].argument, &waiters[1]);
+    tell_cycle(&waiters[1], &locks[0], &waiters[0]);
+}
 static FRAME void queue_up(struct waiter *w) {
     ARRIVE(w), pthread_mutex_lock(&locks[0]);
     keep(w);
@@ -78,6 +106,7 @@ int main(int argc, char **argv) {
         {"three", nothing, three},
         {"self", nothing, self},
         {"rwlock", nothing, rwlock_two},
+        {"join", nothing, joining},
         {"queue", nothing, queue_behind},
         {0},
     };

@@ -98,7 +98,7 @@ void start(const char *name, const char *kind, const char *operation, long numbe
 void primitives() {
     result = promise.get_future().share();
     start("pool", "condvar", "futex", SYS_futex, next_job);
-    start("future", "futex", "futex", SYS_futex, await_result);
+    start("future", "condvar", "futex", SYS_futex, await_result);
     start("nap", "sleep", "clock_nanosleep", SYS_clock_nanosleep, nap);
 }
 

@@ -106,11 +106,11 @@ fn take_both(own: &Mutex<u64>, next: &Mutex<u64>, all: &Barrier, arrival: &Arriv
     black_box(&mut guard);
 }
 
-/// Each thread's lock is where its predecessor waits.
-fn tell_cycle(threads: &[(i32, u64)], function: &str) {
-    for (index, (tid, lock)) in threads.iter().enumerate() {
+/// The lock begins so many bytes before the word that is waited on.
+fn tell_cycle(threads: &[(i32, u64)], function: &str, before: u64) {
+    for (index, (tid, word)) in threads.iter().enumerate() {
         let (next, _) = threads[(index + 1) % threads.len()];
-        println!("cycle {tid} {lock:#x} {next} {function}");
+        println!("cycle {tid} {:#x} {next} {function}", word - before);
     }
 }
 
@@ -120,7 +120,7 @@ fn mutexes(length: usize) {
     let threads = block("dead", "mutex", FUTEX, "take_next", length, move |index, arrival| {
         take_both(&locks[index], &locks[(index + 1) % length], &all, arrival);
     });
-    tell_cycle(&threads, "take_next");
+    tell_cycle(&threads, "take_next", 0);
 }
 
 #[inline(never)]
@@ -144,7 +144,8 @@ fn rwlocks() {
     let threads = block("dead", "rwlock", FUTEX, "write_next", 2, move |index, arrival| {
         write_both(&locks[index], &locks[1 - index], &all, arrival);
     });
-    tell_cycle(&threads, "write_next");
+    // A writer waits on the second word of std's RwLock.
+    tell_cycle(&threads, "write_next", 4);
 }
 
 #[inline(never)]
