@@ -115,6 +115,68 @@ fn a_wrong_truth_is_noticed() -> Result<()> {
     Ok(())
 }
 
+/// With the scheduler's programs left out there is nothing to compare.
+#[test]
+fn without_the_mechanism_nothing_is_right() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "100"])?;
+    let scope = Leakscope::attach(fixture.pid()).args(["--only", "heap"]).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    for (function, kind, _) in SITES {
+        let differences = compare_live(&report, &truth, function, kind).expect_err("nothing was watched");
+        assert!(differences.contains("0 waits in"), "{differences}");
+    }
+    Ok(())
+}
+
+/// What began before the attach or after its end is not counted: each half of a load has its own.
+#[test]
+fn one_attach_after_another() -> Result<()> {
+    let mut fixture = Fixture::start(&CASES, &["one-site"])?;
+    let first = watch(fixture.pid()).start()?.finish()?.report()?;
+    let scope = watch(fixture.pid()).start()?;
+    fixture.go()?;
+    let second = scope.finish()?.report()?;
+    let ended = |report: &Report| -> u64 {
+        report.waits_through("read_line").map(|site| site.at("waits").as_u64().unwrap_or_default()).sum()
+    };
+    assert_eq!((ended(&first), ended(&second)), (0, 1), "main waited for `go` once");
+    Ok(())
+}
+
+/// Each of two counts everything.
+#[test]
+fn two_at_once() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "500"])?;
+    let (one, other) = (watch(fixture.pid()).start()?, watch(fixture.pid()).start()?);
+    let truth = fixture.go()?;
+    for scope in [one, other] {
+        let report = scope.finish()?.report()?;
+        for (function, kind, _) in SITES {
+            compare_live(&report, &truth, function, kind)
+                .unwrap_or_else(|differences| panic!("{differences}"));
+        }
+    }
+    Ok(())
+}
+
+/// The kernel takes everything away; the target and the next leakscope notice nothing.
+#[test]
+fn leakscope_is_killed() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "300"])?;
+    let mut scope = watch(fixture.pid()).start()?;
+    scope.guard().signal(libc::SIGKILL)?;
+    assert_eq!(scope.wait()?.code(), None, "a signal ended it");
+    let scope = watch(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    for (function, kind, _) in SITES {
+        compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
+    }
+    assert!(fixture.end()?.success());
+    Ok(())
+}
+
 /// Waits over the limit one by one, the longest first; no shorter ones.
 #[test]
 fn long_waits() -> Result<()> {
