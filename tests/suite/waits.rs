@@ -44,7 +44,7 @@ fn passes(one: &Value, name: &str) -> bool {
 /// 100,000 waits of 8 threads: their number is exact, their time within 2 % of the program's own.
 #[test]
 fn hundred_thousand_waits() -> Result<()> {
-    let (report, truth) = play("12500", "200000", &[])?;
+    let (report, truth) = play("12500", "300000", &[])?;
     assert_eq!(report.losses(), []);
     assert_eq!(report.at("/waits/exact"), true, "{}", report.at("/waits/method"));
     for (function, kind, _) in SITES {
@@ -58,7 +58,7 @@ fn hundred_thousand_waits() -> Result<()> {
 /// Wait time is charged to the stack that ended it.
 #[test]
 fn wakers() -> Result<()> {
-    let (report, truth) = play("1000", "200000", &[])?;
+    let (report, truth) = play("1000", "300000", &[])?;
     for (function, _, waker) in SITES {
         let sites: Vec<_> = report.waits_through(function).collect();
         let ids: BTreeSet<_> = sites.iter().map(|site| site.text("site_id")).collect();
@@ -96,7 +96,7 @@ fn wakers() -> Result<()> {
 /// The comparison is not blind: each number of the truth counts.
 #[test]
 fn a_wrong_truth_is_noticed() -> Result<()> {
-    let (report, truth) = play("500", "200000", &[])?;
+    let (report, truth) = play("500", "300000", &[])?;
     for (function, kind, _) in SITES {
         compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
         for (key, percent) in [("switches", 0), ("wait_ns", 3)] {
@@ -197,7 +197,7 @@ fn long_waits() -> Result<()> {
             (one["start_ns"].as_i64().context("start")?, one["wait_ns"].as_i64().context("time")?);
         assert!(start >= 0 && start + ns <= window + 1_000_000, "{one} in a window of {window} ns");
     }
-    let (report, _) = play("20", "200000", &[])?;
+    let (report, _) = play("20", "300000", &[])?;
     assert_eq!(list(&report, "/waits/long_waits"), &[] as &[Value], "none is asked for");
     Ok(())
 }
