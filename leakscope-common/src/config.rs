@@ -54,10 +54,68 @@ pub struct KernelOffsets {
     pub ri_orig_ret_vaddr: u32,
     /// `return_instance.next`
     pub ri_next: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.__state`
+    pub task_state: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `task_struct.nvcsw`
+    pub task_nvcsw: u32,
+    /// `task_struct.nivcsw`
+    pub task_nivcsw: u32,
+    /// `task_struct.se.exec_start`
+    pub task_exec_start: u32,
+    /// `task_struct.start_time`
+    pub task_start_time: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `task_struct.on_cpu`
+    pub task_on_cpu: u32,
+    /// `task_struct.thread_info.cpu`
+    pub task_cpu: u32,
+    /// `task_struct.thread_pid`
+    pub task_thread_pid: u32,
+    /// `pid.level`
+    pub pid_level: u32,
+    /// `pid.numbers`, an array of `upid`, which begins with the number
+    pub pid_numbers: u32,
+    /// Size of `upid`
+    pub upid_size: u32,
     /// Always 0; fills the structure to a multiple of 8.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<KernelOffsets>() == 40);
+const _: () = assert!(size_of::<KernelOffsets>() == 96);
+
+impl KernelOffsets {
+    /// Nothing known.
+    pub const ZERO: Self = Self {
+        task_mm: 0,
+        task_utask: 0,
+        task_tgid: 0,
+        mm_xol_area: 0,
+        xol_vaddr: 0,
+        utask_return_instances: 0,
+        ri_stack: 0,
+        ri_orig_ret_vaddr: 0,
+        ri_next: 0,
+        task_pid: 0,
+        task_state: 0,
+        task_flags: 0,
+        task_nvcsw: 0,
+        task_nivcsw: 0,
+        task_exec_start: 0,
+        task_start_time: 0,
+        task_comm: 0,
+        task_on_cpu: 0,
+        task_cpu: 0,
+        task_thread_pid: 0,
+        pid_level: 0,
+        pid_numbers: 0,
+        upid_size: 0,
+        reserved: 0,
+    };
+}
 
 #[cfg(feature = "user")]
 mod pod {

@@ -26,9 +26,30 @@ pub enum Loss {
     SizeOverflow = 9,
     /// A block that was freed or moved could not be taken out of the map of live blocks.
     FreeFailed = 10,
+    /// A thread that blocked while the map of threads was full.
+    WaitThreadsFull = 11,
+    /// A wait at a new site while the map of wait sites was full; it is charged to no stack.
+    WaitSitesFull = 12,
+    /// A wake-up while the map of wakes was full: the wait is counted, its waker is not.
+    WakesFull = 13,
+    /// No scratch space was free on this CPU as a thread blocked; the wait was not recorded.
+    WaitScratchBusy = 14,
+    /// No scratch space was free as a thread woke another one or created one: its stack is missing.
+    OtherScratchBusy = 15,
+    /// A long wait did not fit the ring buffer.
+    LongWaitLost = 16,
+    /// A thread was created by a new stack while the map of creating stacks was full.
+    CreationsFull = 17,
+    /// A thread was created while the map of threads was full: its end will not be counted to its site.
+    CreatedThreadsFull = 18,
+    /// A waker's stack that did not fit the map of stacks; it may have no frames.
+    WakerStacksFull = 19,
+    /// A thread was woken in the moment between its blocking and our noting of it.
+    WakerMissed = 20,
 }
 
-/// Something counted that is no loss. Shares the map and the numbering with [`Loss`].
+/// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
+/// used by an earlier version.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tally {
@@ -44,10 +65,6 @@ pub enum Tally {
     NestedCalls = 36,
     /// Allocator calls that returned no block.
     FailedCalls = 37,
-    /// Stacks taken.
-    Stacks = 38,
-    /// Stacks that reached the root.
-    StacksRoot = 39,
     /// Stacks with frames that were found by frame pointer.
     FramePointerStacks = 40,
     /// Returns without a recorded entry: of calls that were under way as recording began.
@@ -58,6 +75,10 @@ pub enum Tally {
     CallUnwound = 43,
     /// Returns seen at `ret` instructions, which the kernel single-steps.
     RetInstructions = 44,
+    /// Waits that ended.
+    Waits = 45,
+    /// Wake-ups of blocked threads.
+    Wakes = 46,
     /// Stacks by their end: 48 + the number of `StackEnd`.
     StackEnd0 = 48,
 }
@@ -67,7 +88,7 @@ pub const COUNTERS: u32 = 64;
 
 impl Loss {
     /// All losses.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 21] = [
         Self::LiveFull,
         Self::SitesFull,
         Self::InflightFull,
@@ -79,6 +100,16 @@ impl Loss {
         Self::EventLost,
         Self::SizeOverflow,
         Self::FreeFailed,
+        Self::WaitThreadsFull,
+        Self::WaitSitesFull,
+        Self::WakesFull,
+        Self::WaitScratchBusy,
+        Self::OtherScratchBusy,
+        Self::LongWaitLost,
+        Self::CreationsFull,
+        Self::CreatedThreadsFull,
+        Self::WakerStacksFull,
+        Self::WakerMissed,
     ];
 
     /// The name in reports: the domain, a dot, and what was lost.
@@ -95,6 +126,16 @@ impl Loss {
             Self::EventLost => "events.ring_full",
             Self::SizeOverflow => "heap.size_overflow",
             Self::FreeFailed => "heap.free_failed",
+            Self::WaitThreadsFull => "waits.threads_full",
+            Self::WaitSitesFull => "waits.sites_full",
+            Self::WakesFull => "waits.wakes_full",
+            Self::WaitScratchBusy => "waits.scratch_busy",
+            Self::OtherScratchBusy => "stacks.scratch_busy",
+            Self::LongWaitLost => "waits.long_waits_lost",
+            Self::CreationsFull => "threads.sites_full",
+            Self::CreatedThreadsFull => "threads.threads_full",
+            Self::WakerStacksFull => "stacks.wakers_full",
+            Self::WakerMissed => "wakers.missed",
         }
     }
 
@@ -117,6 +158,18 @@ impl Loss {
             Self::FreeFailed => {
                 "freed blocks that the kernel could not take out of the account; they look live"
             }
+            Self::WaitThreadsFull => "waits not recorded because the map of threads was full",
+            Self::WaitSitesFull => "waits whose stack was dropped because the map of wait sites was full",
+            Self::WakesFull => "waits whose waker was dropped because the map of wakes was full",
+            Self::WaitScratchBusy => "waits not recorded because no scratch space was free",
+            Self::OtherScratchBusy => "stacks of wakers or of creators of threads that could not be taken",
+            Self::LongWaitLost => "waits over --min-wait that did not fit the ring buffer; they are counted",
+            Self::CreationsFull => "threads whose creating stack was dropped because its map was full",
+            Self::CreatedThreadsFull => {
+                "threads whose end cannot be charged to their creator because the map of threads was full"
+            }
+            Self::WakerMissed => "waits that are counted, but whose waker came too early to be seen",
+            Self::WakerStacksFull => "stacks of wakers that may lack their frames because a map was full",
             Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
         }
     }

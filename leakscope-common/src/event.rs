@@ -18,6 +18,8 @@ pub enum Kind {
     Exec = 5,
     /// The target's main thread ended: [`ThreadEvent`]. The kernel ties the probes to it.
     LeaderExit = 6,
+    /// A wait of at least `--min-wait` ended: [`WaitEvent`].
+    Wait = 7,
 }
 
 /// First 8 bytes of every record.
@@ -76,3 +78,22 @@ pub struct ThreadEvent {
     pub tid: u32,
 }
 const _: () = assert!(size_of::<ThreadEvent>() == 24);
+
+/// A single wait that ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitEvent {
+    /// Kind.
+    pub header: Header,
+    /// When it began, CLOCK_MONOTONIC in ns.
+    pub since_ns: u64,
+    /// How long it took, ns.
+    pub wait_ns: u64,
+    /// Hash of the stack.
+    pub site: u64,
+    /// Thread.
+    pub tid: u32,
+    /// Always 0; fills the record to a multiple of 8.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<WaitEvent>() == 40);

@@ -9,6 +9,8 @@
 pub const BUCKET_SHIFT: u32 = 10;
 /// Most frames a stack is unwound to.
 pub const MAX_FRAMES: usize = 127;
+/// The instruction `int3`, by which probes break into code.
+pub const BREAKPOINT: u8 = 0xcc;
 /// Bytes of stack read at once around the stack pointer.
 pub const WINDOW_BYTES: usize = 1024;
 
@@ -235,6 +237,21 @@ impl Regs {
     pub const fn lookup_ip(&self) -> u64 {
         if self.exact != 0 { self.ip } else { self.ip.wrapping_sub(1) }
     }
+}
+
+/// Hash of a stack to which the frame at `ip` is added; it begins with 0.
+#[inline(always)]
+pub const fn hash_frame(hash: u64, ip: u64) -> u64 {
+    let hash = (hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash ^ (hash >> 29)
+}
+
+/// Identifies a stack by the hash of its frames and how it ended. Never 0, the key of the site
+/// without a stack.
+#[inline(always)]
+pub const fn stack_identity(hash: u64, end: u64) -> u64 {
+    let hash = hash ^ (end << 1);
+    if hash == 0 { 1 } else { hash }
 }
 
 /// Reads 8-byte words of the target's memory.

@@ -1,4 +1,4 @@
-//! The two atomic operations of BPF that are used here. The BPF target of rustc offers no
+//! The three atomic operations of BPF that are used here. The BPF target of rustc offers no
 //! read-modify-write atomics (`atomic_cas` is off), so they are written in BPF assembly.
 
 use core::arch::asm;
@@ -23,4 +23,54 @@ pub(crate) unsafe fn swap(p: *mut u64, value: u64) -> u64 {
     // SAFETY: the caller's promise; BPF_ATOMIC | BPF_XCHG of 64 bits (BPF v3).
     unsafe { asm!("{value} = xchg_64({p} + 0, {value})", p = in(reg) p, value = inout(reg) value) };
     value
+}
+
+/// Stores `new` if `*p` is `expected`; returns what was there.
+///
+/// # Safety
+/// `p` points to an aligned u64 in a map value.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn compare_exchange(p: *mut u64, expected: u64, new: u64) -> u64 {
+    let mut seen = expected;
+    // SAFETY: the caller's promise; BPF_ATOMIC | BPF_CMPXCHG of 64 bits (BPF v3).
+    unsafe {
+        asm!("r0 = cmpxchg_64({p} + 0, r0, {new})", p = in(reg) p, new = in(reg) new, inout("r0") seen);
+    }
+    seen
+}
+
+/// What lints see of it on other machines, which have no register of that name; never run.
+///
+/// # Safety
+/// As above.
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn compare_exchange(_: *mut u64, expected: u64, _: u64) -> u64 {
+    expected
+}
+
+/// Tries of [`raise`]: each failed one means that another CPU has just raised it.
+const RAISES: u32 = 4;
+
+/// Raises `*p` to `value` if it is lower.
+///
+/// # Safety
+/// `p` points to an aligned u64 in a map value.
+#[inline(always)]
+pub(crate) unsafe fn raise(p: *mut u64, value: u64) {
+    // SAFETY: the caller's promise.
+    let mut seen = unsafe { core::ptr::read_volatile(p) };
+    let mut round = 0;
+    while round < RAISES {
+        if seen >= value {
+            break;
+        }
+        let expected = seen;
+        // SAFETY: the caller's promise.
+        seen = unsafe { compare_exchange(p, expected, value) };
+        if seen == expected {
+            break;
+        }
+        round += 1;
+    }
 }

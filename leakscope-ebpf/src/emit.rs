@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns};
 use leakscope_common::config::state;
 use leakscope_common::counter::Loss;
-use leakscope_common::event::{Header, Kind, StackHeader, ThreadEvent};
+use leakscope_common::event::{Header, Kind, StackHeader, ThreadEvent, WaitEvent};
 
 use crate::maps::{self, EVENTS, STATE};
 use crate::stack::Scratch;
@@ -44,6 +44,16 @@ pub(crate) fn thread(kind: Kind) {
     };
     if EVENTS.output::<ThreadEvent>(event, 0).is_err() {
         maps::lose(Loss::EventLost);
+    }
+}
+
+/// Sends a single wait that has ended.
+#[inline(always)]
+pub(crate) fn wait(tid: u32, site: u64, since_ns: u64, wait_ns: u64) {
+    let header = Header { kind: Kind::Wait as u32, count: 0 };
+    let event = WaitEvent { header, since_ns, wait_ns, site, tid, reserved: 0 };
+    if EVENTS.output::<WaitEvent>(event, 0).is_err() {
+        maps::lose(Loss::LongWaitLost);
     }
 }
 

@@ -13,7 +13,9 @@ use aya_ebpf::programs::ProbeContext;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, PendingCall, SiteTotals, THROWS};
 use leakscope_common::probe::{Cookie, Effect};
+use leakscope_common::unwind::Regs;
 
+use crate::known::Purpose;
 use crate::maps::{self, INFLIGHT, LIVE, SITES};
 use crate::stack::{self, Claimed};
 
@@ -113,8 +115,9 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
         let top = call(inflight, inflight.depth.wrapping_sub(1));
         watch = (top.cfa, top.return_address);
     }
-    let Some(mut scratch) = Claimed::claim() else { return };
-    stack::take(&mut scratch, regs, watch);
+    let Some(mut scratch) = Claimed::claim(Loss::ScratchBusy) else { return };
+    let from = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
+    stack::take(&mut scratch, from, Purpose::Heap, watch);
     if inflight.depth != 0 {
         let s = scratch.get();
         if s.crossed != 0 && s.from_handler == 0 {

@@ -1,8 +1,9 @@
 //! The BPF programs of leakscope.
 //!
 //! Entry points are here; `maps` declares the maps and globals, `heap` keeps the account of live
-//! blocks, `stack` takes a stack and finds its site, `unwind` walks the user stack by the uploaded
-//! rows, `emit` writes to the ring buffer, `task` reads the current task through BTF offsets.
+//! blocks, `wait` that of waits, `thread` follows the life of threads, `census` lists them, `stack`
+//! takes a stack and finds its site, `unwind` walks the user stack by the uploaded rows, `emit` writes
+//! to the ring buffer, `task` reads tasks through BTF offsets.
 //!
 //! Uprobe programs run with migration off but may be preempted by another thread's probe on the
 //! same CPU; `stack` therefore claims one of several scratch slots of the CPU.
@@ -12,12 +13,16 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod atomic;
+mod census;
 mod emit;
 mod heap;
+mod known;
 mod maps;
 mod stack;
 mod task;
+mod thread;
 mod unwind;
+mod wait;
 
 use aya_ebpf::macros::{btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
@@ -66,7 +71,7 @@ pub fn libraries_changed(ctx: ProbeContext) -> u32 {
 /// A thread begins.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn thread_start(ctx: BtfTracePointContext) -> i32 {
-    task::thread_start(&ctx);
+    thread::start(&ctx);
     0
 }
 
@@ -81,6 +86,29 @@ pub fn thread_exit(_ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(ctx: BtfTracePointContext) -> i32 {
     task::exec(&ctx);
+    0
+}
+
+/// The CPU goes from one thread to another.
+#[btf_tracepoint(function = "sched_switch")]
+pub fn thread_switch(ctx: BtfTracePointContext) -> i32 {
+    wait::switch(&ctx);
+    0
+}
+
+/// A thread is about to be woken.
+#[btf_tracepoint(function = "sched_waking")]
+pub fn thread_waking(ctx: BtfTracePointContext) -> i32 {
+    wait::waking(&ctx);
+    0
+}
+
+/// A thread of the machine, as the task iterator comes past it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub fn census(ctx: *mut core::ffi::c_void) -> i32 {
+    // SAFETY: the kernel calls iterators with this context.
+    unsafe { census::record(ctx.cast_const().cast()) };
     0
 }
 

@@ -8,7 +8,9 @@ use leakscope_common::config::{KernelOffsets, MAX_MAPPINGS, RunState, state};
 use leakscope_common::counter::{COUNTERS as COUNTER_SLOTS, Loss, Tally};
 use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
 use leakscope_common::unwind::{MappingEntry, Row};
+use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals};
 
+use crate::known::{self, KnownStack};
 use crate::stack::Scratch;
 use crate::unwind::CachedRow;
 
@@ -17,18 +19,10 @@ use crate::unwind::CachedRow;
 pub(crate) static TARGET: Global<u32> = Global::new(0);
 /// Offsets of kernel structures.
 #[unsafe(no_mangle)]
-pub(crate) static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
-    task_mm: 0,
-    task_utask: 0,
-    task_tgid: 0,
-    mm_xol_area: 0,
-    xol_vaddr: 0,
-    utask_return_instances: 0,
-    ri_stack: 0,
-    ri_orig_ret_vaddr: 0,
-    ri_next: 0,
-    reserved: 0,
-});
+pub(crate) static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets::ZERO);
+/// Waits of at least so many ns are sent one by one; 0: none.
+#[unsafe(no_mangle)]
+pub(crate) static MIN_WAIT: Global<u64> = Global::new(0);
 
 /// Scratch slots a CPU.
 pub(crate) const SCRATCH_SLOTS: u32 = 4;
@@ -48,6 +42,8 @@ pub(crate) static MAPPINGS: Array<MappingEntry> = Array::with_max_entries(2 * MA
 #[map]
 pub(crate) static ROW_CACHE: PerCpuArray<CachedRow> = PerCpuArray::with_max_entries(CACHED_ROWS, 0);
 #[map]
+pub(crate) static KNOWN_STACKS: PerCpuArray<KnownStack> = PerCpuArray::with_max_entries(known::ENTRIES, 0);
+#[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
 #[map]
 pub(crate) static LIVE: HashMap<u64, LiveBlock> = HashMap::with_max_entries(1, 0);
@@ -57,6 +53,19 @@ pub(crate) static SITES: HashMap<u64, SiteTotals> = HashMap::with_max_entries(1,
 pub(crate) static INFLIGHT: HashMap<u32, Inflight> = HashMap::with_max_entries(32768, BPF_F_NO_PREALLOC);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+
+/// Threads that have blocked, or were created while recording.
+#[map]
+pub(crate) static THREADS: HashMap<u32, ThreadState> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static WAIT_SITES: HashMap<u64, WaitTotals> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static WAKES: HashMap<WakeKey, WakeTotals> = HashMap::with_max_entries(1, 0);
+/// Stacks of wakers: 1 once the frames were sent.
+#[map]
+pub(crate) static WAKER_STACKS: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
+#[map]
+pub(crate) static CREATIONS: HashMap<u64, CreationTotals> = HashMap::with_max_entries(1, 0);
 
 /// Whether the account may change.
 #[inline(always)]

@@ -1,12 +1,14 @@
-//! Takes the stack at an allocator's entry and finds its site.
+//! Takes a stack, and finds the site of an allocator call.
 
-use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::event::StackRecord;
 use leakscope_common::heap::SiteTotals;
-use leakscope_common::unwind::{Regs, StackEnd, WINDOW_BYTES};
+use leakscope_common::unwind::{Regs, WINDOW_BYTES};
 
+use crate::known::{self, Purpose};
 use crate::maps::{self, SCRATCH, SCRATCH_SLOTS, SITES};
+use crate::unwind::Start;
 use crate::{atomic, emit, unwind};
 
 /// What a site starts with.
@@ -51,6 +53,18 @@ pub(crate) struct Scratch {
     pub(crate) signalled: u64,
     /// 1 if that was below the frame looked out for: the call comes from a signal handler.
     pub(crate) from_handler: u64,
+    /// Where the walk began.
+    pub(crate) from: Regs,
+    /// A number of `Purpose`.
+    pub(crate) purpose: u64,
+    /// Identity of the stack, if it was known and not walked; else 0.
+    pub(crate) known: u64,
+    /// Words that the walk has read; `known::TOO_MANY` if the stack is not to be remembered.
+    pub(crate) words: u64,
+    /// Where in the window.
+    pub(crate) words_at: [u16; known::WORDS],
+    /// What they were.
+    pub(crate) words_read: [u64; known::WORDS],
     /// The frames, ready to be sent.
     pub(crate) record: StackRecord,
 }
@@ -63,9 +77,9 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
-    /// Claims a free slot of this CPU.
+    /// Claims a free slot of this CPU; counts `loss` where there is none.
     #[inline(always)]
-    pub(crate) fn claim() -> Option<Self> {
+    pub(crate) fn claim(loss: Loss) -> Option<Self> {
         let mut index = 0;
         while index < SCRATCH_SLOTS {
             let pointer = SCRATCH.get_ptr_mut(index)?;
@@ -75,7 +89,7 @@ impl Claimed {
             }
             index += 1;
         }
-        maps::lose(Loss::ScratchBusy);
+        maps::lose(loss);
         None
     }
 
@@ -95,22 +109,27 @@ impl Drop for Claimed {
     }
 }
 
-/// Unwinds from `regs` into the slot. `watch` names a frame (CFA, return address) to look out for.
+/// Takes the stack that begins at `regs` into the slot. `watch` names a frame (CFA, return address) to
+/// look out for; CFA 0: none.
 #[inline(always)]
-pub(crate) fn take(claimed: &mut Claimed, regs: &pt_regs, watch: (u64, u64)) {
+pub(crate) fn take(claimed: &mut Claimed, regs: Regs, purpose: Purpose, watch: (u64, u64)) {
     let index = claimed.index;
     let s = claimed.get();
-    s.regs = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
+    s.regs = regs;
+    s.from = regs;
+    s.purpose = purpose as u64;
+    s.known = 0;
     (s.watch_cfa, s.watch_return) = watch;
     s.crossed = 0;
     s.signalled = 0;
     s.from_handler = 0;
-    unwind::walk(s, index);
-    maps::tally(Tally::Stacks);
-    maps::bump(Tally::StackEnd0 as u32 + (s.end as u32 & 15));
-    if s.end == StackEnd::Root as u64 {
-        maps::tally(Tally::StacksRoot);
+    unwind::read_window(s);
+    // A frame that is looked out for is part of what a walk tells, but not of what is remembered.
+    s.words = if watch.0 == 0 { 0 } else { known::TOO_MANY };
+    if watch.0 != 0 || !known::find(s) {
+        unwind::walk(s, index, if purpose == Purpose::Heap { Start::Entry } else { Start::Anywhere });
     }
+    maps::bump(Tally::StackEnd0 as u32 + (s.end as u32 & 15));
     if s.frame_pointer_frames != 0 {
         maps::tally(Tally::FramePointerStacks);
     }
@@ -141,6 +160,9 @@ pub(crate) fn site(claimed: &mut Claimed) -> u64 {
     unsafe {
         if (*totals).sent == 0 && emit::stack(s, id) {
             (*totals).sent = 1;
+        }
+        if (*totals).sent != 0 {
+            known::remember(s, id);
         }
     }
     id

@@ -4,12 +4,13 @@ use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use core::ffi::{c_long, c_void};
 use leakscope_common::config::{MAX_MAPPINGS, state};
 use leakscope_common::unwind::{
-    MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, step,
+    MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, hash_frame,
+    stack_identity, step,
 };
 
 use crate::maps::{self, BUCKETS, CACHED_ROWS, MAPPINGS, ROW_CACHE, ROWS, SCRATCH};
 use crate::stack::Scratch;
-use crate::{emit, task};
+use crate::{emit, known, task};
 
 /// A remembered row. `key ^ row` is the address and generation it was found for, so a pair that was
 /// torn by preemption does not match.
@@ -19,13 +20,19 @@ pub(crate) struct CachedRow {
     row: u64,
 }
 
-/// Unwinds from `s.regs` until the stack ends.
+/// Where a walk begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At a function's entry, where the stack pointer is still that of its first instruction: its
+    /// caller needs no row.
+    Entry,
+    /// Anywhere in a function.
+    Anywhere,
+}
+
+/// Reads the stack from `s.regs` on into the window, and notes the table in use.
 #[inline(always)]
-pub(crate) fn walk(s: &mut Scratch, index: u32) {
-    s.hash = 0;
-    s.depth = 0;
-    s.frame_pointer_frames = 0;
-    s.end = StackEnd::Truncated as u64;
+pub(crate) fn read_window(s: &mut Scratch) {
     s.table = maps::slot(state::TABLE);
     s.window_at = 0;
     let at = s.regs.sp & !7;
@@ -35,21 +42,30 @@ pub(crate) fn walk(s: &mut Scratch, index: u32) {
     {
         s.window_at = at;
     }
+}
+
+/// Unwinds from `s.regs` until the stack ends; the window was read.
+#[inline(always)]
+pub(crate) fn walk(s: &mut Scratch, index: u32, start: Start) {
+    s.hash = 0;
+    s.depth = 0;
+    s.frame_pointer_frames = 0;
+    s.end = StackEnd::Truncated as u64;
     (s.trampoline, s.return_instance) = task::pending_returns();
-    // The probe stands where the stack pointer is still that of the function's first instruction,
-    // so the caller needs no row.
-    record_frame(s);
-    let at = s.regs.sp;
-    let Some(return_address) = Window(s).word(at) else {
-        s.end = StackEnd::ReadFault as u64;
-        return;
-    };
-    s.regs.ip = return_address;
-    s.regs.sp = at.wrapping_add(8);
-    s.regs.exact = 0;
-    if let Err(end) = see_through(s) {
-        s.end = end as u64;
-        return;
+    if start == Start::Entry {
+        record_frame(s);
+        let at = s.regs.sp;
+        let Some(return_address) = Window(s).word(at) else {
+            s.end = StackEnd::ReadFault as u64;
+            return;
+        };
+        s.regs.ip = return_address;
+        s.regs.sp = at.wrapping_add(8);
+        s.regs.exact = 0;
+        if let Err(end) = see_through(s) {
+            s.end = end as u64;
+            return;
+        }
     }
     let mut context = index;
     // SAFETY: `frame` matches the callback's signature, and `context` outlives the call.
@@ -58,11 +74,10 @@ pub(crate) fn walk(s: &mut Scratch, index: u32) {
     }
 }
 
-/// Identifies the stack: its frames and how it ended. Never 0, the key of the site without a stack.
+/// Identifies the stack: its frames and how it ended.
 #[inline(always)]
 pub(crate) fn identity(s: &Scratch) -> u64 {
-    let hash = s.hash ^ (s.end << 1);
-    if hash == 0 { 1 } else { hash }
+    if s.known != 0 { s.known } else { stack_identity(s.hash, s.end) }
 }
 
 /// One frame; returns 1 to stop. Static and not inlined, as `bpf_loop` needs it.
@@ -109,8 +124,7 @@ fn record_frame(s: &mut Scratch) {
     let ip = s.regs.ip;
     s.record.frames[(s.depth & 127) as usize] = ip | (s.regs.exact << 63);
     s.depth += 1;
-    s.hash = (s.hash ^ ip).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    s.hash ^= s.hash >> 29;
+    s.hash = hash_frame(s.hash, ip);
 }
 
 /// After a step: replaces the return probes' trampoline by what it stands for, and notices the
@@ -119,6 +133,7 @@ fn record_frame(s: &mut Scratch) {
 fn see_through(s: &mut Scratch) -> Result<(), StackEnd> {
     if s.trampoline != 0 && s.regs.ip == s.trampoline {
         let at = s.regs.sp.wrapping_sub(8);
+        s.words = known::TOO_MANY;
         s.regs.ip = task::original_return(s, at)?;
     }
     if s.watch_cfa != 0 && s.regs.sp == s.watch_cfa && s.regs.ip == s.watch_return {
@@ -138,8 +153,12 @@ impl ReadWord for Window<'_> {
         if addr & 7 == 0 {
             let distance = addr.wrapping_sub(s.window_at);
             if s.window_at != 0 && distance < WINDOW_BYTES as u64 {
-                return Some(s.window[(distance >> 3) as usize & (WINDOW_BYTES / 8 - 1)]);
+                let at = (distance >> 3) as usize & (WINDOW_BYTES / 8 - 1);
+                let word = s.window[at];
+                known::note(s, at, word);
+                return Some(word);
             }
+            s.words = known::TOO_MANY;
             let window = (&raw mut s.window).cast();
             // SAFETY: the helper checks the user's address; the window has that size.
             if unsafe { bpf_probe_read_user(window, WINDOW_BYTES as u32, addr as *const c_void) } == 0 {
@@ -148,6 +167,7 @@ impl ReadWord for Window<'_> {
             }
             s.window_at = 0;
         }
+        s.words = known::TOO_MANY;
         let mut word = 0u64;
         // SAFETY: as above, for 8 bytes.
         let read = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, addr as *const c_void) };

@@ -1,4 +1,6 @@
-//! Numbers as people read them.
+//! Numbers and text as people read them.
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Bytes in binary units with three significant digits or so: `0 B`, `1.5 KiB`, `84.2 MiB`.
 pub fn bytes(n: u64) -> String {
@@ -68,19 +70,74 @@ pub fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// `text` cut to `width` characters, with `…` where it was cut.
+/// Columns that `text` takes on a terminal.
+pub fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` cut to `width` columns, with `…` where it was cut.
 pub fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if columns(text) <= width {
         return text.to_owned();
     }
-    let mut out: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut room = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let left = room.checked_sub(c.width().unwrap_or(0));
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    let mut out: String = text.chars().take_while(fits).collect();
     out.push('…');
     out
 }
 
+/// `text` in lines of at most `width` columns, broken between words; what does not fit into `most`
+/// lines ends in `…`.
+pub fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in unbroken(text) {
+        let last = lines.len() >= most;
+        match lines.last_mut() {
+            Some(line) if last || columns(line) + 1 + columns(&word) <= width => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines.iter().map(|line| cut(line, width)).collect()
+}
+
+/// The words of a text; a time span such as `3 h 20 m` is one.
+fn unbroken(text: &str) -> Vec<String> {
+    const UNITS: [&str; 6] = ["us", "ms", "s", "m", "h", "d"];
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let unit = UNITS.contains(&word.trim_end_matches([',', ':', ';', '.', ')']));
+        match words.last_mut() {
+            Some(span) if unit && span.ends_with(|c: char| c.is_ascii_digit()) => {
+                let last = format!("{span} {word}");
+                words.pop();
+                match words.last_mut().filter(|before| {
+                    before.ends_with(" h") || before.ends_with(" m") || before.ends_with(" d")
+                }) {
+                    Some(before) => *before = format!("{before} {last}"),
+                    None => words.push(last),
+                }
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
 /// `text` without control characters: what comes from the target must not steer the terminal.
 pub fn printable(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    // Controls, line and paragraph separators, marks of direction.
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
@@ -107,5 +164,21 @@ mod tests {
         );
         assert_eq!([cut("abc", 3), cut("abcd", 3)], ["abc", "ab…"]);
         assert_eq!(printable("a\x1b[2Jb"), "a\u{fffd}[2Jb");
+    }
+
+    #[test]
+    fn text_takes_the_columns_it_has() {
+        assert_eq!([columns("abc"), columns("漢字"), columns("e\u{301}")], [3, 4, 1]);
+        assert_eq!(
+            [cut("漢字漢字", 8), cut("漢字漢字", 7), cut("漢字漢字", 6)],
+            ["漢字漢字", "漢字漢…", "漢字…"]
+        );
+        assert_eq!([cut("abc", 1), cut("abc", 0)], ["…", "…"]);
+        assert_eq!(wrap("one two three", 7, 9), ["one two", "three"]);
+        assert_eq!(wrap("one two three four", 7, 2), ["one two", "three …"]);
+        assert_eq!(wrap("incomprehensible word", 7, 9), ["incomp…", "word"]);
+        assert_eq!(wrap("", 7, 9), [""]);
+        assert_eq!(wrap("for 3 h 20 m, or", 7, 9), ["for", "3 h 20…", "or"]);
+        assert_eq!(wrap("it took 10 ms", 10, 9), ["it took", "10 ms"]);
     }
 }

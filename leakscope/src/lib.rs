@@ -8,6 +8,7 @@
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people.
 
 pub mod bpf;
+pub mod census;
 pub mod cli;
 pub mod export;
 pub mod failure;

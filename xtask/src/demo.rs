@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a program that leaks at two sites, and what leakscope says about it.
+//! `cargo xtask demo`: a program that leaks and is stuck, and what leakscope says about it.
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,7 +16,7 @@ use crate::{
 /// How long the demo watches the program.
 const DURATION: &str = "10s";
 
-/// Builds leakscope and the program, attaches, and prints the report.
+/// Builds leakscope and the program, looks at its threads, attaches, and prints the reports.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::run(workspace, &setup::Options::default())?;
     run::heading("release build");
@@ -27,8 +27,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
     stay_for_the_report();
     let leaky = Leaky::start(workspace)?;
+    tell(workspace, &["dump", &leaky.pid])?;
+    tell(workspace, &["attach", &leaky.pid, "--duration", DURATION])
+}
+
+/// Runs leakscope, as root.
+fn tell(workspace: &Workspace, args: &[&str]) -> Result<()> {
     let leakscope = workspace.release("leakscope");
-    let mut attach = if is_root() {
+    let mut command = if is_root() {
         Command::new(&leakscope)
     } else {
         if find_in_path("sudo").is_none() {
@@ -41,10 +47,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         sudo.arg(&leakscope);
         sudo
     };
-    attach.args(["attach", &leaky.pid, "--duration", DURATION]);
-    run::heading(&run::shown(&attach));
-    let status = attach.status().with_context(|| format!("cannot run {}", run::shown(&attach)))?;
-    drop(leaky);
+    command.args(args);
+    run::heading(&run::shown(&command));
+    let status = command.status().with_context(|| format!("cannot run {}", run::shown(&command)))?;
     if !status.success() {
         bail!("leakscope ended with {}", run::explain(status));
     }
@@ -59,7 +64,7 @@ fn stay_for_the_report() {
     unsafe { libc::signal(libc::SIGINT, ignore as extern "C" fn(libc::c_int) as libc::sighandler_t) };
 }
 
-/// The leaking program. It ends on drop, and by itself when its standard input is closed: however
+/// The program. It ends on drop, and by itself when its standard input is closed: however
 /// this task ends, no leak is left running.
 struct Leaky {
     child: Child,

@@ -23,10 +23,12 @@ cargo xtask TASK
   setup [--tests] [--rustc PATH]
                  find or provide the BPF toolchain; --tests also installs what the tests need;
                  --rustc takes this compiler instead of looking for one
-  demo           build, start a program that leaks at two sites, attach to it for ten seconds
+  demo           build, start a program that leaks and is stuck, look at its threads, then
+                 attach to it for ten seconds
   test [FILTER]  setup, format, clippy, docs, unit, property and integration tests;
                  with FILTER only the integration tests whose names contain it
-  bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach
+  bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
+                 of tracing waits in the program, in another one and in none: waits-redis, waits-pipe
   schema         write the JSON Schema of reports to leakscope/schema
   help           this text
 ";

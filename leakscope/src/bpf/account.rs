@@ -1,12 +1,15 @@
-//! Freezes and reads the maps of the heap account.
+//! Freezes and reads the maps of the account.
 
-use aya::maps::PerCpuArray;
+use aya::maps::{HashMap, PerCpuArray};
 use leakscope_common::config::RunState;
 use leakscope_common::counter::COUNTERS;
 use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
+use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals, wait_entered};
 
 use super::object::Object;
 use super::{BpfError, chain, sys};
+use crate::stack::StackId;
+use crate::wait::{Syscall, Thread};
 
 /// The maps as they were read.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,14 @@ pub struct RawAccount {
     pub sites: Vec<(u64, SiteTotals)>,
     /// Pending allocator calls by thread.
     pub inflight: Vec<(u32, Inflight)>,
+    /// Threads that have blocked or were created.
+    pub threads: Vec<(u32, ThreadState)>,
+    /// Waits by site.
+    pub wait_sites: Vec<(u64, WaitTotals)>,
+    /// Who ended them.
+    pub wakes: Vec<(WakeKey, WakeTotals)>,
+    /// Threads by creating stack.
+    pub creations: Vec<(u64, CreationTotals)>,
     /// Counters by number, summed over CPUs.
     pub counters: Vec<u64>,
     /// Times the kernel skipped a program.
@@ -37,9 +48,44 @@ impl Object {
             live: sys::read_all(self.map_fd("LIVE")?).map_err(failed)?,
             sites: sys::read_all(self.map_fd("SITES")?).map_err(failed)?,
             inflight: sys::read_all(self.map_fd("INFLIGHT")?).map_err(failed)?,
+            threads: sys::read_all(self.map_fd("THREADS")?).map_err(failed)?,
+            wait_sites: sys::read_all(self.map_fd("WAIT_SITES")?).map_err(failed)?,
+            wakes: sys::read_all(self.map_fd("WAKES")?).map_err(failed)?,
+            creations: sys::read_all(self.map_fd("CREATIONS")?).map_err(failed)?,
             counters: self.counters()?,
             recursion_misses: self.recursion_misses(),
         })
+    }
+
+    /// The system call of a wait site, and its arguments, as it was first seen; `None` if there is no such
+    /// site.
+    pub fn wait_site(&mut self, id: u64) -> Option<Syscall> {
+        let map: HashMap<_, u64, WaitTotals> = HashMap::try_from(self.map_mut("WAIT_SITES").ok()?).ok()?;
+        let totals = map.get(&id, 0).ok()?;
+        Some(Syscall { number: u32::try_from(totals.syscall.checked_sub(1)?).ok()?, args: totals.args })
+    }
+
+    /// Enters a thread that was blocked before recording began, so that the end of its wait is seen. Its
+    /// wait counts from `since_ns` on.
+    pub fn enter_wait(
+        &mut self,
+        thread: &Thread,
+        site: StackId,
+        switches: u64,
+        since_ns: u64,
+    ) -> Result<(), BpfError> {
+        let syscall = thread.syscall.map_or(0, |call| u64::from(call.number) + 1);
+        let args = thread.syscall.map_or([0; 6], |call| call.args);
+        self.insert("WAIT_SITES", site.0, WaitTotals { sent: 1, syscall, args, ..WaitTotals::ZERO })?;
+        let state = ThreadState {
+            since_ns,
+            site: site.0,
+            switches,
+            entered: wait_entered::BY_USERSPACE,
+            syscall,
+            ..ThreadState::ZERO
+        };
+        self.insert("THREADS", thread.tid, state)
     }
 
     /// The counters by number, summed over CPUs.

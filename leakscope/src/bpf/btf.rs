@@ -97,6 +97,15 @@ impl<'a> Structures<'a> {
         Ok(total)
     }
 
+    /// Size of a structure in bytes.
+    pub fn size(&self, structure: &str) -> Result<u32, BtfError> {
+        let id = self.by_name.get(structure.as_bytes());
+        let at = id.and_then(|id| self.starts.get((*id as usize).checked_sub(1)?));
+        let at = at.ok_or_else(|| BtfError::NoMember(structure.to_owned()))?;
+        // `btf_type`: name, info, size.
+        read_u32(self.types, *at as usize + 8)
+    }
+
     /// Offset and type of a member of the structure `id`.
     fn member(&self, id: u32, name: &[u8], depth: u32) -> Result<Option<(u32, u32)>, BtfError> {
         let Some(&at) = (id as usize).checked_sub(1).and_then(|i| self.starts.get(i)) else {
@@ -152,22 +161,49 @@ fn string(strings: &[u8], at: u32) -> &[u8] {
     &rest[..rest.iter().position(|&b| b == 0).unwrap_or(rest.len())]
 }
 
-/// The offsets that the kernel side needs.
-pub fn kernel_offsets(blob: &[u8]) -> Result<KernelOffsets, BtfError> {
+/// The offsets that the kernel side needs, and why pending return probes cannot be seen through, if so.
+pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), BtfError> {
     let structures = Structures::parse(blob)?;
     let at = |structure, path| structures.offset(structure, path);
-    Ok(KernelOffsets {
+    let mut offsets = KernelOffsets {
         task_mm: at("task_struct", "mm")?,
-        task_utask: at("task_struct", "utask")?,
         task_tgid: at("task_struct", "tgid")?,
-        mm_xol_area: at("mm_struct", "uprobes_state.xol_area")?,
-        xol_vaddr: at("xol_area", "vaddr")?,
-        utask_return_instances: at("uprobe_task", "return_instances")?,
-        ri_stack: at("return_instance", "stack")?,
-        ri_orig_ret_vaddr: at("return_instance", "orig_ret_vaddr")?,
-        ri_next: at("return_instance", "next")?,
-        reserved: 0,
-    })
+        task_pid: at("task_struct", "pid")?,
+        task_state: at("task_struct", "__state")?,
+        task_flags: at("task_struct", "flags")?,
+        task_nvcsw: at("task_struct", "nvcsw")?,
+        task_nivcsw: at("task_struct", "nivcsw")?,
+        task_exec_start: at("task_struct", "se.exec_start")?,
+        task_start_time: at("task_struct", "start_time")?,
+        task_comm: at("task_struct", "comm")?,
+        task_on_cpu: at("task_struct", "on_cpu")?,
+        // Until Linux 5.16 the number was a member of the task itself.
+        task_cpu: at("task_struct", "thread_info.cpu").or_else(|_| at("task_struct", "cpu"))?,
+        task_thread_pid: at("task_struct", "thread_pid")?,
+        pid_level: at("pid", "level")?,
+        pid_numbers: at("pid", "numbers")?,
+        upid_size: structures.size("upid")?,
+        ..KernelOffsets::ZERO
+    };
+    let returns = (|| {
+        Ok(KernelOffsets {
+            task_utask: at("task_struct", "utask")?,
+            mm_xol_area: at("mm_struct", "uprobes_state.xol_area")?,
+            xol_vaddr: at("xol_area", "vaddr")?,
+            utask_return_instances: at("uprobe_task", "return_instances")?,
+            ri_stack: at("return_instance", "stack")?,
+            ri_orig_ret_vaddr: at("return_instance", "orig_ret_vaddr")?,
+            ri_next: at("return_instance", "next")?,
+            ..offsets
+        })
+    })();
+    match returns {
+        Ok(all) => {
+            offsets = all;
+            Ok((offsets, None))
+        }
+        Err(why) => Ok((offsets, Some(why))),
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +213,8 @@ mod tests {
     #[test]
     fn offsets_of_this_kernel() {
         let blob = std::fs::read("/sys/kernel/btf/vmlinux").expect("BTF of the running kernel");
-        let offsets = kernel_offsets(&blob).expect("members");
+        let (offsets, no_returns) = kernel_offsets(&blob).expect("members");
+        assert_eq!(no_returns, None);
         assert_ne!(offsets.task_mm, 0);
         assert_ne!(offsets.task_tgid, 0);
         assert_eq!(

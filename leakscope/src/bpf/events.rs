@@ -9,16 +9,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::BpfError;
 use super::object::Object;
-
-/// A frame as it was unwound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StackFrame {
-    /// Address in the target.
-    pub address: u64,
-    /// Whether it is the instruction itself; otherwise it is a return address, and the call lies
-    /// before it.
-    pub exact: bool,
-}
+use crate::ledger::waits::LongWait;
+use crate::stack::{StackFrame, StackId};
 
 /// What the kernel side had to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +32,8 @@ pub enum Event {
     ThreadExit(u64),
     /// The target's main thread ended.
     LeaderExit,
+    /// A wait of at least `--min-wait` ended.
+    LongWait(LongWait),
     /// The target replaced its program at this time (CLOCK_MONOTONIC, ns).
     Exec(u64),
 }
@@ -115,6 +109,10 @@ fn parse(record: &[u8]) -> Option<Event> {
         })
     } else if kind == Kind::MappingsChanged as u32 {
         Some(Event::MappingsChanged)
+    } else if kind == Kind::Wait as u32 {
+        let site = long(24)?;
+        let site = (site != 0).then_some(StackId(site));
+        Some(Event::LongWait(LongWait { tid: word(32)?, site, since_ns: long(8)?, wait_ns: long(16)? }))
     } else if record.len() < size_of::<ThreadEvent>() {
         None
     } else if kind == Kind::ThreadStart as u32 {

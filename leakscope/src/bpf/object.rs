@@ -2,26 +2,35 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::maps::{Array, HashMap, Map, MapData};
-use aya::programs::{BtfTracePoint, UProbe};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::programs::{BtfTracePoint, Iter, Program, ProgramInfo, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use leakscope_common::config::{KernelOffsets, RunState, state};
+use leakscope_common::config::{RunState, state};
 use leakscope_common::heap::SiteTotals;
+use leakscope_common::wait::{CreationTotals, WaitTotals};
 
 use super::sys::Barrier;
 use super::{BpfError, btf, chain};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leakscope.bpf.o"));
 
+/// `BPF_NOEXIST` (uapi/linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
+/// The program on the dynamic linker's notification.
+const LIBRARIES_CHANGED: &str = "libraries_changed";
 /// uprobe programs of the object.
 const UPROBES: [&str; 5] =
-    ["alloc_entry", "alloc_return", "alloc_ret_instruction", "free_entry", "libraries_changed"];
-/// tp_btf programs of the object and their tracepoints.
-const TRACEPOINTS: [(&str, &str); 3] = [
+    ["alloc_entry", "alloc_return", "alloc_ret_instruction", "free_entry", LIBRARIES_CHANGED];
+/// tp_btf programs that follow threads and exec, and their tracepoints.
+const LIFECYCLE: [(&str, &str); 3] = [
     ("thread_start", "sched_process_fork"),
     ("thread_exit", "sched_process_exit"),
     ("exec", "sched_process_exec"),
 ];
+/// Those that follow waits.
+const WAITS: [(&str, &str); 2] = [("thread_switch", "sched_switch"), ("thread_waking", "sched_waking")];
+/// The task iterator.
+pub(super) const CENSUS: &str = "census";
 
 /// Sizes of the maps.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +43,31 @@ pub struct Sizes {
     pub rows: u32,
     /// Buckets of the row index.
     pub buckets: u32,
+    /// Threads.
+    pub threads: u32,
+    /// Wait sites.
+    pub wait_sites: u32,
+    /// Pairs of waker and wait site.
+    pub wakes: u32,
+    /// Stacks that create threads.
+    pub creations: u32,
+}
+
+impl Sizes {
+    /// Nothing is traced; only the census is wanted.
+    pub const CENSUS: Self =
+        Self { live: 1, sites: 1, rows: 1, buckets: 1, threads: 1, wait_sites: 1, wakes: 1, creations: 1 };
+}
+
+/// What is to be traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// Calls of the allocator.
+    pub heap: bool,
+    /// Waits, and what ends them.
+    pub waits: bool,
+    /// Waits of at least so many ns are sent one by one; 0: none.
+    pub min_wait_ns: u64,
 }
 
 /// The loaded programs and maps.
@@ -41,58 +75,72 @@ pub struct Sizes {
 pub struct Object {
     pub(super) ebpf: Ebpf,
     barrier: Barrier,
+    /// tp_btf programs that are loaded, and their tracepoints.
+    tracepoints: Vec<(&'static str, &'static str)>,
     /// Why pending return probes can't be seen through on this kernel, if so.
     pub no_return_probes: Option<String>,
 }
 
 impl Object {
-    /// Loads all programs for the process `pid`. Nothing is attached yet. With `log`, the kernel
+    /// Loads the programs that trace the process `pid`, or for no tracing only the census. Nothing
+    /// is attached yet. With `log`, the kernel
     /// side's diagnostics go to the `log` crate.
-    pub fn load(pid: u32, sizes: Sizes, log: bool) -> Result<Self, BpfError> {
+    pub fn load(pid: u32, sizes: Sizes, tracing: Option<Tracing>, log: bool) -> Result<Self, BpfError> {
         let blob = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
-        let (offsets, no_return_probes) = match btf::kernel_offsets(&blob) {
-            Ok(offsets) => (offsets, None),
-            Err(e) => (KernelOffsets::default(), Some(e.to_string())),
-        };
-        let kernel_btf = Btf::parse(&blob, aya::Endianness::default())
-            .map_err(|e| BpfError::Load(format!("kernel BTF: {}", chain(&e))))?;
+        let unusable = |e: &dyn std::error::Error| BpfError::Load(format!("kernel BTF: {}", chain(e)));
+        let (offsets, no_return_probes) = btf::kernel_offsets(&blob).map_err(|e| unusable(&e))?;
+        let no_return_probes = no_return_probes.map(|e| e.to_string());
+        let kernel_btf = Btf::parse(&blob, aya::Endianness::default()).map_err(|e| unusable(&e))?;
         let log_level = if log { aya_log::Level::Debug as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&kernel_btf))
             .override_global("TARGET", &pid, true)
             .override_global("OFFSETS", &offsets, true)
             .override_global(aya_log::LEVEL, &log_level, false)
+            .override_global("MIN_WAIT", &tracing.map_or(0, |t| t.min_wait_ns), true)
             .map_max_entries("LIVE", sizes.live)
             .map_max_entries("SITES", sizes.sites)
             .map_max_entries("ROWS", sizes.rows.max(1))
             .map_max_entries("BUCKETS", sizes.buckets.max(1))
+            .map_max_entries("THREADS", sizes.threads)
+            .map_max_entries("WAIT_SITES", sizes.wait_sites)
+            .map_max_entries("WAKES", sizes.wakes)
+            .map_max_entries("WAKER_STACKS", sizes.wakes)
+            .map_max_entries("CREATIONS", sizes.creations)
             .load(OBJECT)
             .map_err(|e| BpfError::Load(chain(&e)))?;
-        for name in UPROBES {
+        let census: &mut Iter = program(&mut ebpf, CENSUS)?;
+        census.load("task", &kernel_btf).map_err(|e| BpfError::Load(format!("{CENSUS}: {}", chain(&e))))?;
+        let (heap, waits) = tracing.map_or((false, false), |t| (t.heap, t.waits));
+        // The linker's notification is followed for the sake of the unwind rows, too.
+        let uprobes: &[&'static str] = match tracing {
+            None => &[],
+            Some(_) if heap => &UPROBES,
+            Some(_) => &[LIBRARIES_CHANGED],
+        };
+        for name in uprobes.iter().copied() {
             let program = uprobe(&mut ebpf, name)?;
             program.load().map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
-            if let Some(n) = program.info().ok().and_then(|i| i.verified_instruction_count()) {
-                log::debug!("{name}: {n} instructions verified");
-            }
+            log_size(name, program.info().ok());
         }
-        for (name, tracepoint) in TRACEPOINTS {
-            let program: &mut BtfTracePoint = ebpf
-                .program_mut(name)
-                .ok_or(BpfError::Missing(name))?
-                .try_into()
-                .map_err(|_| BpfError::Missing(name))?;
+        let tracepoints: Vec<_> = LIFECYCLE
+            .into_iter()
+            .filter(|_| tracing.is_some())
+            .chain(WAITS.into_iter().filter(|_| waits))
+            .collect();
+        for (name, tracepoint) in &tracepoints {
+            let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
             program
                 .load(tracepoint, &kernel_btf)
                 .map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
+            log_size(name, program.info().ok());
         }
         let barrier = Barrier::new().map_err(|e| BpfError::Load(format!("barrier: {e}")))?;
-        let mut object = Self { ebpf, barrier, no_return_probes };
-        // The site that takes the blocks whose own site did not fit.
-        let mut sites: HashMap<_, u64, SiteTotals> =
-            HashMap::try_from(object.map_mut("SITES")?).map_err(|_| BpfError::Missing("SITES"))?;
-        sites
-            .insert(0, SiteTotals::ZERO, 0)
-            .map_err(|e| BpfError::Load(format!("map of sites: {}", chain(&e))))?;
+        let mut object = Self { ebpf, barrier, tracepoints, no_return_probes };
+        // The sites that take what has no room at its own.
+        object.insert("SITES", 0u64, SiteTotals::ZERO)?;
+        object.insert("WAIT_SITES", 0u64, WaitTotals::ZERO)?;
+        object.insert("CREATIONS", 0u64, CreationTotals::default())?;
         Ok(object)
     }
 
@@ -113,22 +161,47 @@ impl Object {
         Ok(())
     }
 
-    /// Attaches the tracepoints that follow threads and exec.
-    pub fn attach_tracepoints(&mut self) -> Result<(), BpfError> {
-        for (name, tracepoint) in TRACEPOINTS {
-            let program: &mut BtfTracePoint = self
-                .ebpf
-                .program_mut(name)
-                .ok_or(BpfError::Missing(name))?
-                .try_into()
-                .map_err(|_| BpfError::Missing(name))?;
+    /// Attaches the tracepoints. Returns how many there are.
+    pub fn attach_tracepoints(&mut self) -> Result<usize, BpfError> {
+        for (name, tracepoint) in &self.tracepoints {
+            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
             program.attach().map_err(|e| BpfError::Attach {
-                function: tracepoint.to_owned(),
+                function: (*tracepoint).to_owned(),
                 file: "the kernel".to_owned(),
                 error: chain(&e),
             })?;
         }
-        Ok(())
+        Ok(self.tracepoints.len())
+    }
+
+    /// Stops following what the tracepoints tell.
+    pub fn detach_tracepoints(&mut self) {
+        for (name, _) in &self.tracepoints {
+            let program: Result<&mut BtfTracePoint, _> = program(&mut self.ebpf, name);
+            if let Ok(program) = program {
+                // What cannot be detached goes with the process.
+                let _ = program.unload();
+            }
+        }
+    }
+
+    /// Inserts into a hash map; a key that is there already keeps its value.
+    pub(super) fn insert<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        map: &'static str,
+        key: K,
+        value: V,
+    ) -> Result<(), BpfError> {
+        let mut map: HashMap<_, K, V> =
+            HashMap::try_from(self.map_mut(map)?).map_err(|_| BpfError::Missing(map))?;
+        match map.insert(key, value, BPF_NOEXIST) {
+            Ok(()) => Ok(()),
+            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            Err(e) => Err(BpfError::Map {
+                what: "write a map of the kernel side",
+                error: std::io::Error::other(chain(&e)),
+            }),
+        }
     }
 
     /// Switches recording on or off.
@@ -202,5 +275,19 @@ fn fdinfo(fd: std::os::fd::RawFd, field: &str) -> Option<u64> {
 }
 
 pub(super) fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
+    program(ebpf, name)
+}
+
+/// A program of the kind that it must be.
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, BpfError>
+where
+    &'a mut P: TryFrom<&'a mut Program>,
+{
     ebpf.program_mut(name).ok_or(BpfError::Missing(name))?.try_into().map_err(|_| BpfError::Missing(name))
+}
+
+fn log_size(name: &str, info: Option<ProgramInfo>) {
+    if let Some(n) = info.and_then(|i| i.verified_instruction_count()) {
+        log::debug!("{name}: {n} instructions verified");
+    }
 }

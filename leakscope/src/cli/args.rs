@@ -7,12 +7,15 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::Failure;
 use super::attach::{AttachConfig, Format};
+use super::dump::DumpConfig;
 use super::duration::{duration, size};
 use super::output::Destination;
+use crate::bpf::object::Tracing;
 use crate::ledger::Sort;
 use crate::session;
 
-/// Finds what holds the memory of a running process, from outside: no code change, no restart.
+/// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
+/// change, no restart.
 #[derive(Debug, Parser)]
 #[command(name = "leakscope", version, propagate_version = true)]
 pub struct Cli {
@@ -24,8 +27,10 @@ pub struct Cli {
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Trace a running process and report where its outstanding memory was allocated
+    /// Trace a running process: where its outstanding memory was allocated, and who is blocked where
     Attach(AttachArgs),
+    /// Show who is blocked where right now: no tracing, no pause
+    Dump(DumpArgs),
     /// Tell what this kernel, these rights and this target allow, and what to do about the rest
     Doctor(DoctorArgs),
 }
@@ -57,6 +62,9 @@ pub struct AttachArgs {
     /// Trace only this
     #[arg(long, value_enum, value_name = "WHAT")]
     only: Option<OnlyArg>,
+    /// List each wait that took at least so long (the longest ones), besides counting all
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
+    min_wait: Option<Duration>,
     /// Format of the report
     #[arg(long, value_enum, default_value_t = FormatArg::Table)]
     format: FormatArg,
@@ -72,6 +80,29 @@ pub struct AttachArgs {
     /// Leave out the probes on freeing functions, to show that tests notice
     #[arg(long, hide = true)]
     break_free_probes: bool,
+}
+
+/// Arguments of `dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// Process to look at
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: u32,
+    /// Sites to show in the table
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Frames to show of each stack in the table
+    #[arg(long, value_name = "N", default_value_t = 16, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
+    frames: u32,
+    /// Format of the report
+    #[arg(long, value_enum, default_value_t = FormatArg::Table)]
+    format: FormatArg,
+    /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Say more on standard error
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
 }
 
 /// Arguments of `doctor`.
@@ -96,6 +127,7 @@ enum SortArg {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OnlyArg {
     Heap,
+    Waits,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -116,8 +148,16 @@ impl AttachArgs {
                 self.max_live
             )));
         }
-        // Nothing but the heap can be traced so far, so there is nothing to leave out.
-        let (None | Some(OnlyArg::Heap)) = self.only;
+        let tracing = Tracing {
+            heap: !matches!(self.only, Some(OnlyArg::Waits)),
+            waits: !matches!(self.only, Some(OnlyArg::Heap)),
+            min_wait_ns: self.min_wait.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+        };
+        if self.min_wait.is_some() && !tracing.waits {
+            return Err(Failure::usage(
+                "--min-wait: waits are not traced with --only heap; leave one of them out",
+            ));
+        }
         let output = self.output.map_or(Destination::Stdout, Destination::from_path);
         Ok(AttachConfig {
             pid: self.pid,
@@ -131,19 +171,40 @@ impl AttachArgs {
                     SortArg::Age => Sort::Age,
                 },
                 min_age: self.min_age.unwrap_or_default(),
+                tracing,
                 max_live: self.max_live as u32,
                 kernel_log: self.verbose >= 2,
                 break_free_probes: self.break_free_probes,
             },
-            format: match self.format {
-                FormatArg::Table => Format::Table,
-                FormatArg::Json => Format::Json,
-            },
+            format: self.format.into(),
             output,
             top: self.top as usize,
             frames: self.frames as usize,
             verbose: self.verbose,
         })
+    }
+}
+
+impl DumpArgs {
+    /// The configuration that these arguments ask for.
+    pub fn into_config(self) -> DumpConfig {
+        DumpConfig {
+            pid: self.pid,
+            format: self.format.into(),
+            output: self.output.map_or(Destination::Stdout, Destination::from_path),
+            top: self.top as usize,
+            frames: self.frames as usize,
+            verbose: self.verbose,
+        }
+    }
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Table => Self::Table,
+            FormatArg::Json => Self::Json,
+        }
     }
 }
 

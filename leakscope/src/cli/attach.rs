@@ -43,16 +43,9 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
     if config.verbose >= 2 {
         logging::enable();
     }
-    let extension = if config.format == Format::Json { "json" } else { "txt" };
     let process = session::check(config.pid)?;
-    let mut printer = Printer {
-        progress: Progress::new(config.verbose),
-        output: Output::open(&config.output, extension)?,
-        format: config.format,
-        top: config.top,
-        frames: config.frames,
-        reader_gone: false,
-    };
+    let mut printer =
+        Printer::open(&config.output, config.format, config.top, config.frames, config.verbose)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(session::run(process, &config.session, &mut printer))?;
@@ -60,7 +53,7 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
 }
 
 /// Prints reports as they come.
-struct Printer {
+pub(super) struct Printer {
     progress: Progress,
     output: Output,
     format: Format,
@@ -70,6 +63,25 @@ struct Printer {
 }
 
 impl Printer {
+    /// Checks the destination before anything is attached.
+    pub(super) fn open(
+        output: &Destination,
+        format: Format,
+        top: usize,
+        frames: usize,
+        verbose: u8,
+    ) -> Result<Self, Failure> {
+        let extension = if format == Format::Json { "json" } else { "txt" };
+        Ok(Self {
+            progress: Progress::new(verbose),
+            output: Output::open(output, extension)?,
+            format,
+            top,
+            frames,
+            reader_gone: false,
+        })
+    }
+
     fn render(&self, report: &Report) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         match self.format {

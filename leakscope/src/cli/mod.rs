@@ -4,6 +4,7 @@
 pub mod args;
 pub mod attach;
 pub mod doctor;
+pub mod dump;
 pub mod duration;
 pub mod logging;
 pub mod output;
@@ -27,6 +28,7 @@ pub fn run() -> Result<u8, Failure> {
     };
     match parsed.command {
         args::Command::Attach(arguments) => attach::run(arguments.into_config()?),
+        args::Command::Dump(arguments) => dump::run(&arguments.into_config()),
         args::Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -116,6 +116,11 @@ pub fn spoils_heap(name: &str) -> bool {
     name.starts_with("heap.") || name == RECURSION_MISSES
 }
 
+/// Whether a loss makes the numbers of the waits inexact.
+pub fn spoils_waits(name: &str) -> bool {
+    (name.starts_with("waits.") && name != Loss::LongWaitLost.name()) || name == RECURSION_MISSES
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

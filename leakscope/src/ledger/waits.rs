@@ -1,5 +1,11 @@
 //! What blocked during the window, from the maps as they were read.
 
+use std::collections::HashMap;
+
+use leakscope_common::wait::{
+    CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals, WakerKind, bucket_bound_ns, wait_entered,
+};
+
 use crate::stack::StackId;
 use crate::wait::Syscall;
 
@@ -96,4 +102,193 @@ pub struct WaitsSnapshot {
     pub long: Vec<LongWait>,
     /// Threads by creating stack.
     pub creations: Vec<Creation>,
+}
+
+/// The maps at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitObservation<'a> {
+    /// Threads that have blocked or were created.
+    pub threads: &'a [(u32, ThreadState)],
+    /// Waits by site.
+    pub sites: &'a [(u64, WaitTotals)],
+    /// Who ended them.
+    pub wakes: &'a [(WakeKey, WakeTotals)],
+    /// Threads by creating stack.
+    pub creations: &'a [(u64, CreationTotals)],
+}
+
+/// Single waits that are kept; the longest.
+const LONG_WAITS: usize = 1000;
+
+/// Remembers what the maps do not hold.
+#[derive(Debug, Default)]
+pub struct WaitLedger {
+    long: Vec<LongWait>,
+    /// What the descriptor of a site's call was.
+    descriptors: HashMap<StackId, String>,
+    alive_before: HashMap<u64, u64>,
+}
+
+impl WaitLedger {
+    /// Takes a single long wait in.
+    pub fn long_wait(&mut self, wait: LongWait) {
+        self.long.push(wait);
+        if self.long.len() >= 2 * LONG_WAITS {
+            self.shorten();
+        }
+    }
+
+    /// Notes what the descriptor was that a site waits for.
+    pub fn descriptor(&mut self, site: StackId, name: String) {
+        self.descriptors.insert(site, name);
+    }
+
+    fn shorten(&mut self) {
+        self.long.sort_by_key(|w| (std::cmp::Reverse(w.wait_ns), w.since_ns, w.tid));
+        self.long.truncate(LONG_WAITS);
+    }
+
+    /// Takes stock.
+    pub fn snapshot(&mut self, seen: WaitObservation<'_>) -> WaitsSnapshot {
+        self.shorten();
+        let mut snapshot = WaitsSnapshot { long: self.long.clone(), ..WaitsSnapshot::default() };
+        for (id, totals) in seen.sites.iter().filter(|(_, t)| t.waits > 0) {
+            let stack = stack(*id);
+            let syscall = totals.syscall.checked_sub(1).and_then(|n| u32::try_from(n).ok());
+            snapshot.sites.push(SiteWaits {
+                stack,
+                syscall: syscall.map(|number| Syscall { number, args: totals.args }),
+                fd: stack.and_then(|s| self.descriptors.get(&s).cloned()),
+                waits: totals.waits,
+                wait_ns: totals.wait_ns,
+                max_ns: totals.max_ns,
+                histogram: (0..)
+                    .zip(totals.histogram)
+                    .filter(|(_, count)| *count > 0)
+                    .map(|(bucket, count)| (bucket_bound_ns(bucket), count))
+                    .collect(),
+            });
+        }
+        snapshot.sites.sort_by_key(|s| (std::cmp::Reverse(s.wait_ns), s.stack));
+        snapshot.wakes = seen.wakes.iter().filter_map(wakes).collect();
+        snapshot.wakes.sort_by(|a, b| (b.wait_ns, &a.waker, a.site).cmp(&(a.wait_ns, &b.waker, b.site)));
+        let open = seen.threads.iter().filter(|(_, t)| t.since_ns != 0 && t.entered == wait_entered::TRACED);
+        snapshot.open =
+            open.map(|(tid, t)| OpenWait { tid: *tid, site: stack(t.site), since_ns: t.since_ns }).collect();
+        snapshot.open.sort_by_key(|w| w.tid);
+        self.creations(seen.creations, &mut snapshot);
+        snapshot
+    }
+
+    fn creations(&mut self, seen: &[(u64, CreationTotals)], snapshot: &mut WaitsSnapshot) {
+        for (id, totals) in seen.iter().filter(|(_, t)| t.created > 0) {
+            let alive = totals.created.saturating_sub(totals.exited);
+            let before = self.alive_before.insert(*id, alive).unwrap_or(0);
+            snapshot.creations.push(Creation {
+                stack: stack(*id),
+                created: totals.created,
+                exited: totals.exited,
+                growth: alive.cast_signed().wrapping_sub(before.cast_signed()),
+            });
+        }
+        snapshot.creations.sort_by_key(|c| {
+            (std::cmp::Reverse(c.created.saturating_sub(c.exited)), std::cmp::Reverse(c.created), c.stack)
+        });
+    }
+}
+
+fn stack(id: u64) -> Option<StackId> {
+    (id != 0).then_some(StackId(id))
+}
+
+fn wakes((key, totals): &(WakeKey, WakeTotals)) -> Option<Wakes> {
+    let waker = match key.kind {
+        k if k == WakerKind::Thread as u64 => WakerId::Thread(stack(key.waker[0])),
+        k if k == WakerKind::OtherProcess as u64 => {
+            let bytes: Vec<u8> = key.waker.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+            WakerId::OtherProcess(String::from_utf8_lossy(&bytes[..end]).into_owned())
+        }
+        k if k == WakerKind::TimerOrInterrupt as u64 => WakerId::TimerOrInterrupt,
+        _ => return None,
+    };
+    Some(Wakes { waker, site: stack(key.site), wakes: totals.wakes, wait_ns: totals.wait_ns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen<'a>(sites: &'a [(u64, WaitTotals)], threads: &'a [(u32, ThreadState)]) -> WaitObservation<'a> {
+        WaitObservation { threads, sites, wakes: &[], creations: &[] }
+    }
+
+    #[test]
+    fn sites_without_waits_are_left_out_and_others_ordered_by_time() {
+        let mut busy = WaitTotals { waits: 2, wait_ns: 900, max_ns: 800, syscall: 203, ..WaitTotals::ZERO };
+        busy.histogram[7] = 1;
+        busy.histogram[10] = 1;
+        let calm = WaitTotals { waits: 1, wait_ns: 5, ..WaitTotals::ZERO };
+        let sites = [(0, calm), (7, busy), (9, WaitTotals::ZERO)];
+        let mut ledger = WaitLedger::default();
+        ledger.descriptor(StackId(7), "pipe:[1]".into());
+        let snapshot = ledger.snapshot(seen(&sites, &[]));
+        let stacks: Vec<_> = snapshot.sites.iter().map(|s| s.stack).collect();
+        assert_eq!(stacks, [Some(StackId(7)), None]);
+        let first = &snapshot.sites[0];
+        assert_eq!(first.syscall.map(|c| c.number), Some(202));
+        assert_eq!(first.fd.as_deref(), Some("pipe:[1]"));
+        assert_eq!(first.histogram, [(128, 1), (1024, 1)]);
+    }
+
+    #[test]
+    fn only_waits_that_began_in_the_window_are_open() {
+        let blocked = ThreadState { since_ns: 5, site: 7, ..ThreadState::ZERO };
+        let threads = [(3, ThreadState::ZERO), (2, blocked), (1, ThreadState { entered: 1, ..blocked })];
+        let snapshot = WaitLedger::default().snapshot(seen(&[], &threads));
+        assert_eq!(snapshot.open, [OpenWait { tid: 2, site: Some(StackId(7)), since_ns: 5 }]);
+    }
+
+    #[test]
+    fn the_longest_waits_are_kept() {
+        let mut ledger = WaitLedger::default();
+        for n in 0..10_000 {
+            ledger.long_wait(LongWait { tid: 1, site: None, since_ns: n, wait_ns: n });
+        }
+        let snapshot = ledger.snapshot(seen(&[], &[]));
+        assert_eq!(snapshot.long.len(), LONG_WAITS);
+        assert_eq!((snapshot.long[0].wait_ns, snapshot.long[999].wait_ns), (9999, 9000));
+    }
+
+    #[test]
+    fn wakers_by_their_kind() {
+        let mut comm = [0u8; 16];
+        comm[..5].copy_from_slice(b"redis");
+        let halves = [0, 8].map(|at| u64::from_ne_bytes(comm[at..at + 8].try_into().expect("8 bytes")));
+        let key = |kind, waker| WakeKey { kind, waker, site: 7 };
+        let totals = WakeTotals { wakes: 1, wait_ns: 10 };
+        let all = [key(1, [5, 0]), key(2, halves), key(3, [0, 0]), key(9, [0, 0])].map(|k| (k, totals));
+        let wakes = WaitLedger::default()
+            .snapshot(WaitObservation { threads: &[], sites: &[], wakes: &all, creations: &[] })
+            .wakes;
+        let wakers: Vec<_> = wakes.into_iter().map(|w| w.waker).collect();
+        let expected = [
+            WakerId::Thread(Some(StackId(5))),
+            WakerId::OtherProcess("redis".into()),
+            WakerId::TimerOrInterrupt,
+        ];
+        assert_eq!(wakers, expected);
+    }
+
+    #[test]
+    fn growth_of_threads_is_since_the_snapshot_before() {
+        let mut ledger = WaitLedger::default();
+        let observe = |created, exited, ledger: &mut WaitLedger| {
+            let creations = [(4, CreationTotals { created, exited, sent: 1 })];
+            let seen = WaitObservation { threads: &[], sites: &[], wakes: &[], creations: &creations };
+            ledger.snapshot(seen).creations[0].growth
+        };
+        assert_eq!(observe(10, 4, &mut ledger), 6);
+        assert_eq!(observe(12, 9, &mut ledger), -3);
+    }
 }

@@ -4,12 +4,14 @@ use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
 use super::headline::{self, Visibility};
-use super::model::{
-    EndedBy, Heap, Memory, Overhead, Report, SCHEMA, Site, Source, Summary, Target, Threads, Totals, Window,
-};
+use super::heap::{self, HeapInputs};
+use super::model::{EndedBy, Memory, Overhead, Report, SCHEMA, Summary, Target, Threads, Window};
 use super::names::Names;
-use crate::ledger::{HeapSnapshot, SiteSnapshot, losses};
-use crate::stack::{Stack, Stacks};
+use super::wait_headline;
+use super::waits::{NamedStack, WaitInputs};
+use crate::ledger::losses;
+use crate::ledger::waits::Creation;
+use crate::stack::{Stack, StackId, Stacks};
 use crate::symbol::{BlameInput, blame};
 use crate::target::{AddressSpace, Process};
 
@@ -20,42 +22,30 @@ pub struct Inputs<'a> {
     pub process: &'a Process,
     /// When recording began, RFC 3339.
     pub started_at: &'a str,
-    /// Length of the account.
+    /// Length of the account; 0 for a look at one moment.
     pub duration_ns: u64,
     /// Why it ended; `None` if it goes on.
     pub ended_by: Option<EndedBy>,
+    /// Whether the main thread ended and others went on.
+    pub leader_gone: bool,
     /// Resident set at the start.
     pub rss_start: Option<u64>,
     /// Resident set at the end.
     pub rss_end: Option<u64>,
-    /// The account.
-    pub heap: &'a HeapSnapshot,
-    /// Blocks younger than this were left out.
-    pub min_age_ns: u64,
+    /// The account of the heap.
+    pub heap: Option<HeapInputs<'a>>,
+    /// Blocked threads.
+    pub waits: Option<WaitInputs<'a>>,
+    /// Threads that came and went; their sites are filled in here.
+    pub threads: Option<Threads>,
+    /// Threads by creating stack.
+    pub creations: &'a [Creation],
     /// Counters by number.
     pub counters: &'a [u64],
     /// Times the kernel skipped a program.
     pub recursion_misses: u64,
-    /// Probes that could not be attached.
-    pub probes_failed: u64,
-    /// Files with an allocator that were loaded while recording.
-    pub loaded_late: u64,
-    /// Files whose unwind rows are not complete.
-    pub rows_incomplete: u64,
-    /// Whether the main thread ended and others went on.
-    pub leader_gone: bool,
-    /// Functions that can return where no probe is.
-    pub exits_unseen: u64,
-    /// Files whose unwind rows did not fit.
-    pub rows_lost: u64,
-    /// Mappings that did not fit.
-    pub mappings_lost: u64,
-    /// Functions whose probes are single-stepped.
-    pub slow_probes: usize,
-    /// Threads that came and went.
-    pub threads: Threads,
-    /// What the probes could see; the hits are filled in here.
-    pub visibility: Visibility<'a>,
+    /// What was lost outside of the kernel side, by name.
+    pub lost: &'a [(&'static str, u64)],
     /// CPU time of leakscope.
     pub cpu_ns: u64,
     /// Memory of leakscope, the kernel side's maps included.
@@ -74,43 +64,75 @@ const EMULATED_HIT_NS: u64 = 900;
 const SINGLE_STEP_NS: u64 = 14_000;
 /// Cost of taking a stack, ns.
 const STACK_NS: u64 = 900;
+/// Cost of a wait or a wake-up without its stack, ns.
+const WAIT_NS: u64 = 300;
 
 /// Builds the report.
-pub fn build(mut inputs: Inputs<'_>) -> Report {
-    let counter = |t: Tally| inputs.counters.get(t as usize).copied().unwrap_or(0);
-    let hits = counter(Tally::AllocEntries) + counter(Tally::AllocReturns) + counter(Tally::Frees);
-    let (stacks, stacks_root) = (counter(Tally::Stacks), counter(Tally::StacksRoot));
-    let sites: Vec<Site> =
-        inputs.heap.sites.iter().zip(1..).map(|(snapshot, rank)| site(snapshot, rank, &mut inputs)).collect();
-
+pub fn build(inputs: Inputs<'_>) -> Report {
+    let Inputs { space, stacks, names, .. } = inputs;
+    let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
     let mut lost = losses::named(inputs.counters, inputs.recursion_misses);
-    let mut lose = |name: &str, n: u64| {
-        if n > 0 {
-            lost.insert(name.to_owned(), n);
-        }
-    };
-    lose(losses::STACKS_MISSING, sites.iter().filter(|s| s.frames.is_empty()).count() as u64);
-    lose(losses::ROWS_FULL, inputs.rows_lost);
-    lose(losses::MAPPINGS_FULL, inputs.mappings_lost);
-    lose(losses::PROBES_FAILED, inputs.probes_failed);
-    lose(losses::LOADED_LATE, inputs.loaded_late);
-    lose(losses::ROWS_INCOMPLETE, inputs.rows_incomplete);
-    lose(losses::EXITS_UNSEEN, inputs.exits_unseen);
+    lost.extend(inputs.lost.iter().filter(|(_, n)| *n > 0).map(|(name, n)| ((*name).to_owned(), *n)));
+    let nothing_lost = |spoils: fn(&str) -> bool| !lost.keys().any(|name| spoils(name));
+    let (heap_whole, waits_whole) = (nothing_lost(losses::spoils_heap), nothing_lost(losses::spoils_waits));
 
-    let heap = heap(&inputs, sites, !lost.keys().any(|name| losses::spoils_heap(name)));
+    let heap = inputs
+        .heap
+        .map(|input| (input, heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name)));
+    let waits = inputs.waits.map(|input| {
+        super::waits::build(
+            &WaitInputs { nothing_lost: input.nothing_lost && waits_whole, ..input },
+            &mut name,
+        )
+    });
+    let mut threads = inputs.threads;
+    if let Some(threads) = &mut threads {
+        threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
+    }
+    let missing = heap.iter().flat_map(|(_, h)| &h.sites).filter(|s| s.frames.is_empty()).count()
+        + waits.iter().flat_map(|w| &w.sites).filter(|s| s.frames.is_empty()).count();
+    if missing > 0 {
+        lost.insert(losses::STACKS_MISSING.to_owned(), missing as u64);
+    }
+
     let mut memory =
         Memory { rss_start_bytes: inputs.rss_start, rss_end_bytes: inputs.rss_end, untraced_reason: None };
-    let visibility = Visibility { hits, ..inputs.visibility };
-    if inputs.min_age_ns == 0 {
-        memory.untraced_reason = headline::untraced(&memory, heap.totals.live_bytes, visibility);
+    let cost = Cost::of(inputs.counters);
+    let mut findings = findings(inputs.ended_by, inputs.leader_gone, &cost);
+    let mut headline = None;
+    if let Some((input, heap)) = &heap {
+        let visibility = Visibility { hits: cost.hits, ..input.visibility };
+        if input.min_age_ns == 0 {
+            memory.untraced_reason = headline::untraced(&memory, heap.totals.live_bytes, visibility);
+        }
+        // Where probes saw something, what they saw is the answer, and the rest comes second.
+        let blind = cost.hits == 0;
+        let reason = memory.untraced_reason.clone();
+        headline = Some(headline::heap(heap, input.min_age_ns, reason.as_deref().filter(|_| blind)));
+        findings.splice(0..0, reason.filter(|_| !blind));
     }
-    // Where probes saw something, what they saw is the answer, and the rest comes second.
-    let blind = hits == 0;
-    let mut findings = findings(&inputs, stacks, stacks_root);
-    let reason = memory.untraced_reason.clone();
-    let headline = headline::heap(&heap, inputs.min_age_ns, reason.as_deref().filter(|_| blind));
-    findings.splice(0..0, reason.filter(|_| !blind));
-    let summary = Summary { headline, findings };
+    if let Some(waits) = &waits {
+        // What is stuck is the answer; else what holds the memory; else that all is well.
+        let stuck = wait_headline::waits(waits);
+        let calm = stuck.is_none().then(|| wait_headline::waits_idle(waits));
+        let second = match (stuck, headline.take()) {
+            (Some(stuck), heap) => {
+                headline = Some(stuck);
+                heap
+            }
+            (None, Some(heap)) => {
+                headline = Some(heap);
+                calm.filter(|_| waits.threads > 0)
+            }
+            (None, None) => {
+                headline = calm;
+                None
+            }
+        };
+        findings.splice(0..0, second.into_iter().chain(wait_headline::findings(waits)));
+    }
+    let summary = Summary { headline: headline.unwrap_or_default(), findings };
+    let slow = heap.as_ref().is_some_and(|(input, _)| input.slow_probes > 0);
     Report {
         schema: SCHEMA.to_owned(),
         leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -122,11 +144,11 @@ pub fn build(mut inputs: Inputs<'_>) -> Report {
         },
         memory,
         summary,
-        heap: Some(heap),
-        waits: None,
-        threads: Some(inputs.threads.clone()),
+        heap: heap.map(|(_, heap)| heap),
+        waits,
+        threads,
         losses: lost,
-        overhead: overhead(&inputs, hits, stacks, stacks_root),
+        overhead: cost.overhead(inputs.cpu_ns, inputs.memory_bytes, slow),
     }
 }
 
@@ -142,42 +164,10 @@ fn target(process: &Process) -> Target {
     }
 }
 
-fn heap(inputs: &Inputs<'_>, sites: Vec<Site>, nothing_lost: bool) -> Heap {
-    let snapshot = inputs.heap;
-    let exact = nothing_lost && inputs.ended_by.is_some() && inputs.visibility.probes > 0;
-    let mut method = String::from("every call of the allocator's functions was counted");
-    if inputs.visibility.probes == 0 {
-        method = "no allocator function was found, so nothing was counted".to_owned();
-    } else if inputs.ended_by.is_none() {
-        method = "every call is counted; the numbers were read while the target ran, so they can be off by the calls of that moment".to_owned();
-    } else if !nothing_lost {
-        method = "calls were counted, but some were lost: see the losses".to_owned();
-    }
-    if inputs.min_age_ns > 0 {
-        method.push_str("; only blocks of the asked age count as live");
-    }
-    Heap {
-        exact,
-        sources: vec![Source { name: "malloc".to_owned(), exact, method, error_bytes: exact.then_some(0) }],
-        totals: Totals {
-            live_bytes: snapshot.live_bytes,
-            live_objects: snapshot.live_objects,
-            alloc_bytes: snapshot.alloc_bytes,
-            alloc_objects: snapshot.alloc_objects,
-            free_objects: snapshot.free_objects,
-            unknown_frees: snapshot.unknown_frees,
-            growth_bytes: snapshot.growth_bytes,
-        },
-        sites,
-    }
-}
-
-fn site(snapshot: &SiteSnapshot, rank: u64, inputs: &mut Inputs<'_>) -> Site {
-    let stack = snapshot.stack.and_then(|id| inputs.stacks.get(id));
-    let frames: Vec<_> = stack
-        .map(|s| s.frames.iter().flat_map(|f| inputs.names.frames(inputs.space, f)).collect())
-        .unwrap_or_default();
-    let inputs_for_blame: Vec<BlameInput<'_>> = frames
+/// A stack with its names.
+fn named(stack: &Stack, space: &AddressSpace, names: &mut Names) -> NamedStack {
+    let frames: Vec<_> = stack.frames.iter().flat_map(|f| names.frames(space, f)).collect();
+    let inputs: Vec<BlameInput<'_>> = frames
         .iter()
         .map(|f: &super::model::Frame| BlameInput {
             function: f.function.as_deref(),
@@ -185,22 +175,8 @@ fn site(snapshot: &SiteSnapshot, rank: u64, inputs: &mut Inputs<'_>) -> Site {
             file: f.file.as_deref(),
         })
         .collect();
-    let blame = blame(&inputs_for_blame).map(|i| i as u64);
-    Site {
-        site_id: format!("{:016x}", snapshot.stack.map_or(0, |s| s.0)),
-        rank,
-        source: "malloc".to_owned(),
-        live_bytes: snapshot.live_bytes,
-        live_objects: snapshot.live_objects,
-        alloc_bytes: snapshot.alloc_bytes,
-        alloc_objects: snapshot.alloc_objects,
-        growth_bytes: snapshot.growth_bytes,
-        oldest_age_ns: snapshot.oldest_age_ns,
-        youngest_age_ns: snapshot.youngest_age_ns,
-        blame,
-        frames,
-        stack_end: stack.map(|s| end(s).to_owned()),
-    }
+    let blame = blame(&inputs).map(|i| i as u64);
+    NamedStack { frames, blame, end: end(stack).to_owned() }
 }
 
 /// Why a stack ended, as the report says it.
@@ -217,10 +193,10 @@ fn end(stack: &Stack) -> &'static str {
     }
 }
 
-fn findings(inputs: &Inputs<'_>, stacks: u64, stacks_root: u64) -> Vec<String> {
+fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<String> {
     let mut findings = Vec::new();
-    match inputs.ended_by {
-        Some(EndedBy::TargetExit) if inputs.leader_gone => findings.push(
+    match ended_by {
+        Some(EndedBy::TargetExit) if leader_gone => findings.push(
             "The target's main thread ended while others go on; the kernel ties the probes to it, so this is what \
              the target held then."
                 .to_owned(),
@@ -233,25 +209,52 @@ fn findings(inputs: &Inputs<'_>, stacks: u64, stacks_root: u64) -> Vec<String> {
         }
         Some(EndedBy::Duration | EndedBy::Interrupt) | None => {}
     }
-    if stacks > stacks_root {
-        let share = stacks_root as f64 * 100.0 / stacks as f64;
+    if cost.stacks > cost.stacks_root {
+        let share = cost.stacks_root as f64 * 100.0 / cost.stacks as f64;
         findings.push(format!("{share:.2} % of the stacks reached the thread's first function."));
     }
     findings
 }
 
-fn overhead(inputs: &Inputs<'_>, hits: u64, stacks: u64, stacks_root: u64) -> Overhead {
-    let single_steps = inputs.counters.get(Tally::RetInstructions as usize).copied().unwrap_or(0);
-    let slow = if inputs.slow_probes > 0 { "; more where an entry is single-stepped" } else { "" };
-    Overhead {
-        probe_hits: hits,
-        leakscope_cpu_ns: inputs.cpu_ns,
-        estimated_target_cpu_ns: hits * EMULATED_HIT_NS + stacks * STACK_NS + single_steps * SINGLE_STEP_NS,
-        method: format!(
-            "estimated at 0.9 us a hit, 14 us more a single-stepped return, 0.9 us a stack{slow}"
-        ),
-        stacks,
-        stacks_root,
-        leakscope_memory_bytes: inputs.memory_bytes,
+/// What the kernel side did in the target.
+struct Cost {
+    hits: u64,
+    single_steps: u64,
+    waits: u64,
+    stacks: u64,
+    stacks_root: u64,
+}
+
+impl Cost {
+    fn of(counters: &[u64]) -> Self {
+        let counter = |t: Tally| counters.get(t as usize).copied().unwrap_or(0);
+        let of_end =
+            |end: StackEnd| counters.get(Tally::StackEnd0 as usize + end as usize).copied().unwrap_or(0);
+        Self {
+            hits: counter(Tally::AllocEntries) + counter(Tally::AllocReturns) + counter(Tally::Frees),
+            single_steps: counter(Tally::RetInstructions),
+            waits: counter(Tally::Waits) + counter(Tally::Wakes),
+            stacks: StackEnd::ALL.iter().map(|end| of_end(*end)).sum(),
+            stacks_root: of_end(StackEnd::Root),
+        }
+    }
+
+    fn overhead(&self, cpu_ns: u64, memory_bytes: Option<u64>, slow: bool) -> Overhead {
+        let slow = if slow { "; more where an entry is single-stepped" } else { "" };
+        Overhead {
+            probe_hits: self.hits,
+            leakscope_cpu_ns: cpu_ns,
+            estimated_target_cpu_ns: self.hits * EMULATED_HIT_NS
+                + self.stacks * STACK_NS
+                + self.waits * WAIT_NS
+                + self.single_steps * SINGLE_STEP_NS,
+            method: format!(
+                "estimated at 0.9 us a hit, 14 us more a single-stepped return, 0.9 us a stack, 0.3 us a wait or \
+                 wake-up{slow}"
+            ),
+            stacks: self.stacks,
+            stacks_root: self.stacks_root,
+            leakscope_memory_bytes: memory_bytes,
+        }
     }
 }

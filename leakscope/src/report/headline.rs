@@ -1,6 +1,6 @@
 //! The sentence that answers "what holds the memory?".
 
-use super::model::{Heap, Memory, Site};
+use super::model::{Frame, Heap, Memory};
 use crate::human::{bytes, counted, cut, duration, share};
 
 /// The headline for a heap account. Blocks younger than `min_age_ns` were left out of what is live.
@@ -29,7 +29,7 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
         if totals.live_objects == 1 { "is" } else { "are" }
     );
     let most = heap.sites.iter().max_by_key(|s| s.live_bytes);
-    match most.and_then(|site| Some((site, place(site)?))) {
+    match most.and_then(|site| Some((site, place(&site.frames, site.blame)?))) {
         Some((site, place)) => {
             format!("{held}; {} of that from {place}.", share(site.live_bytes, totals.live_bytes))
         }
@@ -40,9 +40,9 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
 /// Characters of a function's name in the headline.
 const LONGEST_NAME: usize = 100;
 
-/// Function, file and line of a site's blame frame.
-fn place(site: &Site) -> Option<String> {
-    let frame = site.frames.get(site.blame? as usize)?;
+/// Function, file and line of the blame frame of a stack.
+pub(super) fn place(frames: &[Frame], blame: Option<u64>) -> Option<String> {
+    let frame = frames.get(usize::try_from(blame?).ok()?)?;
     let name = frame.function.clone().or_else(|| {
         Some(format!("{}+{}", frame.module.as_deref()?.rsplit('/').next()?, frame.offset.as_deref()?))
     })?;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::wait::WaitKind;
+
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "leakscope.report/1";
 
@@ -227,46 +229,6 @@ pub struct Waits {
     pub long_waits: Vec<LongWait>,
 }
 
-/// What a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitKind {
-    /// A mutex.
-    Mutex,
-    /// A readers-writer lock.
-    Rwlock,
-    /// A condition variable.
-    Condvar,
-    /// A semaphore.
-    Semaphore,
-    /// A barrier.
-    Barrier,
-    /// The end of a thread.
-    Join,
-    /// A futex that nothing better is known of.
-    Futex,
-    /// A time span, or a signal.
-    Sleep,
-    /// Events of several descriptors (poll, epoll, select), or of one that stands for events.
-    Poll,
-    /// A pipe or message queue.
-    Pipe,
-    /// A socket.
-    Socket,
-    /// A file, a file lock or a terminal.
-    File,
-    /// A child process.
-    Child,
-    /// An io_uring.
-    IoUring,
-    /// A page of memory.
-    PageFault,
-    /// It is stopped, by a signal or a debugger.
-    Stopped,
-    /// Unknown.
-    Unknown,
-}
-
 /// A distinct stack that blocked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitSite {
@@ -348,7 +310,8 @@ pub struct WaitLock {
     pub owner_name: Option<String>,
     /// What the owner does: its kind of wait, or `running`.
     pub owner_state: Option<String>,
-    /// Where the owner is, if it is blocked itself, innermost frame first.
+    /// Where the owner is, if it is blocked itself, innermost frame first. Of a site with very many
+    /// locks only the most wanted ones have this: the others' owners are in the sites' lists of threads.
     pub owner_frames: Option<Vec<Frame>>,
     /// Index into `owner_frames` of the first frame that is the user's own.
     pub owner_blame: Option<u64>,

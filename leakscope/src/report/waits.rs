@@ -1,9 +1,24 @@
-//! Blocked threads, as the report shows them.
+//! Blocked threads, as the report shows them: those that are blocked now (from a census) and what
+//! has blocked in the window, by site.
 
-use super::model::Frame;
+mod book;
+mod holders;
+mod sites;
+mod threads;
+mod wakers;
+
+use std::collections::HashMap;
+
+pub use threads::thread_sites;
+
+use self::book::Book;
+use self::holders::Holders;
+use super::model::{Deadlock, DeadlockThread, Frame, LongWait, Waits};
+use super::site_id;
 use crate::ledger::waits::WaitsSnapshot;
 use crate::stack::StackId;
 use crate::wait::Census;
+use crate::wait::deadlock::Edge;
 
 /// What the section on waits is made from.
 #[derive(Clone, Copy, Debug)]
@@ -35,3 +50,84 @@ pub struct NamedStack {
 
 /// Finds the names of a stack; `None` if its frames never arrived.
 pub type NameStack<'a> = dyn FnMut(StackId) -> Option<NamedStack> + 'a;
+
+/// Makes the section on waits. `name` is asked once for each stack.
+pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
+    let nothing = Census::default();
+    let census = inputs.census.unwrap_or(&nothing);
+    let mut book = Book::new(name);
+    let blocked = sites::blocked(inputs, census, &mut book);
+    let holders = Holders::new(census, &blocked);
+    let sites = sites::sites(inputs, census, &blocked, &holders, &mut book);
+    let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
+    let long_waits = inputs.window.map(|w| long_waits(w, inputs.started_ns)).unwrap_or_default();
+    let seen = census.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
+    Waits {
+        exact: inputs.nothing_lost && seen,
+        method: method(inputs).to_owned(),
+        threads: census.threads.len() as u64,
+        blocked_now: blocked.len() as u64,
+        unsettled: census.unsettled,
+        deadlocks: deadlocks(&blocked, &holders),
+        sites,
+        wakers,
+        long_waits,
+    }
+}
+
+fn method(inputs: &WaitInputs<'_>) -> &'static str {
+    match (inputs.window.is_some(), inputs.nothing_lost) {
+        (false, _) => {
+            "every thread was looked at without stopping it; how long it is blocked is since it last ran"
+        }
+        (true, true) => {
+            "every wait was counted as the scheduler switched; who blocked before the attach is timed since it last ran"
+        }
+        (true, false) => "waits were counted as the scheduler switched, but some were lost: see the losses",
+    }
+}
+
+fn hex(address: u64) -> String {
+    format!("{address:#x}")
+}
+
+fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock> {
+    let by_tid: HashMap<u32, &sites::Blocked<'_>> = blocked.iter().map(|b| (b.thread.tid, b)).collect();
+    let thread = |edge: &Edge| {
+        let waiter = by_tid.get(&edge.tid);
+        DeadlockThread {
+            tid: edge.tid,
+            name: waiter.map(|b| b.thread.name.clone()).unwrap_or_default(),
+            waits_for: hex(edge.lock),
+            held_by: edge.owner,
+            holds: holders.held_by(edge.tid).map(hex).collect(),
+            blocked_ns: waiter.map(|b| b.blocked_ns),
+            site_id: site_id(waiter.and_then(|b| b.thread.stack)),
+        }
+    };
+    holders
+        .cycles()
+        .iter()
+        .map(|cycle| Deadlock {
+            cycle: cycle.edges.iter().map(thread).collect(),
+            certain: cycle.certain(),
+            also_blocked: cycle.also_blocked,
+        })
+        .collect()
+}
+
+fn long_waits(window: &WaitsSnapshot, started_ns: u64) -> Vec<LongWait> {
+    window
+        .long
+        .iter()
+        .map(|long| LongWait {
+            tid: long.tid,
+            site_id: site_id(long.site),
+            start_ns: long.since_ns.saturating_sub(started_ns),
+            wait_ns: long.wait_ns,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -12,6 +12,7 @@ use crate::bpf::events::Events;
 use crate::bpf::object::Object;
 use crate::bpf::tables::Tables;
 use crate::failure::Failure;
+use crate::ledger::losses;
 use crate::probe::{CostClass, Exit};
 use crate::target::{AddressSpace, ModuleId, Process};
 use leakscope_common::config::RunState;
@@ -35,6 +36,8 @@ pub(super) struct Probes {
     tables: Tables,
     unwinding: Unwinding,
     numbers: FunctionNumbers,
+    /// Whether allocators are traced.
+    heap: bool,
     frees: bool,
     /// Probes that could not be attached.
     pub(super) failed: u64,
@@ -53,14 +56,20 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Files whose unwind rows did not fit.
-    pub(super) fn rows_lost(&self) -> u64 {
-        self.unwinding.full
+    /// What could not be traced, by name.
+    pub(super) fn losses(&self) -> Vec<(&'static str, u64)> {
+        let own = [
+            (losses::MAPPINGS_FULL, self.mappings_lost),
+            (losses::PROBES_FAILED, self.failed),
+            (losses::LOADED_LATE, self.loaded_late),
+            (losses::EXITS_UNSEEN, self.exits_unseen),
+        ];
+        self.unwinding.losses().into_iter().chain(own).collect()
     }
 
-    /// Files whose unwind rows are not complete.
-    pub(super) fn rows_incomplete(&self) -> u64 {
-        self.unwinding.incomplete
+    /// The table and the mappings for walks in userspace.
+    pub(super) fn unwinding(&self) -> &Unwinding {
+        &self.unwinding
     }
 
     /// Writes rows and mappings that the kernel side does not have yet.
@@ -138,7 +147,7 @@ impl Probes {
         }
         self.upload(object, space)?;
         Tables::refreshed(object)?;
-        let (found, warnings) = find_probes(space, &new);
+        let (found, warnings) = if self.heap { find_probes(space, &new) } else { Default::default() };
         for warning in &warnings {
             watcher.warn(warning);
         }
@@ -155,7 +164,7 @@ impl Probes {
 /// Loads, attaches, and starts recording.
 pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
     let Prepared { process, mut space, probes: planned, files_searched, unwinding, sizes } = prepared;
-    let mut object = Object::load(process.pid, sizes, config.kernel_log)?;
+    let mut object = Object::load(process.pid, sizes, Some(config.tracing), config.kernel_log)?;
     if let Some(why) = &object.no_return_probes {
         watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
     }
@@ -169,6 +178,7 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         tables,
         unwinding,
         numbers: FunctionNumbers::default(),
+        heap: config.tracing.heap,
         frees: !config.break_free_probes,
         failed: 0,
         mappings_lost: 0,
@@ -181,7 +191,7 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     probes.upload(&mut object, &space)?;
     watcher.detail("unwind rows uploaded");
     let events = Events::open(&mut object)?;
-    object.attach_tracepoints()?;
+    let tracepoints = object.attach_tracepoints()?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     probes.attach_modules(&mut object, process.pid, &space, &modules, &planned, watcher)?;
     // A library may have come while we read; from now on the linker's probe tells.
@@ -201,6 +211,6 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         object.set_run_state(RunState::Frozen)?;
         return Err(BpfError::TargetGone.into());
     }
-    watcher.attached(process.pid, probes.attached.len());
+    watcher.attached(process.pid, probes.attached.len() + tracepoints);
     Ok(Armed { process, object, events, signals, probes, space, started_ns, started_at, rss_start })
 }

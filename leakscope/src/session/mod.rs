@@ -1,27 +1,31 @@
 //! One observation of one process, from attach to detach: the only place that sees both ends.
 //!
 //! `prepare` finds allocators and unwind rows, `arm` attaches in the safe order, `watch` runs until
-//! the end, `clock` and `usage` read what the kernel says about time and about ourselves.
+//! the end, `dump` looks at the threads once, `clock` and `usage` read what the kernel says about time and about ourselves.
 
 mod arm;
 mod clock;
+mod dump;
 mod modules;
 mod prepare;
 mod probes;
 pub mod seccomp;
 mod signals;
+mod threads;
 mod usage;
 mod watch;
 
 use std::time::Duration;
 
 use crate::bpf::facts::Facts;
+use crate::bpf::object::Tracing;
 use crate::bpf::verdict;
 use crate::failure::Failure;
 use crate::ledger::Sort;
 use crate::report::Report;
 use crate::target::{Process, ProcessError};
 
+pub use dump::dump;
 pub use modules::{Visible, look};
 pub use probes::FileProbes;
 
@@ -36,6 +40,8 @@ pub struct Config {
     pub sort: Sort,
     /// Only blocks at least this old count as live.
     pub min_age: Duration,
+    /// What to trace.
+    pub tracing: Tracing,
     /// Most live blocks.
     pub max_live: u32,
     /// Whether the kernel side's diagnostics are wanted.

@@ -18,8 +18,8 @@ pub struct Visible {
     pub why_none: Option<&'static str>,
 }
 
-/// Looks at a target without touching it.
-pub fn look(process: &Process) -> Result<Visible, Failure> {
+/// The mappings of a target and their files.
+pub(super) fn address_space(process: &Process) -> Result<AddressSpace, Failure> {
     let space = AddressSpace::read(process.pid).map_err(|error| {
         Failure::from(match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
@@ -28,6 +28,15 @@ pub fn look(process: &Process) -> Result<Visible, Failure> {
             _ => ProcessError::NoSuchProcess(process.pid),
         })
     })?;
+    if space.mappings().is_empty() {
+        return Err(ProcessError::NoSuchProcess(process.pid).into());
+    }
+    Ok(space)
+}
+
+/// Looks at a target without touching it.
+pub fn look(process: &Process) -> Result<Visible, Failure> {
+    let space = address_space(process)?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     let (files, warnings) = find_probes(&space, &modules);
     let why_none = if files.iter().all(|f| f.plan.probes.is_empty()) { why_none(&space) } else { None };

@@ -4,18 +4,29 @@ use std::collections::HashMap;
 
 use leakscope_common::unwind::{BUCKET_SHIFT, MappingEntry};
 
-use super::modules::{Visible, look};
+use super::modules::{Visible, address_space, look};
 use super::probes::FileProbes;
 use super::{Config, Watcher, seccomp, usage};
 use crate::bpf::object::Sizes;
 use crate::failure::Failure;
-use crate::target::{AddressSpace, MappedModule, ModuleId, Process, ProcessError};
+use crate::ledger::losses;
+use crate::target::{AddressSpace, MappedModule, ModuleId, Process};
 use crate::unwind::{self, FileSlot, TableFull, UnwindTable};
 
 /// Fewest sites (distinct allocating stacks) that the map holds.
 const MIN_SITES: u32 = 1 << 16;
 /// Most of them.
 const MAX_SITES: u32 = 1 << 20;
+/// Fewest threads that the map holds; more for a target that has more.
+const MIN_THREADS: u32 = 1 << 14;
+/// Most of them.
+const MAX_THREADS: u32 = 1 << 20;
+/// Wait sites (distinct stacks that block) that the map holds.
+const WAIT_SITES: u32 = 1 << 13;
+/// Pairs of waker and wait site.
+const WAKES: u32 = 1 << 14;
+/// Stacks that create threads.
+const CREATIONS: u32 = 1 << 12;
 /// Room for rows of libraries loaded later.
 const SPARE_ROWS: u32 = 1 << 18;
 /// Room for their buckets.
@@ -47,6 +58,33 @@ pub(super) struct Unwinding {
 }
 
 impl Unwinding {
+    /// The rows of everything that is mapped, and how many rows and buckets the maps should hold.
+    pub(super) fn build(space: &AddressSpace, watcher: &mut dyn Watcher) -> (Self, u32, u32) {
+        let mut built = Vec::new();
+        for (id, module) in space.modules() {
+            let Ok(elf) = &module.elf else { continue };
+            match unwind::build(elf) {
+                Ok(rows) => built.push((id, rows)),
+                Err(error) => watcher
+                    .detail(&format!("{}: {error}; frame pointers are used there", module.path.display())),
+            }
+        }
+        // Saturating: what exceeds the tables is refused file by file, and counted.
+        let rows = built.iter().fold(0u32, |sum, (_, r)| sum.saturating_add(r.rows().len() as u32 + 1));
+        let buckets = built.iter().fold(0u32, |sum, (_, r)| {
+            sum.saturating_add(r.rows().last().map_or(0, |last| (last.pc >> BUCKET_SHIFT) + 2))
+        });
+        let rows = rows.saturating_add(rows / 8).saturating_add(SPARE_ROWS).min(MAX_ROWS);
+        let buckets = buckets.saturating_add(buckets / 8).saturating_add(SPARE_BUCKETS).min(MAX_BUCKETS);
+        let table = UnwindTable::new(rows, buckets);
+        let mut unwinding = Self { table, slots: HashMap::new(), full: 0, incomplete: 0 };
+        for (id, rows) in &built {
+            unwinding.add(*id, rows);
+        }
+        watcher.detail(&format!("{} unwind rows", unwinding.table.row_count()));
+        (unwinding, rows, buckets)
+    }
+
     /// Adds the rows of a file. A file without rows is unwound by frame pointers.
     fn add(&mut self, id: ModuleId, rows: &unwind::FileRows) {
         self.incomplete += u64::from(rows.stats().truncated);
@@ -65,6 +103,11 @@ impl Unwinding {
                 self.add(id, &rows);
             }
         }
+    }
+
+    /// What could not be taken, by name.
+    pub(super) fn losses(&self) -> [(&'static str, u64); 2] {
+        [(losses::ROWS_FULL, self.full), (losses::ROWS_INCOMPLETE, self.incomplete)]
     }
 
     /// The mapping table for the kernel side.
@@ -86,8 +129,13 @@ pub(super) fn prepare(
     watcher: &mut dyn Watcher,
 ) -> Result<Prepared, Failure> {
     usage::raise_file_limit();
-    seccomp::check(&process)?;
-    let Visible { mut space, files: probes, warnings, .. } = look(&process)?;
+    let (mut space, probes, warnings) = if config.tracing.heap {
+        seccomp::check(&process)?;
+        let Visible { space, files, warnings, .. } = look(&process)?;
+        (space, files, warnings)
+    } else {
+        (address_space(&process)?, Vec::new(), Vec::new())
+    };
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     watcher.detail(&format!("{} mapped files", modules.len()));
     for warning in &warnings {
@@ -108,43 +156,21 @@ pub(super) fn prepare(
             }
         }
     }
-    if space.mappings().is_empty() {
-        return Err(ProcessError::NoSuchProcess(process.pid).into());
-    }
-
-    let mut built = Vec::new();
-    for &id in &modules {
-        let module = space.module(id);
-        let Ok(elf) = &module.elf else { continue };
-        match unwind::build(elf) {
-            Ok(rows) => built.push((id, rows)),
-            Err(error) => {
-                watcher.detail(&format!("{}: {error}; frame pointers are used there", module.path.display()))
-            }
-        }
-    }
-    // Saturating: what exceeds the tables is refused file by file, and counted.
-    let rows = built.iter().fold(0u32, |sum, (_, r)| sum.saturating_add(r.rows().len() as u32 + 1));
-    let buckets = built.iter().fold(0u32, |sum, (_, r)| {
-        sum.saturating_add(r.rows().last().map_or(0, |last| (last.pc >> BUCKET_SHIFT) + 2))
-    });
-    let sizes = Sizes {
-        live: config.max_live,
-        sites: (config.max_live / 8).clamp(MIN_SITES, MAX_SITES),
-        rows: rows.saturating_add(rows / 8).saturating_add(SPARE_ROWS).min(MAX_ROWS),
-        buckets: buckets.saturating_add(buckets / 8).saturating_add(SPARE_BUCKETS).min(MAX_BUCKETS),
-    };
-    let mut unwinding = Unwinding {
-        table: UnwindTable::new(sizes.rows, sizes.buckets),
-        slots: HashMap::new(),
-        full: 0,
-        incomplete: 0,
-    };
-    for (id, rows) in &built {
-        unwinding.add(*id, rows);
-    }
-    drop(built);
+    let (unwinding, rows, buckets) = Unwinding::build(&space, watcher);
     space.forget_caches();
-    watcher.detail(&format!("{} unwind rows", unwinding.table.row_count()));
+    let threads = usage::threads(process.pid).unwrap_or(0);
+    let threads =
+        u32::try_from(threads.saturating_mul(2)).unwrap_or(u32::MAX).clamp(MIN_THREADS, MAX_THREADS);
+    let (heap, waits) = (config.tracing.heap, config.tracing.waits);
+    let sizes = Sizes {
+        live: if heap { config.max_live } else { 1 },
+        sites: if heap { (config.max_live / 8).clamp(MIN_SITES, MAX_SITES) } else { 1 },
+        rows,
+        buckets,
+        threads,
+        wait_sites: if waits { WAIT_SITES } else { 1 },
+        wakes: if waits { WAKES } else { 1 },
+        creations: CREATIONS,
+    };
     Ok(Prepared { process, files_searched: modules.len(), space, probes, unwinding, sizes })
 }

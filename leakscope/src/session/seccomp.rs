@@ -14,7 +14,7 @@ use leakscope_common::counter::Tally;
 use leakscope_common::probe::{Cookie, Effect, NO_REGISTER};
 
 use crate::bpf::attach::{Attached, ProbeSite, Role};
-use crate::bpf::object::{Object, Sizes};
+use crate::bpf::object::{Object, Sizes, Tracing};
 use crate::failure::Failure;
 use crate::target::{Process, maps};
 
@@ -59,8 +59,11 @@ fn prove() -> Result<bool, Failure> {
     }
     let child = Child(pid);
     drop(reader);
-    let mut object =
-        Object::load(pid.cast_unsigned(), Sizes { live: 1, sites: 2, rows: 1, buckets: 1 }, false)?;
+    let mut object = {
+        let sizes = Sizes { sites: 2, ..Sizes::CENSUS };
+        let heap = Tracing { heap: true, waits: false, min_wait_ns: 0 };
+        Object::load(pid.cast_unsigned(), sizes, Some(heap), false)?
+    };
     let mut attached = Attached::default();
     let site = ProbeSite {
         role: Role::AllocReturn,

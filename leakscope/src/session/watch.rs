@@ -11,16 +11,22 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
 use super::signals;
+use super::threads::{self, Seen};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
+use crate::census::View;
 use crate::failure::Failure;
+use crate::ledger::waits::{WaitLedger, WaitObservation};
 use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
 use crate::report::headline::Visibility;
+use crate::report::heap::HeapInputs;
 use crate::report::model::{EndedBy, Threads};
 use crate::report::names::Names;
+use crate::report::waits::WaitInputs;
 use crate::stack::{StackId, Stacks};
+use crate::wait::syscalls;
 
 /// How often the resident set is looked at, so that its last size is known if the target ends.
 const RSS_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +41,7 @@ struct Watch<'a> {
     stacks: Stacks,
     names: Names,
     ledger: HeapLedger,
+    waits: WaitLedger,
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
@@ -51,12 +58,16 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         config,
         stacks: Stacks::default(),
         ledger: HeapLedger::default(),
+        waits: WaitLedger::default(),
         threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
         rss_last,
         exec_ns: None,
         leader_gone: None,
     };
-    let ended = watch.until_end(watcher).await;
+    let ended = match watch.enter_waits(watcher) {
+        Ok(()) => watch.until_end(watcher).await,
+        Err(failure) => Err(failure),
+    };
     let result = match ended {
         // The reader went away: nobody wants a report.
         Ok(None) => watch.armed.object.set_run_state(RunState::Frozen).map_err(Failure::from),
@@ -71,6 +82,52 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
 }
 
 impl Watch<'_> {
+    /// Finds the threads that were blocked before recording began, and tells the kernel side of them.
+    fn enter_waits(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        if !self.config.tracing.waits {
+            return Ok(());
+        }
+        let begun = std::time::Instant::now();
+        let seen = self.census()?;
+        for thread in &seen.taken.census.threads {
+            if let (Some(stack), Some(switches)) = (thread.stack, seen.taken.switches.get(&thread.tid)) {
+                self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
+            }
+        }
+        watcher.detail(&format!(
+            "{} threads looked at in {:.1} ms",
+            seen.taken.census.threads.len(),
+            begun.elapsed().as_secs_f64() * 1e3
+        ));
+        Ok(())
+    }
+
+    /// Looks at all threads.
+    fn census(&mut self) -> Result<Seen, Failure> {
+        let armed = &mut self.armed;
+        let unwinding = armed.probes.unwinding();
+        let mappings = unwinding.mappings(&armed.space);
+        let view = View {
+            pid: armed.process.pid,
+            space: &armed.space,
+            mappings: &mappings,
+            table: &unwinding.table,
+        };
+        Ok(threads::census(&mut armed.object, view, &mut self.stacks, &mut self.names)?)
+    }
+
+    /// Remembers what the descriptor is that a new wait site waits for, while it is open.
+    fn note_descriptor(&mut self, id: u64) {
+        if self.config.tracing.waits
+            && let Some(call) = self.armed.object.wait_site(id)
+            && syscalls::takes_descriptor(call.number)
+            && let Ok(link) =
+                std::fs::read_link(format!("/proc/{}/fd/{}", self.armed.process.pid, call.args[0] as i32))
+        {
+            self.waits.descriptor(StackId(id), link.to_string_lossy().into_owned());
+        }
+    }
+
     /// Runs until something ends the observation; `None` if nobody reads the reports any more.
     async fn until_end(&mut self, watcher: &mut dyn Watcher) -> Result<Option<EndedBy>, Failure> {
         let pidfd = pidfd(self.armed.process.pid);
@@ -117,7 +174,6 @@ impl Watch<'_> {
 
     /// The last report.
     fn finish(&mut self, ended_by: EndedBy, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        self.armed.object.freeze()?;
         self.report(Some(ended_by), watcher)?;
         for note in self.names.notes() {
             watcher.detail(&note);
@@ -139,7 +195,9 @@ impl Watch<'_> {
                     if let Some(stack) = self.stacks.get(StackId(id)) {
                         self.names.prepare(space, stack);
                     }
+                    self.note_descriptor(id);
                 }
+                Event::LongWait(wait) => self.waits.long_wait(wait),
                 Event::MappingsChanged if self.exec_ns.is_none() => {
                     let armed = &mut self.armed;
                     let pid = armed.process.pid;
@@ -163,6 +221,13 @@ impl Watch<'_> {
     /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
     fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
         let at_ns = clock::monotonic_ns();
+        let pid = self.armed.process.pid;
+        let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
+        // The threads before the account: a wait that is open in both began before the threads were seen.
+        let seen = if self.config.tracing.waits && !gone(ended_by) { Some(self.census()?) } else { None };
+        if ended_by.is_some() {
+            self.armed.object.freeze()?;
+        }
         // The account first: a site that it shows has sent its frames before, so they are in the ring.
         let raw = self.armed.object.read_account()?;
         let events = self.armed.events.drain();
@@ -172,11 +237,11 @@ impl Watch<'_> {
             self.exec_ns = Some(at_ns);
         }
         let ended_by = if self.exec_ns.is_some() { Some(EndedBy::Exec) } else { ended_by };
-        let pid = self.armed.process.pid;
-        let gone = matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
+        let gone = gone(ended_by);
         if !gone {
             self.rss_last = self.armed.process.rss_bytes().or(self.rss_last);
         }
+        self.threads.growth = self.threads.created.cast_signed() - self.threads.exited.cast_signed();
         self.threads.alive = if gone { None } else { usage::threads(pid) };
         let observation = Observation {
             at_ns: self.exec_ns.unwrap_or(at_ns),
@@ -184,6 +249,19 @@ impl Watch<'_> {
             sites: raw.sites,
             inflight: raw.inflight,
             counters: raw.counters,
+        };
+        let mut window = self.waits.snapshot(WaitObservation {
+            threads: &raw.threads,
+            sites: &raw.wait_sites,
+            wakes: &raw.wakes,
+            creations: &raw.creations,
+        });
+        let census = seen.as_ref().map(|seen| &seen.taken.census).filter(|_| !gone);
+        // What blocked after the threads were looked at is another wait than the one that was seen.
+        window.open.retain(|wait| census.is_none_or(|c| wait.since_ns <= c.at_ns));
+        let counters: Vec<u64> = match &seen {
+            Some(seen) => observation.counters.iter().zip(&seen.counters).map(|(a, b)| a + b).collect(),
+            None => observation.counters.clone(),
         };
         watcher.detail(&tallies(&observation.counters));
         let min_age = u64::try_from(self.config.min_age.as_nanos()).unwrap_or(u64::MAX);
@@ -194,31 +272,37 @@ impl Watch<'_> {
             started_at: &self.armed.started_at,
             duration_ns: observation.at_ns.saturating_sub(self.armed.started_ns),
             ended_by,
+            leader_gone: self.leader_gone.is_some() && self.armed.process.has_threads(),
             rss_start: self.armed.rss_start,
             rss_end: self.rss_last,
-            heap: &heap,
-            min_age_ns: min_age,
-            counters: &observation.counters,
-            recursion_misses: raw.recursion_misses,
-            probes_failed: probes.failed,
-            exits_unseen: probes.exits_unseen,
-            loaded_late: probes.loaded_late,
-            rows_incomplete: probes.rows_incomplete(),
-            leader_gone: self.leader_gone.is_some() && self.armed.process.has_threads(),
-            rows_lost: probes.rows_lost(),
-            mappings_lost: probes.mappings_lost,
-            slow_probes: probes.slow,
-            threads: self.threads.clone(),
-            visibility: Visibility {
-                probes: probes.allocator_probes,
-                hits: 0,
-                files_searched: probes.files_searched,
-                reason: if probes.allocator_probes == 0 {
-                    modules::why_none(&self.armed.space)
-                } else {
-                    modules::own_heap(&self.armed.space)
+            heap: self.config.tracing.heap.then_some(HeapInputs {
+                snapshot: &heap,
+                min_age_ns: min_age,
+                slow_probes: probes.slow,
+                visibility: Visibility {
+                    probes: probes.allocator_probes,
+                    hits: 0,
+                    files_searched: probes.files_searched,
+                    reason: if probes.allocator_probes == 0 {
+                        modules::why_none(&self.armed.space)
+                    } else {
+                        modules::own_heap(&self.armed.space)
+                    },
                 },
-            },
+            }),
+            waits: self.config.tracing.waits.then_some(WaitInputs {
+                census,
+                window: Some(&window),
+                started_ns: self.armed.started_ns,
+                at_ns: census.map_or(observation.at_ns, |c| c.at_ns),
+                nothing_lost: ended_by.is_some(),
+                processors: usage::processors(),
+            }),
+            threads: Some(self.threads.clone()),
+            creations: &window.creations,
+            counters: &counters,
+            recursion_misses: raw.recursion_misses,
+            lost: &probes.losses(),
             cpu_ns: usage::cpu_ns(),
             memory_bytes: usage::rss_bytes().map(|rss| rss + self.armed.object.map_bytes()),
             stacks: &self.stacks,

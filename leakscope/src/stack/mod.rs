@@ -5,12 +5,21 @@ use std::collections::HashMap;
 
 use leakscope_common::unwind::StackEnd;
 
-use crate::bpf::events::StackFrame;
 use crate::target::Location;
 
 /// Handle of an interned stack: the hash of its frames, and so its site's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(pub u64);
+
+/// A frame as it was unwound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackFrame {
+    /// Address in the target.
+    pub address: u64,
+    /// Whether it is the instruction itself; otherwise it is a return address, and the call lies
+    /// before it.
+    pub exact: bool,
+}
 
 /// A frame with its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,4 +22,4 @@ pub use mapping::{anonymous_entry, mapping_entry};
 use rows::build_from_image;
 pub use rows::{FileRows, RowStats, RowsError, build, build_from_sections};
 pub use table::{FileSlot, Pending, TableFull, UnwindTable};
-pub use walk::{Walked, walk};
+pub use walk::{PendingReturns, Walked, walk};

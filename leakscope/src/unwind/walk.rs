@@ -1,17 +1,47 @@
 //! The walk up a stack in userspace: what the kernel side does, for threads found blocked.
 
 use leakscope_common::unwind::{
-    MAX_FRAMES, MappingEntry, ReadWord, Regs, RowIndex, StackEnd, find_row, step, step_frame_pointer,
+    MAX_FRAMES, MappingEntry, ReadWord, Regs, RowIndex, StackEnd, find_row, hash_frame, stack_identity, step,
+    step_frame_pointer,
 };
+
+use crate::stack::StackFrame;
 
 /// A stack, innermost frame first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
-    /// Instruction pointers; all but the first (and those that a signal interrupted) are return
-    /// addresses.
-    pub frames: Vec<u64>,
+    /// The frames.
+    pub frames: Vec<StackFrame>,
     /// Why there are no more.
     pub end: StackEnd,
+    /// The hash by which the kernel side would know the stack.
+    pub hash: u64,
+    /// The stack pointer of the outermost frame that was reached: the live stack lies below it.
+    pub top: u64,
+}
+
+/// Return probes that are pending in the thread: they have replaced return addresses on its stack.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PendingReturns<'a> {
+    /// Pairs of the address on the stack and the return address that belongs there, innermost first.
+    /// Several of one address chain: the last one holds the caller's.
+    pub replaced: &'a [[u64; 2]],
+    /// Where the trampoline lies (`[uprobes]`), from start to end.
+    pub trampoline: Option<(u64, u64)>,
+}
+
+impl PendingReturns<'_> {
+    /// Puts the original return address back after a step.
+    fn see_through(&self, regs: &mut Regs) -> Result<(), StackEnd> {
+        let Some((start, end)) = self.trampoline else { return Ok(()) };
+        if !(start..end).contains(&regs.ip) {
+            return Ok(());
+        }
+        let at = regs.sp.wrapping_sub(8);
+        let original = self.replaced.iter().rev().find(|[stack, _]| *stack == at);
+        regs.ip = original.ok_or(StackEnd::Trampoline)?[1];
+        Ok(())
+    }
 }
 
 /// Walks up from `regs`. `mappings` are sorted by address.
@@ -20,13 +50,16 @@ pub fn walk(
     mappings: &[MappingEntry],
     index: &impl RowIndex,
     mem: &mut impl ReadWord,
+    returns: PendingReturns<'_>,
 ) -> Walked {
     let mut frames = Vec::new();
+    let mut hash = 0;
     let end = loop {
         if frames.len() >= MAX_FRAMES {
             break StackEnd::Truncated;
         }
-        frames.push(regs.ip);
+        frames.push(StackFrame { address: regs.ip, exact: regs.exact != 0 });
+        hash = hash_frame(hash, regs.ip);
         let ip = regs.lookup_ip();
         let Some(mapping) = find_mapping(mappings, ip) else { break StackEnd::NoMapping };
         let row = mapping.relative(ip).and_then(|relative| find_row(index, mapping, relative));
@@ -34,11 +67,11 @@ pub fn walk(
             Some(row) => step(&mut regs, row, mem),
             None => step_frame_pointer(&mut regs, mem),
         };
-        if let Err(end) = stepped {
+        if let Err(end) = returns.see_through(&mut regs).and(stepped) {
             break end;
         }
     };
-    Walked { frames, end }
+    Walked { frames, end, hash: stack_identity(hash, end as u64), top: regs.sp }
 }
 
 fn find_mapping(mappings: &[MappingEntry], ip: u64) -> Option<&MappingEntry> {

@@ -1,6 +1,27 @@
 //! What blocked threads wait for: kinds, locks, idle waits, deadlocks. Pure: no I/O and no clock.
 //!
-//! A [`Census`] is what `crate::census` saw of all threads at one moment.
+//! A [`Census`] is what `crate::census` saw of all threads at one moment. [`classify()`] says what a
+//! thread waits for, by tables of system calls ([`syscalls`]) and of functions ([`primitives`]);
+//! [`locks`] finds the lock and its holder in the target's memory, [`owners`] infers a holder that the
+//! lock does not name; [`idle`] knows the waits that are no trouble, [`deadlock`] finds cycles.
+
+pub mod classify;
+pub mod deadlock;
+pub mod idle;
+pub mod kind;
+pub mod locks;
+pub mod names;
+pub mod owners;
+// Tables are laid out by hand: one argument a line would make them five times as long.
+#[rustfmt::skip]
+mod primitive_tables;
+pub mod primitives;
+#[rustfmt::skip]
+mod syscall_names;
+pub mod syscalls;
+
+pub use classify::classify;
+pub use kind::WaitKind;
 
 use crate::stack::StackId;
 
@@ -86,4 +107,26 @@ pub struct FutexMemory {
     pub address: u64,
     /// The bytes from `address - FUTEX_MEMORY_BEFORE` on; `None` where they could not be read.
     pub bytes: Option<[u8; FUTEX_MEMORY]>,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{TaskState, Thread};
+
+    /// A blocked thread.
+    pub(crate) fn thread(tid: u32) -> Thread {
+        Thread {
+            tid,
+            ns_tid: tid,
+            name: format!("t{tid}"),
+            state: TaskState::Interruptible,
+            syscall: None,
+            blocked_ns: Some(1_000_000_000),
+            blocked_at_least: false,
+            stack: None,
+            futex: None,
+            fd: None,
+            points_to: Vec::new(),
+        }
+    }
 }

@@ -2,13 +2,16 @@
 //!
 //! Baseline, leakscope and a bpftrace leak script take turns in every round, so that whatever else
 //! the machine does hits all three; the medians are compared. `tracer` attaches and detaches them,
-//! `pairs` and `redis` are the loads, `start` measures how long an attach takes.
+//! `pairs` and `redis` are the loads of the heap, `start` measures how long an attach takes, `waits`
+//! compares leakscope on a program, on another one and not at all.
 
+mod load;
 mod pairs;
 mod redis;
 mod start;
 mod stats;
 mod tracer;
+mod waits;
 
 use anyhow::{Result, bail};
 
@@ -25,7 +28,13 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<()> {
     setup::run(workspace, &setup::Options { tests: true, rustc: None })?;
     run::visibly("release build", workspace.cargo().args(["build", "--release", "--package", "leakscope"]))?;
     type Bench = fn(&Workspace) -> Result<()>;
-    let benches: [(&str, Bench); 3] = [("pairs", pairs::run), ("redis", redis::run), ("attach", start::run)];
+    let benches: [(&str, Bench); 5] = [
+        ("pairs", pairs::run),
+        ("redis", redis::run),
+        ("attach", start::run),
+        ("waits-redis", waits::redis),
+        ("waits-pipe", waits::pipe),
+    ];
     let mut ran = false;
     for (name, bench) in benches {
         if only.is_none_or(|wanted| wanted == name) {
@@ -35,7 +44,8 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<()> {
         }
     }
     if !ran {
-        bail!("there is no benchmark `{}`; there are pairs, redis, attach", only.unwrap_or_default());
+        let names: Vec<&str> = benches.iter().map(|(name, _)| *name).collect();
+        bail!("there is no benchmark `{}`; there are {}", only.unwrap_or_default(), names.join(", "));
     }
     Ok(())
 }

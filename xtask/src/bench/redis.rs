@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 
 const ROUNDS: usize = 5;
 /// Requests of a turn.
-const REQUESTS: &str = "100000";
+pub(super) const REQUESTS: &str = "100000";
 
 /// Runs it.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
@@ -23,7 +23,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     server.turn()?;
     for _ in 0..ROUNDS {
         for (tracer, rates) in &mut rates {
-            let attached = tracer.attach(workspace, server.child.id(), &allocator)?;
+            let attached = tracer.attach(workspace, server.pid(), &allocator)?;
             rates.push(server.turn()?);
             drop(attached);
         }
@@ -44,13 +44,13 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
 }
 
 /// A redis server of our own on a Unix socket.
-struct Server {
+pub(super) struct Server {
     child: Child,
     socket: String,
 }
 
 impl Server {
-    fn start(workspace: &Workspace) -> Result<Self> {
+    pub(super) fn start(workspace: &Workspace) -> Result<Self> {
         let socket = workspace.logs().join("bench-redis.sock").display().to_string();
         let child = Command::new("redis-server")
             .args(["--port", "0", "--unixsocket", &socket, "--save", "", "--appendonly", "no"])
@@ -72,9 +72,14 @@ impl Server {
         bail!("redis-server does not answer")
     }
 
+    /// Its process ID.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where it allocates: jemalloc if that is mapped, else libc.
     fn allocator(&self) -> Result<Allocator> {
-        let pid = self.child.id();
+        let pid = self.pid();
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).context("cannot read redis' maps")?;
         let jemalloc =
             maps.lines().filter_map(|l| l.split_whitespace().nth(5)).find(|p| p.contains("jemalloc"));
@@ -86,7 +91,7 @@ impl Server {
     }
 
     /// One turn; requests a second.
-    fn turn(&self) -> Result<f64> {
+    pub(super) fn turn(&self) -> Result<f64> {
         let output = Command::new("redis-benchmark")
             .args(["-s", &self.socket, "-n", REQUESTS, "-t", "set", "-r", "100000", "--csv"])
             .output()

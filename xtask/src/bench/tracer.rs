@@ -53,7 +53,7 @@ impl Tracer {
             Self::Leakscope => {
                 let mut command = Command::new(workspace.release("leakscope"));
                 command.args(["attach", &pid.to_string(), "--format", "json"]);
-                (command, "attached to PID")
+                (command, SIGN)
             }
             Self::Bpftrace => {
                 let mut command = Command::new("bpftrace");
@@ -64,31 +64,20 @@ impl Tracer {
         };
         // bpftrace's default of 4096 keys would drop most of what it traces.
         command.env("BPFTRACE_MAP_KEYS_MAX", "1000000");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", self.name()))?;
         // leakscope speaks on standard error, bpftrace on standard output.
-        let (watched, other): (Box<dyn Read + Send>, Box<dyn Read + Send>) = {
-            let out: Box<dyn Read + Send> = Box::new(child.stdout.take().context("no output")?);
-            let err: Box<dyn Read + Send> = Box::new(child.stderr.take().context("no errors")?);
-            if self == Self::Leakscope { (err, out) } else { (out, err) }
-        };
-        let rest = thread::spawn(move || read_all(other));
-        let mut lines = BufReader::new(watched);
-        let mut said = String::new();
-        loop {
-            let before = said.len();
-            if lines.read_line(&mut said)? == 0 {
-                let _ = child.wait();
-                bail!("{} did not attach: {said}{}", self.name(), rest.join().unwrap_or_default());
-            }
-            if said[before..].contains(sign) {
-                break;
-            }
-        }
-        let drain = thread::spawn(move || read_all(Box::new(lines)));
-        Ok(Some(Attached { child, output: Some((rest, drain)) }))
+        Attached::start(command, sign, self == Self::Leakscope).map(Some)
     }
 }
+
+/// leakscope, attached for waits alone.
+pub(super) fn attach_waits(workspace: &Workspace, pid: u32) -> Result<Attached> {
+    let mut command = Command::new(workspace.release("leakscope"));
+    command.args(["attach", &pid.to_string(), "--only", "waits", "--format", "json"]);
+    Attached::start(command, SIGN, true)
+}
+
+/// What leakscope says once its probes are active.
+const SIGN: &str = "attached to PID";
 
 fn read_all(mut from: Box<dyn Read + Send>) -> String {
     let mut text = String::new();
@@ -124,6 +113,31 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// Runs a tracer; returns once it has said `sign`, on standard error or else on standard output.
+    fn start(mut command: Command, sign: &str, on_stderr: bool) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().with_context(|| format!("cannot run {name}"))?;
+        let out: Box<dyn Read + Send> = Box::new(child.stdout.take().context("no output")?);
+        let err: Box<dyn Read + Send> = Box::new(child.stderr.take().context("no errors")?);
+        let (watched, other) = if on_stderr { (err, out) } else { (out, err) };
+        let rest = thread::spawn(move || read_all(other));
+        let mut lines = BufReader::new(watched);
+        let mut said = String::new();
+        loop {
+            let before = said.len();
+            if lines.read_line(&mut said)? == 0 {
+                let _ = child.wait();
+                bail!("{name} did not attach: {said}{}", rest.join().unwrap_or_default());
+            }
+            if said[before..].contains(sign) {
+                break;
+            }
+        }
+        let drain = thread::spawn(move || read_all(Box::new(lines)));
+        Ok(Self { child, output: Some((rest, drain)) })
+    }
+
     /// Detaches; returns what it wrote to standard output (leakscope: the report).
     pub(super) fn detach(mut self) -> Result<String> {
         self.interrupt();

@@ -47,6 +47,8 @@ const PACKAGES: &[Package] = &[
     package("bpftrace"),
     package("gdb"),
     package("strace"),
+    // The scheduler's worst case.
+    Package { name: "linux-perf", unless: Some("perf") },
 ];
 
 /// Installs what is missing. Without apt it only says what the tests look for.

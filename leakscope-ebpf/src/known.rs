@@ -1,0 +1,144 @@
+//! Known stacks: what a walk found, remembered with every word of the stack that it read.
+//!
+//! A walk is a function of the registers it starts from, the unwind table, and the words that it reads.
+//! So where all of them are as they were, the stack is the same, and need not be walked again: a thread
+//! that blocks or allocates in a loop costs one comparison of a few words. Only stacks that lie within the window
+//! are remembered, and only once their frames were sent, because a known stack has none at hand.
+
+use leakscope_common::unwind::{Regs, WINDOW_BYTES};
+
+use crate::atomic;
+use crate::maps::KNOWN_STACKS;
+use crate::stack::Scratch;
+
+/// Most words of a remembered stack.
+pub(crate) const WORDS: usize = 48;
+/// Entries a CPU; a power of two.
+pub(crate) const ENTRIES: u32 = 256;
+/// A count of words that says: not to be remembered.
+pub(crate) const TOO_MANY: u64 = u64::MAX;
+
+/// A remembered stack.
+#[repr(C)]
+pub(crate) struct KnownStack {
+    /// 1 while a program reads or writes the entry: another one may preempt it on this CPU.
+    busy: u64,
+    regs: Regs,
+    /// What the stack was taken for, and the generation of the table.
+    key: u64,
+    id: u64,
+    end: u64,
+    frame_pointer_frames: u64,
+    count: u64,
+    at: [u16; WORDS],
+    values: [u64; WORDS],
+}
+
+/// What a stack is taken for: each purpose has a map of its own that says whether its frames were sent.
+#[repr(u64)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Heap = 1,
+    Wait = 2,
+    Waker = 3,
+    Creation = 4,
+}
+
+#[inline(always)]
+fn key(s: &Scratch) -> u64 {
+    (s.table >> 32) << 8 | s.purpose
+}
+
+#[inline(always)]
+fn entry(s: &Scratch) -> Option<*mut KnownStack> {
+    let mixed = (s.from.sp ^ s.from.ip.rotate_left(20) ^ s.purpose).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    KNOWN_STACKS.get_ptr_mut((mixed >> 32) as u32 & (ENTRIES - 1))
+}
+
+/// Whether the stack that begins with `s.from` is known; then its identity and end are in the slot. The window was
+/// read.
+#[inline(always)]
+pub(crate) fn find(s: &mut Scratch) -> bool {
+    let Some(p) = entry(s) else { return false };
+    // SAFETY: a map value of this CPU; the flag gives it to this program alone.
+    unsafe {
+        if atomic::swap(&raw mut (*p).busy, 1) != 0 {
+            return false;
+        }
+        let known = &mut *p;
+        let same = known.regs.ip == s.from.ip
+            && known.regs.sp == s.from.sp
+            && known.regs.bp == s.from.bp
+            && known.key == key(s)
+            && same_words(known, s);
+        if same {
+            s.known = known.id;
+            s.end = known.end;
+            s.frame_pointer_frames = known.frame_pointer_frames;
+            // At a function's entry the return address is the first word.
+            s.record.frames[1] = s.window[0];
+        }
+        atomic::swap(&raw mut (*p).busy, 0);
+        same
+    }
+}
+
+#[inline(always)]
+fn same_words(known: &KnownStack, s: &Scratch) -> bool {
+    let mut i = 0;
+    while i < WORDS {
+        if i as u64 >= known.count {
+            break;
+        }
+        if s.window[known.at[i] as usize & (WINDOW_BYTES / 8 - 1)] != known.values[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Remembers the stack in the slot, whose frames were sent.
+#[inline(always)]
+pub(crate) fn remember(s: &mut Scratch, id: u64) {
+    if s.known != 0 || s.words > WORDS as u64 {
+        return;
+    }
+    let Some(p) = entry(s) else { return };
+    // SAFETY: as above.
+    unsafe {
+        if atomic::swap(&raw mut (*p).busy, 1) != 0 {
+            return;
+        }
+        let known = &mut *p;
+        known.regs = s.from;
+        known.key = key(s);
+        known.id = id;
+        known.end = s.end;
+        known.frame_pointer_frames = s.frame_pointer_frames;
+        known.count = s.words;
+        let mut i = 0;
+        while i < WORDS {
+            if i as u64 >= s.words {
+                break;
+            }
+            known.at[i] = s.words_at[i];
+            known.values[i] = s.words_read[i];
+            i += 1;
+        }
+        atomic::swap(&raw mut (*p).busy, 0);
+    }
+}
+
+/// Notes a word that the walk has read from the window.
+#[inline(always)]
+pub(crate) fn note(s: &mut Scratch, at: usize, value: u64) {
+    let i = s.words as usize;
+    if i < WORDS {
+        s.words_at[i] = at as u16;
+        s.words_read[i] = value;
+        s.words += 1;
+    } else {
+        s.words = TOO_MANY;
+    }
+}

@@ -1,0 +1,82 @@
+//! Threads of the target: who created them, and their end.
+
+use aya_ebpf::programs::BtfTracePointContext;
+use leakscope_common::counter::Loss;
+use leakscope_common::event::Kind;
+use leakscope_common::wait::{CreationTotals, ThreadState};
+
+use crate::known::{self, Purpose};
+use crate::maps::{self, CREATIONS, TARGET, THREADS};
+use crate::stack::{self, Claimed};
+use crate::task::{self, offset};
+use crate::{emit, unwind, wait};
+
+/// What new entries start with.
+static NEW_CREATION: CreationTotals = CreationTotals { created: 0, exited: 0, sent: 0 };
+static NEW_THREAD: ThreadState = ThreadState::ZERO;
+
+/// `sched_process_fork(parent, child)`: reports new threads of the target.
+#[inline(always)]
+pub(crate) fn start(ctx: &BtfTracePointContext) {
+    let child: *const u8 = ctx.arg(1);
+    if task::field::<u32>(child, offset!(task_tgid)) != TARGET.load() || !task::in_target() {
+        return;
+    }
+    emit::thread(Kind::ThreadStart);
+    if !maps::recording() {
+        return;
+    }
+    let site = creation_site();
+    let Some(totals) = CREATIONS.get_ptr_mut(site) else { return };
+    let new: &ThreadState = &NEW_THREAD;
+    let Some(thread) = wait::entry(&THREADS, task::field::<u32>(child, offset!(task_pid)), new) else {
+        maps::lose(Loss::CreatedThreadsFull);
+        return;
+    };
+    // SAFETY: map values; the child does not run yet, and totals are added to atomically.
+    unsafe {
+        (*thread).since_ns = 0;
+        (*thread).created_by = site;
+        maps::add(&raw mut (*totals).created, 1);
+    }
+}
+
+/// The site of the current thread's stack; 0, which always exists, where the map is full.
+#[inline(always)]
+fn creation_site() -> u64 {
+    let Some(mut scratch) = Claimed::claim(Loss::OtherScratchBusy) else { return 0 };
+    stack::take(&mut scratch, wait::unwind_from(wait::user_regs()), Purpose::Creation, (0, 0));
+    let s = scratch.get();
+    let id = unwind::identity(s);
+    let new: &CreationTotals = &NEW_CREATION;
+    let Some(totals) = wait::entry(&CREATIONS, id, new) else {
+        maps::lose(Loss::CreationsFull);
+        return 0;
+    };
+    // SAFETY: a map value; `sent` only ever goes from 0 to 1, and sending twice is harmless.
+    unsafe {
+        if (*totals).sent == 0 && emit::stack(s, id) {
+            (*totals).sent = 1;
+        }
+        if (*totals).sent != 0 {
+            known::remember(s, id);
+        }
+    }
+    id
+}
+
+/// The thread `tid` of the target ends.
+#[inline(always)]
+pub(crate) fn end(tid: u32) {
+    let Some(thread) = THREADS.get_ptr_mut(tid) else { return };
+    // SAFETY: a map value; the thread itself ends here, and nobody else writes this member.
+    let created_by = unsafe { (*thread).created_by };
+    if created_by != 0
+        && maps::recording()
+        && let Some(totals) = CREATIONS.get_ptr_mut(created_by)
+    {
+        // SAFETY: a map value.
+        unsafe { maps::add(&raw mut (*totals).exited, 1) };
+    }
+    let _ = THREADS.remove(tid);
+}

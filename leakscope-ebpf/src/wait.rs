@@ -1,0 +1,311 @@
+//! Waits, from the scheduler: a thread of the target blocks as it is switched out, what wakes it is
+//! noted, and the wait ends as it is switched in.
+//!
+//! These programs run for every context switch and wake-up of the machine, so what is not the
+//! target's leaves first, by one load. They run with interrupts off: a switch cannot be seen twice, and
+//! nothing here is preempted. Only the thread's own switches write its state; its waker writes the
+//! waker's fields while it is blocked.
+
+use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_comm, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_user, bpf_task_pt_regs,
+};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::BtfTracePointContext;
+use leakscope_common::counter::{Loss, Tally};
+use leakscope_common::unwind::{BREAKPOINT, Regs};
+use leakscope_common::wait::{
+    CLOCK_NANOSLEEP, NANOSLEEP, PF_EXITING, PF_KTHREAD, SIGNALLING, TASK_DEAD, ThreadState, WAIT_BUCKETS,
+    WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket, wait_entered,
+};
+
+use crate::known::{self, Purpose};
+use crate::maps::{self, MIN_WAIT, TARGET, THREADS, WAIT_SITES, WAKER_STACKS, WAKES};
+use crate::stack::{self, Claimed};
+use crate::task::{self, offset};
+use crate::{atomic, emit, unwind};
+
+/// What new entries start with: too large for the BPF stack.
+static NEW_SITE: WaitTotals = WaitTotals::ZERO;
+static NEW_THREAD: ThreadState = ThreadState::ZERO;
+static NEW_WAKES: WakeTotals = WakeTotals { wakes: 0, wait_ns: 0 };
+
+/// The user registers of the current thread.
+#[inline(always)]
+pub(crate) fn user_regs() -> &'static pt_regs {
+    // SAFETY: the current task is valid while the program runs, and so are its registers.
+    unsafe { &*(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs) }
+}
+
+/// Where unwinding begins for a thread that is in the kernel.
+#[inline(always)]
+pub(crate) fn unwind_from(regs: &pt_regs) -> Regs {
+    let mut ip = regs.rip;
+    if (regs.orig_rax as i64) < 0 {
+        // Not in a system call. If that was the breakpoint of a probe, the instruction under it has
+        // not run yet.
+        let (mut before, at) = (0u8, ip.wrapping_sub(1));
+        // SAFETY: the helper checks the user's address; one byte.
+        let read = unsafe { bpf_probe_read_user((&raw mut before).cast(), 1, at as *const _) };
+        if read == 0 && before == BREAKPOINT {
+            ip = at;
+        }
+    }
+    Regs { ip, sp: regs.rsp, bp: regs.rbp, exact: 1 }
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: takes no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Context switches of a task.
+#[inline(always)]
+fn switches(task: *const u8) -> u64 {
+    let voluntary: u64 = task::field(task, offset!(task_nvcsw));
+    voluntary.wrapping_add(task::field::<u64>(task, offset!(task_nivcsw)))
+}
+
+/// The value at `key`, made if it is missing.
+#[inline(always)]
+pub(crate) fn entry<K, V>(map: &HashMap<K, V>, key: K, new: &V) -> Option<*mut V> {
+    if let Some(found) = map.get_ptr_mut(&key) {
+        return Some(found);
+    }
+    let _ = map.insert(&key, new, BPF_NOEXIST as u64);
+    map.get_ptr_mut(&key)
+}
+
+/// `sched_switch(preempt, prev, next)`.
+#[inline(always)]
+pub(crate) fn switch(ctx: &BtfTracePointContext) {
+    let previous: *const u8 = ctx.arg(1);
+    let next: *const u8 = ctx.arg(2);
+    let target = TARGET.load();
+    if task::field::<u32>(previous, offset!(task_tgid)) == target {
+        let preempted: u64 = ctx.arg(0);
+        if preempted & 1 == 0 {
+            block(previous);
+        }
+    }
+    if task::field::<u32>(next, offset!(task_tgid)) == target {
+        unblock(next);
+    }
+}
+
+/// The current thread leaves the CPU; if it is not to run on, it has blocked.
+#[inline(always)]
+fn block(task: *const u8) {
+    let state: u32 = task::field(task, offset!(task_state));
+    let flags: u32 = task::field(task, offset!(task_flags));
+    if state == 0 || state & TASK_DEAD != 0 || flags & PF_EXITING != 0 || !maps::recording() {
+        return;
+    }
+    let new: &ThreadState = &NEW_THREAD;
+    let Some(thread) = entry(&THREADS, task::field::<u32>(task, offset!(task_pid)), new) else {
+        maps::lose(Loss::WaitThreadsFull);
+        return;
+    };
+    // SAFETY: a map value; only this thread's switches and, while it is blocked, its waker write it.
+    let thread = unsafe { &mut *thread };
+    // A waker is left as it is: another CPU may have begun to wake the thread before it got here. If it
+    // is of a block that did not come about, the true one will overwrite it.
+    thread.entered = wait_entered::BLOCKING;
+    let regs = user_regs();
+    thread.syscall = call_of(regs);
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(&raw mut thread.since_ns, now()) };
+    let Some(mut scratch) = Claimed::claim(Loss::WaitScratchBusy) else {
+        thread.since_ns = 0;
+        return;
+    };
+    stack::take(&mut scratch, unwind_from(regs), Purpose::Wait, (0, 0));
+    thread.site = site(&mut scratch, regs, thread.syscall);
+    thread.switches = switches(task);
+    thread.entered = wait_entered::TRACED;
+}
+
+/// 1 + the number of the system call that the thread is in; 0: none.
+#[inline(always)]
+fn call_of(regs: &pt_regs) -> u64 {
+    let number = regs.orig_rax;
+    if (number as i64) < 0 { 0 } else { number.wrapping_add(1) }
+}
+
+/// The wait site of the stack in the slot: creates it and sends its frames on first sight. 0, the
+/// site without a stack, where the map is full.
+#[inline(always)]
+fn site(claimed: &mut Claimed, regs: &pt_regs, syscall: u64) -> u64 {
+    let s = claimed.get();
+    let id = unwind::identity(s);
+    let totals = match WAIT_SITES.get_ptr_mut(id) {
+        Some(found) => found,
+        None => {
+            let new: &WaitTotals = &NEW_SITE;
+            let Some(made) = entry(&WAIT_SITES, id, new) else {
+                maps::lose(Loss::WaitSitesFull);
+                return 0;
+            };
+            // SAFETY: a map value; two threads that come first at once write the same.
+            unsafe {
+                (*made).syscall = syscall;
+                (*made).args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+            }
+            made
+        }
+    };
+    // SAFETY: a map value; `sent` only ever goes from 0 to 1, and sending twice is harmless.
+    unsafe {
+        if (*totals).sent == 0 && emit::stack(s, id) {
+            (*totals).sent = 1;
+        }
+        if (*totals).sent != 0 {
+            known::remember(s, id);
+        }
+    }
+    id
+}
+
+/// A thread of the target gets the CPU: if it was blocked, its wait is over.
+#[inline(always)]
+fn unblock(task: *const u8) {
+    let tid: u32 = task::field(task, offset!(task_pid));
+    let Some(thread) = THREADS.get_ptr_mut(tid) else { return };
+    // SAFETY: a map value; see `block`.
+    let thread = unsafe { &mut *thread };
+    let since = thread.since_ns;
+    if since == 0 {
+        return;
+    }
+    thread.since_ns = 0;
+    if !maps::recording()
+        || (thread.entered == wait_entered::BY_USERSPACE && thread.switches != switches(task))
+    {
+        return;
+    }
+    let wait_ns = now().wrapping_sub(since);
+    maps::tally(Tally::Waits);
+    let new: &WaitTotals = &NEW_SITE;
+    let Some(totals) = entry(&WAIT_SITES, thread.site, new) else {
+        maps::lose(Loss::WaitSitesFull);
+        return;
+    };
+    // SAFETY: a map value; the members are added to atomically.
+    unsafe {
+        maps::add(&raw mut (*totals).waits, 1);
+        maps::add(&raw mut (*totals).wait_ns, wait_ns);
+        atomic::raise(&raw mut (*totals).max_ns, wait_ns);
+        let bucket = wait_bucket(wait_ns) as usize;
+        if bucket < WAIT_BUCKETS {
+            maps::add(&raw mut (*totals).histogram[bucket], 1);
+        }
+    }
+    let shortest = MIN_WAIT.load();
+    if shortest != 0 && wait_ns >= shortest {
+        emit::wait(tid, thread.site, since, wait_ns);
+    }
+    let waker_kind = thread.waker_kind;
+    thread.waker_kind = 0;
+    if waker_kind == 0 {
+        maps::lose(Loss::WakerMissed);
+        return;
+    }
+    let key = WakeKey { kind: waker_kind, waker: thread.waker, site: thread.site };
+    let new: &WakeTotals = &NEW_WAKES;
+    let Some(wakes) = entry(&WAKES, key, new) else {
+        maps::lose(Loss::WakesFull);
+        return;
+    };
+    // SAFETY: as above.
+    unsafe {
+        maps::add(&raw mut (*wakes).wakes, 1);
+        maps::add(&raw mut (*wakes).wait_ns, wait_ns);
+    }
+}
+
+/// `sched_waking(task)`: notes who wakes a thread of the target that has blocked, or is about to: this may
+/// come before the switch on another CPU is seen. The kernel calls it once a wait, so the last one counts.
+#[inline(always)]
+pub(crate) fn waking(ctx: &BtfTracePointContext) {
+    let task: *const u8 = ctx.arg(0);
+    if task::field::<u32>(task, offset!(task_tgid)) != TARGET.load() || !maps::recording() {
+        return;
+    }
+    if task::field::<u32>(task, offset!(task_flags)) & PF_EXITING != 0 {
+        // Its entry is gone already.
+        return;
+    }
+    let new: &ThreadState = &NEW_THREAD;
+    let Some(thread) = entry(&THREADS, task::field::<u32>(task, offset!(task_pid)), new) else {
+        maps::lose(Loss::WaitThreadsFull);
+        return;
+    };
+    // SAFETY: a map value; wakers of one task take turns (`pi_lock`).
+    let thread = unsafe { &mut *thread };
+    maps::tally(Tally::Wakes);
+    let kind = waker_kind(thread.syscall);
+    thread.waker = [0; 2];
+    match kind {
+        WakerKind::TimerOrInterrupt => {}
+        WakerKind::OtherProcess => {
+            // SAFETY: the waker's 16 bytes.
+            unsafe { bpf_get_current_comm((&raw mut thread.waker).cast(), 16) };
+        }
+        WakerKind::Thread => thread.waker[0] = waker_stack(),
+    }
+    thread.waker_kind = kind as u64;
+}
+
+/// Who the current thread is, as a waker of a thread that waits in `syscall` (1 + its number).
+///
+/// In an interrupt the current thread is whoever was interrupted. Where it runs in user space its saved
+/// registers tell; in a system call only which one: in one that wakes nobody, it was an interrupt.
+#[inline(always)]
+fn waker_kind(syscall: u64) -> WakerKind {
+    // SAFETY: takes no arguments.
+    let current = unsafe { bpf_get_current_task_btf() } as *const u8;
+    let flags: u32 = task::field(current, offset!(task_flags));
+    if flags & PF_KTHREAD != 0 {
+        return WakerKind::TimerOrInterrupt;
+    }
+    let number = user_regs().orig_rax;
+    let sleeps = syscall == NANOSLEEP + 1 || syscall == CLOCK_NANOSLEEP + 1;
+    let (waking, signalling) = (WAKING, SIGNALLING);
+    if number >= 512 {
+        return WakerKind::TimerOrInterrupt;
+    }
+    let word = (number >> 6) as usize & 7;
+    let wakes = if sleeps { signalling[word] } else { waking[word] };
+    if wakes >> (number & 63) & 1 == 0 {
+        return WakerKind::TimerOrInterrupt;
+    }
+    if task::field::<u32>(current, offset!(task_tgid)) == TARGET.load() {
+        WakerKind::Thread
+    } else {
+        WakerKind::OtherProcess
+    }
+}
+
+/// The current thread's stack, as a waker's; 0 where it cannot be taken.
+#[inline(always)]
+fn waker_stack() -> u64 {
+    let Some(mut scratch) = Claimed::claim(Loss::OtherScratchBusy) else { return 0 };
+    stack::take(&mut scratch, unwind_from(user_regs()), Purpose::Waker, (0, 0));
+    let s = scratch.get();
+    let id = unwind::identity(s);
+    let Some(sent) = entry(&WAKER_STACKS, id, &0) else {
+        maps::lose(Loss::WakerStacksFull);
+        return id;
+    };
+    // SAFETY: a map value; it only ever goes from 0 to 1, and sending twice is harmless.
+    unsafe {
+        if *sent == 0 && emit::stack(s, id) {
+            *sent = 1;
+        }
+        if *sent != 0 {
+            known::remember(s, id);
+        }
+    }
+    id
+}

@@ -1,0 +1,71 @@
+//! How long a thread has been blocked, whoever came first.
+//!
+//! `task_struct.se.exec_start` is the CPU's `clock_task` at the moment when the thread last ran
+//! (kernel/sched/fair.c, `update_curr`; the other scheduling classes set it, too). That clock differs from CPU
+//! to CPU by as much as seconds, so it is read *now* on the CPU where the thread last ran: a thread of ours
+//! goes there, and its own `exec_start` is that clock's time. The clock leaves out the time that the
+//! CPU spent in interrupts or for other guests, so the result errs low by that share.
+
+use std::collections::HashMap;
+
+use crate::bpf::BpfError;
+use crate::bpf::census::CensusPass;
+use crate::bpf::object::Object;
+
+/// `clock_task` of a CPU and CLOCK_MONOTONIC, ns, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reading {
+    clock_task_ns: u64,
+    at_ns: u64,
+}
+
+/// The clocks of CPUs.
+#[derive(Clone, Debug, Default)]
+pub struct Clocks {
+    by_cpu: HashMap<u32, Reading>,
+}
+
+impl Clocks {
+    /// Reads the clocks of `cpus`. Those where we may not run are missing.
+    pub fn read(object: &mut Object, cpus: &[u32]) -> Result<Self, BpfError> {
+        let passes =
+            cpus.iter().map(|&cpu| Ok((cpu, object.census_pass()?))).collect::<Result<Vec<_>, BpfError>>()?;
+        // A thread of its own: where it may run is its own affair and ends with it.
+        let reader = std::thread::Builder::new().spawn(move || readings(passes));
+        let by_cpu = reader.ok().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Ok(Self { by_cpu })
+    }
+
+    /// How long before `at_ns` (CLOCK_MONOTONIC) a thread last ran, whose `exec_start` on `cpu` is
+    /// `exec_start_ns`. `None` where that CPU's clock could not be read.
+    pub fn blocked_ns(&self, cpu: u32, exec_start_ns: u64, at_ns: u64) -> Option<u64> {
+        let reading = self.by_cpu.get(&cpu)?;
+        let at_reading = reading.clock_task_ns.checked_sub(exec_start_ns)?;
+        Some(at_reading.saturating_add(at_ns).saturating_sub(reading.at_ns))
+    }
+}
+
+fn readings(passes: Vec<(u32, CensusPass)>) -> HashMap<u32, Reading> {
+    passes
+        .into_iter()
+        .filter_map(|(cpu, pass)| {
+            run_on(cpu)?;
+            let record = pass.reader().ok()?;
+            let reading = Reading { clock_task_ns: record.exec_start_ns, at_ns: record.at_ns };
+            (record.cpu == cpu).then_some((cpu, reading))
+        })
+        .collect()
+}
+
+/// Moves the calling thread to `cpu`, and has the scheduler note that it runs there now.
+fn run_on(cpu: u32) -> Option<()> {
+    const WORDS: usize = 1024;
+    let mut mask = [0u64; WORDS];
+    *mask.get_mut(cpu as usize / 64)? |= 1 << (cpu % 64);
+    // SAFETY: the mask has the size that is told, and the kernel takes masks of any size.
+    let moved = unsafe {
+        libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&mask), mask.as_ptr()) == 0
+            && libc::sched_yield() == 0
+    };
+    moved.then_some(())
+}

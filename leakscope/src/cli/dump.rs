@@ -1,0 +1,32 @@
+//! `leakscope dump PID`.
+
+use super::Failure;
+use super::attach::{Format, Printer};
+use super::output::Destination;
+use crate::session;
+
+/// Configuration of `dump`.
+#[derive(Debug)]
+pub struct DumpConfig {
+    /// The process.
+    pub pid: u32,
+    /// Format of the report.
+    pub format: Format,
+    /// Where it goes.
+    pub output: Destination,
+    /// Sites in tables.
+    pub top: usize,
+    /// Frames in tables.
+    pub frames: usize,
+    /// How often `-v` was given.
+    pub verbose: u8,
+}
+
+/// Runs it.
+pub fn run(config: &DumpConfig) -> Result<u8, Failure> {
+    let process = session::check(config.pid)?;
+    let mut printer =
+        Printer::open(&config.output, config.format, config.top, config.frames, config.verbose)?;
+    session::dump(&process, &mut printer)?;
+    Ok(0)
+}

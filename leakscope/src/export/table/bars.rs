@@ -1,0 +1,46 @@
+//! Histograms as a line of bars.
+
+use crate::human::{columns, duration};
+
+/// The most bars of a histogram.
+const MOST_BARS: usize = 40;
+
+/// Waits by their length as bars, one for each doubling, with the range they cover.
+pub(super) fn line(histogram: &[(u64, u64)]) -> Option<String> {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (&(first, _), &(last, _)) = (histogram.first()?, histogram.last()?);
+    let most = histogram.iter().map(|(_, n)| *n).max().filter(|n| *n > 0)?;
+    let mut text = String::new();
+    let mut before = None;
+    for &(upper, n) in histogram {
+        // Empty steps are not in the list.
+        let mut next = before.map_or(upper, |b: u64| b.saturating_mul(2));
+        while next < upper - upper / 4 && columns(&text) < MOST_BARS {
+            text.push('·');
+            next = next.saturating_mul(2).max(1);
+        }
+        let height = (n as f64 * 8.0 / most as f64).ceil() as usize;
+        text.push(if n == 0 { '·' } else { BARS[height.clamp(1, 8) - 1] });
+        before = Some(upper);
+    }
+    let from = if first / 2 < 1000 { "under 1 us".to_owned() } else { duration(first / 2) };
+    Some(format!("their lengths, {from} to {}: {text}", duration(last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{columns, line};
+
+    #[test]
+    fn a_bar_for_each_doubling() {
+        assert_eq!(line(&[]), None);
+        assert_eq!(line(&[(1024, 3)]).as_deref(), Some("their lengths, under 1 us to 1 us: █"));
+        let ms = 1 << 20;
+        let text = line(&[(ms, 1), (2 * ms, 4), (4 * ms, 8), (32 * ms, 1)]).expect("bars");
+        assert_eq!(text, "their lengths, 524 us to 33 ms: ▁▄█··▁");
+        // Whatever the bounds are, it ends.
+        for odd in [&[(0, 1), (u64::MAX, 1)][..], &[(5, 0)], &[(9, 1), (3, u64::MAX)], &[(1, 1), (1, 1)]] {
+            assert!(line(odd).is_none_or(|text| columns(&text) < 100), "{odd:?}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A report as text for people: the answer, deadlocks, the tables of sites, the stacks of the top
+//! ones, and what was lost and what it cost.
+
+mod bars;
+mod deadlock;
+mod grid;
+mod heap;
+mod held;
+mod page;
+mod threads;
+mod waits;
+mod wakers;
+
+use std::io::{self, Write};
+
+use page::{Page, Paint};
+
+use crate::human::{bytes, count, counted, duration, signed_bytes};
+use crate::ledger::losses;
+use crate::report::Report;
+use crate::report::model::Waits;
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub struct TableStyle {
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whether to use colour.
+    pub color: bool,
+    /// Sites in the table and with stacks.
+    pub top: usize,
+    /// Frames of each stack.
+    pub frames: usize,
+}
+
+/// Writes `report`.
+pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
+    let page = &mut Page { style, out };
+    header(report, page)?;
+    if let Some(waits) = &report.waits {
+        deadlock::all(waits, page)?;
+    }
+    if let Some(heap) = &report.heap {
+        heap::table(heap, report.window.duration_ns, page)?;
+    }
+    if let Some(waits) = &report.waits {
+        waits::table(waits, page)?;
+        wakers::table(waits, page)?;
+    }
+    if let Some(threads) = &report.threads {
+        threads::table(threads, page)?;
+    }
+    if let Some(heap) = &report.heap {
+        heap::stacks(heap, page)?;
+    }
+    if let Some(waits) = &report.waits {
+        waits::details(waits, page)?;
+        wakers::long(waits, page)?;
+    }
+    footer(report, page)
+}
+
+/// Whether nothing was traced: `dump`.
+fn only_looked_at(report: &Report) -> bool {
+    report.window.duration_ns == 0
+}
+
+fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
+    let target = &report.target;
+    let container = target.container.as_ref().map(|c| format!(" in container {c}")).unwrap_or_default();
+    let when = if only_looked_at(report) {
+        format!("looked at {}", report.window.started_at)
+    } else {
+        format!("watched for {}", duration(report.window.duration_ns))
+    };
+    page.line(
+        Paint::Plain,
+        &format!(
+            "leakscope {} · {} (PID {}){container} · {when}",
+            report.leakscope_version, target.comm, target.pid
+        ),
+    )?;
+    page.blank()?;
+    page.line(Paint::Bold, &report.summary.headline)?;
+    for finding in &report.summary.findings {
+        page.line(Paint::Plain, finding)?;
+    }
+    page.blank()?;
+    resident(report, page)?;
+    if let Some(heap) = &report.heap {
+        heap::totals(heap, page)?;
+    }
+    if let Some(waits) = &report.waits {
+        blocked(waits, page)?;
+    }
+    if let Some(threads) = &report.threads {
+        let alive = threads.alive.map(|n| format!(", {} alive", count(n))).unwrap_or_default();
+        page.line(
+            Paint::Plain,
+            &format!("Threads: {} began, {} ended{alive}", count(threads.created), count(threads.exited)),
+        )?;
+    }
+    Ok(())
+}
+
+/// The resident set, where it is known.
+fn resident(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
+    let (Some(start), Some(end)) = (report.memory.rss_start_bytes, report.memory.rss_end_bytes) else {
+        return Ok(());
+    };
+    if only_looked_at(report) {
+        return page.line(Paint::Plain, &format!("RSS {}", bytes(end)));
+    }
+    let change = signed_bytes(end.cast_signed().wrapping_sub(start.cast_signed()));
+    let live = report.heap.as_ref().map_or_else(String::new, |heap| {
+        format!("; of what was traced, {} is live", bytes(heap.totals.live_bytes))
+    });
+    page.line(Paint::Plain, &format!("RSS {} → {} ({change}){live}", bytes(start), bytes(end)))
+}
+
+/// How many threads are blocked, and how sure that is.
+fn blocked(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+    let idle: u64 = waits.sites.iter().filter(|s| s.idle).map(|s| s.blocked_now).sum();
+    let idle = match idle {
+        0 => String::new(),
+        n if n == waits.blocked_now => ", all of them idle".to_owned(),
+        n => format!(", {} of them idle", count(n)),
+    };
+    let unsettled = if waits.unsettled > 0 {
+        format!("; {} kept changing and have no stack", count(waits.unsettled))
+    } else {
+        String::new()
+    };
+    let of = counted(waits.threads, "thread");
+    page.line(Paint::Plain, &format!("Blocked: {} of {of}{idle}{unsettled}", count(waits.blocked_now)))?;
+    let exact = if waits.exact { "exact" } else { "not exact" };
+    page.line(Paint::Plain, &format!("Waits: {exact}, {}", waits.method))
+}
+
+fn footer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
+    page.blank()?;
+    if report.losses.is_empty() {
+        page.line(Paint::Plain, "Lost: nothing")?;
+    } else {
+        page.line(Paint::Warn, "Lost:")?;
+        for (name, n) in &report.losses {
+            page.line(Paint::Plain, &format!("  {} × {name}: {}", count(*n), losses::meaning(name)))?;
+        }
+    }
+    let cost = &report.overhead;
+    let target = if only_looked_at(report) {
+        "nothing was traced".to_owned()
+    } else {
+        format!(
+            "{}, about {} of the target's CPU time ({})",
+            counted(cost.probe_hits, "probe hit"),
+            duration(cost.estimated_target_cpu_ns),
+            cost.method
+        )
+    };
+    let memory = cost.leakscope_memory_bytes.map(|b| format!(" and {} of memory", bytes(b)));
+    page.line(
+        Paint::Plain,
+        &format!(
+            "Cost: {target}; leakscope used {} of CPU time{}",
+            duration(cost.leakscope_cpu_ns),
+            memory.unwrap_or_default()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests;

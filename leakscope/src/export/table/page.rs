@@ -1,0 +1,156 @@
+//! What a table is written on: lines, colours, stacks. All text is made harmless here.
+
+use std::io::{self, Write};
+
+use super::TableStyle;
+use crate::human::{counted, cut, printable, wrap};
+use crate::report::model::Frame;
+
+/// How text stands out, where there is colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Paint {
+    /// As it is.
+    Plain,
+    /// Headings.
+    Bold,
+    /// The frame to blame.
+    Accent,
+    /// What is less than certain.
+    Warn,
+    /// What can't go on.
+    Alarm,
+    /// What need not be looked at.
+    Dim,
+}
+
+/// A stack as reports hold it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StackView<'a> {
+    /// Frames, innermost first.
+    pub(super) frames: &'a [Frame],
+    /// Index of the frame to blame.
+    pub(super) blame: Option<u64>,
+    /// Why there are no more.
+    pub(super) end: Option<&'a str>,
+}
+
+impl StackView<'_> {
+    /// The blame frame, or the innermost one if none is the user's own.
+    pub(super) fn blamed(&self) -> String {
+        let frame = self.blame.and_then(|i| self.frames.get(i as usize)).or(self.frames.first());
+        frame.map_or_else(|| self.end.unwrap_or("(stack not captured)").to_owned(), name)
+    }
+}
+
+/// Where the table goes.
+pub(super) struct Page<'a> {
+    pub(super) style: &'a TableStyle,
+    pub(super) out: &'a mut dyn Write,
+}
+
+impl Page<'_> {
+    /// An empty line.
+    pub(super) fn blank(&mut self) -> io::Result<()> {
+        writeln!(self.out)
+    }
+
+    /// A line, however long it is.
+    pub(super) fn line(&mut self, paint: Paint, text: &str) -> io::Result<()> {
+        let text = self.painted(paint, &printable(text));
+        writeln!(self.out, "{text}")
+    }
+
+    /// A paragraph of at most `most` lines whose lines after the first are indented further.
+    pub(super) fn paragraph(
+        &mut self,
+        paint: Paint,
+        indent: usize,
+        most: usize,
+        text: &str,
+    ) -> io::Result<()> {
+        let width = self.style.width.saturating_sub(indent + 2).max(16);
+        for (i, line) in wrap(&printable(text), width, most).iter().enumerate() {
+            let indent = indent + if i > 0 { 2 } else { 0 };
+            let line = self.painted(paint, line);
+            writeln!(self.out, "{:indent$}{line}", "")?;
+        }
+        Ok(())
+    }
+
+    /// The frames of a stack, the one to blame marked, and why there are no more.
+    pub(super) fn stack(&mut self, stack: StackView<'_>, indent: usize, paint: Paint) -> io::Result<()> {
+        // The blame frame is shown whatever the limit.
+        let shown = self.style.frames.max(stack.blame.map_or(0, |b| b as usize + 1));
+        let room = self.style.width.saturating_sub(indent + 2);
+        for (i, frame) in stack.frames.iter().enumerate().take(shown) {
+            let line = cut(&printable(&name(frame)), room);
+            if stack.blame == Some(i as u64) {
+                let (mark, line) = (self.painted(Paint::Accent, "▶"), self.painted(Paint::Accent, &line));
+                writeln!(self.out, "{:indent$}{mark} {line}", "")?;
+            } else {
+                let line = self.painted(paint, &line);
+                writeln!(self.out, "{:indent$}  {line}", "")?;
+            }
+        }
+        let mut note = |text: String| {
+            let text = self.painted(paint, &printable(&text));
+            writeln!(self.out, "{:indent$}  … {text}", "")
+        };
+        if stack.frames.len() > shown {
+            note(format!("{} more (--frames)", counted((stack.frames.len() - shown) as u64, "frame")))?;
+        }
+        match stack.end {
+            Some("root") => Ok(()),
+            Some(why) => note(format!("the stack ends here: {why}")),
+            None => note("the stack was not captured".to_owned()),
+        }
+    }
+
+    /// Text that is printable already, in colour.
+    pub(super) fn painted(&self, paint: Paint, text: &str) -> String {
+        let code = match paint {
+            Paint::Plain => "",
+            Paint::Bold => "1",
+            Paint::Accent => "1;36",
+            Paint::Warn => "33",
+            Paint::Alarm => "1;31",
+            Paint::Dim => "2",
+        };
+        if self.style.color && !code.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// A frame in a line.
+fn name(frame: &Frame) -> String {
+    let module = frame.module.as_deref().map(|m| m.rsplit('/').next().unwrap_or(m));
+    let text = match (&frame.function, module) {
+        (Some(function), _) => match (&frame.file, frame.line) {
+            (Some(file), Some(line)) => {
+                format!("{function} {}:{line}", file.rsplit('/').next().unwrap_or(file))
+            }
+            _ => {
+                let offset = frame.function_offset.map(|o| format!("+{o:#x}")).unwrap_or_default();
+                let module = module.map(|m| format!(" ({m})")).unwrap_or_default();
+                format!("{function}{offset}{module}")
+            }
+        },
+        (None, Some(module)) => format!(
+            "{module}+{} ({})",
+            frame.offset.as_deref().unwrap_or("?"),
+            frame.why_unknown.as_deref().unwrap_or("no symbols")
+        ),
+        (None, None) => {
+            format!(
+                "{} ({})",
+                frame.address,
+                frame.why_unknown.as_deref().unwrap_or("no code is mapped there")
+            )
+        }
+    };
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    format!("{text}{inlined}")
+}

@@ -1,0 +1,365 @@
+//! Reports made by hand.
+
+use std::collections::BTreeMap;
+
+use crate::report::Report;
+use crate::report::model::*;
+
+/// Seconds in ns.
+pub(super) const S: u64 = 1_000_000_000;
+/// An hour in ns.
+pub(super) const H: u64 = 3600 * S;
+
+/// A frame of C code with a line, or, without one, a frame of a library.
+pub(super) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
+    Frame {
+        address: format!("0x{:x}", 0x1000 + function.len()),
+        module: Some(if place.is_some() { "/srv/bin/bank" } else { "/lib/libc.so.6" }.to_owned()),
+        build_id: None,
+        offset: Some("0x42".to_owned()),
+        function: Some(function.to_owned()),
+        function_offset: Some(0x1d),
+        file: place.map(|(file, _)| format!("/src/{file}")),
+        line: place.map(|(_, line)| line),
+        inlined: false,
+        why_unknown: None,
+    }
+}
+
+/// A stack of a wait: a function of the C library, called from `function` of the user.
+pub(super) fn stack(primitive: &str, function: &str, line: u32) -> Vec<Frame> {
+    let user = |f, l| frame(f, Some(("bank.c", l)));
+    vec![frame(primitive, None), user(function, line), user("worker", 90), frame("start_thread", None)]
+}
+
+/// A report that says nothing yet.
+pub(super) fn empty(duration_ns: u64) -> Report {
+    Report {
+        schema: SCHEMA.to_owned(),
+        leakscope_version: "0.1.0".to_owned(),
+        target: Target {
+            pid: 4711,
+            comm: "bank".to_owned(),
+            exe: None,
+            cmdline: Vec::new(),
+            runtime: "native".to_owned(),
+            runtime_version: None,
+            container: None,
+        },
+        window: Window { started_at: "2026-11-23T03:00:00Z".to_owned(), duration_ns, ended_by: None },
+        memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
+        summary: Summary { headline: "The answer.".to_owned(), findings: Vec::new() },
+        heap: None,
+        waits: None,
+        threads: None,
+        losses: BTreeMap::new(),
+        overhead: Overhead {
+            probe_hits: 0,
+            leakscope_cpu_ns: 12_000_000,
+            estimated_target_cpu_ns: 0,
+            method: "estimated".to_owned(),
+            stacks: 0,
+            stacks_root: 0,
+            leakscope_memory_bytes: None,
+        },
+    }
+}
+
+/// A report of a heap alone, with two live sites.
+pub(super) fn heap() -> Report {
+    let site = |rank: u64, live: u64, frames: Vec<Frame>| Site {
+        site_id: rank.to_string(),
+        rank,
+        source: "malloc".to_owned(),
+        live_bytes: live,
+        live_objects: live / 100,
+        alloc_bytes: 2 * live,
+        alloc_objects: live / 50,
+        growth_bytes: 0,
+        oldest_age_ns: Some(8 * S),
+        youngest_age_ns: None,
+        blame: Some(1),
+        frames,
+        stack_end: (rank == 1).then(|| "root".to_owned()),
+    };
+    let mut report = empty(10 * S);
+    report.memory.rss_start_bytes = Some(10 << 20);
+    report.memory.rss_end_bytes = Some(12 << 20);
+    report.overhead.probe_hits = 70_000;
+    report.overhead.leakscope_memory_bytes = Some(100 << 20);
+    report.losses.insert("heap.live_full".to_owned(), 3);
+    report.summary.findings.push("A finding.".to_owned());
+    report.threads = Some(Threads { created: 2, exited: 1, alive: Some(9), growth: 1, sites: Vec::new() });
+    report.heap = Some(Heap {
+        exact: false,
+        sources: vec![Source {
+            name: "malloc".to_owned(),
+            exact: false,
+            method: "every call was counted".to_owned(),
+            error_bytes: None,
+        }],
+        totals: Totals {
+            live_bytes: 1 << 20,
+            live_objects: 9,
+            alloc_bytes: 3 << 20,
+            alloc_objects: 30_000,
+            free_objects: 29_991,
+            unknown_frees: 1,
+            growth_bytes: 0,
+        },
+        sites: vec![
+            site(1, 1_000_000, stack("malloc", "cache_session", 31)),
+            site(
+                2,
+                40_000,
+                stack(
+                    "malloc",
+                    "a_function_whose_name_is_so_long_that_no_terminal_has_room_for_it_a_function_whose_name",
+                    7,
+                ),
+            ),
+            site(3, 10, stack("malloc", "all_freed", 7)),
+        ],
+    });
+    report
+}
+
+/// A blocked thread.
+pub(super) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<&str>) -> WaitThread {
+    WaitThread {
+        tid,
+        name: name.to_owned(),
+        blocked_ns: Some(blocked_ns),
+        at_least: false,
+        since: Since::BeforeAttach,
+        lock: lock.map(ToOwned::to_owned),
+    }
+}
+
+/// A site of `dump`.
+pub(super) fn site(
+    rank: u64,
+    kind: WaitKind,
+    primitive: &str,
+    frames: Vec<Frame>,
+    threads: Vec<WaitThread>,
+) -> WaitSite {
+    WaitSite {
+        site_id: format!("s{rank}"),
+        rank,
+        kind,
+        operation: Some("futex".to_owned()),
+        primitive: Some(primitive.to_owned()),
+        idle: false,
+        idle_rule: None,
+        blocked_now: threads.len() as u64,
+        longest_blocked_ns: threads.iter().filter_map(|t| t.blocked_ns).max(),
+        waits: None,
+        wait_ns: None,
+        max_wait_ns: None,
+        histogram: Vec::new(),
+        blame: Some(1),
+        frames,
+        stack_end: Some("root".to_owned()),
+        threads,
+        locks: Vec::new(),
+    }
+}
+
+/// A lock that thread 4711 holds.
+pub(super) fn lock(address: &str, waiters: u64, owner: &str) -> WaitLock {
+    WaitLock {
+        address: address.to_owned(),
+        waiters,
+        owner_tid: Some(4711),
+        owner_name: Some(owner.to_owned()),
+        owner_state: Some("sleep".to_owned()),
+        owner_frames: Some(stack("clock_nanosleep", "flush_log", 77)),
+        owner_blame: Some(1),
+        owner_inferred: false,
+        owner_method: None,
+        owner_unknown: None,
+    }
+}
+
+/// A pool of four that waits for work.
+pub(super) fn pool(rank: u64) -> WaitSite {
+    let threads = (0..4).map(|n| blocked(4800 + n, &format!("pool-{}", n + 1), 2 * H, None)).collect();
+    let mut site = site(
+        rank,
+        WaitKind::Condvar,
+        "pthread_cond_wait",
+        stack("pthread_cond_wait", "next_job", 52),
+        threads,
+    );
+    site.idle = true;
+    site.idle_rule = Some("4 threads with equal stacks wait on a condition variable for work".to_owned());
+    site
+}
+
+/// Waits of `dump`.
+pub(super) fn waits(sites: Vec<WaitSite>) -> Waits {
+    let blocked_now = sites.iter().map(|s| s.blocked_now).sum();
+    Waits {
+        exact: true,
+        method: "every thread was looked at once, without stopping it".to_owned(),
+        threads: blocked_now + 1,
+        blocked_now,
+        unsettled: 0,
+        sites,
+        deadlocks: Vec::new(),
+        wakers: Vec::new(),
+        long_waits: Vec::new(),
+    }
+}
+
+/// Twelve requests behind a lock whose holder sleeps, and an idle pool.
+pub(super) fn hot_mutex() -> Report {
+    let threads = (0..12).map(|n| {
+        blocked(4720 + n, &format!("req-{}", n + 1), 3 * H + u64::from(n) * 60 * S, Some("0x55d0c0de1040"))
+    });
+    let mut hot = site(
+        1,
+        WaitKind::Mutex,
+        "pthread_mutex_lock",
+        stack("pthread_mutex_lock", "append_log", 31),
+        threads.rev().collect(),
+    );
+    hot.locks = vec![lock("0x55d0c0de1040", 12, "flush")];
+    let mut flush = site(
+        2,
+        WaitKind::Sleep,
+        "clock_nanosleep",
+        stack("clock_nanosleep", "flush_log", 77),
+        vec![blocked(4711, "flush", 3 * H + 720 * S, None)],
+    );
+    flush.operation = Some("clock_nanosleep".to_owned());
+    let mut report = empty(0);
+    (report.memory.rss_start_bytes, report.memory.rss_end_bytes) = (Some(9 << 20), Some(9 << 20));
+    report.summary.headline = "12 of 17 threads blocked in append_log at bank.c:31.".to_owned();
+    report.waits = Some(waits(vec![hot, flush, pool(3)]));
+    report
+}
+
+/// Two threads that took two locks in opposite order, and a third behind them.
+pub(super) fn deadlock() -> Report {
+    let (a, b) = ("0x7f3a10000a40", "0x7f3a10000b80");
+    let mut pay = site(
+        1,
+        WaitKind::Mutex,
+        "pthread_mutex_lock",
+        stack("pthread_mutex_lock", "pay", 24),
+        vec![blocked(4711, "a", 3 * H, Some(b))],
+    );
+    let mut refund = site(
+        2,
+        WaitKind::Mutex,
+        "pthread_mutex_lock",
+        stack("pthread_mutex_lock", "refund", 31),
+        vec![blocked(4712, "b", 3 * H, Some(a)), blocked(4713, "c", H, Some(a))],
+    );
+    let owned = |address, waiters, tid, name: &str, state: &str, frames: &[Frame]| WaitLock {
+        owner_tid: Some(tid),
+        owner_state: Some(state.to_owned()),
+        owner_frames: Some(frames.to_vec()),
+        ..lock(address, waiters, name)
+    };
+    let to_a = owned(a, 2, 4711, "a", "mutex", &pay.frames);
+    pay.locks = vec![owned(b, 1, 4712, "b", "mutex", &refund.frames)];
+    refund.locks = vec![to_a];
+    let thread = |tid, name: &str, wants: &str, by, holds: &str, site: &str| DeadlockThread {
+        tid,
+        name: name.to_owned(),
+        waits_for: wants.to_owned(),
+        held_by: by,
+        holds: vec![holds.to_owned()],
+        blocked_ns: Some(3 * H),
+        site_id: site.to_owned(),
+    };
+    let cycle = vec![thread(4711, "a", b, 4712, a, "s1"), thread(4712, "b", a, 4711, b, "s2")];
+    let mut report = empty(0);
+    report.summary.headline = "Deadlock: 2 threads wait for each other.".to_owned();
+    let mut waits = waits(vec![pay, refund, pool(3)]);
+    waits.deadlocks = vec![Deadlock { cycle, certain: true, also_blocked: 1 }];
+    report.waits = Some(waits);
+    report
+}
+
+/// Nothing but threads that wait for work.
+pub(super) fn idle() -> Report {
+    let mut report = empty(0);
+    report.summary.headline = "Nothing is stuck: all 4 blocked threads wait for work.".to_owned();
+    report.waits = Some(waits(vec![pool(1)]));
+    report
+}
+
+/// All that `attach` can tell: finished waits, wakers, creation sites, long waits.
+pub(super) fn attached() -> Report {
+    let mut report = hot_mutex();
+    report.window.duration_ns = 30 * S;
+    report.overhead.probe_hits = 100_000;
+    let waits = report.waits.as_mut().expect("waits");
+    waits.exact = false;
+    waits.method = "the scheduler's events were counted".to_owned();
+    waits.unsettled = 2;
+    let numbers = [(0, 0, 0), (5, 30 * S, 28 * S), (4_000, 40 * S, 16_000_000)];
+    for (site, (n, total, most)) in waits.sites.iter_mut().zip(numbers) {
+        (site.waits, site.wait_ns, site.max_wait_ns) = (Some(n), Some(total), Some(most));
+    }
+    waits.sites[0].threads[0].at_least = true;
+    waits.sites[0].threads[1].since = Since::Traced;
+    waits.sites[2].histogram =
+        vec![(1 << 14, 10), (1 << 15, 500), (1 << 16, 3_000), (1 << 17, 489), (1 << 20, 1)];
+    let mut unknown = site(3, WaitKind::Futex, "futex", stack("syscall", "own_lock", 12), Vec::new());
+    unknown.primitive = None;
+    unknown.waits = Some(70);
+    unknown.wait_ns = Some(700_000);
+    unknown.max_wait_ns = Some(50_000);
+    unknown.locks = vec![WaitLock {
+        owner_tid: None,
+        owner_unknown: Some("no known lock of the C library lies there".to_owned()),
+        ..lock("0x55d0c0de2000", 1, "")
+    }];
+    waits.sites.insert(2, unknown);
+    (waits.sites[3].rank, waits.sites[3].site_id) = (4, "s4".to_owned());
+    let waker = |rank: u64, by, comm: Option<&str>, wait_ns, idle_wait_ns, frames: Vec<Frame>| Waker {
+        waker_id: rank.to_string(),
+        rank,
+        wait_ns,
+        idle_wait_ns,
+        wakes: 10 * rank,
+        by,
+        comm: comm.map(ToOwned::to_owned),
+        sites: (1..=4).map(|n| format!("s{n}")).collect(),
+        blame: Some(1),
+        frames,
+        stack_end: Some("root".to_owned()),
+    };
+    waits.wakers = vec![
+        waker(1, WakerKind::TimerOrInterrupt, None, 30 * S, 0, Vec::new()),
+        waker(2, WakerKind::Thread, None, 21 * S, 20 * S, stack("pthread_cond_signal", "submit_job", 60)),
+        waker(3, WakerKind::OtherProcess, Some("redis-cli"), 20 * S, 20 * S, Vec::new()),
+    ];
+    waits.long_waits =
+        vec![LongWait { tid: 4711, site_id: "s2".to_owned(), start_ns: 2 * S, wait_ns: 28 * S }];
+    let created = ThreadSite {
+        site_id: "t1".to_owned(),
+        rank: 1,
+        created: 300,
+        exited: 20,
+        alive: 280,
+        growth: 280,
+        blame: Some(1),
+        frames: stack("pthread_create", "start_timer", 9),
+        stack_end: Some("root".to_owned()),
+    };
+    let ended = ThreadSite { rank: 2, exited: 300, alive: 0, growth: -3, ..created.clone() };
+    report.threads = Some(Threads {
+        created: 600,
+        exited: 320,
+        alive: Some(297),
+        growth: 280,
+        sites: vec![created, ended],
+    });
+    report
+}

@@ -1,0 +1,48 @@
+//! Where threads were created.
+
+use std::io;
+
+use super::grid::{EXTRA, Grid, Row, number, text};
+use super::page::{Page, Paint, StackView};
+use crate::human::{count, counted};
+use crate::report::model::{ThreadSite, Threads};
+
+fn view(site: &ThreadSite) -> StackView<'_> {
+    StackView { frames: &site.frames, blame: site.blame, end: site.stack_end.as_deref() }
+}
+
+/// The table of creating stacks.
+pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
+    if threads.sites.is_empty() {
+        return Ok(());
+    }
+    let columns = vec![
+        number("#", 1),
+        number("created", EXTRA),
+        number("exited", EXTRA + 1),
+        number("alive", 0),
+        number("growth", 2),
+        text("threads created by", 0),
+    ];
+    let shown = &threads.sites[..threads.sites.len().min(page.style.top)];
+    let rows = shown.iter().map(|site| {
+        let sign = if site.growth < 0 { "-" } else { "+" };
+        let cells = vec![
+            site.rank.to_string(),
+            count(site.created),
+            count(site.exited),
+            count(site.alive),
+            format!("{sign}{}", count(site.growth.unsigned_abs())),
+            view(site).blamed(),
+        ];
+        Row { cells, paint: if site.alive == 0 { Paint::Dim } else { Paint::Plain } }
+    });
+    let rows = rows.collect();
+    page.blank()?;
+    Grid { columns, rows, parted: None }.draw(page)?;
+    if threads.sites.len() > shown.len() {
+        let more = counted((threads.sites.len() - shown.len()) as u64, "site");
+        page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The section on the heap.
+
+use super::model::{Heap, Site, Source, Totals};
+use super::waits::NameStack;
+use crate::ledger::{HeapSnapshot, SiteSnapshot};
+
+/// What it is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct HeapInputs<'a> {
+    /// The account.
+    pub snapshot: &'a HeapSnapshot,
+    /// Blocks younger than this were left out.
+    pub min_age_ns: u64,
+    /// Functions whose probes are single-stepped.
+    pub slow_probes: usize,
+    /// What the probes could see; the hits are filled in while the report is built.
+    pub visibility: super::headline::Visibility<'a>,
+}
+
+/// The section. `nothing_lost` tells whether all events were counted, `ended` whether the account stands
+/// still.
+pub(super) fn heap(
+    inputs: &HeapInputs<'_>,
+    nothing_lost: bool,
+    ended: bool,
+    name: &mut NameStack<'_>,
+) -> Heap {
+    let snapshot = inputs.snapshot;
+    let exact = nothing_lost && ended && inputs.visibility.probes > 0;
+    let mut method = String::from("every call of the allocator's functions was counted");
+    if inputs.visibility.probes == 0 {
+        method = "no allocator function was found, so nothing was counted".to_owned();
+    } else if !ended {
+        method = "every call is counted; the numbers were read while the target ran, so they can be off by the calls of that moment".to_owned();
+    } else if !nothing_lost {
+        method = "calls were counted, but some were lost: see the losses".to_owned();
+    }
+    if inputs.min_age_ns > 0 {
+        method.push_str("; only blocks of the asked age count as live");
+    }
+    Heap {
+        exact,
+        sources: vec![Source { name: "malloc".to_owned(), exact, method, error_bytes: exact.then_some(0) }],
+        totals: Totals {
+            live_bytes: snapshot.live_bytes,
+            live_objects: snapshot.live_objects,
+            alloc_bytes: snapshot.alloc_bytes,
+            alloc_objects: snapshot.alloc_objects,
+            free_objects: snapshot.free_objects,
+            unknown_frees: snapshot.unknown_frees,
+            growth_bytes: snapshot.growth_bytes,
+        },
+        sites: snapshot.sites.iter().zip(1..).map(|(s, rank)| site(s, rank, name)).collect(),
+    }
+}
+
+fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
+    let stack = snapshot.stack.and_then(name);
+    let end = stack.as_ref().map(|s| s.end.clone());
+    let stack = stack.unwrap_or_default();
+    Site {
+        site_id: super::site_id(snapshot.stack),
+        rank,
+        source: "malloc".to_owned(),
+        live_bytes: snapshot.live_bytes,
+        live_objects: snapshot.live_objects,
+        alloc_bytes: snapshot.alloc_bytes,
+        alloc_objects: snapshot.alloc_objects,
+        growth_bytes: snapshot.growth_bytes,
+        oldest_age_ns: snapshot.oldest_age_ns,
+        youngest_age_ns: snapshot.youngest_age_ns,
+        blame: stack.blame,
+        frames: stack.frames,
+        stack_end: end,
+    }
+}

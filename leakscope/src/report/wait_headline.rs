@@ -1,0 +1,232 @@
+//! The sentences that answer "what is stuck?".
+
+use super::headline::place;
+use super::model::{Deadlock, DeadlockThread, WaitKind, WaitLock, WaitSite, Waits};
+use crate::human::{count, counted, cut, duration};
+
+/// Who waits so long for a lock is stuck.
+const STUCK_NS: u64 = 1_000_000_000;
+/// If several threads wait for a lock, so long is enough.
+const CROWD_NS: u64 = 100_000_000;
+/// A file or a page of memory may take that long.
+const STORAGE_NS: u64 = 10_000_000_000;
+/// More threads than this that wait for a condition are no pool.
+const CROWD: u64 = 64;
+/// Time spent in finished waits for a lock that is worth a sentence.
+const CONTENTION_NS: u64 = 1_000_000_000;
+/// Threads of a deadlock that a sentence names.
+const NAMED: usize = 4;
+/// Second-rank sentences about sites.
+const MORE_SITES: usize = 3;
+
+/// Whether a site looks stuck now.
+pub fn is_notable(site: &WaitSite) -> bool {
+    let longest = site.longest_blocked_ns.unwrap_or_default();
+    if site.idle || site.blocked_now == 0 {
+        return false;
+    }
+    match site.kind {
+        WaitKind::Mutex | WaitKind::Rwlock | WaitKind::Futex | WaitKind::Barrier => {
+            longest >= STUCK_NS || (site.blocked_now > 1 && longest >= CROWD_NS)
+        }
+        WaitKind::Condvar | WaitKind::Semaphore => site.blocked_now > CROWD && longest >= STUCK_NS,
+        WaitKind::File | WaitKind::PageFault => longest >= STORAGE_NS,
+        WaitKind::Stopped => true,
+        WaitKind::Join
+        | WaitKind::Sleep
+        | WaitKind::Poll
+        | WaitKind::Pipe
+        | WaitKind::Socket
+        | WaitKind::Child
+        | WaitKind::IoUring
+        | WaitKind::Unknown => false,
+    }
+}
+
+/// What is stuck; `None` if nothing looks so.
+pub fn waits(waits: &Waits) -> Option<String> {
+    match waits.deadlocks.first() {
+        Some(first) => Some(deadlock(first, waits)),
+        None => waits.sites.iter().find(|site| is_notable(site)).map(|site| stuck(site, waits)),
+    }
+}
+
+/// What there is to say if [`waits()`] has nothing.
+pub fn waits_idle(waits: &Waits) -> String {
+    if waits.threads == 0 {
+        return "The process has no threads any more.".to_owned();
+    }
+    let others = || waits.sites.iter().filter(|site| !site.idle && site.blocked_now > 0);
+    let blocked: u64 = others().map(|site| site.blocked_now).sum();
+    let fine = waits.threads.saturating_sub(blocked);
+    let Some(first) = others().next() else {
+        return match waits.threads {
+            1 => "Nothing is stuck: the only thread waits for work or runs.".to_owned(),
+            n => format!("Nothing is stuck: all {} threads wait for work or run.", count(n)),
+        };
+    };
+    let waits_for_work = if fine == 1 { "waits for work or runs" } else { "wait for work or run" };
+    let place = at(first).map(|place| format!(" at {place}")).unwrap_or_default();
+    let there = format!("in {}{place}", what(first));
+    let which = match (blocked, first.blocked_now) {
+        (1, _) => format!("the other one is {there}"),
+        (all, here) if all == here => format!("the other {} are {there}", count(all)),
+        (all, 1) => format!("of the other {}, 1 is {there}", count(all)),
+        (all, here) => format!("of the other {}, {} are {there}", count(all), count(here)),
+    };
+    format!(
+        "Nothing looks stuck: {} of {} {waits_for_work}; {which}.",
+        count(fine),
+        counted(waits.threads, "thread")
+    )
+}
+
+/// Facts of second rank, most important first; what [`waits()`] says is not repeated.
+pub fn findings(waits: &Waits) -> Vec<String> {
+    let mut findings = Vec::new();
+    let said = usize::from(waits.deadlocks.is_empty());
+    if waits.deadlocks.len() > 1 {
+        findings
+            .push(format!("There are {} deadlocks; the headline names the largest.", waits.deadlocks.len()));
+    }
+    let in_deadlock = |site: &&WaitSite| {
+        let mut cycles = waits.deadlocks.iter().flat_map(|deadlock| &deadlock.cycle);
+        !cycles.any(|thread| thread.site_id == site.site_id)
+    };
+    let more = waits.sites.iter().filter(|site| is_notable(site)).filter(in_deadlock).skip(said);
+    findings.extend(more.take(MORE_SITES).map(|site| stuck(site, waits)));
+    let contended = waits
+        .sites
+        .iter()
+        .filter(|site| {
+            site.kind.is_lock() && !site.idle && site.wait_ns.is_some_and(|ns| ns >= CONTENTION_NS)
+        })
+        .max_by_key(|site| site.wait_ns);
+    findings.extend(contended.map(|site| {
+        format!(
+            "{} in {}{} took {} in all, the longest {}.",
+            counted(site.waits.unwrap_or_default(), "wait"),
+            what(site),
+            at(site).map(|place| format!(" at {place}")).unwrap_or_default(),
+            duration(site.wait_ns.unwrap_or_default()),
+            duration(site.max_wait_ns.unwrap_or_default()),
+        )
+    }));
+    if waits.unsettled > 0 {
+        let (have, they) = if waits.unsettled == 1 { ("has", "it was") } else { ("have", "they were") };
+        findings.push(format!(
+            "{} kept changing while {they} looked at, and {have} no stack.",
+            counted(waits.unsettled, "thread")
+        ));
+    }
+    findings
+}
+
+/// What a site waits in, as a reader knows it.
+fn what(site: &WaitSite) -> String {
+    if let Some(primitive) = &site.primitive {
+        return primitive.clone();
+    }
+    match (site.kind, &site.operation) {
+        (WaitKind::Mutex, _) => "a wait for a mutex".to_owned(),
+        (WaitKind::Rwlock, _) => "a wait for a readers-writer lock".to_owned(),
+        (WaitKind::PageFault, _) => "a wait for a page of memory".to_owned(),
+        (_, Some(operation)) => operation.clone(),
+        (kind, None) => format!("a wait of kind {kind}"),
+    }
+}
+
+fn at(site: &WaitSite) -> Option<String> {
+    place(&site.frames, site.blame)
+}
+
+/// Characters of a thread's name that a sentence shows: the kernel keeps 15.
+const LONGEST_THREAD_NAME: usize = 15;
+
+fn thread(tid: u32, name: &str) -> String {
+    if name.is_empty() {
+        format!("thread {tid}")
+    } else {
+        format!("thread {tid} \"{}\"", cut(name, LONGEST_THREAD_NAME))
+    }
+}
+
+fn stuck(site: &WaitSite, waits: &Waits) -> String {
+    let who = match site.threads.as_slice() {
+        [only] => {
+            format!("1 of {} ({})", counted(waits.threads, "thread"), thread(only.tid, &only.name))
+        }
+        _ => format!("{} of {}", count(site.blocked_now), counted(waits.threads, "thread")),
+    };
+    let place = at(site).map(|place| format!(" at {place}")).unwrap_or_default();
+    if site.kind == WaitKind::Stopped {
+        return format!("{who} stopped by a signal or a debugger{place}.");
+    }
+    let span = site.longest_blocked_ns.map(duration).unwrap_or_default();
+    let span = if site.blocked_now > 1 { format!("up to {span}") } else { span };
+    let held = held(&site.locks).unwrap_or_default();
+    format!("{who} blocked in {}{place} for {span}{held}.", what(site))
+}
+
+/// Who holds what a site waits for.
+fn held(locks: &[WaitLock]) -> Option<String> {
+    let most = locks.first()?;
+    let one = locks.len() == 1;
+    let many = if one { String::new() } else { format!(" on {} locks", count(locks.len() as u64)) };
+    let Some(tid) = most.owner_tid else {
+        let why = most.owner_unknown.as_deref().unwrap_or("unknown");
+        return Some(if one { format!("; holder unknown: {why}") } else { many });
+    };
+    let held = if most.owner_inferred { "probably held by" } else { "held by" };
+    let which = if one { String::new() } else { ", the most wanted".to_owned() };
+    let place = most.owner_frames.as_deref().and_then(|frames| place(frames, most.owner_blame));
+    let state = match (most.owner_state.as_deref(), place) {
+        (Some("running"), _) => ", which is running".to_owned(),
+        (Some(state), Some(place)) => format!(", itself blocked at {place} ({state})"),
+        (Some(state), None) => format!(", itself blocked ({state})"),
+        (None, _) => String::new(),
+    };
+    let owner = thread(tid, most.owner_name.as_deref().unwrap_or_default());
+    Some(format!("{many}{which}, {held} {owner}{state}"))
+}
+
+fn deadlock(deadlock: &Deadlock, waits: &Waits) -> String {
+    let site_of = |thread: &DeadlockThread| waits.sites.iter().find(|site| site.site_id == thread.site_id);
+    let place_of = |thread: &DeadlockThread| site_of(thread).and_then(at);
+    let joins = deadlock.cycle.iter().filter_map(site_of).any(|site| site.kind == WaitKind::Join);
+    let names: Vec<String> = deadlock.cycle.iter().take(NAMED).map(|t| thread(t.tid, &t.name)).collect();
+    let places: Vec<String> = deadlock.cycle.iter().take(NAMED).filter_map(place_of).collect();
+    let places = if places.is_empty() { String::new() } else { format!(": at {}", list(&places)) };
+    let more = deadlock.cycle.len().saturating_sub(NAMED);
+    let who = match (deadlock.cycle.len(), more) {
+        (1, _) => format!("{} waits for a lock that it holds itself", list(&names)),
+        (2, _) if joins => format!("{} wait for each other", list(&names)),
+        (2, _) => format!("{} wait for each other's locks", list(&names)),
+        (n, 0) => format!("{n} threads wait for each other in a circle, {}", list(&names)),
+        (n, more) => {
+            format!("{n} threads wait for each other in a circle, {} and {more} more", names.join(", "))
+        }
+    };
+    // It is as old as the wait that closed the circle.
+    let age = deadlock.cycle.iter().filter_map(|t| t.blocked_ns).min();
+    let age = age.map(|ns| format!(", for {}", duration(ns))).unwrap_or_default();
+    let behind = match deadlock.also_blocked {
+        0 => String::new(),
+        1 => "; 1 more thread is blocked behind them".to_owned(),
+        n => format!("; {} more threads are blocked behind them", count(n)),
+    };
+    let title = if deadlock.certain { "Deadlock" } else { "Probable deadlock (a holder is inferred)" };
+    format!("{title}: {who}{places}{age}{behind}.")
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Stacks with their names, each looked up once.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::report::model::Frame;
+use crate::report::waits::{NameStack, NamedStack};
+use crate::stack::StackId;
+use crate::symbol::{BlameInput, FrameOwner};
+use crate::wait::primitives::Mark;
+
+/// A stack, its names, and what they say about waiting.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// Frames and their names.
+    pub stack: NamedStack,
+    /// What is known of each frame.
+    pub marks: Vec<Mark>,
+    /// Whether the frames have arrived.
+    pub known: bool,
+}
+
+impl Entry {
+    /// The frame to charge a wait to, where `primitive` is the function that waits: the first frame of
+    /// the user's beyond it, which is not one of those that lead to a wait.
+    pub(super) fn blame(&self, primitive: Option<usize>) -> Option<u64> {
+        let first = primitive.map_or(0, |at| at.saturating_add(1));
+        let beyond = || self.marks.iter().enumerate().skip(first);
+        let framework = |mark: &Mark| mark.row.is_none() && mark.owner == FrameOwner::Framework;
+        let named = |mark: &Mark| mark.row.is_none() && mark.c_library.is_none() && mark.function.is_some();
+        beyond()
+            .find(|(_, mark)| mark.is_user())
+            .or_else(|| beyond().find(|(_, mark)| framework(mark)))
+            .or_else(|| beyond().find(|(_, mark)| named(mark)).filter(|_| primitive.is_some()))
+            .map(|(at, _)| at as u64)
+            .or(self.stack.blame)
+    }
+
+    /// Why the stack ended.
+    pub(super) fn end(&self) -> Option<String> {
+        self.known.then(|| self.stack.end.clone())
+    }
+}
+
+/// The stacks looked up so far.
+pub(super) struct Book<'a, 'f> {
+    name: &'a mut NameStack<'f>,
+    entries: HashMap<StackId, Rc<Entry>>,
+    empty: Rc<Entry>,
+}
+
+impl<'a, 'f> Book<'a, 'f> {
+    pub(super) fn new(name: &'a mut NameStack<'f>) -> Self {
+        Self { name, entries: HashMap::new(), empty: Rc::default() }
+    }
+
+    /// A stack; an empty one if there is none or its frames never arrived.
+    pub(super) fn get(&mut self, stack: Option<StackId>) -> Rc<Entry> {
+        let Some(id) = stack else { return Rc::clone(&self.empty) };
+        let name = &mut self.name;
+        let entry = self.entries.entry(id).or_insert_with(|| {
+            Rc::new(match name(id) {
+                Some(stack) => Entry { marks: stack.frames.iter().map(mark).collect(), stack, known: true },
+                None => Entry::default(),
+            })
+        });
+        Rc::clone(entry)
+    }
+}
+
+fn mark(frame: &Frame) -> Mark {
+    Mark::new(&BlameInput {
+        function: frame.function.as_deref(),
+        module: frame.module.as_deref(),
+        file: frame.file.as_deref(),
+    })
+}

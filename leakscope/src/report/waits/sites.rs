@@ -1,0 +1,259 @@
+//! Sites: what is blocked now and what has blocked in the window, by stack.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use super::book::{Book, Entry};
+use super::holders::{Holder, Holders};
+use super::{WaitInputs, hex, site_id};
+use crate::ledger::waits::SiteWaits;
+use crate::report::model::{Since, WaitLock, WaitSite, WaitThread};
+use crate::report::wait_headline::is_notable;
+use crate::stack::StackId;
+use crate::wait::classify::{Classified, Facts};
+use crate::wait::locks::{Lock, ThreadIds, decode};
+use crate::wait::{Census, TaskState, Thread, WaitKind, classify, idle};
+
+/// A thread that is blocked now.
+#[derive(Debug)]
+pub(super) struct Blocked<'a> {
+    pub thread: &'a Thread,
+    pub classified: Classified,
+    pub lock: Option<Lock>,
+    pub blocked_ns: u64,
+    pub at_least: bool,
+    pub since: Since,
+}
+
+/// The blocked threads of a census.
+pub(super) fn blocked<'a>(
+    inputs: &WaitInputs<'_>,
+    census: &'a Census,
+    book: &mut Book<'_, '_>,
+) -> Vec<Blocked<'a>> {
+    let ids = ThreadIds::new(census);
+    let open: HashMap<u32, u64> = inputs
+        .window
+        .into_iter()
+        .flat_map(|window| &window.open)
+        .map(|open| (open.tid, open.since_ns))
+        .collect();
+    let blocked = |thread: &'a Thread| {
+        let before = thread.blocked_ns?;
+        let facts = Facts { state: thread.state, syscall: thread.syscall, fd: thread.fd.as_deref() };
+        let classified = classify(facts, &book.get(thread.stack).marks);
+        let lock = classified.lock.and_then(|lock| decode(&lock, thread.futex.as_ref(), &ids));
+        let (blocked_ns, at_least, since) = match open.get(&thread.tid) {
+            Some(since_ns) => (inputs.at_ns.saturating_sub(*since_ns), false, Since::Traced),
+            None => (before, thread.blocked_at_least, Since::BeforeAttach),
+        };
+        Some(Blocked { thread, classified, lock, blocked_ns, at_least, since })
+    };
+    census.threads.iter().filter_map(blocked).collect()
+}
+
+/// Where two sources meet.
+#[derive(Default)]
+struct Parts<'a, 'b> {
+    blocked: Vec<&'b Blocked<'a>>,
+    finished: Vec<&'b SiteWaits>,
+}
+
+/// All sites, ranked.
+pub(super) fn sites(
+    inputs: &WaitInputs<'_>,
+    census: &Census,
+    blocked: &[Blocked<'_>],
+    holders: &Holders,
+    book: &mut Book<'_, '_>,
+) -> Vec<WaitSite> {
+    let mut parts: BTreeMap<Option<StackId>, Parts<'_, '_>> = BTreeMap::new();
+    for thread in blocked {
+        parts.entry(thread.thread.stack).or_default().blocked.push(thread);
+    }
+    for finished in inputs.window.into_iter().flat_map(|window| &window.sites) {
+        parts.entry(finished.stack).or_default().finished.push(finished);
+    }
+    let mut owners = Owners {
+        threads: census.threads.iter().map(|thread| (thread.tid, thread)).collect(),
+        blocked: blocked.iter().map(|thread| (thread.thread.tid, thread)).collect(),
+        holders,
+        book,
+    };
+    let mut sites: Vec<(Order, WaitSite)> = parts
+        .into_iter()
+        .map(|(stack, mut parts)| {
+            let by_time = |b: &&Blocked<'_>| (Reverse(b.blocked_ns), b.thread.tid);
+            parts.blocked.sort_by_key(by_time);
+            let site = site(stack, &parts, inputs, &mut owners);
+            (order(&site, &parts, holders), site)
+        })
+        .collect();
+    // Stable: what is equal stays in the order of its stack's number.
+    sites.sort_by_key(|(order, _)| *order);
+    let ranked = sites.into_iter().zip(1..).map(|((_, site), rank)| WaitSite { rank, ..site });
+    ranked.collect()
+}
+
+/// What ranks sites: group, then threads blocked, longest, time.
+type Order = (u8, Reverse<u64>, Reverse<u64>, Reverse<u64>);
+
+fn order(site: &WaitSite, parts: &Parts<'_, '_>, holders: &Holders) -> Order {
+    let now: u64 = parts.blocked.iter().fold(0, |sum, thread| sum.saturating_add(thread.blocked_ns));
+    let time = site.wait_ns.unwrap_or_default().saturating_add(now);
+    let longest = Reverse(site.longest_blocked_ns.unwrap_or_default());
+    if parts.blocked.iter().any(|thread| holders.is_deadlocked(thread.thread.tid)) {
+        (0, Reverse(site.blocked_now), longest, Reverse(time))
+    } else if is_notable(site) {
+        (1, Reverse(site.blocked_now), longest, Reverse(time))
+    } else {
+        // A wait of a moment says little, whoever is in it now.
+        (if site.idle { 3 } else { 2 }, Reverse(time), longest, Reverse(site.blocked_now))
+    }
+}
+
+fn site(
+    stack: Option<StackId>,
+    parts: &Parts<'_, '_>,
+    inputs: &WaitInputs<'_>,
+    owners: &mut Owners<'_, '_, '_, '_>,
+) -> WaitSite {
+    let entry = owners.book.get(stack);
+    let (what, fd) = representative(parts, &entry);
+    let deadlocked = parts.blocked.iter().any(|b| owners.holders.is_deadlocked(b.thread.tid));
+    let facts = idle::Site {
+        kind: what.kind,
+        operation: what.operation,
+        fd,
+        frames: &entry.marks,
+        primitive: what.primitive_frame,
+        complete: entry.stack.end == "root",
+        blocked_now: parts.blocked.len() as u64,
+        holds_wanted_lock: parts
+            .blocked
+            .iter()
+            .any(|b| owners.holders.held_by(b.thread.tid).next().is_some()),
+        processors: inputs.processors,
+    };
+    let idle_rule = idle::rule(&facts).filter(|_| !deadlocked);
+    let window = inputs.window.is_some();
+    let sum = |of: fn(&SiteWaits) -> u64| {
+        window.then(|| parts.finished.iter().fold(0u64, |sum, waits| sum.saturating_add(of(waits))))
+    };
+    WaitSite {
+        site_id: site_id(stack),
+        rank: 0,
+        kind: what.kind,
+        operation: what.operation.map(str::to_owned),
+        blame: entry.blame(what.primitive_frame),
+        primitive: what.primitive,
+        idle: idle_rule.is_some(),
+        idle_rule: idle_rule.map(str::to_owned),
+        blocked_now: parts.blocked.len() as u64,
+        longest_blocked_ns: parts.blocked.iter().map(|thread| thread.blocked_ns).max(),
+        waits: sum(|waits| waits.waits),
+        wait_ns: sum(|waits| waits.wait_ns),
+        max_wait_ns: parts.finished.iter().map(|waits| waits.max_ns).max(),
+        histogram: histogram(&parts.finished),
+        frames: entry.stack.frames.clone(),
+        stack_end: entry.end(),
+        threads: parts.blocked.iter().map(|thread| wait_thread(thread)).collect(),
+        locks: locks(&parts.blocked, owners),
+    }
+}
+
+fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
+    WaitThread {
+        tid: blocked.thread.tid,
+        name: blocked.thread.name.clone(),
+        blocked_ns: Some(blocked.blocked_ns),
+        at_least: blocked.at_least,
+        since: blocked.since,
+        lock: blocked.lock.as_ref().map(|lock| hex(lock.address)),
+    }
+}
+
+/// What a site waits for: as most of its threads do (one stack can read a pipe and a socket), or as
+/// its finished waits did; and the descriptor that it waits on.
+fn representative<'b>(parts: &Parts<'_, 'b>, entry: &Entry) -> (Classified, Option<&'b str>) {
+    let mut kinds: BTreeMap<WaitKind, (u64, &'b Blocked<'_>)> = BTreeMap::new();
+    for thread in &parts.blocked {
+        kinds.entry(thread.classified.kind).or_insert((0, thread)).0 += 1;
+    }
+    if let Some((_, thread)) = kinds.into_values().max_by_key(|(count, _)| *count) {
+        return (thread.classified.clone(), thread.thread.fd.as_deref());
+    }
+    let finished = parts.finished.first();
+    let fd = finished.and_then(|waits| waits.fd.as_deref());
+    let facts = Facts { state: TaskState::Interruptible, syscall: finished.and_then(|w| w.syscall), fd };
+    (classify(facts, &entry.marks), fd)
+}
+
+fn histogram(finished: &[&SiteWaits]) -> Vec<(u64, u64)> {
+    let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+    for &(upper, count) in finished.iter().flat_map(|waits| &waits.histogram) {
+        let sum = sums.entry(upper).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    sums.into_iter().filter(|&(_, count)| count > 0).collect()
+}
+
+/// What is needed to describe the holders of locks.
+struct Owners<'h, 'p, 'n, 'f> {
+    threads: HashMap<u32, &'h Thread>,
+    blocked: HashMap<u32, &'h Blocked<'h>>,
+    holders: &'h Holders,
+    book: &'p mut Book<'n, 'f>,
+}
+
+/// For so many locks of a site the holder's frames are given. Further holders' frames are at the sites
+/// that have them in their lists of threads.
+const LOCKS_WITH_FRAMES: usize = 256;
+
+/// The locks of one site, those with most waiters first.
+fn locks(blocked: &[&Blocked<'_>], owners: &mut Owners<'_, '_, '_, '_>) -> Vec<WaitLock> {
+    let mut waiters: BTreeMap<u64, u64> = BTreeMap::new();
+    for lock in blocked.iter().filter_map(|thread| thread.lock.as_ref()) {
+        *waiters.entry(lock.address).or_default() += 1;
+    }
+    let mut locks: Vec<(u64, u64)> = waiters.into_iter().collect();
+    locks.sort_by_key(|&(address, waiters)| (Reverse(waiters), address));
+    let describe = |(at, (address, waiters))| lock(address, waiters, at < LOCKS_WITH_FRAMES, owners);
+    locks.into_iter().enumerate().map(describe).collect()
+}
+
+fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '_, '_, '_>) -> WaitLock {
+    let mut lock = WaitLock {
+        address: hex(address),
+        waiters,
+        owner_tid: None,
+        owner_name: None,
+        owner_state: None,
+        owner_frames: None,
+        owner_blame: None,
+        owner_inferred: false,
+        owner_method: None,
+        owner_unknown: None,
+    };
+    match owners.holders.of(address) {
+        Some(Holder::Known { tid, method, inferred }) => {
+            lock.owner_tid = Some(*tid);
+            lock.owner_name = owners.threads.get(tid).map(|thread| thread.name.clone());
+            lock.owner_inferred = *inferred;
+            lock.owner_method = Some((*method).to_owned());
+            let Some(owner) = owners.blocked.get(tid) else {
+                lock.owner_state = Some("running".to_owned());
+                return lock;
+            };
+            lock.owner_state = Some(owner.classified.kind.name().to_owned());
+            let entry = owners.book.get(owner.thread.stack);
+            if with_frames && !entry.stack.frames.is_empty() {
+                lock.owner_blame = entry.blame(owner.classified.primitive_frame);
+                lock.owner_frames = Some(entry.stack.frames.clone());
+            }
+        }
+        Some(Holder::Unknown(why)) => lock.owner_unknown = Some(why.clone()),
+        None => lock.owner_unknown = Some("nothing is known of it".to_owned()),
+    }
+    lock
+}

@@ -1,0 +1,38 @@
+//! Where threads are created.
+
+use std::cmp::Reverse;
+
+use super::{NameStack, site_id};
+use crate::ledger::waits::Creation;
+use crate::report::model::ThreadSite;
+
+/// The stacks that created threads, most living ones first.
+pub fn thread_sites(creations: &[Creation], name: &mut NameStack<'_>) -> Vec<ThreadSite> {
+    let mut sites: Vec<ThreadSite> = creations
+        .iter()
+        .map(|creation| {
+            let stack = creation.stack.and_then(&mut *name);
+            let end = stack.as_ref().map(|stack| stack.end.clone());
+            let stack = stack.unwrap_or_default();
+            ThreadSite {
+                site_id: site_id(creation.stack),
+                rank: 0,
+                created: creation.created,
+                exited: creation.exited,
+                alive: creation.created.saturating_sub(creation.exited),
+                growth: creation.growth,
+                blame: stack.blame,
+                frames: stack.frames,
+                stack_end: end,
+            }
+        })
+        .collect();
+    sites.sort_by(|a, b| {
+        let key = |s: &ThreadSite| (Reverse(s.alive), Reverse(s.created));
+        key(a).cmp(&key(b)).then_with(|| a.site_id.cmp(&b.site_id))
+    });
+    for (site, rank) in sites.iter_mut().zip(1..) {
+        site.rank = rank;
+    }
+    sites
+}

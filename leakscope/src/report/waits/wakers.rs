@@ -1,0 +1,71 @@
+//! Who ended waits.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+
+use super::book::Book;
+use super::site_id;
+use crate::ledger::waits::{WakerId, Wakes};
+use crate::report::model::{WaitSite, Waker, WakerKind};
+
+#[derive(Default)]
+struct Sum {
+    wait_ns: u64,
+    idle_ns: u64,
+    wakes: u64,
+    sites: BTreeMap<String, u64>,
+}
+
+/// The wakers, ranked by the time that they ended at sites that are not idle.
+pub(super) fn wakers(wakes: &[Wakes], sites: &[WaitSite], book: &mut Book<'_, '_>) -> Vec<Waker> {
+    let idle: HashSet<&str> = sites.iter().filter(|s| s.idle).map(|s| s.site_id.as_str()).collect();
+    let mut sums: BTreeMap<&WakerId, Sum> = BTreeMap::new();
+    for pair in wakes {
+        let sum = sums.entry(&pair.waker).or_default();
+        let site = site_id(pair.site);
+        sum.wait_ns = sum.wait_ns.saturating_add(pair.wait_ns);
+        sum.wakes = sum.wakes.saturating_add(pair.wakes);
+        if idle.contains(site.as_str()) {
+            sum.idle_ns = sum.idle_ns.saturating_add(pair.wait_ns);
+        }
+        let of_site = sum.sites.entry(site).or_default();
+        *of_site = of_site.saturating_add(pair.wait_ns);
+    }
+    let mut wakers: Vec<Waker> = sums.into_iter().map(|(id, sum)| waker(id, sum, book)).collect();
+    // Stable: what is equal stays in the order of its ID.
+    wakers.sort_by_key(|w| (Reverse(w.wait_ns.saturating_sub(w.idle_wait_ns)), Reverse(w.wait_ns)));
+    for (waker, rank) in wakers.iter_mut().zip(1..) {
+        waker.rank = rank;
+    }
+    wakers
+}
+
+fn waker(id: &WakerId, sum: Sum, book: &mut Book<'_, '_>) -> Waker {
+    let stack = match id {
+        WakerId::Thread(stack) => *stack,
+        WakerId::OtherProcess(_) | WakerId::TimerOrInterrupt => None,
+    };
+    let entry = book.get(stack);
+    let (waker_id, by, comm) = match id {
+        WakerId::Thread(stack) => (site_id(*stack), WakerKind::Thread, None),
+        WakerId::OtherProcess(comm) => {
+            (format!("process {comm}"), WakerKind::OtherProcess, Some(comm.clone()))
+        }
+        WakerId::TimerOrInterrupt => ("timer or interrupt".to_owned(), WakerKind::TimerOrInterrupt, None),
+    };
+    let mut sites: Vec<(String, u64)> = sum.sites.into_iter().collect();
+    sites.sort_by_key(|&(_, wait_ns)| Reverse(wait_ns));
+    Waker {
+        waker_id,
+        rank: 0,
+        wait_ns: sum.wait_ns,
+        idle_wait_ns: sum.idle_ns,
+        wakes: sum.wakes,
+        by,
+        comm,
+        sites: sites.into_iter().map(|(site, _)| site).collect(),
+        blame: entry.stack.blame,
+        frames: entry.stack.frames.clone(),
+        stack_end: entry.end(),
+    }
+}

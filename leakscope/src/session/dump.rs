@@ -1,0 +1,73 @@
+//! One look at the threads of a process: nothing is traced.
+
+use super::modules::address_space;
+use super::prepare::Unwinding;
+use super::{Watcher, clock, threads, usage};
+use crate::bpf::object::{Object, Sizes};
+use crate::census::View;
+use crate::failure::Failure;
+use crate::report::build::{Inputs, build};
+use crate::report::names::Names;
+use crate::report::waits::WaitInputs;
+use crate::stack::Stacks;
+use crate::target::{Process, ProcessError};
+
+/// Looks at the threads of `process`, which [`super::check`] has passed, and reports once.
+pub fn dump(process: &Process, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    usage::raise_file_limit();
+    let mut space = address_space(process)?;
+    let (unwinding, ..) = Unwinding::build(&space, watcher);
+    space.forget_caches();
+    let mut object = Object::load(process.pid, Sizes::CENSUS, None, false)?;
+    watcher.detail("BPF programs loaded");
+    let started_at = clock::rfc3339_now();
+    let mappings = unwinding.mappings(&space);
+    let view = View { pid: process.pid, space: &space, mappings: &mappings, table: &unwinding.table };
+    let mut stacks = Stacks::default();
+    let mut names = Names::new(format!("/proc/{}/root", process.pid).into());
+    let begun = std::time::Instant::now();
+    let seen = threads::census(&mut object, view, &mut stacks, &mut names)?;
+    if seen.taken.census.threads.is_empty() || !process.is_alive() {
+        return Err(ProcessError::NoSuchProcess(process.pid).into());
+    }
+    watcher.detail(&format!(
+        "{} threads in {:.1} ms, {} stacks",
+        seen.taken.census.threads.len(),
+        begun.elapsed().as_secs_f64() * 1e3,
+        stacks.len()
+    ));
+    let rss = process.rss_bytes();
+    let report = build(Inputs {
+        process,
+        started_at: &started_at,
+        duration_ns: 0,
+        ended_by: None,
+        leader_gone: false,
+        rss_start: rss,
+        rss_end: rss,
+        heap: None,
+        waits: Some(WaitInputs {
+            census: Some(&seen.taken.census),
+            window: None,
+            started_ns: seen.taken.census.at_ns,
+            at_ns: seen.taken.census.at_ns,
+            nothing_lost: true,
+            processors: usage::processors(),
+        }),
+        threads: None,
+        creations: &[],
+        counters: &seen.counters,
+        recursion_misses: 0,
+        lost: &unwinding.losses(),
+        cpu_ns: usage::cpu_ns(),
+        memory_bytes: usage::rss_bytes(),
+        stacks: &stacks,
+        space: &space,
+        names: &mut names,
+    });
+    watcher.report(&report)?;
+    for note in names.notes() {
+        watcher.detail(&note);
+    }
+    Ok(())
+}
