@@ -24,10 +24,12 @@ static inline __attribute__((always_inline)) void wait_for_ever(unsigned long rb
                      : "rax", "rdx", "r10", "rcx", "r11", "memory");
 }
 
+enum { OWN_CALLER = 1 };
 // Overwrites everything from its own return address to near the thread's own data.
 static FRAME void smash(struct waiter *w, uintptr_t garbage) {
     uintptr_t *words = (uintptr_t *)__builtin_dwarf_cfa() - 1;
     uintptr_t seed = 88172645463325252u + w->index;
+    if (garbage == OWN_CALLER) garbage = (uintptr_t)__builtin_return_address(0);
     ARRIVE(w);
     for (int i = 0; i < 24; i++) {
         seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
@@ -36,15 +38,17 @@ static FRAME void smash(struct waiter *w, uintptr_t garbage) {
     wait_for_ever(seed);
 }
 static FRAME void caller(struct waiter *w, uintptr_t garbage) {
-    char room[256];
+    char room[64];
     keep(room);
     smash(w, garbage);
     keep(room);
 }
 static void at_random(struct waiter *w) { caller(w, 0); }
 static void at_zero_page(struct waiter *w) { caller(w, 8); }
-// Return addresses that lie in code: the stack looks as if it went round in circles.
-static void at_circle(struct waiter *w) { caller(w, (uintptr_t)caller + 24); }
+// The right return address, again and again: the stack looks as if it went round in circles.
+static void at_circle(struct waiter *w) { caller(w, OWN_CALLER); }
+// Return addresses behind the end of a function, where no unwind information covers them.
+static void at_padding(struct waiter *w) { caller(w, (uintptr_t)caller + 24); }
 // Return addresses and frames in the stack itself.
 static void at_stack(struct waiter *w) { caller(w, (uintptr_t)__builtin_dwarf_cfa()); }
 static void at_kernel(struct waiter *w) { caller(w, 0xffffffff81000000); }
@@ -74,6 +78,7 @@ static void smashed(void) {
     block("random", at_random, waiters_wanted);
     block("zero", at_zero_page, waiters_wanted);
     block("circle", at_circle, waiters_wanted);
+    block("padding", at_padding, waiters_wanted);
     block("stack", at_stack, waiters_wanted);
     block("kernel", at_kernel, waiters_wanted);
 }

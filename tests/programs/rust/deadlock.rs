@@ -115,7 +115,7 @@ fn tell_cycle(threads: &[(i32, u64)], function: &str, before: u64) {
 }
 
 fn mutexes(length: usize) {
-    let locks: Arc<Vec<Mutex<u64>>> = Arc::new((0..length).map(|_| Mutex::new(0)).collect());
+    let locks: Vec<_> = (0..length).map(|_| Arc::new(Mutex::new(0))).collect();
     let all = Barrier::new(length);
     let threads = block("dead", "mutex", FUTEX, "take_next", length, move |index, arrival| {
         take_both(&locks[index], &locks[(index + 1) % length], &all, arrival);
@@ -139,7 +139,7 @@ fn write_both(own: &RwLock<u64>, next: &RwLock<u64>, all: &Barrier, arrival: &Ar
 }
 
 fn rwlocks() {
-    let locks: Arc<[RwLock<u64>; 2]> = Arc::new([RwLock::new(0), RwLock::new(0)]);
+    let locks = [Arc::new(RwLock::new(0)), Arc::new(RwLock::new(0))];
     let all = Barrier::new(2);
     let threads = block("dead", "rwlock", FUTEX, "write_next", 2, move |index, arrival| {
         write_both(&locks[index], &locks[1 - index], &all, arrival);
@@ -221,17 +221,20 @@ fn primitives() {
     });
 }
 
-fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("two") => mutexes(2),
-        Some("three") => mutexes(3),
-        Some("rwlock") => rwlocks(),
-        Some("primitives") => primitives(),
-        other => {
-            println!("failed: no scenario {other:?}");
-            return;
-        }
+fn run(scenario: &str) {
+    match scenario {
+        "two" => mutexes(2),
+        "three" => mutexes(3),
+        "rwlock" => rwlocks(),
+        "primitives" => primitives(),
+        other => panic!("no scenario {other}"),
     }
+}
+
+fn main() {
+    // In a thread that is gone then: its stack knows every lock's address, as no holder's would.
+    let scenario = std::env::args().nth(1).expect("a scenario");
+    thread::spawn(move || run(&scenario)).join().expect("it is told");
     println!("ready {}", std::process::id());
     io::stdout().flush().expect("stdout is open");
     let mut lines = io::stdin().lock().lines();
