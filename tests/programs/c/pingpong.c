@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum { PAIRS = 4 };
-static long rounds = 12500, span_ns = 300 * 1000;
+static long rounds = 12500, span_ns = 500 * 1000;
 
 struct pair {
     pthread_t waiter, waker;
