@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::blocked::Blocked;
 use crate::lines::Lines;
 use crate::process::Guard;
 use crate::programs::{PLUGIN, Program};
@@ -71,6 +72,7 @@ pub struct Fixture {
     input: Option<ChildStdin>,
     output: Lines,
     pid: u32,
+    preamble: Vec<String>,
 }
 
 impl Fixture {
@@ -110,17 +112,29 @@ impl Fixture {
         let mut guard = Guard::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let input = guard.child().stdin.take();
         let mut output = Lines::drain(guard.child().stdout.take().context("stdout is piped")?);
-        let ready = output.wait_for("ready", TIMEOUT, |line| line.starts_with("ready "))?;
+        let mut preamble = Vec::new();
+        let ready = output.wait_for("ready", TIMEOUT, |line| {
+            preamble.push(line.to_owned());
+            line.starts_with("ready ")
+        })?;
         let pid = match ready["ready ".len()..].trim().parse()? {
             0 => guard.pid(),
             pid => pid,
         };
-        Ok(Self { guard, input, output, pid })
+        Ok(Self { guard, input, output, pid, preamble })
     }
 
     /// The process to attach to.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// What is true of its blocked threads since before it was ready.
+    ///
+    /// # Errors
+    /// If it said something else.
+    pub fn blocked(&self) -> Result<Blocked> {
+        Blocked::parse(&self.preamble)
     }
 
     /// Lets it do its scenario and returns the truth about that.

@@ -14,6 +14,19 @@
 //! # }
 //! ```
 //!
+//! Threads that are blocked before anyone looks tell their [truth](Blocked) before they are ready; a
+//! [`Census`] is compared with it:
+//!
+//! ```no_run
+//! # use leakscope_tests::{Census, Fixture, programs};
+//! # fn main() -> anyhow::Result<()> {
+//! let fixture = Fixture::start(&programs::BLOCKED, &["mutex", "1000"])?;
+//! let truth = fixture.blocked()?;
+//! Census::of(fixture.pid())?.assert_group(&truth, "waiters");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Whatever a test starts ends with it: every child is killed and waited for when its guard is
 //! dropped. Nothing sleeps to let something happen; there is a handshake, or a poll with a deadline
 //! where the kernel offers nothing better. The tests need root, as attaching does.
@@ -22,8 +35,11 @@
 //! target directory); with `LEAKSCOPE_TESTS_COMPLETE=1` a test that would skip fails instead;
 //! `LEAKSCOPE_KILLS` says how often leakscope is killed under load (default 5).
 
+pub mod blocked;
+pub mod census;
 pub mod compare;
 pub mod fixture;
+pub mod gdb;
 pub mod lines;
 pub mod process;
 pub mod programs;
@@ -31,7 +47,10 @@ pub mod report;
 pub mod scope;
 pub mod server;
 pub mod text;
+pub mod waits;
 
+pub use blocked::Blocked;
+pub use census::Census;
 pub use compare::Expect;
 pub use fixture::{Fixture, Truth};
 pub use report::Report;

@@ -15,6 +15,8 @@ use crate::process::run_ok;
 use crate::target_directory;
 
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+/// What tells the truth about blocked threads.
+const WAITERS: &[&str] = &["waiters.c"];
 
 /// An allocator that takes the place of glibc's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub struct Program {
     allocator: Allocator,
     debug: bool,
     flags: &'static [&'static str],
+    /// Further sources in C.
+    with: &'static [&'static str],
     needs: Option<&'static Program>,
 }
 
@@ -94,7 +98,7 @@ pub struct Built {
 
 impl Program {
     const fn new(kind: Kind, name: &'static str) -> Self {
-        Self { kind, name, allocator: Allocator::Glibc, debug: true, flags: &[], needs: None }
+        Self { kind, name, allocator: Allocator::Glibc, debug: true, flags: &[], with: &[], needs: None }
     }
 
     /// The same with another allocator.
@@ -125,7 +129,7 @@ impl Program {
     fn sources(&self) -> Vec<PathBuf> {
         let own = self.directory();
         let c = directory().join("c");
-        match self.kind {
+        let mut sources = match self.kind {
             Kind::C => vec![own.join(self.name).with_extension("c"), c.join("fixture.c")],
             Kind::Cpp => vec![own.join(self.name).with_extension("cpp"), c.join("fixture.c")],
             Kind::Rust => vec![own.join(self.name).with_extension("rs")],
@@ -138,7 +142,9 @@ impl Program {
             }
             Kind::Shared => vec![own.join(self.name).with_extension("c")],
             Kind::Asm32 => vec![own.join(self.name).with_extension("S")],
-        }
+        };
+        sources.extend(self.with.iter().map(|name| c.join(name)));
+        sources
     }
 
     /// Builds it unless that was done before.
@@ -162,8 +168,10 @@ impl Program {
 
         let mut hasher = DefaultHasher::new();
         format!("{:?}", self.command(Path::new("out"), needed)).hash(&mut hasher);
-        for source in
-            self.sources().iter().chain(&[directory().join("c/fixture.h"), directory().join("c/hook.h")])
+        for source in self
+            .sources()
+            .iter()
+            .chain(&["fixture.h", "hook.h", "waiters.h"].map(|name| directory().join("c").join(name)))
         {
             fs::read(source).with_context(|| source.display().to_string())?.hash(&mut hasher);
         }
@@ -263,7 +271,8 @@ impl Program {
 
     fn rustc(&self, out: &Path) -> Command {
         let mut rustc = Command::new("rustc");
-        rustc.args(["--edition", "2024", "--crate-name", "rust_sites", "-C", "opt-level=2"]);
+        rustc.args(["--edition", "2024", "--crate-name", &format!("rust_{}", self.name)]);
+        rustc.args(["-C", "opt-level=2"]);
         rustc.args(["-C", "force-frame-pointers=no", "--check-cfg", "cfg(feature, values(\"jemalloc\"))"]);
         if self.debug {
             rustc.arg("-g");
@@ -335,3 +344,19 @@ pub const TCMALLOC_API: Program =
     Program { flags: &["-ltcmalloc_minimal"], ..Program::new(Kind::C, "tcmalloc_api") };
 /// mimalloc's own functions.
 pub const MIMALLOC_API: Program = Program { flags: &["-lmimalloc"], ..Program::new(Kind::C, "mimalloc_api") };
+/// Threads that are blocked: a scenario for each kind of wait.
+pub const BLOCKED: Program = Program { with: WAITERS, ..Program::new(Kind::C, "blocked") };
+/// Deadlocks of pthread's locks.
+pub const DEADLOCK_C: Program = Program { with: WAITERS, ..Program::new(Kind::C, "deadlock") };
+/// Deadlocks of C++'s locks, and its other primitives.
+pub const DEADLOCK_CPP: Program = Program { with: WAITERS, ..Program::new(Kind::Cpp, "deadlock") };
+/// Deadlocks of Rust's locks, and its other primitives.
+pub const DEADLOCK_RUST: Program = Program::new(Kind::Rust, "deadlock");
+/// Waits of known number and length.
+pub const PINGPONG: Program = Program { with: WAITERS, ..Program::new(Kind::C, "pingpong") };
+/// Threads that are created and stay, or end.
+pub const SPAWN: Program = Program { with: WAITERS, ..Program::new(Kind::C, "spawn") };
+/// Threads that come and go at full speed.
+pub const CHURN: Program = Program { with: WAITERS, ..Program::new(Kind::C, "churn") };
+/// Blocked threads with broken stacks.
+pub const HOSTILE: Program = Program { with: WAITERS, ..Program::new(Kind::C, "hostile") };

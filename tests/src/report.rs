@@ -149,13 +149,18 @@ impl<'a> Site<'a> {
 
     /// Whether its stack ends where a process or a thread begins.
     pub fn is_rooted(&self) -> bool {
-        self.functions().next_back().is_some_and(|last| ROOTS.iter().any(|root| names(last, root)))
+        self.functions().next_back().is_some_and(ends_at_root)
     }
 
     /// The stack in one line.
     pub fn stack(&self) -> String {
         self.functions().collect::<Vec<_>>().join(" < ")
     }
+}
+
+/// Whether a process or a thread begins in that function.
+pub(crate) fn ends_at_root(function: &str) -> bool {
+    ROOTS.iter().any(|root| names(function, root))
 }
 
 /// Whether a demangled function is the one of that name: the name stands in it as a whole word.

@@ -83,6 +83,16 @@ impl Leakscope {
         Self::command(binary()).args(["attach", &pid.to_string()])
     }
 
+    /// `dump PID` with a report in JSON that [`Finished::report`] reads.
+    ///
+    /// # Panics
+    /// If there is no place for temporary files.
+    pub fn dump(pid: u32) -> Invocation {
+        let invocation = Self::bare().args(["dump", &pid.to_string(), "--format", "json", "-o"]);
+        let report = invocation.place.path().join("report.json");
+        invocation.arg(report)
+    }
+
     /// leakscope with no arguments yet.
     ///
     /// # Panics

@@ -3,11 +3,14 @@
 use anyhow::Result;
 use leakscope_tests::fixture::Amount;
 use leakscope_tests::programs::{
-    Allocator, BAD_ALLOC, CASES, ESCAPES, I386, LOAD, Library, PROCESSES, Program, SITES_C, SITES_CPP,
-    SITES_RUST, SITES_RUST_JEMALLOC, STACKS, THREADS, ZOMBIE,
+    Allocator, BAD_ALLOC, BLOCKED, CASES, CHURN, DEADLOCK_C, DEADLOCK_CPP, DEADLOCK_RUST, ESCAPES, HOSTILE,
+    I386, LOAD, Library, PINGPONG, PROCESSES, Program, SITES_C, SITES_CPP, SITES_RUST, SITES_RUST_JEMALLOC,
+    SPAWN, STACKS, THREADS, ZOMBIE,
 };
+use leakscope_tests::report::names;
+use leakscope_tests::server::find_program;
 use leakscope_tests::text::Text;
-use leakscope_tests::{Fixture, Truth};
+use leakscope_tests::{Fixture, Truth, gdb, skip};
 
 fn truth_of(program: &Program, scenario: &str) -> Result<Truth> {
     let mut fixture = Fixture::start(program, &[scenario])?;
@@ -68,5 +71,88 @@ fn special_processes_start() -> Result<()> {
     assert!(Text::of(load.pid())?.changed()?.is_empty());
     let rounds = load.rounds()?;
     while load.rounds()? == rounds {}
+    Ok(())
+}
+
+/// The kernel says of each thread what the truth says, before and after.
+#[test]
+fn blocked_threads_are_blocked() -> Result<()> {
+    for (program, scenario) in [
+        (BLOCKED, "zoo"),
+        (BLOCKED, "page-fault"),
+        (BLOCKED, "many-locks"),
+        (BLOCKED, "signal-handler"),
+        (BLOCKED, "deep"),
+        (DEADLOCK_C, "queue"),
+        (DEADLOCK_CPP, "primitives"),
+        (DEADLOCK_RUST, "primitives"),
+        (HOSTILE, "smashed"),
+        (HOSTILE, "hole"),
+    ] {
+        let mut fixture = Fixture::start(&program, &[scenario, "20"])?;
+        let truth = fixture.blocked()?;
+        assert!(truth.impossible.is_none(), "{scenario}: {:?}", truth.impossible);
+        let state = || -> Result<Vec<String>> {
+            let tids = truth.groups.values().flat_map(|group| group.tids());
+            tids.map(|tid| {
+                Ok(std::fs::read_to_string(format!("/proc/{}/task/{tid}/syscall", fixture.pid()))?)
+            })
+            .collect()
+        };
+        let before = state()?;
+        assert_eq!(before.len(), truth.threads());
+        assert!(before.iter().all(|state| !state.contains("running")), "{scenario}: {before:?}");
+        assert_eq!(state()?, before, "{scenario}: nothing moves");
+        for lock in &truth.locks {
+            let waiters = &truth.group(&lock.group).threads;
+            let here = waiters.iter().filter(|thread| thread.argument == lock.address).count();
+            assert_eq!(here as u64, lock.waiters, "{scenario}: {lock:?}");
+        }
+        fixture.go()?;
+    }
+    Ok(())
+}
+
+/// What the truth calls the blocking function is on the stack that gdb shows.
+#[test]
+fn gdb_sees_the_functions_of_the_truth() -> Result<()> {
+    let Some(gdb) = find_program("gdb") else { skip!("gdb is not installed") };
+    for (program, scenario) in [(BLOCKED, "zoo"), (DEADLOCK_CPP, "primitives"), (DEADLOCK_RUST, "primitives")]
+    {
+        let fixture = Fixture::start(&program, &[scenario, "3"])?;
+        let truth = fixture.blocked()?;
+        let stacks = gdb::backtraces(&gdb, fixture.pid())?;
+        for group in truth.groups.values() {
+            for tid in group.tids() {
+                let stack = &stacks[&tid];
+                assert!(
+                    stack.iter().any(|frame| names(&frame.function, &group.function)),
+                    "{group:?}: {stack:#?}"
+                );
+                assert!(stack[0].address != 0, "{stack:#?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The waits, as the program and the kernel count them, are nearly all that there should be.
+#[test]
+fn waits_are_counted_twice() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "500"])?;
+    let truth = fixture.go()?;
+    for (function, waits) in [("wait_semaphore", 1000), ("wait_futex", 1000), ("hold_back", 2000)] {
+        let number = |key: &str| truth.numbers[&format!("{function}.{key}")];
+        assert_eq!(number("waits"), waits);
+        // A sleeper whose time is over before it has gone to sleep does not wait.
+        assert!((waits * 98 / 100..=waits * 101 / 100).contains(&number("switches")), "{truth:?}");
+        assert!(number("wait_ns") >= waits * 500_000 * 98 / 100, "{truth:?}");
+    }
+    let mut spawn = Fixture::start(&SPAWN, &[])?;
+    assert_eq!(spawn.go()?.numbers["spawn_leaked.created"], 30);
+    let mut churn = Fixture::start(&CHURN, &[])?;
+    let first = churn.rounds()?;
+    while churn.rounds()? < first + 1000 {}
+    assert!(churn.end()?.success());
     Ok(())
 }

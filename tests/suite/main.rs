@@ -4,12 +4,15 @@ mod allocators;
 mod break_tests;
 mod cli_errors;
 mod doctor;
+mod dump;
 mod exactness;
 mod fixtures;
 mod lifecycle;
 mod output;
 mod real;
+mod real_waits;
 mod stacks;
+mod waits;
 
 use anyhow::Result;
 use leakscope_tests::programs::Program;

@@ -42,6 +42,7 @@ const PACKAGES: &[Package] = &[
     package("python3"),
     package("python3-dev"),
     Package { name: "nodejs", unless: Some("node") },
+    package("postgresql"),
     // Second opinions.
     package("bpftrace"),
     package("gdb"),

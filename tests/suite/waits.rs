@@ -1,0 +1,348 @@
+//! Waits while they are watched: `attach --only waits`.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use leakscope_tests::census::{Census, now_ns};
+use leakscope_tests::programs::{BLOCKED, CASES, CHURN, DEADLOCK_C, PINGPONG, SPAWN};
+use leakscope_tests::report::names;
+use leakscope_tests::scope::Invocation;
+use leakscope_tests::waits::compare_live;
+use leakscope_tests::{Fixture, Leakscope, Report, Truth};
+use serde_json::Value;
+
+/// Who waits in [`PINGPONG`], what for, and who ends it (nobody: a timer).
+const SITES: [(&str, &str, Option<&str>); 3] = [
+    ("wait_semaphore", "semaphore", Some("wake_semaphore")),
+    ("wait_futex", "futex", Some("wake_futex")),
+    ("hold_back", "sleep", None),
+];
+
+fn watch(pid: u32) -> Invocation {
+    Leakscope::attach(pid).args(["--only", "waits"])
+}
+
+/// Plays so many rounds in each pair, with leakscope attached.
+fn play(rounds: &str, span_ns: &str, arguments: &[&str]) -> Result<(Report, Truth)> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", rounds, span_ns])?;
+    let scope = watch(fixture.pid()).args(arguments.iter().copied()).start()?;
+    let truth = fixture.go()?;
+    Ok((scope.finish()?.report()?, truth))
+}
+
+/// A list of the report.
+fn list<'a>(report: &'a Report, pointer: &str) -> &'a [Value] {
+    report.at(pointer).as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The frames of a waker or of a site of creation.
+fn frames(one: &Value) -> impl Iterator<Item = &Value> {
+    one["frames"].as_array().into_iter().flatten()
+}
+
+/// Whether one of them has that name.
+fn passes(one: &Value, name: &str) -> bool {
+    frames(one).any(|frame| frame["function"].as_str().is_some_and(|function| names(function, name)))
+}
+
+/// 100,000 waits of 8 threads: their number is exact, their time within 2 % of the program's own.
+#[test]
+fn hundred_thousand_waits() -> Result<()> {
+    let (report, truth) = play("12500", "500000", &[])?;
+    assert_eq!(report.losses(), []);
+    assert_eq!(report.at("/waits/exact"), true, "{}", report.at("/waits/method"));
+    for (function, kind, _) in SITES {
+        println!("{function}: {:?}", truth.numbers);
+        compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
+    }
+    assert!(report.at("/heap").is_null());
+    Ok(())
+}
+
+/// Wait time is charged to the stack that ended it.
+#[test]
+fn wakers() -> Result<()> {
+    let (report, truth) = play("1000", "500000", &[])?;
+    for (function, _, waker) in SITES {
+        let sites: Vec<_> = report.waits_through(function).collect();
+        let ids: BTreeSet<_> = sites.iter().map(|site| site.text("site_id")).collect();
+        let waits = truth.numbers[&format!("{function}.switches")];
+        let wait_ns: u64 = sites.iter().map(|site| site.number("wait_ns")).sum();
+        let of_site = |one: &&Value| {
+            let sites = one["sites"].as_array().into_iter().flatten();
+            sites.into_iter().any(|site| site.as_str().is_some_and(|site| ids.contains(site)))
+        };
+        let all: Vec<_> = list(&report, "/waits/wakers").iter().filter(of_site).collect();
+        let right = |one: &&&Value| match waker {
+            Some(waker) => one["by"] == "thread" && passes(one, waker) && one["stack_end"] == "root",
+            None => one["by"] == "timer_or_interrupt",
+        };
+        // A timer or interrupt may end waits of several sites: it is not told how many of each.
+        let wakes: i64 = all.iter().filter(right).filter_map(|one| one["wakes"].as_i64()).sum();
+        let ended_ns: u64 = all.iter().filter(right).filter_map(|one| one["wait_ns"].as_u64()).sum();
+        println!("{function}: {waits} waits in {wait_ns} ns, {wakes} in {ended_ns} ended by {waker:?}; all:");
+        for one in &all {
+            let functions: Vec<_> = frames(one).filter_map(|frame| frame["function"].as_str()).collect();
+            println!("  {} in {} by {}: {}", one["wakes"], one["wait_ns"], one["by"], functions.join(" < "));
+        }
+        match waker {
+            Some(_) => {
+                assert_eq!(wakes, waits, "{function}");
+                assert_eq!(ended_ns, wait_ns, "{function}");
+                assert!(all.iter().all(|one| right(&one)), "others too end {function}");
+                assert_eq!(all.len(), 1, "{function}");
+            }
+            None => assert!(wakes >= waits && ended_ns >= wait_ns, "{function}"),
+        }
+    }
+    let ranks: Vec<_> =
+        list(&report, "/waits/wakers").iter().filter_map(|one| one["rank"].as_u64()).collect();
+    assert_eq!(ranks, (1..=ranks.len() as u64).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// The comparison is not blind: each number of the truth counts.
+#[test]
+fn a_wrong_truth_is_noticed() -> Result<()> {
+    let (report, truth) = play("500", "500000", &[])?;
+    for (function, kind, _) in SITES {
+        compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
+        for (key, percent) in [("switches", 0), ("wait_ns", 5)] {
+            for sign in [-1, 1] {
+                let mut wrong = truth.clone();
+                let number = wrong.numbers.get_mut(&format!("{function}.{key}")).context("it is there")?;
+                *number += sign * (*number * percent / 100).max(1);
+                assert!(
+                    compare_live(&report, &wrong, function, kind).is_err(),
+                    "{function}.{key}: {wrong:?}"
+                );
+            }
+        }
+        assert!(compare_live(&report, &truth, function, "rwlock").is_err());
+    }
+    Ok(())
+}
+
+/// With the scheduler's programs left out there is nothing to compare.
+#[test]
+fn without_the_mechanism_nothing_is_right() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "100"])?;
+    let scope = Leakscope::attach(fixture.pid()).args(["--only", "heap"]).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    for (function, kind, _) in SITES {
+        let differences = compare_live(&report, &truth, function, kind).expect_err("nothing was watched");
+        assert!(differences.contains("0 waits in"), "{differences}");
+    }
+    Ok(())
+}
+
+/// What began before the attach or after its end is not counted: each half of a load has its own.
+#[test]
+fn one_attach_after_another() -> Result<()> {
+    let mut fixture = Fixture::start(&CASES, &["one-site"])?;
+    let first = watch(fixture.pid()).start()?.finish()?.report()?;
+    let scope = watch(fixture.pid()).start()?;
+    fixture.go()?;
+    let second = scope.finish()?.report()?;
+    let ended = |report: &Report| -> u64 {
+        report.waits_through("read_line").map(|site| site.at("waits").as_u64().unwrap_or_default()).sum()
+    };
+    assert_eq!((ended(&first), ended(&second)), (0, 1), "main waited for `go` once");
+    Ok(())
+}
+
+/// Each of two counts everything.
+#[test]
+fn two_at_once() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "500"])?;
+    let (one, other) = (watch(fixture.pid()).start()?, watch(fixture.pid()).start()?);
+    let truth = fixture.go()?;
+    for scope in [one, other] {
+        let report = scope.finish()?.report()?;
+        for (function, kind, _) in SITES {
+            compare_live(&report, &truth, function, kind)
+                .unwrap_or_else(|differences| panic!("{differences}"));
+        }
+    }
+    Ok(())
+}
+
+/// The kernel takes everything away; the target and the next leakscope notice nothing.
+#[test]
+fn leakscope_is_killed() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "300"])?;
+    let mut scope = watch(fixture.pid()).start()?;
+    scope.guard().signal(libc::SIGKILL)?;
+    assert_eq!(scope.wait()?.code(), None, "a signal ended it");
+    let scope = watch(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    for (function, kind, _) in SITES {
+        compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
+    }
+    assert!(fixture.end()?.success());
+    Ok(())
+}
+
+/// Waits over the limit one by one, the longest first; no shorter ones.
+#[test]
+fn long_waits() -> Result<()> {
+    let (report, truth) = play("20", "20000000", &["--min-wait", "10ms"])?;
+    let long = list(&report, "/waits/long_waits");
+    let times: Vec<_> = long.iter().filter_map(|one| one["wait_ns"].as_u64()).collect();
+    assert!(times.iter().all(|ns| *ns >= 10_000_000), "{times:?}");
+    assert!(times.is_sorted_by(|a, b| a >= b), "longest first: {times:?}");
+    // Every wait of the three sites is that long; the list may be bounded.
+    let waits: i64 = SITES.iter().map(|(function, ..)| truth.numbers[&format!("{function}.switches")]).sum();
+    println!("{} long waits of {waits}", times.len());
+    assert!(!times.is_empty() && times.len() <= usize::try_from(waits)? + 16, "{}", times.len());
+    let ids: BTreeSet<_> = report.wait_sites().map(|site| site.text("site_id").to_owned()).collect();
+    let window = report.number("/window/duration_ns");
+    for one in long {
+        assert!(one["site_id"].as_str().is_some_and(|id| ids.contains(id)), "{one}");
+        let (start, ns) =
+            (one["start_ns"].as_i64().context("start")?, one["wait_ns"].as_i64().context("time")?);
+        assert!(start >= 0 && start + ns <= window + 1_000_000, "{one} in a window of {window} ns");
+    }
+    let (report, _) = play("20", "500000", &[])?;
+    assert_eq!(list(&report, "/waits/long_waits"), &[] as &[Value], "none is asked for");
+    Ok(())
+}
+
+/// Where threads are created: those that stay, and those that end.
+#[test]
+fn sites_that_create_threads() -> Result<()> {
+    let mut fixture = Fixture::start(&SPAWN, &[])?;
+    let scope = watch(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    let (mut created, mut exited) = (0, 0);
+    for function in ["spawn_leaked", "spawn_ended"] {
+        let number = |key: &str| truth.numbers[&format!("{function}.{key}")];
+        let sites: Vec<_> =
+            list(&report, "/threads/sites").iter().filter(|site| passes(site, function)).collect();
+        let [site] = &sites[..] else { panic!("{} sites of {function}: {sites:#?}", sites.len()) };
+        assert_eq!(site["created"], number("created"), "{site}");
+        assert_eq!(site["exited"], number("exited"), "{site}");
+        assert_eq!(site["alive"], number("created") - number("exited"), "{site}");
+        assert_eq!(site["growth"], number("created") - number("exited"), "{site}");
+        let blame = site["blame"].as_u64().and_then(|blame| usize::try_from(blame).ok()).context("blame")?;
+        let blamed = site["frames"][blame]["function"].as_str().unwrap_or_default();
+        assert!(names(blamed, function) || names(blamed, "launch_waiters"), "{site}");
+        assert_eq!(site["stack_end"], "root", "{site}");
+        created += number("created");
+        exited += number("exited");
+    }
+    assert_eq!(report.number("/threads/created"), created);
+    assert_eq!(report.number("/threads/exited"), exited);
+    assert_eq!(report.number("/threads/growth"), created - exited);
+    assert_eq!(report.number("/threads/alive"), created - exited + 1);
+    assert!(passes(&list(&report, "/threads/sites")[0], "spawn_leaked"), "most living ones first");
+
+    // Those that stay have blocked in the window: their start was seen.
+    let asleep = report.waits_through("hold_asleep").next().context("they sleep")?;
+    assert_eq!(asleep.number("blocked_now"), 30, "{}", asleep.describe());
+    for thread in asleep.threads() {
+        assert_eq!(thread["since"], "traced", "{thread}");
+        assert_eq!(thread["at_least"], false, "{thread}");
+    }
+    Ok(())
+}
+
+/// What was blocked before the attach and still is.
+#[test]
+fn blocked_before_the_attach() -> Result<()> {
+    let fixture = Fixture::start(&BLOCKED, &["mutex", "1000"])?;
+    let truth = fixture.blocked()?;
+    let scope = watch(fixture.pid()).start()?;
+    let before_ns = now_ns();
+    let report = scope.finish()?.report()?;
+    // Between these two moments it looked; the comparison is the dump's.
+    let census = Census { report, before_ns, after_ns: now_ns() };
+    let site = census.report.wait_site_of(truth.group("waiters").threads[0].tid).context("its site")?;
+    assert_eq!(site.number("waits"), 0, "none ended: {}", site.describe());
+    assert_eq!(site.tids(), truth.group("waiters").tids());
+    let differences = census.compare(&truth, "waiters").err().unwrap_or_default();
+    let wrong: Vec<_> = differences.lines().filter(|line| !line.contains("a dump has no")).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+/// A deadlock that happened long ago, in the report of an attach.
+#[test]
+fn deadlock_from_before_the_attach() -> Result<()> {
+    let fixture = Fixture::start(&DEADLOCK_C, &["two"])?;
+    let truth = fixture.blocked()?;
+    let report = watch(fixture.pid()).start()?.finish()?.report()?;
+    let deadlocks = report.deadlocks();
+    let [found] = &deadlocks[..] else { panic!("one deadlock, not {deadlocks:#?}") };
+    let tids: BTreeSet<_> = found.iter().map(|thread| thread.tid).collect();
+    assert_eq!(tids, truth.group("dead").tids());
+    assert!(report.headline().to_lowercase().contains("deadlock"), "{}", report.headline());
+    Ok(())
+}
+
+/// Each half alone, and both together.
+#[test]
+fn only_what_is_asked_for() -> Result<()> {
+    let sections = |arguments: &[&str]| -> Result<(bool, bool)> {
+        let mut fixture = Fixture::start(&CASES, &["one-site"])?;
+        let scope = Leakscope::attach(fixture.pid()).args(arguments.iter().copied()).start()?;
+        let truth = fixture.go()?;
+        let report = scope.finish()?.report()?;
+        if !report.at("/heap").is_null() {
+            report.assert_exact(&truth);
+        }
+        if !report.at("/waits").is_null() {
+            assert_eq!(report.number("/waits/threads"), 1);
+            // It waits for `go` at one line and for its end at another.
+            let sum = |field: &str| -> u64 {
+                report.waits_through("read_line").filter_map(|site| site.at(field).as_u64()).sum()
+            };
+            assert_eq!((sum("waits"), sum("blocked_now")), (1, 1), "main waited for `go`, and waits");
+        }
+        Ok((report.at("/heap").is_object(), report.at("/waits").is_object()))
+    };
+    assert_eq!(sections(&["--only", "heap"])?, (true, false));
+    assert_eq!(sections(&["--only", "waits"])?, (false, true));
+    assert_eq!(sections(&[])?, (true, true));
+    Ok(())
+}
+
+/// The account stays when the target goes.
+#[test]
+fn target_exits() -> Result<()> {
+    let mut fixture = Fixture::start(&PINGPONG, &["play", "500"])?;
+    let scope = watch(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    fixture.end()?;
+    let report = scope.wait()?.report()?;
+    assert_eq!(report.ended_by(), "target_exit");
+    for (function, kind, _) in SITES {
+        compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
+    }
+    assert_eq!(report.number("/waits/blocked_now"), 0);
+    Ok(())
+}
+
+/// Ten thousands of threads a second are counted, or their loss is.
+#[test]
+fn threads_that_come_and_go() -> Result<()> {
+    let mut fixture = Fixture::start(&CHURN, &[])?;
+    let truth = fixture.blocked()?;
+    let scope = watch(fixture.pid()).start()?;
+    let first = fixture.rounds()?;
+    while fixture.rounds()? < first + 20_000 {}
+    let least = i64::try_from(fixture.rounds()? - first)?;
+    let report = scope.finish()?.report()?;
+    let created = report.number("/threads/created");
+    println!("at least {least} threads were created, reported {created}; lost {:?}", report.losses());
+    assert!(created >= least || !report.losses().is_empty(), "{created} of at least {least}");
+    assert!(report.number("/threads/exited") <= created + 32);
+    assert_eq!(report.at("/waits/exact") == true, report.losses().is_empty(), "{:?}", report.losses());
+    let steady = report.wait_site_of(truth.group("steady").threads[0].tid).context("the steady ones")?;
+    assert_eq!(steady.tids(), truth.group("steady").tids(), "{}", steady.describe());
+    assert!(fixture.end()?.success());
+    Ok(())
+}
