@@ -1,6 +1,6 @@
 //! What a blocked thread waits for, by its system call and its stack.
 
-use super::primitive_tables::MUTEX_AGAIN;
+use super::primitive_tables::{MUTEX_AGAIN, SEMAPHORE};
 use super::primitives::{CLibrary, Layout, Mark, Primitive};
 use super::syscalls::{self, CallFacts, FutexWait, futex};
 use super::{Syscall, TaskState, WaitKind};
@@ -111,6 +111,11 @@ enum Found {
     Frame,
 }
 
+/// TIDs have at most 22 bits (PID_MAX_LIMIT, include/linux/threads.h).
+const MAX_TID: u32 = 1 << 22;
+/// FUTEX_WAITERS: in the word of a robust mutex that threads wait for.
+const WAITERS: u32 = 0x8000_0000;
+
 struct Search {
     kind: WaitKind,
     layout: Layout,
@@ -174,6 +179,33 @@ impl Search {
         }
     }
 
+    /// Waits of glibc 2.34 and later whose exported function is left by a jump, so that only nameless
+    /// frames remain: sem_wait, pthread_join, pthread_mutex_timedlock, pthread_mutex_lock of a robust
+    /// mutex. Commands and values: nptl/sem_waitcommon.c, nptl/pthread_join_common.c,
+    /// nptl/pthread_mutex_timedlock.c, nptl/pthread_mutex_lock.c.
+    fn nameless_glibc(&mut self, futex: FutexWait, frames: &[Mark]) -> bool {
+        let library = frames.iter().take_while(|frame| frame.c_library.is_some());
+        let library: Vec<&Mark> = library.collect();
+        // A thread's first functions are in libc, too, but no thread waits in these.
+        if library.len() == frames.len() || library.iter().any(|frame| frame.function.is_some()) {
+            return false;
+        }
+        let (kind, layout, name) = match (futex.command, futex.shared, futex.expected) {
+            (futex::WAIT_BITSET, false, 0) => (WaitKind::Semaphore, SEMAPHORE, "sem_wait"),
+            (futex::WAIT_BITSET, false, 2) => {
+                (WaitKind::Mutex, Layout::PthreadMutex, "pthread_mutex_timedlock")
+            }
+            // The TID of the joined thread; small numbers are values of shared locks.
+            (futex::WAIT_BITSET, true, 4..=MAX_TID) => (WaitKind::Join, Layout::Join, "pthread_join"),
+            (futex::WAIT, true, WAITERS..) => (WaitKind::Mutex, Layout::PthreadMutex, "pthread_mutex_lock"),
+            _ => return false,
+        };
+        self.kind = kind;
+        self.layout = layout;
+        self.found = Some((library.len() - 1, Found::Named(name)));
+        true
+    }
+
     /// A futex wait straight from a C library whose internal functions have no names.
     fn by_value(&mut self, futex: Option<FutexWait>, frames: &[Mark]) {
         /// nptl: the word of a contended low-level lock (sysdeps/nptl/lowlevellock.h).
@@ -183,7 +215,13 @@ impl Search {
         /// musl: src/thread/pthread_rwlock_timedrdlock.c; a writer, with the bit for waiters.
         const MUSL_RWLOCK: u32 = 0xffff_ffff;
         let (Some(futex), Some(innermost)) = (futex, frames.first()) else { return };
-        if futex.command != futex::WAIT || innermost.row.is_some() {
+        if innermost.row.is_some() {
+            return;
+        }
+        if innermost.c_library == Some(CLibrary::Glibc) && self.nameless_glibc(futex, frames) {
+            return;
+        }
+        if futex.command != futex::WAIT {
             return;
         }
         match (innermost.c_library, futex.expected) {

@@ -16,7 +16,7 @@ const fn leads(pattern: &'static str) -> Primitive {
 /// How a wait for a condition variable is called that is over, and waits for its mutex.
 pub(super) const MUTEX_AGAIN: &str = "pthread_cond_wait (taking its mutex again)";
 
-const SEMAPHORE: Layout = NoOwner("a semaphore has no owner");
+pub(super) const SEMAPHORE: Layout = NoOwner("a semaphore has no owner");
 const ONCE: Layout = NoOwner("an initialisation that runs once does not store by whom");
 const GLIBC_LOCK: Layout = NoOwner("glibc's internal locks store no owner");
 const RUST_MUTEX: Layout = NoOwner("Rust's std Mutex stores no owner");

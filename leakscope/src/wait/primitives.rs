@@ -167,7 +167,8 @@ impl Mark {
     /// Looks a frame up.
     pub fn new(frame: &BlameInput<'_>) -> Self {
         let file = frame.module.map(file_name).unwrap_or_default();
-        let c_library = if file.contains("musl") {
+        // Debian has musl at lib/x86_64-linux-musl/libc.so.
+        let c_library = if frame.module.is_some_and(|module| module.contains("musl")) {
             Some(CLibrary::Musl)
         } else if file.starts_with("libc.so") || file.starts_with("libc-2") || file.starts_with("libpthread")
         {

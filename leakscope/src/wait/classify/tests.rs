@@ -81,6 +81,23 @@ fn glibc_with_exported_names_only() {
     );
 }
 
+/// As on Debian without libc6-dbg: the exported function jumped to a nameless one.
+#[test]
+fn glibc_without_any_name() {
+    let nameless = ["? @ libc", "? @ libc", "worker", "? @ libc"];
+    check(futex_call(BITSET, 0), &nameless, WaitKind::Semaphore, "sem_wait");
+    let lock = check(futex_call(BITSET, 2), &nameless, WaitKind::Mutex, "pthread_mutex_timedlock");
+    assert_eq!(lock.map(|lock| lock.layout), Some(Layout::PthreadMutex));
+    let lock = check(futex_call(0x109, 0x6281), &nameless, WaitKind::Join, "pthread_join");
+    assert_eq!(lock.map(|lock| lock.layout), Some(Layout::Join));
+    let lock = check(futex_call(0, 0x8000_6281), &nameless, WaitKind::Mutex, "pthread_mutex_lock");
+    assert_eq!(lock.map(|lock| lock.layout), Some(Layout::PthreadMutex));
+    for (op, value) in [(BITSET, 7), (0x109, 3), (PRIVATE, 0x8000_0000)] {
+        assert_eq!(classified(Some(futex_call(op, value)), None, &nameless).kind, WaitKind::Futex);
+    }
+    assert_eq!(classified(Some(futex_call(BITSET, 0)), None, &["? @ libc"]).kind, WaitKind::Futex);
+}
+
 #[test]
 fn glibc_with_internal_names() {
     let lock = check(
@@ -455,7 +472,7 @@ fn descriptors_and_states() {
 fn the_users_own_frames_end_the_search() {
     // The user's function is called while a mutex is waited for elsewhere.
     let found =
-        classified(Some(futex_call(BITSET, 0)), None, &["? @ libc", "my_wait", "pthread_cond_wait @ libc"]);
+        classified(Some(futex_call(BITSET, 7)), None, &["? @ libc", "my_wait", "pthread_cond_wait @ libc"]);
     assert_eq!((found.kind, found.primitive), (WaitKind::Futex, None));
     let far: Vec<&str> = ["? @ libc"; 12].into_iter().chain(["pthread_mutex_lock @ libc"]).collect();
     assert_eq!(classified(Some(futex_call(BITSET, 0)), None, &far).primitive, None);

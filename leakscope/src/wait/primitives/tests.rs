@@ -115,5 +115,6 @@ fn c_libraries() {
     assert_eq!(of("/lib64/libc-2.31.so"), Some(CLibrary::Glibc));
     assert_eq!(of("/lib/x86_64-linux-gnu/libpthread-2.31.so"), Some(CLibrary::Glibc));
     assert_eq!(of("/lib/ld-musl-x86_64.so.1"), Some(CLibrary::Musl));
+    assert_eq!(of("/usr/lib/x86_64-linux-musl/libc.so"), Some(CLibrary::Musl));
     assert_eq!([of("/srv/app"), of("/usr/lib/libcurl.so.4")], [None, None]);
 }
