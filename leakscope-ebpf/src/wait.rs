@@ -77,7 +77,7 @@ pub(crate) fn entry<K, V>(map: &HashMap<K, V>, key: K, new: &V) -> Option<*mut V
     map.get_ptr_mut(&key)
 }
 
-/// `sched_switch(preempt, prev, next)`.
+/// `sched_switch(preempt, prev, next, prev_state)`; the state came with Linux 5.18.
 #[inline(always)]
 pub(crate) fn switch(ctx: &BtfTracePointContext) {
     let previous: *const u8 = ctx.arg(1);
@@ -85,8 +85,11 @@ pub(crate) fn switch(ctx: &BtfTracePointContext) {
     let target = TARGET.load();
     if task::field::<u32>(previous, offset!(task_tgid)) == target {
         let preempted: u64 = ctx.arg(0);
+        // The state that it leaves with. Its own member may have changed since: another CPU can wake a
+        // thread that is still on its way out.
+        let state: u64 = ctx.arg(3);
         if preempted & 1 == 0 {
-            block(previous);
+            block(previous, state as u32);
         }
     }
     if task::field::<u32>(next, offset!(task_tgid)) == target {
@@ -96,8 +99,7 @@ pub(crate) fn switch(ctx: &BtfTracePointContext) {
 
 /// The current thread leaves the CPU; if it is not to run on, it has blocked.
 #[inline(always)]
-fn block(task: *const u8) {
-    let state: u32 = task::field(task, offset!(task_state));
+fn block(task: *const u8, state: u32) {
     let flags: u32 = task::field(task, offset!(task_flags));
     if state == 0 || state & TASK_DEAD != 0 || flags & PF_EXITING != 0 || !maps::recording() {
         return;

@@ -32,8 +32,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 /// CAP_BPF.
 const CAP_BPF: u32 = 39;
-/// Oldest kernel with all that is used: `bpf_loop` came with 5.17.
-const OLDEST_KERNEL: (u32, u32) = (5, 17);
+/// Oldest kernel with all that is used: `bpf_loop` came with 5.17, `sched_switch` tells the state that a
+/// thread leaves with since 5.18.
+const OLDEST_KERNEL: (u32, u32) = (5, 18);
 
 /// Judges all facts; the order is the one to show.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
@@ -68,7 +69,7 @@ fn kernel(facts: &Facts) -> Finding {
     let advice = if level == Level::Fine {
         String::new()
     } else {
-        format!("leakscope needs Linux {major}.{minor} or newer (bpf_loop)")
+        format!("leakscope needs Linux {major}.{minor} or newer (bpf_loop, the state in sched_switch)")
     };
     finding(level, "kernel", format!("Linux {}", facts.release), advice)
 }
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn a_good_machine_passes() {
         assert_eq!(refusal(&judge(&good())), None);
-        assert_eq!(refusal(&judge(&Facts { release: "5.17.0".into(), ..good() })), None);
+        assert_eq!(refusal(&judge(&Facts { release: "5.18.0".into(), ..good() })), None);
         // CAP_SYS_ADMIN covers the two finer ones.
         let old_style = Facts { capabilities: 1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE, ..good() };
         assert_eq!(refusal(&judge(&old_style)), None);
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn each_missing_thing_is_named_with_its_cure() {
         let old = refused(&Facts { release: "5.15.0-91-generic".into(), ..good() });
-        assert!(old.contains("5.15.0-91-generic") && old.contains("5.17"), "{old}");
+        assert!(old.contains("5.15.0-91-generic") && old.contains("5.18"), "{old}");
         let user = refused(&Facts { euid: 1000, capabilities: 0, ..good() });
         assert!(user.contains("CAP_BPF") && user.contains("run with sudo"), "{user}");
         let container = refused(&Facts { capabilities: 0xa80425fb, ..good() });

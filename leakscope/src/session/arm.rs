@@ -47,6 +47,8 @@ pub(super) struct Probes {
     pub(super) files_searched: usize,
     /// Allocator probes whose instruction the kernel single-steps.
     pub(super) slow: usize,
+    /// Tracepoints that are followed.
+    tracepoints: usize,
     /// Attached probes on allocator functions.
     pub(super) allocator_probes: usize,
     /// Files with an allocator that were loaded while recording: their first calls went unseen.
@@ -65,6 +67,11 @@ impl Probes {
             (losses::EXITS_UNSEEN, self.exits_unseen),
         ];
         self.unwinding.losses().into_iter().chain(own).collect()
+    }
+
+    /// Probes and tracepoints that are active.
+    pub(super) fn active(&self) -> usize {
+        self.attached.len() + self.tracepoints
     }
 
     /// The table and the mappings for walks in userspace.
@@ -177,6 +184,7 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         attached: Attached::default(),
         tables,
         unwinding,
+        tracepoints: 0,
         numbers: FunctionNumbers::default(),
         heap: config.tracing.heap,
         frees: !config.break_free_probes,
@@ -191,7 +199,7 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     probes.upload(&mut object, &space)?;
     watcher.detail("unwind rows uploaded");
     let events = Events::open(&mut object)?;
-    let tracepoints = object.attach_tracepoints()?;
+    probes.tracepoints = object.attach_tracepoints()?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     probes.attach_modules(&mut object, process.pid, &space, &modules, &planned, watcher)?;
     // A library may have come while we read; from now on the linker's probe tells.
@@ -211,6 +219,5 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         object.set_run_state(RunState::Frozen)?;
         return Err(BpfError::TargetGone.into());
     }
-    watcher.attached(process.pid, probes.attached.len() + tracepoints);
     Ok(Armed { process, object, events, signals, probes, space, started_ns, started_at, rss_start })
 }

@@ -68,7 +68,10 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         leader_gone: None,
     };
     let ended = match watch.enter_waits(watcher) {
-        Ok(()) => watch.until_end(watcher).await,
+        Ok(()) => {
+            watcher.attached(watch.armed.process.pid, watch.armed.probes.active());
+            watch.until_end(watcher).await
+        }
         Err(failure) => Err(failure),
     };
     let result = match ended {
