@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::blocked::Blocked;
 use crate::lines::Lines;
-use crate::process::Guard;
+use crate::process::{Guard, poll};
 use crate::programs::{PLUGIN, Program};
 
 /// Long enough for the slowest scenario with single-stepped probes on a busy machine.
@@ -129,11 +129,20 @@ impl Fixture {
         self.pid
     }
 
-    /// What is true of its blocked threads since before it was ready.
+    /// What is true of its blocked threads since before it was ready. Its main thread is blocked then,
+    /// too: it waits for input.
     ///
     /// # Errors
     /// If it said something else.
     pub fn blocked(&self) -> Result<Blocked> {
+        let pid = self.pid;
+        // In a PID namespace of its own it knows no other ID of itself than 1.
+        if pid == self.guard.pid() {
+            poll("the main thread waits for input", TIMEOUT, || {
+                let syscall = std::fs::read_to_string(format!("/proc/{pid}/syscall"))?;
+                Ok(syscall.starts_with("0 0x0 ").then_some(()))
+            })?;
+        }
         Blocked::parse(&self.preamble)
     }
 

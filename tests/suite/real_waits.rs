@@ -161,7 +161,7 @@ fn postgres_with_a_lock_wait() -> Result<()> {
 
     for waiting in [&first, &second] {
         await_epoll(waiting.backend)?;
-        let report = dump_stuck(waiting.backend, &["1 of 1 thread", "ProcSleep"])?;
+        let report = dump_stuck(waiting.backend, &["blocked in ProcSleep"])?;
         let site = the_only_site(&report);
         assert_eq!(
             (site.text("kind"), site.text("operation")),

@@ -66,7 +66,9 @@ fn wakers() -> Result<()> {
     for (function, _, waker) in SITES {
         let sites: Vec<_> = report.waits_through(function).collect();
         let ids: BTreeSet<_> = sites.iter().map(|site| site.text("site_id")).collect();
-        let waits = truth.numbers[&format!("{function}.switches")];
+        let number = |key: &str| truth.numbers[&format!("{function}.{key}")];
+        let (least, most) =
+            (number("waits").min(number("switches")), number("waits").max(number("switches")));
         let wait_ns: u64 = sites.iter().map(|site| site.number("wait_ns")).sum();
         let of_site = |one: &&Value| {
             let sites = one["sites"].as_array().into_iter().flatten();
@@ -80,19 +82,21 @@ fn wakers() -> Result<()> {
         // A timer or interrupt may end waits of several sites: it is not told how many of each.
         let wakes: i64 = all.iter().filter(right).filter_map(|one| one["wakes"].as_i64()).sum();
         let ended_ns: u64 = all.iter().filter(right).filter_map(|one| one["wait_ns"].as_u64()).sum();
-        println!("{function}: {waits} waits in {wait_ns} ns, {wakes} in {ended_ns} ended by {waker:?}; all:");
+        println!(
+            "{function}: {least} to {most} waits in {wait_ns} ns, {wakes} in {ended_ns} ended by {waker:?}; all:"
+        );
         for one in &all {
             let functions: Vec<_> = frames(one).filter_map(|frame| frame["function"].as_str()).collect();
             println!("  {} in {} by {}: {}", one["wakes"], one["wait_ns"], one["by"], functions.join(" < "));
         }
         match waker {
             Some(_) => {
-                assert_eq!(wakes, waits, "{function}");
+                assert!((least..=most).contains(&wakes), "{function}");
                 assert_eq!(ended_ns, wait_ns, "{function}");
                 assert!(all.iter().all(|one| right(&one)), "others too end {function}");
                 assert_eq!(all.len(), 1, "{function}");
             }
-            None => assert!(wakes >= waits && ended_ns >= wait_ns, "{function}"),
+            None => assert!(wakes >= least && ended_ns >= wait_ns, "{function}"),
         }
     }
     let ranks: Vec<_> =
@@ -107,14 +111,18 @@ fn a_wrong_truth_is_noticed() -> Result<()> {
     let (report, truth) = play("500", "500000", &[])?;
     for (function, kind, _) in SITES {
         compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
-        for (key, percent) in [("switches", 0), ("wait_ns", 5)] {
+        for (keys, percent) in [(&["switches", "waits"][..], 0), (&["wait_ns"], 5)] {
             for sign in [-1, 1] {
                 let mut wrong = truth.clone();
-                let number = wrong.numbers.get_mut(&format!("{function}.{key}")).context("it is there")?;
-                *number += sign * (*number * percent / 100).max(1);
+                for key in keys {
+                    let number =
+                        wrong.numbers.get_mut(&format!("{function}.{key}")).context("it is there")?;
+                    // Beyond where the two numbers may lie apart.
+                    *number += sign * (*number * percent / 100).max(50);
+                }
                 assert!(
                     compare_live(&report, &wrong, function, kind).is_err(),
-                    "{function}.{key}: {wrong:?}"
+                    "{function}.{keys:?}: {wrong:?}"
                 );
             }
         }
@@ -241,7 +249,8 @@ fn sites_that_create_threads() -> Result<()> {
     assert!(passes(&list(&report, "/threads/sites")[0], "spawn_leaked"), "most living ones first");
 
     // Those that stay have blocked in the window: their start was seen.
-    let asleep = report.waits_through("hold_asleep").next().context("they sleep")?;
+    let mut sites = report.waits_through("hold_asleep").filter(|site| !site.tids().is_empty());
+    let asleep = sites.next().context("they sleep")?;
     assert_eq!(asleep.number("blocked_now"), 30, "{}", asleep.describe());
     for thread in asleep.threads() {
         assert_eq!(thread["since"], "traced", "{thread}");
