@@ -44,8 +44,10 @@ pub enum Loss {
     CreatedThreadsFull = 18,
     /// A waker's stack that did not fit the map of stacks; it may have no frames.
     WakerStacksFull = 19,
-    /// A thread was woken in the moment between its blocking and our noting of it.
+    /// A wait ended, and no wake-up had been seen.
     WakerMissed = 20,
+    /// A thread blocked that was blocked as far as we knew: the end of a wait was not seen.
+    WaitEndMissed = 21,
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
@@ -88,7 +90,7 @@ pub const COUNTERS: u32 = 64;
 
 impl Loss {
     /// All losses.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::LiveFull,
         Self::SitesFull,
         Self::InflightFull,
@@ -110,6 +112,7 @@ impl Loss {
         Self::CreatedThreadsFull,
         Self::WakerStacksFull,
         Self::WakerMissed,
+        Self::WaitEndMissed,
     ];
 
     /// The name in reports: the domain, a dot, and what was lost.
@@ -136,6 +139,7 @@ impl Loss {
             Self::CreatedThreadsFull => "threads.threads_full",
             Self::WakerStacksFull => "stacks.wakers_full",
             Self::WakerMissed => "wakers.missed",
+            Self::WaitEndMissed => "waits.ends_missed",
         }
     }
 
@@ -168,7 +172,8 @@ impl Loss {
             Self::CreatedThreadsFull => {
                 "threads whose end cannot be charged to their creator because the map of threads was full"
             }
-            Self::WakerMissed => "waits that are counted, but whose waker came too early to be seen",
+            Self::WaitEndMissed => "waits whose end was not seen; they are in no number",
+            Self::WakerMissed => "waits that are counted, but whose waker was not seen",
             Self::WakerStacksFull => "stacks of wakers that may lack their frames because a map was full",
             Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
         }

@@ -3,7 +3,7 @@
 use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::Loss;
 use leakscope_common::event::Kind;
-use leakscope_common::wait::{CreationTotals, ThreadState};
+use leakscope_common::wait::{CreationTotals, ThreadState, wait_entered};
 
 use crate::known::{self, Purpose};
 use crate::maps::{self, CREATIONS, TARGET, THREADS};
@@ -72,6 +72,10 @@ pub(crate) fn end(tid: u32) {
     let Some(thread) = THREADS.get_ptr_mut(tid) else { return };
     // SAFETY: a map value; the thread itself ends here, and nobody else writes this member.
     let created_by = unsafe { (*thread).created_by };
+    // SAFETY: as above; the thread runs, so it is not blocked.
+    if unsafe { (*thread).since_ns != 0 && (*thread).entered == wait_entered::TRACED } {
+        maps::lose(Loss::WaitEndMissed);
+    }
     if created_by != 0
         && maps::recording()
         && let Some(totals) = CREATIONS.get_ptr_mut(created_by)

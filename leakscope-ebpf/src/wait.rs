@@ -111,6 +111,9 @@ fn block(task: *const u8, state: u32) {
     };
     // SAFETY: a map value; only this thread's switches and, while it is blocked, its waker write it.
     let thread = unsafe { &mut *thread };
+    if thread.since_ns != 0 && thread.entered == wait_entered::TRACED {
+        maps::lose(Loss::WaitEndMissed);
+    }
     // A waker is left as it is: another CPU may have begun to wake the thread before it got here. If it
     // is of a block that did not come about, the true one will overwrite it.
     thread.entered = wait_entered::BLOCKING;

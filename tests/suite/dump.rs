@@ -563,7 +563,9 @@ fn overwritten_stacks() -> Result<()> {
                 site.describe()
             );
             let end = site.text("stack_end");
-            assert!(!end.is_empty() && end != "root", "{name}: {}", site.describe());
+            // Where frame pointers form a chain that leads to a zero, it looks like a root.
+            let plausible = ["circle", "padding"].contains(&name) && end == "root";
+            assert!(!end.is_empty() && (end != "root" || plausible), "{name}: {}", site.describe());
         }
     }
     fixture.go()?;
@@ -602,6 +604,8 @@ fn target_exits_during_the_dump() -> Result<()> {
         let finished = scope.wait()?;
         match finished.code() {
             Some(0) => assert!(finished.report()?.number("/waits/threads") >= 0),
+            // Between its main thread's end and that of the others.
+            Some(1) => finished.assert_fails(1, &["main thread"]),
             _ => finished.assert_fails(5, &[]),
         }
     }

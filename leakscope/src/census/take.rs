@@ -50,7 +50,8 @@ pub fn take(object: &mut Object, view: View<'_>, stacks: &mut Stacks) -> Result<
     let first: HashSet<u32> = records.iter().map(|r| r.tid).collect();
     let mut settled: HashMap<u32, (TaskRecord, Looked)> = HashMap::new();
     for _ in 0..ROUNDS {
-        looker.futexes = records.iter().filter_map(futex).collect();
+        let futexes = || records.iter().filter_map(futex);
+        looker.futexes = futexes().map(aside).chain(futexes().map(|word| (word, word))).collect();
         let open = |r: &&TaskRecord| {
             blocked(r) && !settled.get(&r.tid).is_some_and(|(before, _)| unchanged(before, r))
         };
@@ -110,8 +111,8 @@ struct Looker<'a> {
     memory: Memory,
     trampoline: Option<(u64, u64)>,
     buffer: Vec<u8>,
-    /// Futexes that any thread waits on.
-    futexes: HashSet<u64>,
+    /// Futexes that any thread waits on, by the addresses that stand for them.
+    futexes: HashMap<u64, u64>,
     descriptors: HashMap<u64, Option<String>>,
 }
 
@@ -125,7 +126,7 @@ impl<'a> Looker<'a> {
             memory: Memory::of(view.pid),
             trampoline: trampoline.map(|m| (m.mapping.start, m.mapping.end)),
             buffer: Vec::new(),
-            futexes: HashSet::new(),
+            futexes: HashMap::new(),
             descriptors: HashMap::new(),
         }
     }
@@ -145,7 +146,7 @@ impl<'a> Looker<'a> {
         let mut points_to: Vec<u64> = if self.futexes.is_empty() {
             Vec::new()
         } else {
-            memory.words_below(stack.top).filter(|word| self.futexes.contains(word)).collect()
+            memory.words_below(stack.top).filter_map(|word| self.futexes.get(&word).copied()).collect()
         };
         points_to.sort_unstable();
         points_to.dedup();
@@ -170,6 +171,12 @@ impl<'a> Looker<'a> {
         };
         self.descriptors.entry(call.args[0]).or_insert_with(|| link(call.args[0])).clone()
     }
+}
+
+/// A second address that stands for a futex. Writers of a Rust `RwLock` wait on its second word, while
+/// guards point to the first (library/std/src/sys/sync/rwlock/futex.rs: `state`, `writer_notify`).
+fn aside(word: u64) -> (u64, u64) {
+    (word.wrapping_sub(4), word)
 }
 
 /// The futex that a thread waits on.

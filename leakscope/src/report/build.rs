@@ -90,7 +90,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
     }
     let missing = heap.iter().flat_map(|(_, h)| &h.sites).filter(|s| s.frames.is_empty()).count()
-        + waits.iter().flat_map(|w| &w.sites).filter(|s| s.frames.is_empty()).count();
+        + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack_end.is_none()).count();
     if missing > 0 {
         lost.insert(losses::STACKS_MISSING.to_owned(), missing as u64);
     }

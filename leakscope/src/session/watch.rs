@@ -99,6 +99,9 @@ impl Watch<'_> {
         for thread in &seen.taken.census.threads {
             if let (Some(stack), Some(switches)) = (thread.stack, seen.taken.switches.get(&thread.tid)) {
                 self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
+                if let Some(descriptor) = &thread.fd {
+                    self.waits.descriptor(stack, descriptor.clone());
+                }
             }
         }
         watcher.detail(&format!(

@@ -161,11 +161,14 @@ fn site(
         max_wait_ns: parts.finished.iter().map(|waits| waits.max_ns).max(),
         histogram: histogram(&parts.finished),
         frames: entry.stack.frames.clone(),
-        stack_end: entry.end(),
+        stack_end: entry.end().or_else(|| parts.blocked.first().map(|_| UNSETTLED.to_owned())),
         threads: parts.blocked.iter().map(|thread| wait_thread(thread)).collect(),
         locks: locks(&parts.blocked, owners),
     }
 }
+
+/// Why blocked threads have no stack.
+const UNSETTLED: &str = "the thread kept changing while it was looked at";
 
 fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
     WaitThread {
