@@ -2,6 +2,12 @@
 
 use std::io;
 
+use tabled::Table;
+use tabled::builder::Builder;
+use tabled::settings::object::{Columns, Rows};
+use tabled::settings::style::{HorizontalLine, LineText};
+use tabled::settings::{Alignment, Color, Style};
+
 use super::page::{Page, Paint};
 use crate::human::{columns, cut, printable};
 
@@ -48,6 +54,8 @@ pub(super) const EXTRA: u8 = 3;
 const ROOMY: usize = 40;
 /// Room that the last column gets at least, even if lines then are too long.
 const LEAST: usize = 16;
+/// A cell's left border and padding; the last one has a right border too.
+const BORDERS: usize = 3;
 
 impl Grid {
     /// Draws it.
@@ -62,10 +70,9 @@ impl Grid {
         let mut widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let mut shown: Vec<usize> = (0..self.columns.len()).collect();
         let Some(last) = shown.last().copied() else { return Ok(()) };
-        // Borders and padding take 3 columns a cell and one at the end.
         let room = |shown: &[usize]| {
             let others: usize = shown.iter().filter(|&&c| c != last).map(|&c| widths[c]).sum();
-            page.style.width.saturating_sub(others + shown.len() * 3 + 1)
+            page.style.width.saturating_sub(others + shown.len() * BORDERS + 1)
         };
         while let Some(&first) = shown.iter().max_by_key(|&&c| self.columns[c].spare) {
             let spare = self.columns[first].spare;
@@ -76,47 +83,37 @@ impl Grid {
             shown.retain(|&c| c != first);
         }
         widths[last] = widths[last].min(room(&shown).max(LEAST));
-        let widths: Vec<(usize, usize)> = shown.iter().map(|&c| (c, widths[c])).collect();
+        writeln!(page.out, "{}", self.table(page, &shown, &widths))
+    }
 
-        let titles = self.columns.iter().map(|c| c.title.to_owned()).collect();
-        rule(page, &widths, ["┌", "┬", "┐"], None)?;
-        self.row(page, &widths, &Row { cells: titles, paint: Paint::Plain })?;
+    /// The table of the columns that are shown.
+    fn table(&self, page: &Page<'_>, shown: &[usize], widths: &[usize]) -> Table {
+        let titles = shown.iter().map(|&c| cut(self.columns[c].title, widths[c]));
+        let mut builder = Builder::from_iter([titles.collect::<Vec<_>>()]);
+        for row in &self.rows {
+            let cell = |&c: &usize| cut(row.cells.get(c).map_or("", String::as_str), widths[c]);
+            builder.push_record(shown.iter().map(cell));
+        }
+        let mut table = builder.build();
         // Even without a row there is a line under the titles.
-        let under = self.parted.filter(|(at, _)| *at == 0).map(|(_, label)| label);
-        rule(page, &widths, ["├", "┼", "┤"], under)?;
-        for (i, cells) in self.rows.iter().enumerate() {
-            if let Some((_, label)) = self.parted.filter(|(at, _)| i > 0 && *at == i) {
-                rule(page, &widths, ["├", "┼", "┤"], Some(label))?;
+        let line = HorizontalLine::full('─', '┼', '├', '┤');
+        let parted = self.parted.map_or(1, |(at, _)| at + 1);
+        table.with(Style::sharp().horizontals([(1, line), (parted, line)]));
+        for (at, &c) in shown.iter().enumerate() {
+            let side = if self.columns[c].left { Alignment::left() } else { Alignment::right() };
+            table.modify(Columns::one(at), side);
+        }
+        for (at, row) in self.rows.iter().enumerate() {
+            if let Some((on, off)) = page.codes(row.paint) {
+                table.modify(Rows::one(at + 1), Color::new(on, off));
             }
-            self.row(page, &widths, cells)?;
         }
-        rule(page, &widths, ["└", "┴", "┘"], None)
-    }
-
-    fn row(&self, page: &mut Page<'_>, widths: &[(usize, usize)], row: &Row) -> io::Result<()> {
-        let mut line = String::from("│");
-        for &(column, width) in widths {
-            let text = cut(row.cells.get(column).map_or("", String::as_str), width);
-            let fill = " ".repeat(width.saturating_sub(columns(&text)));
-            let text = page.painted(row.paint, &text);
-            let left = self.columns[column].left;
-            line.push_str(&if left { format!(" {text}{fill} │") } else { format!(" {fill}{text} │") });
+        if let (Some((at, label)), [others @ .., last]) = (self.parted, shown) {
+            // It stands in the last column, one place from its left border.
+            let before: usize = others.iter().map(|&c| widths[c] + BORDERS).sum();
+            let label = cut(&format!(" {label} "), widths[*last] + 1);
+            table.with(LineText::new(label, Rows::one(at + 1)).offset(before + 2));
         }
-        writeln!(page.out, "{line}")
+        table
     }
-}
-
-/// A line between rows, with a label in the last column.
-fn rule(
-    page: &mut Page<'_>,
-    widths: &[(usize, usize)],
-    ends: [&str; 3],
-    label: Option<&str>,
-) -> io::Result<()> {
-    let mut line: Vec<String> = widths.iter().map(|(_, width)| "─".repeat(width + 2)).collect();
-    if let (Some(label), Some((_, width)), Some(cell)) = (label, widths.last(), line.last_mut()) {
-        let label = cut(&format!("─ {label} "), width + 2);
-        *cell = format!("{label}{}", "─".repeat(width + 2 - columns(&label)));
-    }
-    writeln!(page.out, "{}{}{}", ends[0], line.join(ends[1]), ends[2])
 }

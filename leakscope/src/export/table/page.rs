@@ -108,19 +108,20 @@ impl Page<'_> {
 
     /// Text that is printable already, in colour.
     pub(super) fn painted(&self, paint: Paint, text: &str) -> String {
-        let code = match paint {
-            Paint::Plain => "",
-            Paint::Bold => "1",
-            Paint::Accent => "1;36",
-            Paint::Warn => "33",
-            Paint::Alarm => "1;31",
-            Paint::Dim => "2",
+        self.codes(paint).map_or_else(|| text.to_owned(), |(on, off)| format!("{on}{text}{off}"))
+    }
+
+    /// What goes before and after text in colour.
+    pub(super) fn codes(&self, paint: Paint) -> Option<(&'static str, &'static str)> {
+        let on = match paint {
+            Paint::Plain => return None,
+            Paint::Bold => "\x1b[1m",
+            Paint::Accent => "\x1b[1;36m",
+            Paint::Warn => "\x1b[33m",
+            Paint::Alarm => "\x1b[1;31m",
+            Paint::Dim => "\x1b[2m",
         };
-        if self.style.color && !code.is_empty() {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        self.style.color.then_some((on, "\x1b[0m"))
     }
 }
 
