@@ -65,11 +65,19 @@ pub struct Finished {
 }
 
 impl Leakscope {
-    /// `attach PID` with a report in JSON that [`Finished::report`] reads.
+    /// `attach PID --only heap` with a report in JSON that [`Finished::report`] reads.
     ///
     /// # Panics
     /// If there is no place for temporary files.
     pub fn attach(pid: u32) -> Invocation {
+        Self::attach_all(pid).args(["--only", "heap"])
+    }
+
+    /// `attach PID` for heap and waits, or for what further arguments leave.
+    ///
+    /// # Panics
+    /// If there is no place for temporary files.
+    pub fn attach_all(pid: u32) -> Invocation {
         let invocation = Self::attach_plain(pid);
         let report = invocation.place.path().join("report.json");
         invocation.args(["--format", "json", "-o"]).arg(report)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use leakscope_tests::census::{Census, now_ns};
-use leakscope_tests::programs::{BLOCKED, CASES, CHURN, DEADLOCK_C, PINGPONG, SPAWN};
+use leakscope_tests::programs::{BLOCKED, CASES, CHURN, DEADLOCK_C, PINGPONG, SPAWN, THREADS};
 use leakscope_tests::report::names;
 use leakscope_tests::scope::Invocation;
 use leakscope_tests::waits::compare_live;
@@ -19,7 +19,7 @@ const SITES: [(&str, &str, Option<&str>); 3] = [
 ];
 
 fn watch(pid: u32) -> Invocation {
-    Leakscope::attach(pid).args(["--only", "waits"])
+    Leakscope::attach_all(pid).args(["--only", "waits"])
 }
 
 /// Plays so many rounds in each pair, with leakscope attached.
@@ -142,7 +142,7 @@ fn a_wrong_truth_is_noticed() -> Result<()> {
 #[test]
 fn without_the_mechanism_nothing_is_right() -> Result<()> {
     let mut fixture = Fixture::start(&PINGPONG, &["play", "100"])?;
-    let scope = Leakscope::attach(fixture.pid()).args(["--only", "heap"]).start()?;
+    let scope = Leakscope::attach_all(fixture.pid()).args(["--only", "heap"]).start()?;
     let truth = fixture.go()?;
     let report = scope.finish()?.report()?;
     for (function, kind, _) in SITES {
@@ -304,7 +304,7 @@ fn deadlock_from_before_the_attach() -> Result<()> {
 fn only_what_is_asked_for() -> Result<()> {
     let sections = |arguments: &[&str]| -> Result<(bool, bool)> {
         let mut fixture = Fixture::start(&CASES, &["one-site"])?;
-        let scope = Leakscope::attach(fixture.pid()).args(arguments.iter().copied()).start()?;
+        let scope = Leakscope::attach_all(fixture.pid()).args(arguments.iter().copied()).start()?;
         let truth = fixture.go()?;
         let report = scope.finish()?.report()?;
         if !report.at("/heap").is_null() {
@@ -360,5 +360,21 @@ fn threads_that_come_and_go() -> Result<()> {
     let steady = report.wait_site_of(truth.group("steady").threads[0].tid).context("the steady ones")?;
     assert_eq!(steady.tids(), truth.group("steady").tids(), "{}", steady.describe());
     assert!(fixture.end()?.success());
+    Ok(())
+}
+
+/// Both accounts at once, as `attach` does by default: the heap stays exact.
+#[test]
+fn heap_beside_waits() -> Result<()> {
+    let mut fixture = Fixture::start(&THREADS, &["300"])?;
+    let scope = Leakscope::attach_all(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    assert!(report.heap_exact(), "{:?}", report.losses());
+    for (function, amount) in &truth.live {
+        let live = report.sites_through(function).map(|site| site.live());
+        assert_eq!(live.map(|live| live.objects).sum::<i64>(), amount.objects, "{function}");
+    }
+    assert!(report.number("/threads/created") >= 300);
     Ok(())
 }
