@@ -30,8 +30,9 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
     );
     let most = heap.sites.iter().max_by_key(|s| s.live_bytes);
     match most.and_then(|site| Some((site, place(&site.frames, site.blame)?))) {
-        Some((site, place)) => {
-            format!("{held}; {} of that from {place}.", share(site.live_bytes, totals.live_bytes))
+        Some((site, (function, line))) => {
+            let line = line.map(|line| format!(" at {line}")).unwrap_or_default();
+            format!("{held}; {} of that from {function}{line}.", share(site.live_bytes, totals.live_bytes))
         }
         None => format!("{held}."),
     }
@@ -40,17 +41,15 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
 /// Characters of a function's name in the headline.
 const LONGEST_NAME: usize = 100;
 
-/// Function, file and line of the blame frame of a stack.
-pub(super) fn place(frames: &[Frame], blame: Option<u64>) -> Option<String> {
+/// The function of the blame frame of a stack, and its file and line.
+pub(super) fn place(frames: &[Frame], blame: Option<u64>) -> Option<(String, Option<String>)> {
     let frame = frames.get(usize::try_from(blame?).ok()?)?;
     let name = frame.function.clone().or_else(|| {
         Some(format!("{}+{}", frame.module.as_deref()?.rsplit('/').next()?, frame.offset.as_deref()?))
     })?;
-    let name = cut(&name, LONGEST_NAME);
-    Some(match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("{name} at {}:{line}", file.rsplit('/').next().unwrap_or(file)),
-        _ => name,
-    })
+    let file = frame.file.as_deref().map(|file| file.rsplit('/').next().unwrap_or(file));
+    let line = file.zip(frame.line).map(|(file, line)| format!("{file}:{line}"));
+    Some((cut(&name, LONGEST_NAME), line))
 }
 
 /// RSS growth below this says nothing.

@@ -1,7 +1,7 @@
 //! The sentences that answer "what is stuck?".
 
 use super::headline::place;
-use super::model::{Deadlock, DeadlockThread, WaitKind, WaitLock, WaitSite, Waits};
+use super::model::{Deadlock, DeadlockThread, Frame, WaitKind, WaitLock, WaitSite, Waits};
 use crate::human::{count, counted, cut, duration};
 
 /// Who waits so long for a lock is stuck.
@@ -66,8 +66,7 @@ pub fn waits_idle(waits: &Waits) -> String {
         };
     };
     let waits_for_work = if fine == 1 { "waits for work or runs" } else { "wait for work or run" };
-    let place = at(first).map(|place| format!(" at {place}")).unwrap_or_default();
-    let there = format!("in {}{place}", what(first));
+    let there = format!("in {}{}", what(first), within(first));
     let which = match (blocked, first.blocked_now) {
         (1, _) => format!("the other one is {there}"),
         (all, here) if all == here => format!("the other {} are {there}", count(all)),
@@ -107,7 +106,7 @@ pub fn findings(waits: &Waits) -> Vec<String> {
             "{} in {}{} took {} in all, the longest {}.",
             counted(site.waits.unwrap_or_default(), "wait"),
             what(site),
-            at(site).map(|place| format!(" at {place}")).unwrap_or_default(),
+            within(site),
             duration(site.wait_ns.unwrap_or_default()),
             duration(site.max_wait_ns.unwrap_or_default()),
         )
@@ -136,8 +135,15 @@ fn what(site: &WaitSite) -> String {
     }
 }
 
-fn at(site: &WaitSite) -> Option<String> {
-    place(&site.frames, site.blame)
+/// A function with its place: `take (pool.c:88)`.
+fn function(frames: &[Frame], blame: Option<u64>) -> Option<String> {
+    let (function, line) = place(frames, blame)?;
+    Some(line.map_or_else(|| function.clone(), |line| format!("{function} ({line})")))
+}
+
+/// In which function a site is.
+fn within(site: &WaitSite) -> String {
+    function(&site.frames, site.blame).map(|function| format!(" in {function}")).unwrap_or_default()
 }
 
 /// Characters of a thread's name that a sentence shows: the kernel keeps 15.
@@ -158,14 +164,30 @@ fn stuck(site: &WaitSite, waits: &Waits) -> String {
         }
         _ => format!("{} of {}", count(site.blocked_now), counted(waits.threads, "thread")),
     };
-    let place = at(site).map(|place| format!(" at {place}")).unwrap_or_default();
     if site.kind == WaitKind::Stopped {
-        return format!("{who} stopped by a signal or a debugger{place}.");
+        return format!("{who} stopped by a signal or a debugger{}.", within(site));
     }
+    let place = match place(&site.frames, site.blame) {
+        Some((_, Some(line))) => format!(" at {line}"),
+        _ => within(site),
+    };
+    let blocked = format!("{who} blocked in {}{place}", what(site));
     let span = site.longest_blocked_ns.map(duration).unwrap_or_default();
-    let span = if site.blocked_now > 1 { format!("up to {span}") } else { span };
+    let at_least = site.threads.first().is_some_and(|longest| longest.at_least);
+    let many = site.blocked_now > 1;
     let held = held(&site.locks).unwrap_or_default();
-    format!("{who} blocked in {}{place} for {span}{held}.", what(site))
+    // How long a lock is held is not known, only how long it is waited for.
+    if site.locks.first().is_some_and(|lock| lock.owner_tid.is_some()) {
+        let wait = if many { "the longest wait" } else { "the wait" };
+        let at_least = if at_least { "at least " } else { "" };
+        return format!("{blocked}{held}; {wait} has lasted {at_least}{span}.");
+    }
+    let bound = match (at_least, many) {
+        (true, _) => "at least ",
+        (false, true) => "up to ",
+        (false, false) => "",
+    };
+    format!("{blocked} for {bound}{span}{held}.")
 }
 
 /// Who holds what a site waits for.
@@ -178,25 +200,26 @@ fn held(locks: &[WaitLock]) -> Option<String> {
         return Some(if one { format!("; holder unknown: {why}") } else { many });
     };
     let held = if most.owner_inferred { "probably held by" } else { "held by" };
-    let which = if one { String::new() } else { ", the most wanted".to_owned() };
-    let place = most.owner_frames.as_deref().and_then(|frames| place(frames, most.owner_blame));
+    let which = if one { "," } else { ", the most wanted" };
+    let place = most.owner_frames.as_deref().and_then(|frames| function(frames, most.owner_blame));
     let state = match (most.owner_state.as_deref(), place) {
         (Some("running"), _) => ", which is running".to_owned(),
-        (Some(state), Some(place)) => format!(", itself blocked at {place} ({state})"),
+        (Some(state), Some(place)) => format!(", itself blocked ({state}) in {place}"),
         (Some(state), None) => format!(", itself blocked ({state})"),
         (None, _) => String::new(),
     };
     let owner = thread(tid, most.owner_name.as_deref().unwrap_or_default());
-    Some(format!("{many}{which}, {held} {owner}{state}"))
+    Some(format!("{many}{which} {held} {owner}{state}"))
 }
 
 fn deadlock(deadlock: &Deadlock, waits: &Waits) -> String {
     let site_of = |thread: &DeadlockThread| waits.sites.iter().find(|site| site.site_id == thread.site_id);
-    let place_of = |thread: &DeadlockThread| site_of(thread).and_then(at);
+    let place_of =
+        |thread: &DeadlockThread| site_of(thread).and_then(|site| function(&site.frames, site.blame));
     let joins = deadlock.cycle.iter().filter_map(site_of).any(|site| site.kind == WaitKind::Join);
     let names: Vec<String> = deadlock.cycle.iter().take(NAMED).map(|t| thread(t.tid, &t.name)).collect();
     let places: Vec<String> = deadlock.cycle.iter().take(NAMED).filter_map(place_of).collect();
-    let places = if places.is_empty() { String::new() } else { format!(": at {}", list(&places)) };
+    let places = if places.is_empty() { String::new() } else { format!(": in {}", list(&places)) };
     let more = deadlock.cycle.len().saturating_sub(NAMED);
     let who = match (deadlock.cycle.len(), more) {
         (1, _) => format!("{} waits for a lock that it holds itself", list(&names)),

@@ -13,8 +13,8 @@ fn a_crowd_at_one_lock() {
     assert_eq!(
         waits(&crowd).as_deref(),
         Some(
-            "212 of 220 threads blocked in pthread_mutex_lock at take at pool.c:3 for up to 3 m 32 s, held by \
-             thread 4711 \"flush\", itself blocked at flush at pool.c:3 (sleep)."
+            "212 of 220 threads blocked in pthread_mutex_lock at pool.c:3, held by thread 4711 \"flush\", itself \
+             blocked (sleep) in flush (pool.c:3); the longest wait has lasted 3 m 32 s."
         )
     );
     assert_eq!(findings(&crowd), [] as [&str; 0]);
@@ -26,17 +26,24 @@ fn one_thread() {
     assert_eq!(
         waits(&one).as_deref(),
         Some(
-            "1 of 2 threads (thread 3 \"t3\") blocked in pthread_mutex_lock at take at pool.c:3 for 3.0 s, held by \
-             thread 4 \"t4\", which is running."
+            "1 of 2 threads (thread 3 \"t3\") blocked in pthread_mutex_lock at pool.c:3, held by thread 4 \"t4\", \
+             which is running; the wait has lasted 3.0 s."
         )
+    );
+    let mut bounded = one.clone();
+    bounded.sites[0].threads[0].at_least = true;
+    assert!(waits(&bounded).is_some_and(|text| text.ends_with("; the wait has lasted at least 3.0 s.")));
+    bounded.sites[0].locks[0].owner_tid = None;
+    assert!(
+        waits(&bounded).is_some_and(|text| text.contains(" at pool.c:3 for at least 3.0 s; holder unknown"))
     );
     let brief = Thread { blocked_ns: Some(2_000_000), ..waits_for(3, 1, 0x1000, 4) };
     let brief = section(vec![brief, runs(4)], None);
     assert_eq!(waits(&brief), None);
     assert_eq!(
         waits_idle(&brief),
-        "Nothing looks stuck: 1 of 2 threads waits for work or runs; the other one is in pthread_mutex_lock at take \
-         at pool.c:3."
+        "Nothing looks stuck: 1 of 2 threads waits for work or runs; the other one is in pthread_mutex_lock in take \
+         (pool.c:3)."
     );
 }
 
@@ -52,7 +59,8 @@ fn holders_that_are_not_known() {
     );
     assert!(
         waits(&many).is_some_and(|text| text.ends_with(
-            "for up to 5.0 s on 2 locks, the most wanted, held by thread 9 \"t9\", which is running."
+            " at pool.c:3 on 2 locks, the most wanted held by thread 9 \"t9\", which is running; the longest wait has \
+             lasted 5.0 s."
         )),
         "{:?}",
         waits(&many)
@@ -68,8 +76,8 @@ fn deadlocks() {
     assert_eq!(
         waits(&two).as_deref(),
         Some(
-            "Deadlock: thread 12 \"t12\" and thread 13 \"t13\" wait for each other's locks: at take at pool.c:3 and \
-             refund at pool.c:3, for 12.0 s; 1 more thread is blocked behind them."
+            "Deadlock: thread 12 \"t12\" and thread 13 \"t13\" wait for each other's locks: in take (pool.c:3) and \
+             refund (pool.c:3), for 12.0 s; 1 more thread is blocked behind them."
         )
     );
     assert_eq!(findings(&two), [] as [&str; 0]);
@@ -77,7 +85,7 @@ fn deadlocks() {
     assert_eq!(
         waits(&own).as_deref(),
         Some(
-            "Deadlock: thread 5 \"t5\" waits for a lock that it holds itself: at take at pool.c:3, for 5.0 s."
+            "Deadlock: thread 5 \"t5\" waits for a lock that it holds itself: in take (pool.c:3), for 5.0 s."
         )
     );
     let three = (1..=3).map(|tid| waits_for(tid, 1, u64::from(tid) * 64, tid % 3 + 1)).collect();
@@ -88,7 +96,7 @@ fn deadlocks() {
     );
     let six = (1..=6).map(|tid| waits_for(tid, 1, u64::from(tid) * 64, tid % 6 + 1)).collect();
     let text = waits(&section(six, None)).expect("a deadlock");
-    assert!(text.contains("thread 4 \"t4\" and 2 more: at"), "{text}");
+    assert!(text.contains("thread 4 \"t4\" and 2 more: in"), "{text}");
     let pairs = section(
         vec![
             waits_for(1, 1, 0x40, 2),
@@ -129,7 +137,7 @@ fn stopped_threads() {
     let all = section(vec![stopped(1), stopped(2)], None);
     assert_eq!(
         waits(&all).as_deref(),
-        Some("2 of 2 threads stopped by a signal or a debugger at flush at pool.c:3.")
+        Some("2 of 2 threads stopped by a signal or a debugger in flush (pool.c:3).")
     );
 }
 
@@ -141,7 +149,7 @@ fn sockets_are_told_but_not_called_stuck() {
     assert_eq!(waits(&some), None);
     assert_eq!(
         waits_idle(&some),
-        "Nothing looks stuck: 2 of 4 threads wait for work or run; the other 2 are in recvfrom at flush at pool.c:3."
+        "Nothing looks stuck: 2 of 4 threads wait for work or run; the other 2 are in recvfrom in flush (pool.c:3)."
     );
 }
 
@@ -156,7 +164,7 @@ fn second_rank() {
     assert!(second.starts_with("1 of 3 threads (thread 3"), "{second}");
     assert_eq!(
         contended,
-        "4,000 waits in pthread_mutex_lock at refund at pool.c:3 took 12.0 s in all, the longest 80 ms."
+        "4,000 waits in pthread_mutex_lock in refund (pool.c:3) took 12.0 s in all, the longest 80 ms."
     );
     assert_eq!(unsettled, "3 threads kept changing while they were looked at, and have no stack.");
 }
