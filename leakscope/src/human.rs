@@ -55,6 +55,14 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// A time in RFC 3339 and UTC, to the second: `2026-11-23 09:43:44 UTC`.
+pub fn moment(rfc3339: &str) -> String {
+    let Some((day, time)) = rfc3339.strip_suffix('Z').and_then(|text| text.split_once('T')) else {
+        return rfc3339.to_owned();
+    };
+    format!("{day} {} UTC", time.split('.').next().unwrap_or(time))
+}
+
 /// A share as whole percent, but never 0 % for something or 100 % for less than all.
 pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -161,6 +169,11 @@ mod tests {
         assert_eq!(
             [share(0, 9), share(9, 9), share(1, 1000), share(999, 1000), share(1, 2)],
             ["0 %", "100 %", "<1 %", ">99 %", "50 %"]
+        );
+        assert_eq!(
+            ["2026-11-23T09:43:44.88791456Z", "2026-11-23T09:43:44Z", "2026-11-23T09:43:44+01:00"]
+                .map(moment),
+            ["2026-11-23 09:43:44 UTC", "2026-11-23 09:43:44 UTC", "2026-11-23T09:43:44+01:00"]
         );
         assert_eq!([cut("abc", 3), cut("abcd", 3)], ["abc", "ab…"]);
         assert_eq!(printable("a\x1b[2Jb"), "a\u{fffd}[2Jb");

@@ -56,9 +56,9 @@ pub struct AttachArgs {
     /// Count only blocks that are at least this old as live
     #[arg(long, value_name = "AGE", value_parser = duration, allow_negative_numbers = true)]
     min_age: Option<Duration>,
-    /// Frames to show of each stack in the table
-    #[arg(long, value_name = "N", default_value_t = 16, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
-    frames: u32,
+    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
+    frames: Option<u32>,
     /// Trace only this
     #[arg(long, value_enum, value_name = "WHAT")]
     only: Option<OnlyArg>,
@@ -91,9 +91,9 @@ pub struct DumpArgs {
     /// Sites to show in the table
     #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// Frames to show of each stack in the table
-    #[arg(long, value_name = "N", default_value_t = 16, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
-    frames: u32,
+    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
+    frames: Option<u32>,
     /// Format of the report
     #[arg(long, value_enum, default_value_t = FormatArg::Table)]
     format: FormatArg,
@@ -179,7 +179,7 @@ impl AttachArgs {
             format: self.format.into(),
             output,
             top: self.top as usize,
-            frames: self.frames as usize,
+            frames: self.frames.map(|n| n as usize),
             verbose: self.verbose,
         })
     }
@@ -193,7 +193,7 @@ impl DumpArgs {
             format: self.format.into(),
             output: self.output.map_or(Destination::Stdout, Destination::from_path),
             top: self.top as usize,
-            frames: self.frames as usize,
+            frames: self.frames.map(|n| n as usize),
             verbose: self.verbose,
         }
     }

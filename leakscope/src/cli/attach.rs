@@ -30,7 +30,7 @@ pub struct AttachConfig {
     /// Sites in tables.
     pub top: usize,
     /// Frames in tables.
-    pub frames: usize,
+    pub frames: Option<usize>,
     /// How often `-v` was given.
     pub verbose: u8,
 }
@@ -58,7 +58,7 @@ pub(super) struct Printer {
     output: Output,
     format: Format,
     top: usize,
-    frames: usize,
+    frames: Option<usize>,
     reader_gone: bool,
 }
 
@@ -68,7 +68,7 @@ impl Printer {
         output: &Destination,
         format: Format,
         top: usize,
-        frames: usize,
+        frames: Option<usize>,
         verbose: u8,
     ) -> Result<Self, Failure> {
         let extension = if format == Format::Json { "json" } else { "txt" };

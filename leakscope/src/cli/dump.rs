@@ -17,7 +17,7 @@ pub struct DumpConfig {
     /// Sites in tables.
     pub top: usize,
     /// Frames in tables.
-    pub frames: usize,
+    pub frames: Option<usize>,
     /// How often `-v` was given.
     pub verbose: u8,
 }

@@ -78,7 +78,7 @@ fn sentence(waits: &Waits, deadlock: &Deadlock, thread: &DeadlockThread) -> Stri
     let holder = holder.map(|t| format!(" \"{}\"", t.name)).unwrap_or_default();
     // How it was inferred stands at the lock.
     let inferred = if lock.is_some_and(|lock| lock.owner_inferred) { " (inferred)" } else { "" };
-    let place = site.map(|s| format!(", at {}", view(s).blamed())).unwrap_or_default();
+    let place = site.map(|s| format!(", in {}", view(s).place())).unwrap_or_default();
     let time = thread.blocked_ns.map(|ns| format!(", for {}", duration(ns))).unwrap_or_default();
     let what =
         if joins(site) { "the end of thread".to_owned() } else { format!("{} held by", thread.waits_for) };

@@ -100,11 +100,11 @@ pub(super) fn locks(
         let stack = StackView { frames, blame: lock.owner_blame, end: Some("root") };
         let blocked_at = waits.sites.iter().find(|s| s.threads.iter().any(|t| Some(t.tid) == lock.owner_tid));
         if lock.owner_tid.is_some() && !frames.is_empty() {
-            text.push_str(&format!(", at {}", stack.blamed()));
+            text.push_str(&format!(", in {}", stack.place()));
         }
         let listed = blocked_at.filter(|at| listed.iter().any(|s| s.site_id == at.site_id));
         if let Some(at) = listed {
-            text.push_str(&format!(" (see #{})", at.rank));
+            text.push_str(&format!(", see #{}", at.rank));
         }
         let paint = if lock.owner_tid.is_some() && !site.idle { Paint::Warn } else { Paint::Plain };
         page.paragraph(paint, 2, 4, &text)?;

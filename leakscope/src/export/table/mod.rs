@@ -15,7 +15,7 @@ use std::io::{self, Write};
 
 use page::{Page, Paint};
 
-use crate::human::{bytes, count, counted, duration, signed_bytes};
+use crate::human::{bytes, count, counted, duration, moment, signed_bytes};
 use crate::ledger::losses;
 use crate::report::Report;
 use crate::report::model::Waits;
@@ -29,8 +29,8 @@ pub struct TableStyle {
     pub color: bool,
     /// Sites in the table and with stacks.
     pub top: usize,
-    /// Frames of each stack.
-    pub frames: usize,
+    /// Frames of each stack; `None` for what suits it.
+    pub frames: Option<usize>,
 }
 
 /// Writes `report`.
@@ -69,7 +69,7 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     let target = &report.target;
     let container = target.container.as_ref().map(|c| format!(" in container {c}")).unwrap_or_default();
     let when = if only_looked_at(report) {
-        format!("looked at {}", report.window.started_at)
+        format!("looked at {}", moment(&report.window.started_at))
     } else {
         format!("watched for {}", duration(report.window.duration_ns))
     };
@@ -94,7 +94,10 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         blocked(waits, page)?;
     }
     if let Some(threads) = &report.threads {
-        let alive = threads.alive.map(|n| format!(", {} alive", count(n))).unwrap_or_default();
+        // How many there are stands with the blocked ones already.
+        let told = report.waits.as_ref().is_some_and(|waits| waits.threads > 0);
+        let alive = threads.alive.filter(|_| !told);
+        let alive = alive.map(|n| format!(", {} alive", count(n))).unwrap_or_default();
         page.line(
             Paint::Plain,
             &format!("Threads: {} began, {} ended{alive}", count(threads.created), count(threads.exited)),

@@ -1,6 +1,7 @@
 //! What a table is written on: lines, colours, stacks. All text is made harmless here.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use super::TableStyle;
 use crate::human::{counted, cut, printable, wrap};
@@ -37,10 +38,32 @@ pub(super) struct StackView<'a> {
 impl StackView<'_> {
     /// The blame frame, or the innermost one if none is the user's own.
     pub(super) fn blamed(&self) -> String {
+        self.told(name)
+    }
+
+    /// The same frame in a sentence: `pay (bank.c:24)`.
+    pub(super) fn place(&self) -> String {
+        self.told(|frame| match (&frame.function, line(frame)) {
+            (Some(function), Some(line)) => format!("{function} ({line})"),
+            _ => name(frame),
+        })
+    }
+
+    fn told(&self, tell: impl Fn(&Frame) -> String) -> String {
         let frame = self.blame.and_then(|i| self.frames.get(i as usize)).or(self.frames.first());
-        frame.map_or_else(|| self.end.unwrap_or("(stack not captured)").to_owned(), name)
+        frame.map_or_else(|| self.end.unwrap_or("(stack not captured)").to_owned(), tell)
+    }
+
+    /// How many frames there are up to the one to blame.
+    fn until_blamed(&self) -> usize {
+        self.blame.map_or(0, |b| b as usize + 1)
     }
 }
+
+/// Frames of a stack that are shown if no limit is given.
+const FRAMES: usize = 16;
+/// The same for threads that are idle.
+const IDLE_FRAMES: usize = 6;
 
 /// Where the table goes.
 pub(super) struct Page<'a> {
@@ -80,9 +103,35 @@ impl Page<'_> {
     /// The frames of a stack, the one to blame marked, and why there are no more.
     pub(super) fn stack(&mut self, stack: StackView<'_>, indent: usize, paint: Paint) -> io::Result<()> {
         // The blame frame is shown whatever the limit.
-        let shown = self.style.frames.max(stack.blame.map_or(0, |b| b as usize + 1));
+        let shown = self.style.frames.unwrap_or(FRAMES).max(stack.until_blamed());
+        self.frames(stack, 0..shown, indent, paint)
+    }
+
+    /// The same in short, for a stack that need not be looked at: the frames that lead to the one to
+    /// blame.
+    pub(super) fn idle_stack(&mut self, stack: StackView<'_>, indent: usize) -> io::Result<()> {
+        let most = self.style.frames.unwrap_or(IDLE_FRAMES);
+        let first = stack.until_blamed().saturating_sub(most);
+        self.frames(stack, first..first + most, indent, Paint::Dim)
+    }
+
+    fn frames(
+        &mut self,
+        stack: StackView<'_>,
+        shown: Range<usize>,
+        indent: usize,
+        paint: Paint,
+    ) -> io::Result<()> {
+        let note = |page: &mut Self, text: &str| {
+            let text = page.painted(paint, &printable(text));
+            writeln!(page.out, "{:indent$}  … {text}", "")
+        };
+        let hidden = |n: usize| format!("{} (--frames)", counted(n as u64, "more frame"));
+        if shown.start > 0 {
+            note(self, &hidden(shown.start))?;
+        }
         let room = self.style.width.saturating_sub(indent + 2);
-        for (i, frame) in stack.frames.iter().enumerate().take(shown) {
+        for (i, frame) in stack.frames.iter().enumerate().take(shown.end).skip(shown.start) {
             let line = cut(&printable(&name(frame)), room);
             if stack.blame == Some(i as u64) {
                 let (mark, line) = (self.painted(Paint::Accent, "▶"), self.painted(Paint::Accent, &line));
@@ -92,17 +141,13 @@ impl Page<'_> {
                 writeln!(self.out, "{:indent$}  {line}", "")?;
             }
         }
-        let mut note = |text: String| {
-            let text = self.painted(paint, &printable(&text));
-            writeln!(self.out, "{:indent$}  … {text}", "")
-        };
-        if stack.frames.len() > shown {
-            note(format!("{} more (--frames)", counted((stack.frames.len() - shown) as u64, "frame")))?;
+        if stack.frames.len() > shown.end {
+            note(self, &hidden(stack.frames.len() - shown.end))?;
         }
         match stack.end {
             Some("root") => Ok(()),
-            Some(why) => note(format!("the stack ends here: {why}")),
-            None => note("the stack was not captured".to_owned()),
+            Some(why) => note(self, &format!("the stack ends here: {why}")),
+            None => note(self, "the stack was not captured"),
         }
     }
 
@@ -125,15 +170,19 @@ impl Page<'_> {
     }
 }
 
+/// File and line of a frame.
+fn line(frame: &Frame) -> Option<String> {
+    let file = frame.file.as_ref()?;
+    Some(format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line?))
+}
+
 /// A frame in a line.
 fn name(frame: &Frame) -> String {
     let module = frame.module.as_deref().map(|m| m.rsplit('/').next().unwrap_or(m));
     let text = match (&frame.function, module) {
-        (Some(function), _) => match (&frame.file, frame.line) {
-            (Some(file), Some(line)) => {
-                format!("{function} {}:{line}", file.rsplit('/').next().unwrap_or(file))
-            }
-            _ => {
+        (Some(function), _) => match line(frame) {
+            Some(line) => format!("{function} {line}"),
+            None => {
                 let offset = frame.function_offset.map(|o| format!("+{o:#x}")).unwrap_or_default();
                 let module = module.map(|m| format!(" ({m})")).unwrap_or_default();
                 format!("{function}{offset}{module}")

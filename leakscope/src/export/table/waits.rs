@@ -84,6 +84,8 @@ pub(super) fn details(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
         }
         if deadlocked.iter().any(|thread| thread.site_id == site.site_id) {
             page.line(paint, "  (the stack is shown with the deadlock)")?;
+        } else if site.idle {
+            page.idle_stack(view(site), 2)?;
         } else {
             page.stack(view(site), 2, paint)?;
         }

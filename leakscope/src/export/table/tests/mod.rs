@@ -15,7 +15,7 @@ fn styled(report: &Report, style: &TableStyle) -> String {
 
 /// The table without colour, with the limits that are the default.
 fn shown(report: &Report, width: usize) -> String {
-    styled(report, &TableStyle { width, color: false, top: 10, frames: 16 })
+    styled(report, &TableStyle { width, color: false, top: 10, frames: None })
 }
 
 /// Compares with a file beside the tests, where a missing one fails; LEAKSCOPE_BLESS=1 writes it.
@@ -67,7 +67,7 @@ fn all_that_attach_tells() {
 /// Few sites and frames: the holder's own site is not among them, so its stack stands by the lock.
 #[test]
 fn limits() {
-    let style = TableStyle { width: 80, color: false, top: 1, frames: 1 };
+    let style = TableStyle { width: 80, color: false, top: 1, frames: Some(1) };
     assert_shown("limits-hot-mutex", &styled(&samples::hot_mutex(), &style));
     assert_shown("limits-deadlock", &styled(&samples::deadlock(), &style));
 }
@@ -82,7 +82,7 @@ fn an_inferred_owner_is_called_so() {
     lock.owner_method = Some("inferred: the only thread whose stack points to it".to_owned());
     let text = shown(&report, 160);
     assert!(text.contains("Probably a deadlock of 2 threads; an owner was inferred; 1 more"), "{text}");
-    let inferred = "held by 4711 \"a\" (inferred), at refund";
+    let inferred = "held by 4711 \"a\" (inferred), in refund";
     assert!(text.contains(inferred), "{text}");
     assert!(text.contains("probably held by thread 4711 \"a\" (mutex), inferred: the only"), "{text}");
 }
@@ -102,12 +102,12 @@ fn plain(text: &str) -> String {
 fn colours_change_nothing_else() {
     for report in all() {
         for width in [40, 80, 120] {
-            let colored = styled(&report, &TableStyle { width, color: true, top: 10, frames: 16 });
+            let colored = styled(&report, &TableStyle { width, color: true, top: 10, frames: None });
             assert_ne!(colored, plain(&colored));
             assert_eq!(plain(&colored), shown(&report, width));
         }
     }
-    let style = TableStyle { width: 80, color: true, top: 10, frames: 16 };
+    let style = TableStyle { width: 80, color: true, top: 10, frames: None };
     let visible = styled(&samples::deadlock(), &style).replace('\x1b', "^[");
     assert_shown("deadlock-colour", &visible);
 }
@@ -118,10 +118,65 @@ fn a_thread_that_is_joined() {
     let mut report = samples::deadlock();
     report.waits.as_mut().expect("waits").sites[0].kind = WaitKind::Join;
     let text = shown(&report, 160);
-    assert!(text.contains("thread 4711 \"a\" waits for the end of thread 4712 \"b\", at pay"), "{text}");
+    assert!(text.contains("thread 4711 \"a\" waits for the end of thread 4712 \"b\", in pay"), "{text}");
     assert!(text.contains("thread 4711 \"a\": wants the end of 4712, holds 0x7f3a10000a40\n"), "{text}");
-    let joined = "end of a thread: 1 waiter, for thread 4712 \"b\" (mutex), at refund bank.c:31 (see #2)";
+    let joined = "end of a thread: 1 waiter, for thread 4712 \"b\" (mutex), in refund (bank.c:31), see #2";
     assert!(text.contains(joined), "{text}");
+}
+
+/// Sites that are idle come after all others, whatever their rank, and have what room is left.
+#[test]
+fn idle_sites_come_last() {
+    let mut report = samples::hot_mutex();
+    let waits = report.waits.as_mut().expect("waits");
+    waits.sites.rotate_right(1);
+    let sites = |text: &str| -> Vec<char> {
+        text.lines().filter_map(|l| l.strip_prefix('#')).filter_map(|l| l.chars().next()).collect()
+    };
+    let top = |top| styled(&report, &TableStyle { width: 120, color: false, top, frames: None });
+    assert_eq!(sites(&top(10)), ['1', '2', '3']);
+    assert_eq!(sites(&top(2)), ['1', '2']);
+    assert!(top(2).contains("and 1 site more, 1 of them idle"), "{}", top(2));
+    assert!(!top(2).contains("rule: "), "{}", top(2));
+}
+
+/// Of an idle stack the frames that lead to the one to blame are enough.
+#[test]
+fn idle_stacks_are_short() {
+    let mut report = samples::idle();
+    let site = &mut report.waits.as_mut().expect("waits").sites[0];
+    site.frames =
+        (0..20).map(|n| samples::frame(&format!("f{n}"), (n > 7).then_some(("pool.c", n)))).collect();
+    site.blame = Some(8);
+    let frames = |text: &str| -> Vec<String> {
+        let of_stack =
+            |l: &&str| l.starts_with("  ▶ f") || l.starts_with("    f") || l.contains("(--frames)");
+        text.lines().filter(of_stack).map(|l| l.trim().to_owned()).collect()
+    };
+    let text = shown(&report, 120);
+    assert_eq!(
+        frames(&text),
+        [
+            "… 3 more frames (--frames)",
+            "f3+0x1d (libc.so.6)",
+            "f4+0x1d (libc.so.6)",
+            "f5+0x1d (libc.so.6)",
+            "f6+0x1d (libc.so.6)",
+            "f7+0x1d (libc.so.6)",
+            "▶ f8 pool.c:8",
+            "… 11 more frames (--frames)"
+        ]
+    );
+    // A limit that is given is the limit.
+    let limited = |n| styled(&report, &TableStyle { width: 120, color: false, top: 10, frames: Some(n) });
+    assert_eq!(frames(&limited(127)).len(), 20);
+    assert_eq!(
+        frames(&limited(1)),
+        ["… 8 more frames (--frames)", "▶ f8 pool.c:8", "… 11 more frames (--frames)"]
+    );
+    // What is not idle is told at length.
+    report.waits.as_mut().expect("waits").sites[0].idle = false;
+    assert_eq!(frames(&shown(&report, 120)).len(), 17);
 }
 
 /// Threads of a deadlock at one site have one stack between them.

@@ -46,7 +46,7 @@ pub(super) fn empty(duration_ns: u64) -> Report {
             runtime_version: None,
             container: None,
         },
-        window: Window { started_at: "2026-11-23T03:00:00Z".to_owned(), duration_ns, ended_by: None },
+        window: Window { started_at: "2026-11-23T03:00:00.887914Z".to_owned(), duration_ns, ended_by: None },
         memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
         summary: Summary { headline: "The answer.".to_owned(), findings: Vec::new() },
         heap: None,
@@ -236,7 +236,9 @@ pub(super) fn hot_mutex() -> Report {
     flush.operation = Some("clock_nanosleep".to_owned());
     let mut report = empty(0);
     (report.memory.rss_start_bytes, report.memory.rss_end_bytes) = (Some(9 << 20), Some(9 << 20));
-    report.summary.headline = "12 of 17 threads blocked in append_log at bank.c:31.".to_owned();
+    report.summary.headline = "12 of 18 threads blocked in pthread_mutex_lock at bank.c:31, held by \
+                               thread 4711 \"flush\"; the longest wait has lasted 3 h 11 m."
+        .to_owned();
     report.waits = Some(waits(vec![hot, flush, pool(3)]));
     report
 }
