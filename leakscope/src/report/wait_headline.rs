@@ -231,7 +231,11 @@ fn deadlock(deadlock: &Deadlock, waits: &Waits) -> String {
     let by_id: HashMap<&str, &WaitSite> =
         waits.sites.iter().map(|site| (site.site_id.as_str(), site)).collect();
     let site_of = |thread: &DeadlockThread| by_id.get(thread.site_id.as_str()).copied();
-    let place_of = |thread: &DeadlockThread| site_of(thread).and_then(|site| place(&site.frames, site.blame));
+    let place_of = |thread: &DeadlockThread| {
+        let place = place(&site_of(thread)?.frames, site_of(thread)?.blame)?;
+        // The sentence names several places: each in brackets behind its function.
+        Some(place.rsplit_once(" at ").map_or(place.clone(), |(name, line)| format!("{name} ({line})")))
+    };
     let joins = deadlock.cycle.iter().filter_map(site_of).any(|site| site.kind == WaitKind::Join);
     let names: Vec<String> = deadlock.cycle.iter().take(NAMED).map(|t| thread(t.tid, &t.name)).collect();
     let places: Vec<String> =
@@ -241,7 +245,7 @@ fn deadlock(deadlock: &Deadlock, waits: &Waits) -> String {
             }
             places
         });
-    let places = if places.is_empty() { String::new() } else { format!(": at {}", list(&places)) };
+    let places = if places.is_empty() { String::new() } else { format!(": in {}", list(&places)) };
     let more = deadlock.cycle.len().saturating_sub(NAMED);
     let who = match (deadlock.cycle.len(), more) {
         (1, _) => format!("{} waits for a lock that it holds itself", list(&names)),

@@ -72,8 +72,8 @@ fn deadlocks() {
     assert_eq!(
         waits(&two).as_deref(),
         Some(
-            "Deadlock: thread 12 \"t12\" and thread 13 \"t13\" wait for each other's locks: at take at pool.c:3 and \
-             refund at pool.c:3, for 12.0 s; 1 more thread is blocked behind them."
+            "Deadlock: thread 12 \"t12\" and thread 13 \"t13\" wait for each other's locks: in take (pool.c:3) and \
+             refund (pool.c:3), for 12.0 s; 1 more thread is blocked behind them."
         )
     );
     assert_eq!(findings(&two), [] as [&str; 0]);
@@ -81,7 +81,7 @@ fn deadlocks() {
     assert_eq!(
         waits(&own).as_deref(),
         Some(
-            "Deadlock: thread 5 \"t5\" waits for a lock that it holds itself: at take at pool.c:3, for 5.0 s."
+            "Deadlock: thread 5 \"t5\" waits for a lock that it holds itself: in take (pool.c:3), for 5.0 s."
         )
     );
     let three = (1..=3).map(|tid| waits_for(tid, 1, u64::from(tid) * 64, tid % 3 + 1)).collect();
@@ -90,10 +90,10 @@ fn deadlocks() {
         text.starts_with("Deadlock: 3 threads wait for each other in a circle, thread 1 \"t1\", thread 2"),
         "{text}"
     );
-    assert!(text.ends_with("and thread 3 \"t3\": at take at pool.c:3, for 1.0 s."), "{text}");
+    assert!(text.ends_with("and thread 3 \"t3\": in take (pool.c:3), for 1.0 s."), "{text}");
     let six = (1..=6).map(|tid| waits_for(tid, 1, u64::from(tid) * 64, tid % 6 + 1)).collect();
     let text = waits(&section(six, None)).expect("a deadlock");
-    assert!(text.contains("thread 4 \"t4\" and 2 more: at"), "{text}");
+    assert!(text.contains("thread 4 \"t4\" and 2 more: in"), "{text}");
     let pairs = section(
         vec![
             waits_for(1, 1, 0x40, 2),
