@@ -1,0 +1,126 @@
+//! What a target may do to its own stacks and threads: counted, never wrong, never a hang.
+
+use super::*;
+
+/// Threads come and go by ten thousands a second; those that stay are found each time.
+#[test]
+fn threads_that_appear_and_vanish() -> Result<()> {
+    let mut fixture = Fixture::start(&CHURN, &[])?;
+    let truth = fixture.blocked()?;
+    let (start, before) = (Instant::now(), fixture.rounds()?);
+    for _ in 0..10 {
+        let census = Census::of(fixture.pid())?;
+        census.assert_group(&truth, "steady");
+        census.assert_group(&truth, "holder");
+        assert!(census.report.number("/waits/threads") >= 9, "{}", census.report.at("/waits/threads"));
+        // Who never stood still while it was looked at has no stack, and is counted; all others end in
+        // a reason.
+        let stackless = census.report.wait_sites().filter(|site| site.text("stack_end").is_empty());
+        let mut moving = 0;
+        for site in stackless {
+            assert_eq!(site.frames().count(), 0, "{}", site.describe());
+            moving += site.number("blocked_now");
+        }
+        assert!(moving <= census.report.at("/waits/unsettled").as_u64().unwrap_or_default(), "{moving}");
+    }
+    let created = fixture.rounds()? - before;
+    println!("{:.0} threads a second", created as f64 / start.elapsed().as_secs_f64());
+    assert!(created > 1000, "only {created} threads were created meanwhile");
+    assert!(fixture.end()?.success());
+    Ok(())
+}
+
+/// Every thread is counted and shown as far as its stack leads, no further.
+#[test]
+fn overwritten_stacks() -> Result<()> {
+    let mut fixture = Fixture::start(&HOSTILE, &["smashed", "10"])?;
+    let truth = fixture.blocked()?;
+    let census = Census::of(fixture.pid())?;
+    census.assert_group(&truth, "sound");
+    assert_eq!(census.report.number("/waits/threads"), 66);
+    for name in ["random", "zero", "circle", "padding", "stack", "kernel"] {
+        for tid in truth.group(name).tids() {
+            let site =
+                census.report.wait_site_of(tid).with_context(|| format!("{name}: {tid} is in no site"))?;
+            assert_eq!(
+                (site.text("kind"), site.text("operation")),
+                ("futex", "futex"),
+                "{name}: {}",
+                site.describe()
+            );
+            // What is inlined into it comes first.
+            assert!(
+                site.functions().take(2).any(|function| names(function, "smash")),
+                "{name}: {}",
+                site.describe()
+            );
+            let end = site.text("stack_end");
+            // Where frame pointers form a chain that leads to a zero, it looks like a root.
+            let plausible = ["circle", "padding"].contains(&name) && end == "root";
+            assert!(!end.is_empty() && (end != "root" || plausible), "{name}: {}", site.describe());
+        }
+    }
+    fixture.go()?;
+    Ok(())
+}
+
+#[test]
+fn stack_with_a_hole() -> Result<()> {
+    let mut fixture = Fixture::start(&HOSTILE, &["hole"])?;
+    let truth = fixture.blocked()?;
+    let census = Census::of(fixture.pid())?;
+    census.assert_group(&truth, "sound");
+    let site = census.report.wait_site_of(truth.group("hole").threads[0].tid).context("its site")?;
+    let functions: Vec<_> = site.functions().collect();
+    let hole =
+        functions.iter().position(|function| names(function, "at_hole")).context("the innermost one")?;
+    assert!(hole <= 1 && names(functions[hole + 1], "dive"), "{}", site.describe());
+    let dives = functions.iter().filter(|function| names(function, "dive")).count();
+    assert!((2..16).contains(&dives), "{dives}: {}", site.describe());
+    assert!(!site.is_rooted() && !site.text("stack_end").is_empty(), "{}", site.describe());
+    fixture.go()?;
+    Ok(())
+}
+
+/// At any moment: a report, or "it is gone".
+#[test]
+fn target_exits_during_the_dump() -> Result<()> {
+    for round in 0..12_u32 {
+        let mut fixture = Fixture::start(&BLOCKED, &["mutex", "500"])?;
+        let scope = Leakscope::dump(fixture.pid()).spawn()?;
+        // Later by a little more each time; the moment itself does not matter.
+        for _ in 0..round * 40 {
+            fs::read("/proc/self/maps")?;
+        }
+        fixture.guard().signal(libc::SIGKILL)?;
+        let finished = scope.wait()?;
+        match finished.code() {
+            Some(0) => assert!(finished.report()?.number("/waits/threads") >= 0),
+            // Between its main thread's end and that of the others.
+            Some(1) => finished.assert_fails(1, &["main thread"]),
+            _ => finished.assert_fails(5, &[]),
+        }
+    }
+    Ok(())
+}
+
+/// A thread that was unwound through rows is not needed: a process without any allocator.
+#[test]
+fn program_without_libc() -> Result<()> {
+    let Some(busybox) = find_program("busybox") else { skip!("busybox is not installed") };
+    let sleeper = Guard::spawn(Command::new(busybox).args(["sleep", "86400"]))?;
+    let pid = sleeper.pid();
+    poll("it sleeps", Duration::from_secs(60), || {
+        Ok(fs::read_to_string(format!("/proc/{pid}/syscall"))?.starts_with("230 ").then_some(()))
+    })?;
+    let report = Census::of(pid)?.report;
+    assert_eq!(report.number("/waits/threads"), 1);
+    let site = report.wait_sites().next().context("a site")?;
+    assert_eq!(
+        (site.text("kind"), site.text("operation")),
+        ("sleep", "clock_nanosleep"),
+        "{}",
+        site.describe()
+    );
+    Ok(())
+}
