@@ -207,7 +207,7 @@ fn twenty_thousand_threads_in_a_circle() {
         waits((0..N).map(|n| waits_for(1 + n, 1, u64::from(n) * 64, 1 + (n + 1) % N)).collect(), None);
     assert_eq!((waits.deadlocks.len(), waits.deadlocks[0].cycle.len()), (1, N as usize));
     let text = crate::report::wait_headline::waits(&waits).expect("a deadlock");
-    assert!(text.contains("and 19996 more: at take at pool.c:3, for 1.0 s."), "{text}");
+    assert!(text.contains("and 19996 more: in take (pool.c:3), for 1.0 s."), "{text}");
 }
 
 fn window() -> WaitsSnapshot {
