@@ -46,7 +46,8 @@ pub enum Loss {
     WakerStacksFull = 19,
     /// A wait ended, and no wake-up had been seen.
     WakerMissed = 20,
-    /// A thread blocked that was blocked as far as we knew: the end of a wait was not seen.
+    /// A wait whose begin or end was not seen: a thread blocked that was blocked as far as we knew, or its
+    /// count of context switches tells of more than were seen.
     WaitEndMissed = 21,
 }
 
@@ -172,7 +173,7 @@ impl Loss {
             Self::CreatedThreadsFull => {
                 "threads whose end cannot be charged to their creator because the map of threads was full"
             }
-            Self::WaitEndMissed => "waits whose end was not seen; they are in no number",
+            Self::WaitEndMissed => "waits whose begin or end was not seen; they are in no number",
             Self::WakerMissed => "waits that are counted, but whose waker was not seen",
             Self::WakerStacksFull => "stacks of wakers that may lack their frames because a map was full",
             Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",

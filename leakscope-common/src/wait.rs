@@ -22,8 +22,10 @@ pub struct ThreadState {
     pub entered: u64,
     /// 1 + number of the system call that it waits in; 0: none.
     pub syscall: u64,
+    /// Its voluntary context switches when it last blocked; 0: it has not.
+    pub voluntary: u64,
 }
-const _: () = assert!(size_of::<ThreadState>() == 72);
+const _: () = assert!(size_of::<ThreadState>() == 80);
 
 impl ThreadState {
     /// A thread that is not blocked.
@@ -36,6 +38,7 @@ impl ThreadState {
         created_by: 0,
         entered: 0,
         syscall: 0,
+        voluntary: 0,
     };
 }
 

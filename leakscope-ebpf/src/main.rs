@@ -2,8 +2,8 @@
 //!
 //! Entry points are here; `maps` declares the maps and globals, `heap` keeps the account of live
 //! blocks, `wait` that of waits, `thread` follows the life of threads, `census` lists them, `stack`
-//! takes a stack and finds its site, `known` remembers stacks, `unwind` walks the user stack by the uploaded rows, `emit` writes
-//! to the ring buffer, `task` reads tasks through BTF offsets.
+//! takes a stack and finds its site, `known` remembers stacks, `unwind` walks the user stack by the
+//! uploaded rows, `emit` writes to the ring buffer, `task` reads tasks through BTF offsets.
 //!
 //! Uprobe programs run with migration off but may be preempted by another thread's probe on the
 //! same CPU; `stack` therefore claims one of several scratch slots of the CPU.

@@ -89,6 +89,14 @@ pub(crate) fn lose(loss: Loss) {
     bump(loss as u32);
 }
 
+/// Counts `n` losses of a kind.
+#[inline(always)]
+pub(crate) fn lose_some(loss: Loss, n: u64) {
+    if let Some(p) = COUNTERS.get_ptr_mut(loss as u32) {
+        add(p, n);
+    }
+}
+
 /// Counts something seen.
 #[inline(always)]
 pub(crate) fn tally(tally: Tally) {

@@ -225,6 +225,8 @@ fn from_bits(bits: u64) -> Row {
 fn find(s: &mut Scratch, ip: u64) -> Result<Row, StackEnd> {
     let Some(mapping) = find_mapping(s, ip) else {
         emit::ask_refresh();
+        // The next one may find a mapping.
+        s.words = known::TOO_MANY;
         return Err(StackEnd::NoMapping);
     };
     let relative = mapping.relative(ip);

@@ -111,9 +111,14 @@ fn block(task: *const u8, state: u32) {
     };
     // SAFETY: a map value; only this thread's switches and, while it is blocked, its waker write it.
     let thread = unsafe { &mut *thread };
-    if thread.since_ns != 0 && thread.entered == wait_entered::TRACED {
+    // The count of voluntary switches includes this one: what lies between two of them was not seen.
+    let voluntary: u64 = task::field(task, offset!(task_nvcsw));
+    if thread.since_ns != 0 {
         maps::lose(Loss::WaitEndMissed);
+    } else if thread.voluntary != 0 && voluntary > thread.voluntary.wrapping_add(1) {
+        maps::lose_some(Loss::WaitEndMissed, voluntary.wrapping_sub(thread.voluntary).wrapping_sub(1));
     }
+    thread.voluntary = voluntary;
     // A waker is left as it is: another CPU may have begun to wake the thread before it got here. If it
     // is of a block that did not come about, the true one will overwrite it.
     thread.entered = wait_entered::BLOCKING;
@@ -179,14 +184,19 @@ fn unblock(task: *const u8) {
     let Some(thread) = THREADS.get_ptr_mut(tid) else { return };
     // SAFETY: a map value; see `block`.
     let thread = unsafe { &mut *thread };
-    let since = thread.since_ns;
+    if !maps::recording() {
+        // What is open as the account is frozen stays open.
+        return;
+    }
+    let (since, waker_kind) = (thread.since_ns, thread.waker_kind);
+    thread.since_ns = 0;
+    thread.waker_kind = 0;
     if since == 0 {
         return;
     }
-    thread.since_ns = 0;
-    if !maps::recording()
-        || (thread.entered == wait_entered::BY_USERSPACE && thread.switches != switches(task))
-    {
+    if thread.switches != switches(task) {
+        // It has run since, and was switched out unseen: how long this wait took is not known.
+        maps::lose(Loss::WaitEndMissed);
         return;
     }
     let wait_ns = now().wrapping_sub(since);
@@ -210,8 +220,6 @@ fn unblock(task: *const u8) {
     if shortest != 0 && wait_ns >= shortest {
         emit::wait(tid, thread.site, since, wait_ns);
     }
-    let waker_kind = thread.waker_kind;
-    thread.waker_kind = 0;
     if waker_kind == 0 {
         maps::lose(Loss::WakerMissed);
         return;

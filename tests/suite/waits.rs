@@ -312,11 +312,15 @@ fn only_what_is_asked_for() -> Result<()> {
         }
         if !report.at("/waits").is_null() {
             assert_eq!(report.number("/waits/threads"), 1);
-            // It waits for `go` at one line and for its end at another.
+            // It waits for `go` at one line and for its end at another. What waits on the way, for a page
+            // or for a probe, is of another kind.
             let sum = |field: &str| -> u64 {
-                report.waits_through("read_line").filter_map(|site| site.at(field).as_u64()).sum()
+                let waits = report.waits_through("read_line").filter(|site| site.text("kind") == "pipe");
+                waits.filter_map(|site| site.at(field).as_u64()).sum()
             };
-            assert_eq!((sum("waits"), sum("blocked_now")), (1, 1), "main waited for `go`, and waits");
+            // `go` may come in two parts.
+            assert!((1..=2).contains(&sum("waits")), "main waited for `go`: {}", sum("waits"));
+            assert_eq!(sum("blocked_now"), 1, "main waits");
         }
         Ok((report.at("/heap").is_object(), report.at("/waits").is_object()))
     };

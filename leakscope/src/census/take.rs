@@ -16,6 +16,8 @@ use crate::wait::{
     Census, FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread, syscalls,
 };
 
+/// Words of a stack in which pointers to futexes are looked for: 64 KiB.
+const SCANNED_WORDS: usize = 8192;
 /// How often threads that have moved are looked at again.
 const ROUNDS: usize = 4;
 
@@ -146,7 +148,11 @@ impl<'a> Looker<'a> {
         let mut points_to: Vec<u64> = if self.futexes.is_empty() {
             Vec::new()
         } else {
-            memory.words_below(stack.top).filter_map(|word| self.futexes.get(&word).copied()).collect()
+            memory
+                .words_below(stack.top)
+                .take(SCANNED_WORDS)
+                .filter_map(|word| self.futexes.get(&word).copied())
+                .collect()
         };
         points_to.sort_unstable();
         points_to.dedup();

@@ -212,8 +212,8 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     // Until here a signal ends us, and the kernel takes the probes away. From here on it is answered
     // with a report; before anybody is told that we are attached.
     let signals = Signals::listen().map_err(Failure::failed)?;
-    object.set_run_state(RunState::Recording)?;
     let started_ns = clock::monotonic_ns();
+    object.set_run_state(RunState::Recording)?;
     if object.execed()? {
         // It came before the switch, which has undone the freeze.
         object.set_run_state(RunState::Frozen)?;
