@@ -163,7 +163,9 @@ fn one_attach_after_another() -> Result<()> {
     let ended = |report: &Report| -> u64 {
         report.waits_through("read_line").map(|site| site.at("waits").as_u64().unwrap_or_default()).sum()
     };
-    assert_eq!((ended(&first), ended(&second)), (0, 1), "main waited for `go` once");
+    assert_eq!(ended(&first), 0);
+    // `go` may come in two parts.
+    assert!((1..=2).contains(&ended(&second)), "main waited for `go` once: {}", ended(&second));
     Ok(())
 }
 
