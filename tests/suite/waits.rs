@@ -362,7 +362,8 @@ fn threads_that_come_and_go() -> Result<()> {
     println!("at least {least} threads were created, reported {created}; lost {:?}", report.losses());
     assert!(created >= least || !report.losses().is_empty(), "{created} of at least {least}");
     assert!(report.number("/threads/exited") <= created + 32);
-    assert_eq!(report.at("/waits/exact") == true, report.losses().is_empty(), "{:?}", report.losses());
+    let lost = report.losses().iter().any(|(name, _)| name.starts_with("waits."));
+    assert!(report.at("/waits/exact") != true || !lost, "{:?}", report.losses());
     let steady = report.wait_site_of(truth.group("steady").threads[0].tid).context("the steady ones")?;
     assert_eq!(steady.tids(), truth.group("steady").tids(), "{}", steady.describe());
     assert!(fixture.end()?.success());
