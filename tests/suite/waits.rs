@@ -314,7 +314,7 @@ fn only_what_is_asked_for() -> Result<()> {
         }
         if !report.at("/waits").is_null() {
             assert_eq!(report.number("/waits/threads"), 1);
-            // It waits for `go` at one line and for its end at another. What waits on the way, for a page
+            // It waits for `go` at one line and, in the end, at another. What waits on the way, for a page
             // or for a probe, is of another kind.
             let sum = |field: &str| -> u64 {
                 let waits = report.waits_through("read_line").filter(|site| site.text("kind") == "pipe");
@@ -322,7 +322,8 @@ fn only_what_is_asked_for() -> Result<()> {
             };
             // `go` may come in two parts.
             assert!((1..=2).contains(&sum("waits")), "main waited for `go`: {}", sum("waits"));
-            assert_eq!(sum("blocked_now"), 1, "main waits");
+            // It may still be on its way from its last line to the next wait.
+            assert!(sum("blocked_now") <= 1, "there is one thread");
         }
         Ok((report.at("/heap").is_object(), report.at("/waits").is_object()))
     };
