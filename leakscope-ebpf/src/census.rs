@@ -59,8 +59,7 @@ fn write(seq: *mut seq_file, of: *mut task_struct, kind: u32) {
     record.flags = task::field(task, offset!(task_flags));
     record.cpu = task::field(task, offset!(task_cpu));
     record.on_cpu = task::field(task, offset!(task_on_cpu));
-    let voluntary: u64 = task::field(task, offset!(task_nvcsw));
-    record.switches = voluntary.wrapping_add(task::field::<u64>(task, offset!(task_nivcsw)));
+    record.switches = task::switches(task);
     record.exec_start_ns = task::field(task, offset!(task_exec_start));
     record.start_ns = task::field(task, offset!(task_start_time));
     let name = offset!(task_comm);

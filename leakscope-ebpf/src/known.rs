@@ -2,8 +2,9 @@
 //!
 //! A walk is a function of the registers it starts from, the unwind table, and the words that it reads.
 //! So where all of them are as they were, the stack is the same, and need not be walked again: a thread
-//! that blocks or allocates in a loop costs one comparison of a few words. Only stacks that lie within the window
-//! are remembered, and only once their frames were sent, because a known stack has none at hand.
+//! that blocks or allocates in a loop costs one comparison of a few words. Only stacks that lie within
+//! the window are remembered, and only once their frames were sent, because a known stack has none at
+//! hand.
 
 use leakscope_common::unwind::{Regs, WINDOW_BYTES};
 
@@ -55,8 +56,8 @@ fn entry(s: &Scratch) -> Option<*mut KnownStack> {
     KNOWN_STACKS.get_ptr_mut((mixed >> 32) as u32 & (ENTRIES - 1))
 }
 
-/// Whether the stack that begins with `s.from` is known; then its identity and end are in the slot. The window was
-/// read.
+/// Whether the stack that begins with `s.from` is known; then its identity and end are in the slot. The
+/// window was read.
 #[inline(always)]
 pub(crate) fn find(s: &mut Scratch) -> bool {
     if s.window_at == 0 {

@@ -1,7 +1,7 @@
 //! Maps and load-time globals. Sizes that depend on the target are set by the loader.
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use leakscope_common::config::{KernelOffsets, MAX_MAPPINGS, RunState, state};
@@ -66,6 +66,16 @@ pub(crate) static WAKES: HashMap<WakeKey, WakeTotals> = HashMap::with_max_entrie
 pub(crate) static WAKER_STACKS: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static CREATIONS: HashMap<u64, CreationTotals> = HashMap::with_max_entries(1, 0);
+
+/// The value at `key`, made if it is missing; `None` where the map is full.
+#[inline(always)]
+pub(crate) fn entry<K, V>(map: &HashMap<K, V>, key: K, new: &V) -> Option<*mut V> {
+    if let Some(found) = map.get_ptr_mut(&key) {
+        return Some(found);
+    }
+    let _ = map.insert(&key, new, BPF_NOEXIST as u64);
+    map.get_ptr_mut(&key)
+}
 
 /// Whether the account may change.
 #[inline(always)]

@@ -1,6 +1,5 @@
 //! Takes a stack, and finds the site of an allocator call.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::event::StackRecord;
 use leakscope_common::heap::SiteTotals;
@@ -111,8 +110,8 @@ impl Drop for Claimed {
     }
 }
 
-/// Takes the stack that begins at `regs`, with `rdi` beside them, into the slot. `watch` names a frame (CFA, return address) to
-/// look out for; CFA 0: none.
+/// Takes the stack that begins at `regs`, with `rdi` beside them, into the slot. `watch` names a frame
+/// (CFA, return address) to look out for; CFA 0: none.
 #[inline(always)]
 pub(crate) fn take(claimed: &mut Claimed, regs: Regs, rdi: u64, purpose: Purpose, watch: (u64, u64)) {
     let index = claimed.index;
@@ -145,28 +144,31 @@ pub(crate) fn take(claimed: &mut Claimed, regs: Regs, rdi: u64, purpose: Purpose
 pub(crate) fn site(claimed: &mut Claimed) -> u64 {
     let s = claimed.get();
     let id = unwind::identity(s);
-    let totals = match SITES.get_ptr_mut(id) {
-        Some(p) => p,
-        None => {
-            let new: &SiteTotals = &NEW_SITE;
-            let _ = SITES.insert(id, new, BPF_NOEXIST as u64);
-            match SITES.get_ptr_mut(id) {
-                Some(p) => p,
-                None => {
-                    maps::lose(Loss::SitesFull);
-                    return 0;
-                }
-            }
-        }
+    let new: &SiteTotals = &NEW_SITE;
+    let Some(totals) = maps::entry(&SITES, id, new) else {
+        maps::lose(Loss::SitesFull);
+        return 0;
     };
-    // SAFETY: a map value; `sent` only ever goes from 0 to 1, and sending twice is harmless.
+    // SAFETY: a map value.
+    unsafe { send_once(s, id, &raw mut (*totals).sent) };
+    id
+}
+
+/// Sends the frames of the stack in the slot unless `sent` says that it was done, and remembers the stack
+/// once it was.
+///
+/// # Safety
+/// `sent` points to a map value of the purpose that the stack was taken for. It only ever goes from 0 to
+/// 1, and sending twice is harmless.
+#[inline(always)]
+pub(crate) unsafe fn send_once(s: &mut Scratch, id: u64, sent: *mut u64) {
+    // SAFETY: the caller's promise.
     unsafe {
-        if (*totals).sent == 0 && emit::stack(s, id) {
-            (*totals).sent = 1;
+        if *sent == 0 && emit::stack(s, id) {
+            *sent = 1;
         }
-        if (*totals).sent != 0 {
+        if *sent != 0 {
             known::remember(s, id);
         }
     }
-    id
 }

@@ -36,6 +36,13 @@ pub(crate) fn field<T: Copy>(task: *const u8, offset: u32) -> T {
     unsafe { core::ptr::read_volatile(task.wrapping_add(offset as usize).cast()) }
 }
 
+/// Context switches of a task so far.
+#[inline(always)]
+pub(crate) fn switches(task: *const u8) -> u64 {
+    let voluntary: u64 = field(task, offset!(task_nvcsw));
+    voluntary.wrapping_add(field::<u64>(task, offset!(task_nivcsw)))
+}
+
 /// Reads 8 bytes of kernel memory; 0 where that fails.
 #[inline(always)]
 pub(crate) fn kernel_word(address: u64) -> u64 {

@@ -3,17 +3,16 @@
 use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::Loss;
 use leakscope_common::event::Kind;
-use leakscope_common::wait::{CreationTotals, ThreadState, wait_entered};
+use leakscope_common::wait::{CreationTotals, wait_entered};
 
-use crate::known::{self, Purpose};
+use crate::known::Purpose;
 use crate::maps::{self, CREATIONS, TARGET, THREADS};
 use crate::stack::{self, Claimed};
 use crate::task::{self, offset};
 use crate::{emit, unwind, wait};
 
-/// What new entries start with.
+/// What a new site starts with.
 static NEW_CREATION: CreationTotals = CreationTotals { created: 0, exited: 0, sent: 0 };
-static NEW_THREAD: ThreadState = ThreadState::ZERO;
 
 /// `sched_process_fork(parent, child)`: reports new threads of the target.
 #[inline(always)]
@@ -28,17 +27,11 @@ pub(crate) fn start(ctx: &BtfTracePointContext) {
     }
     let site = creation_site();
     let Some(totals) = CREATIONS.get_ptr_mut(site) else { return };
-    let new: &ThreadState = &NEW_THREAD;
-    let Some(thread) = wait::entry(&THREADS, task::field::<u32>(child, offset!(task_pid)), new) else {
-        maps::lose(Loss::CreatedThreadsFull);
-        return;
-    };
-    // SAFETY: map values; the child does not run yet, and totals are added to atomically.
-    unsafe {
-        (*thread).since_ns = 0;
-        (*thread).created_by = site;
-        maps::add(&raw mut (*totals).created, 1);
-    }
+    let Some(thread) = wait::state_of(child, Loss::CreatedThreadsFull) else { return };
+    thread.since_ns = 0;
+    thread.created_by = site;
+    // SAFETY: a map value, added to atomically.
+    unsafe { maps::add(&raw mut (*totals).created, 1) };
 }
 
 /// The site of the current thread's stack; 0, which always exists, where the map is full.
@@ -50,19 +43,12 @@ fn creation_site() -> u64 {
     let s = scratch.get();
     let id = unwind::identity(s);
     let new: &CreationTotals = &NEW_CREATION;
-    let Some(totals) = wait::entry(&CREATIONS, id, new) else {
+    let Some(totals) = maps::entry(&CREATIONS, id, new) else {
         maps::lose(Loss::CreationsFull);
         return 0;
     };
-    // SAFETY: a map value; `sent` only ever goes from 0 to 1, and sending twice is harmless.
-    unsafe {
-        if (*totals).sent == 0 && emit::stack(s, id) {
-            (*totals).sent = 1;
-        }
-        if (*totals).sent != 0 {
-            known::remember(s, id);
-        }
-    }
+    // SAFETY: a map value.
+    unsafe { stack::send_once(s, id, &raw mut (*totals).sent) };
     id
 }
 

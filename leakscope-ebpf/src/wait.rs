@@ -6,11 +6,10 @@
 //! nothing here is preempted. Only the thread's own switches write its state; its waker writes the
 //! waker's fields while it is blocked.
 
-use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
+use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_comm, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_user, bpf_task_pt_regs,
 };
-use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::unwind::{BREAKPOINT, Regs};
@@ -19,7 +18,7 @@ use leakscope_common::wait::{
     WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket, wait_entered,
 };
 
-use crate::known::{self, Purpose};
+use crate::known::Purpose;
 use crate::maps::{self, MIN_WAIT, TARGET, THREADS, WAIT_SITES, WAKER_STACKS, WAKES};
 use crate::stack::{self, Claimed};
 use crate::task::{self, offset};
@@ -60,21 +59,17 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// Context switches of a task.
+/// What is known of a thread, made if nothing is; counts `loss` where the map is full.
 #[inline(always)]
-fn switches(task: *const u8) -> u64 {
-    let voluntary: u64 = task::field(task, offset!(task_nvcsw));
-    voluntary.wrapping_add(task::field::<u64>(task, offset!(task_nivcsw)))
-}
-
-/// The value at `key`, made if it is missing.
-#[inline(always)]
-pub(crate) fn entry<K, V>(map: &HashMap<K, V>, key: K, new: &V) -> Option<*mut V> {
-    if let Some(found) = map.get_ptr_mut(&key) {
-        return Some(found);
+pub(crate) fn state_of(task: *const u8, loss: Loss) -> Option<&'static mut ThreadState> {
+    let new: &ThreadState = &NEW_THREAD;
+    let found = maps::entry(&THREADS, task::field::<u32>(task, offset!(task_pid)), new);
+    if found.is_none() {
+        maps::lose(loss);
     }
-    let _ = map.insert(&key, new, BPF_NOEXIST as u64);
-    map.get_ptr_mut(&key)
+    // SAFETY: a map value. Only the thread's own switches write it; what wakes or creates it writes
+    // members of its own, and wakers of one task take turns (`pi_lock`).
+    found.map(|thread| unsafe { &mut *thread })
 }
 
 /// `sched_switch(preempt, prev, next, prev_state)`; the state came with Linux 5.18.
@@ -104,13 +99,7 @@ fn block(task: *const u8, state: u32) {
     if state == 0 || state & TASK_DEAD != 0 || flags & PF_EXITING != 0 || !maps::recording() {
         return;
     }
-    let new: &ThreadState = &NEW_THREAD;
-    let Some(thread) = entry(&THREADS, task::field::<u32>(task, offset!(task_pid)), new) else {
-        maps::lose(Loss::WaitThreadsFull);
-        return;
-    };
-    // SAFETY: a map value; only this thread's switches and, while it is blocked, its waker write it.
-    let thread = unsafe { &mut *thread };
+    let Some(thread) = state_of(task, Loss::WaitThreadsFull) else { return };
     // The count of voluntary switches includes this one: what lies between two of them was not seen.
     let voluntary: u64 = task::field(task, offset!(task_nvcsw));
     if thread.since_ns != 0 {
@@ -124,7 +113,7 @@ fn block(task: *const u8, state: u32) {
     thread.entered = wait_entered::BLOCKING;
     let regs = user_regs();
     thread.syscall = call_of(regs);
-    // SAFETY: as above.
+    // SAFETY: a member of a map value.
     unsafe { core::ptr::write_volatile(&raw mut thread.since_ns, now()) };
     let Some(mut scratch) = Claimed::claim(Loss::WaitScratchBusy) else {
         thread.since_ns = 0;
@@ -132,7 +121,7 @@ fn block(task: *const u8, state: u32) {
     };
     stack::take(&mut scratch, unwind_from(regs), regs.rdi, Purpose::Wait, (0, 0));
     thread.site = site(&mut scratch, regs, thread.syscall);
-    thread.switches = switches(task);
+    thread.switches = task::switches(task);
     thread.entered = wait_entered::TRACED;
 }
 
@@ -153,7 +142,7 @@ fn site(claimed: &mut Claimed, regs: &pt_regs, syscall: u64) -> u64 {
         Some(found) => found,
         None => {
             let new: &WaitTotals = &NEW_SITE;
-            let Some(made) = entry(&WAIT_SITES, id, new) else {
+            let Some(made) = maps::entry(&WAIT_SITES, id, new) else {
                 maps::lose(Loss::WaitSitesFull);
                 return 0;
             };
@@ -165,15 +154,8 @@ fn site(claimed: &mut Claimed, regs: &pt_regs, syscall: u64) -> u64 {
             made
         }
     };
-    // SAFETY: a map value; `sent` only ever goes from 0 to 1, and sending twice is harmless.
-    unsafe {
-        if (*totals).sent == 0 && emit::stack(s, id) {
-            (*totals).sent = 1;
-        }
-        if (*totals).sent != 0 {
-            known::remember(s, id);
-        }
-    }
+    // SAFETY: a map value.
+    unsafe { stack::send_once(s, id, &raw mut (*totals).sent) };
     id
 }
 
@@ -194,7 +176,7 @@ fn unblock(task: *const u8) {
     if since == 0 {
         return;
     }
-    if thread.switches != switches(task) {
+    if thread.switches != task::switches(task) {
         // It has run since, and was switched out unseen: how long this wait took is not known.
         maps::lose(Loss::WaitEndMissed);
         return;
@@ -202,7 +184,7 @@ fn unblock(task: *const u8) {
     let wait_ns = now().wrapping_sub(since);
     maps::tally(Tally::Waits);
     let new: &WaitTotals = &NEW_SITE;
-    let Some(totals) = entry(&WAIT_SITES, thread.site, new) else {
+    let Some(totals) = maps::entry(&WAIT_SITES, thread.site, new) else {
         maps::lose(Loss::WaitSitesFull);
         return;
     };
@@ -226,7 +208,7 @@ fn unblock(task: *const u8) {
     }
     let key = WakeKey { kind: waker_kind, waker: thread.waker, site: thread.site };
     let new: &WakeTotals = &NEW_WAKES;
-    let Some(wakes) = entry(&WAKES, key, new) else {
+    let Some(wakes) = maps::entry(&WAKES, key, new) else {
         maps::lose(Loss::WakesFull);
         return;
     };
@@ -249,13 +231,7 @@ pub(crate) fn waking(ctx: &BtfTracePointContext) {
         // Its entry is gone already.
         return;
     }
-    let new: &ThreadState = &NEW_THREAD;
-    let Some(thread) = entry(&THREADS, task::field::<u32>(task, offset!(task_pid)), new) else {
-        maps::lose(Loss::WaitThreadsFull);
-        return;
-    };
-    // SAFETY: a map value; wakers of one task take turns (`pi_lock`).
-    let thread = unsafe { &mut *thread };
+    let Some(thread) = state_of(task, Loss::WaitThreadsFull) else { return };
     maps::tally(Tally::Wakes);
     let kind = waker_kind(thread.syscall);
     thread.waker = [0; 2];
@@ -308,18 +284,11 @@ fn waker_stack() -> u64 {
     stack::take(&mut scratch, unwind_from(regs), regs.rdi, Purpose::Waker, (0, 0));
     let s = scratch.get();
     let id = unwind::identity(s);
-    let Some(sent) = entry(&WAKER_STACKS, id, &0) else {
+    let Some(sent) = maps::entry(&WAKER_STACKS, id, &0) else {
         maps::lose(Loss::WakerStacksFull);
         return id;
     };
-    // SAFETY: a map value; it only ever goes from 0 to 1, and sending twice is harmless.
-    unsafe {
-        if *sent == 0 && emit::stack(s, id) {
-            *sent = 1;
-        }
-        if *sent != 0 {
-            known::remember(s, id);
-        }
-    }
+    // SAFETY: a map value.
+    unsafe { stack::send_once(s, id, sent) };
     id
 }

@@ -165,7 +165,7 @@ fn string(strings: &[u8], at: u32) -> &[u8] {
 pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), BtfError> {
     let structures = Structures::parse(blob)?;
     let at = |structure, path| structures.offset(structure, path);
-    let mut offsets = KernelOffsets {
+    let offsets = KernelOffsets {
         task_mm: at("task_struct", "mm")?,
         task_tgid: at("task_struct", "tgid")?,
         task_pid: at("task_struct", "pid")?,
@@ -197,13 +197,10 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
             ..offsets
         })
     })();
-    match returns {
-        Ok(all) => {
-            offsets = all;
-            Ok((offsets, None))
-        }
-        Err(why) => Ok((offsets, Some(why))),
-    }
+    Ok(match returns {
+        Ok(all) => (all, None),
+        Err(why) => (offsets, Some(why)),
+    })
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //!
 //! `object` loads the embedded BPF object with maps sized for the target; `attach` places the probes
 //! and takes them away in parallel; `tables` writes unwind rows and mappings into mapped arrays;
-//! `account` freezes and reads the maps of the heap; `census` reads the task iterator; `events` turns ring-buffer records into
-//! values; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell what this
-//! kernel allows; `sys` holds the raw system calls that aya does not offer.
+//! `account` freezes and reads the maps; `census` reads the task iterator; `events` turns ring-buffer
+//! records into values; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell what
+//! this kernel allows; `sys` holds the raw system calls that aya does not offer.
 
 pub mod account;
 pub mod attach;
