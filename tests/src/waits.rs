@@ -180,11 +180,10 @@ pub fn compare_live(report: &Report, truth: &Truth, function: &str, kind: &str) 
             .push(format!("{waits} waits in {function}, {called} calls, the kernel counts {switches}"));
     }
     let (wait_ns, own_ns) = (sum("wait_ns"), figure("wait_ns"));
-    // A few long waits weigh more among few; those that were lost are in the program's own time only.
-    let percent = if waits >= 10_000 { 2 } else { 4 };
+    // Waits that were lost are in the program's own time only.
     let longest: u64 =
         sites.iter().filter_map(|site| site.at("max_wait_ns").as_u64()).max().unwrap_or_default();
-    if wait_ns.abs_diff(own_ns) * 100 > own_ns * percent + lost * longest * 100 {
+    if wait_ns.abs_diff(own_ns) * 100 > own_ns * 2 + lost * longest * 100 {
         differences.push(format!("{wait_ns} ns in {function}, {own_ns} by its own clock"));
     }
     for site in &sites {

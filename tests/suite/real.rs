@@ -13,7 +13,7 @@ use leakscope_tests::lines::Lines;
 use leakscope_tests::process::{Guard, poll, run_ok};
 use leakscope_tests::programs::{PYTHON_EXTENSION, directory};
 use leakscope_tests::report::{Site, names};
-use leakscope_tests::server::{find_program, free_port, wait_for_port};
+use leakscope_tests::server::{find_program, free_port, start_nginx};
 use leakscope_tests::{Expect, Fixture, Leakscope, Report, skip};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -171,24 +171,8 @@ fn nginx_under_load() -> Result<()> {
     };
     let place = tempfile::tempdir()?;
     let port = free_port()?;
-    let path = place.path().display();
     fs::write(place.path().join("index.html"), "a page of text\n".repeat(100))?;
-    fs::write(
-        place.path().join("nginx.conf"),
-        format!(
-            "daemon off; master_process off; worker_processes 1; pid {path}/pid; error_log {path}/error.log;
-            events {{ worker_connections 256; }}
-            http {{
-                access_log {path}/access.log; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-                fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
-                server {{ listen 127.0.0.1:{port}; root {path}; }}
-            }}\n"
-        ),
-    )?;
-    let mut command = Command::new(nginx);
-    command.arg("-p").arg(place.path()).arg("-c").arg(place.path().join("nginx.conf")).stderr(Stdio::null());
-    let mut server = Guard::spawn(&mut command)?;
-    wait_for_port(port)?;
+    let mut server = start_nginx(&nginx, place.path(), port)?;
     let scope = Leakscope::attach(server.pid()).start()?;
     apache_bench(port, 20_000)?;
     assert_complete(&scope.finish()?.report()?, 0.999);

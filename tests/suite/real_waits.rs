@@ -12,7 +12,7 @@ use leakscope_tests::census::Census;
 use leakscope_tests::lines::Lines;
 use leakscope_tests::process::{Guard, poll, run_ok};
 use leakscope_tests::programs::directory;
-use leakscope_tests::server::{find_program, free_port, wait_for_port};
+use leakscope_tests::server::{find_program, free_port, start_nginx};
 use leakscope_tests::waits::WaitSite;
 use leakscope_tests::{Report, skip};
 
@@ -196,23 +196,7 @@ fn nginx_that_is_idle() -> Result<()> {
     let Some(nginx) = find_program("nginx") else { skip!("nginx is not installed") };
     let place = tempfile::tempdir()?;
     let port = free_port()?;
-    let path = place.path().display();
-    fs::write(
-        place.path().join("nginx.conf"),
-        format!(
-            "daemon off; master_process off; worker_processes 1; pid {path}/pid; error_log {path}/error.log;
-            events {{ worker_connections 64; }}
-            http {{
-                access_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
-                fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
-                server {{ listen 127.0.0.1:{port}; root {path}; }}
-            }}\n"
-        ),
-    )?;
-    let mut command = Command::new(nginx);
-    command.arg("-p").arg(place.path()).arg("-c").arg(place.path().join("nginx.conf")).stderr(Stdio::null());
-    let server = Guard::spawn(&mut command)?;
-    wait_for_port(port)?;
+    let server = start_nginx(&nginx, place.path(), port)?;
     await_epoll(server.pid())?;
     let report = dump(server.pid())?;
     let site = the_only_site(&report);
