@@ -65,8 +65,14 @@ impl Object {
         Some(Syscall { number: u32::try_from(totals.syscall.checked_sub(1)?).ok()?, args: totals.args })
     }
 
-    /// Enters a thread that was blocked before recording began, so that the end of its wait is seen. Its
-    /// wait counts from `since_ns` on.
+    /// Enters a site whose stack userspace knows already: its frames need not be sent.
+    pub fn enter_wait_site(&mut self, site: StackId, call: Option<Syscall>) -> Result<(), BpfError> {
+        let (syscall, args) = (wire_syscall(call), call.map_or([0; 6], |call| call.args));
+        self.insert("WAIT_SITES", site.0, WaitTotals { sent: 1, syscall, args, ..WaitTotals::ZERO })
+    }
+
+    /// Enters a thread that was blocked before recording began, so that the end of its wait at an entered
+    /// site is seen. Its wait counts from `since_ns` on.
     pub fn enter_wait(
         &mut self,
         thread: &Thread,
@@ -74,15 +80,12 @@ impl Object {
         switches: u64,
         since_ns: u64,
     ) -> Result<(), BpfError> {
-        let syscall = thread.syscall.map_or(0, |call| u64::from(call.number) + 1);
-        let args = thread.syscall.map_or([0; 6], |call| call.args);
-        self.insert("WAIT_SITES", site.0, WaitTotals { sent: 1, syscall, args, ..WaitTotals::ZERO })?;
         let state = ThreadState {
             since_ns,
             site: site.0,
             switches,
             entered: wait_entered::BY_USERSPACE,
-            syscall,
+            syscall: wire_syscall(thread.syscall),
             ..ThreadState::ZERO
         };
         self.insert("THREADS", thread.tid, state)
@@ -101,4 +104,9 @@ impl Object {
             })
             .collect()
     }
+}
+
+/// A system call as the maps hold it: 1 + its number; 0: none.
+fn wire_syscall(call: Option<Syscall>) -> u64 {
+    call.map_or(0, |call| u64::from(call.number) + 1)
 }

@@ -1,5 +1,6 @@
 //! Runs until the end of the observation, and reports.
 
+use std::collections::HashSet;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -96,12 +97,16 @@ impl Watch<'_> {
         let begun = std::time::Instant::now();
         let seen = self.census()?;
         self.first_look = seen.look();
+        let mut entered = HashSet::new();
         for thread in &seen.taken.census.threads {
             if let (Some(stack), Some(switches)) = (thread.stack, seen.taken.switches.get(&thread.tid)) {
-                self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
-                if let Some(descriptor) = &thread.fd {
-                    self.waits.descriptor(stack, descriptor.clone());
+                if entered.insert(stack) {
+                    self.armed.object.enter_wait_site(stack, thread.syscall)?;
+                    if let Some(descriptor) = &thread.fd {
+                        self.waits.descriptor(stack, descriptor.clone());
+                    }
                 }
+                self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
             }
         }
         watcher.detail(&format!(
