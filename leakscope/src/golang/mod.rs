@@ -22,6 +22,7 @@ pub mod debug_info;
 pub mod error;
 pub mod frames;
 pub mod goroutines;
+pub mod heap_account;
 pub mod image;
 pub mod labels;
 pub mod memory;

@@ -54,6 +54,7 @@ pub fn dump(process: &Process, watcher: &mut dyn Watcher) -> Result<(), Failure>
             nothing_lost: true,
             processors: usage::processors(),
         }),
+        go: None,
         threads: None,
         creations: &[],
         counters: &seen.counters,

@@ -315,6 +315,7 @@ impl Watch<'_> {
                 nothing_lost: ended_by.is_some(),
                 processors: usage::processors(),
             }),
+            go: None,
             threads: Some(self.threads.clone()),
             creations: &window.creations,
             counters: &counters,
