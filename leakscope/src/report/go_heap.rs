@@ -18,7 +18,7 @@ pub struct GoHeapInputs<'a> {
 
 /// One section of what was traced, if anything, and of the Go runtime's account. `exe` is the program's
 /// path, `main_module` its module's.
-pub(super) fn join(
+pub(crate) fn join(
     traced: Option<Heap>,
     inputs: &GoHeapInputs<'_>,
     exe: Option<&str>,

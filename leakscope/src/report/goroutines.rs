@@ -12,7 +12,7 @@ use crate::ledger::goroutines::{GoSite, GoroutineSnapshot};
 const PILE: i64 = 10;
 
 /// Makes the section. `exe` is the program's path, `main_module` its module's.
-pub(super) fn goroutines(
+pub(crate) fn goroutines(
     snapshot: &GoroutineSnapshot,
     exe: Option<&str>,
     main_module: Option<&str>,

@@ -7,7 +7,7 @@ mod go_frames;
 pub mod go_heap;
 mod goroutine_headline;
 mod goroutine_idle;
-mod goroutines;
+pub(crate) mod goroutines;
 pub mod headline;
 pub mod heap;
 pub mod model;
