@@ -40,7 +40,7 @@ pub const MAPPINGS_FULL: &str = "stacks.mappings_full";
 /// Its meaning.
 pub const MAPPINGS_FULL_MEANING: &str = "executable mappings that did not fit the table; stacks end there";
 /// Stacks that did not reach the root, by the number of their end.
-const UNFINISHED: [(StackEnd, &str, &str); 7] = [
+const UNFINISHED: [(StackEnd, &str, &str); 8] = [
     (
         StackEnd::Truncated,
         "stacks.truncated",
@@ -67,6 +67,11 @@ const UNFINISHED: [(StackEnd, &str, &str); 7] = [
         StackEnd::Trampoline,
         "stacks.trampoline",
         "stacks that end at a pending return probe of another tracer",
+    ),
+    (
+        StackEnd::NoReturnAddress,
+        "stacks.no_return_address",
+        "stacks that end at a return address of 0, where nothing says that the function has no caller",
     ),
 ];
 
