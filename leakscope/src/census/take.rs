@@ -90,6 +90,11 @@ pub fn take(object: &mut Object, view: View<'_>, stacks: &mut Stacks) -> Result<
     Ok(taken)
 }
 
+/// The IDs of the target's threads that have not begun to end.
+pub fn living(object: &mut Object) -> Result<HashSet<u32>, BpfError> {
+    Ok(pass(object)?.iter().map(|r| r.tid).collect())
+}
+
 /// The living threads of the target.
 fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
     let records = object.census_pass()?.threads();

@@ -16,7 +16,7 @@ use super::threads::{self, FirstLook, Seen};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
-use crate::census::View;
+use crate::census::{self, View};
 use crate::failure::Failure;
 use crate::ledger::waits::{WaitLedger, WaitObservation};
 use crate::ledger::{HeapLedger, Observation};
@@ -108,6 +108,12 @@ impl Watch<'_> {
                 }
                 self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
             }
+        }
+        // A thread that ended before it was entered has left an entry that nothing would remove; one that
+        // lives now removes it when it ends.
+        let living = census::living(&mut self.armed.object)?;
+        for thread in seen.taken.census.threads.iter().filter(|t| !living.contains(&t.tid)) {
+            self.armed.object.leave_wait(thread.tid)?;
         }
         watcher.detail(&format!(
             "{} threads looked at in {:.1} ms",
