@@ -1,6 +1,7 @@
 //! Waits while they are watched: `attach --only waits`.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use leakscope_tests::census::{Census, now_ns};
@@ -354,22 +355,41 @@ fn target_exits() -> Result<()> {
     Ok(())
 }
 
-/// Ten thousands of threads a second are counted, or their loss is.
+/// Ten thousands of threads a second are counted, or their loss is; all numbers of them agree.
 #[test]
 fn threads_that_come_and_go() -> Result<()> {
     let mut fixture = Fixture::start(&CHURN, &[])?;
     let truth = fixture.blocked()?;
     let scope = watch(fixture.pid()).start()?;
-    let first = fixture.rounds()?;
-    while fixture.rounds()? < first + 20_000 {}
+    let (begun, first) = (Instant::now(), fixture.rounds()?);
+    while fixture.rounds()? < first + 100_000 {}
     let least = i64::try_from(fixture.rounds()? - first)?;
+    println!("{:.0} threads a second", least as f64 / begun.elapsed().as_secs_f64());
     let report = scope.finish()?.report()?;
     let created = report.number("/threads/created");
     println!("at least {least} threads were created, reported {created}; lost {:?}", report.losses());
     assert!(created >= least || !report.losses().is_empty(), "{created} of at least {least}");
-    assert!(report.number("/threads/exited") <= created + 32);
-    let lost = report.losses().iter().any(|(name, _)| name.starts_with("waits."));
-    assert!(report.at("/waits/exact") != true || !lost, "{:?}", report.losses());
+    // Not more than these run at once, at either end of the window.
+    const AT_ONCE: i64 = 64;
+    let exited = report.number("/threads/exited");
+    let lost = |domain: &str| report.losses().iter().any(|(name, _)| name.starts_with(domain));
+    assert_eq!(report.number("/threads/growth"), created - exited);
+    assert!((9..=9 + AT_ONCE).contains(&report.number("/threads/alive")), "{}", report.at("/threads/alive"));
+    if !lost("events.") && !lost("threads.") {
+        assert!((created - exited).abs() <= AT_ONCE, "{created} created, {exited} exited");
+        let sum = |field: &str| -> i64 {
+            list(&report, "/threads/sites").iter().filter_map(|site| site[field].as_i64()).sum()
+        };
+        // The account and the events stop at nearly the same moment.
+        assert!((sum("created") - created).abs() <= 16, "{} at the sites, {created} in all", sum("created"));
+        assert!(
+            (0..=AT_ONCE).contains(&(sum("created") - sum("exited"))),
+            "{} exited at the sites",
+            sum("exited")
+        );
+        assert_eq!(sum("alive"), sum("created") - sum("exited"));
+    }
+    assert!(report.at("/waits/exact") != true || !lost("waits."), "{:?}", report.losses());
     let steady = report.wait_site_of(truth.group("steady").threads[0].tid).context("the steady ones")?;
     assert_eq!(steady.tids(), truth.group("steady").tids(), "{}", steady.describe());
     assert!(fixture.end()?.success());

@@ -48,6 +48,8 @@ struct Watch<'a> {
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
+    /// When the account was frozen: what comes later is in no number.
+    frozen_ns: u64,
     /// When the main thread was seen to end.
     leader_gone: Option<Instant>,
 }
@@ -66,6 +68,7 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
         rss_last,
         exec_ns: None,
+        frozen_ns: u64::MAX,
         leader_gone: None,
     };
     let ended = match watch.enter_waits(watcher) {
@@ -209,7 +212,7 @@ impl Watch<'_> {
         // What comes before an exec in this batch may be taken in only after it: its mappings are gone.
         let exec = events.iter().find_map(|e| if let Event::Exec(at) = e { Some(*at) } else { None });
         self.exec_ns = self.exec_ns.or(exec);
-        let started = self.armed.started_ns;
+        let window = self.armed.started_ns..self.frozen_ns;
         for event in events {
             match event {
                 Event::Stack { id, frames, end } => {
@@ -232,8 +235,8 @@ impl Watch<'_> {
                     }
                 }
                 Event::MappingsChanged => {}
-                Event::ThreadStart(at) => self.threads.created += u64::from(at >= started),
-                Event::ThreadExit(at) => self.threads.exited += u64::from(at >= started),
+                Event::ThreadStart(at) => self.threads.created += u64::from(window.contains(&at)),
+                Event::ThreadExit(at) => self.threads.exited += u64::from(window.contains(&at)),
                 Event::LeaderExit => self.leader_gone = self.leader_gone.or(Some(Instant::now())),
                 Event::Exec(_) => {}
             }
@@ -249,6 +252,8 @@ impl Watch<'_> {
         // The threads before the account: a wait that is open in both began before the threads were seen.
         let seen = if self.config.tracing.waits && !gone(ended_by) { Some(self.census()?) } else { None };
         if ended_by.is_some() {
+            // The events stop with the account, not when the last program has left it.
+            self.frozen_ns = clock::monotonic_ns();
             self.armed.object.freeze()?;
         }
         // The account first: a site that it shows has sent its frames before, so they are in the ring.

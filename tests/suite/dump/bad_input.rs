@@ -2,17 +2,32 @@
 
 use super::*;
 
+/// Threads that must come and go in a second while a dump is made.
+const CHURNED: f64 = 20_000.0;
+
 /// Threads come and go by ten thousands a second; those that stay are found each time.
 #[test]
 fn threads_that_appear_and_vanish() -> Result<()> {
     let mut fixture = Fixture::start(&CHURN, &[])?;
     let truth = fixture.blocked()?;
-    let (start, before) = (Instant::now(), fixture.rounds()?);
-    for _ in 0..10 {
+    let (mut fast, mut vanished, mut rates) = (0, 0, Vec::new());
+    let start = Instant::now();
+    // On a busy machine the fixture may not get there at once.
+    while fast < 10 {
+        assert!(start.elapsed() < Duration::from_secs(120), "too few threads a second: {rates:.0?}");
+        let (begun, before) = (Instant::now(), fixture.rounds()?);
         let census = Census::of(fixture.pid())?;
+        let took = begun.elapsed();
+        let rate = (fixture.rounds()? - before) as f64 / took.as_secs_f64();
+        rates.push(rate);
+        fast += u32::from(rate >= CHURNED);
+        assert!(took < Duration::from_secs(20), "a dump took {took:?}");
         census.assert_group(&truth, "steady");
         census.assert_group(&truth, "holder");
-        assert!(census.report.number("/waits/threads") >= 9, "{}", census.report.at("/waits/threads"));
+        // Beside them the main thread, the two that create, and at most 32 of each of these.
+        let threads = census.report.number("/waits/threads");
+        assert!((9..=9 + 64).contains(&threads), "{threads}");
+        vanished += census.report.number("/waits/vanished");
         // Who never stood still while it was looked at has no stack, and is counted; all others end in
         // a reason.
         let stackless = census.report.wait_sites().filter(|site| site.text("stack_end").is_empty());
@@ -23,9 +38,8 @@ fn threads_that_appear_and_vanish() -> Result<()> {
         }
         assert!(moving <= census.report.at("/waits/unsettled").as_u64().unwrap_or_default(), "{moving}");
     }
-    let created = fixture.rounds()? - before;
-    println!("{:.0} threads a second", created as f64 / start.elapsed().as_secs_f64());
-    assert!(created > 1000, "only {created} threads were created meanwhile");
+    println!("threads a second during each dump: {rates:.0?}; {vanished} vanished under its eyes");
+    assert!(vanished > 0, "none was seen to vanish");
     assert!(fixture.end()?.success());
     Ok(())
 }
