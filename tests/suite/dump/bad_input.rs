@@ -95,6 +95,29 @@ fn stack_with_a_hole() -> Result<()> {
     Ok(())
 }
 
+/// Stacks that were paged out are read back by the kernel, and are as whole as others.
+#[test]
+fn stacks_in_swap_space() -> Result<()> {
+    let _swap = match Swap::on() {
+        Ok(swap) => swap,
+        Err(error) => skip!("no swap space can be added: {error}"),
+    };
+    let mut fixture = Fixture::start(&SWAPPED, &[])?;
+    let truth = fixture.blocked()?;
+    let paged_out = fixture.go()?;
+    let (swapped, there) = (paged_out.numbers["swapped"], paged_out.numbers["there"]);
+    println!("{swapped} pages of stacks are in swap space, {there} in memory");
+    // Eight threads with seven frames of a page each.
+    assert!(swapped >= 8 * 7 && there == 0, "{swapped} pages in swap space, {there} in memory");
+    let census = Census::of(fixture.pid())?;
+    census.assert_group(&truth, "swapped");
+    census.assert_group(&truth, "holder");
+    let site = census.report.wait_site_of(truth.group("swapped").threads[0].tid).context("its site")?;
+    assert_eq!(site.functions().filter(|function| names(function, "at_depth")).count(), 7);
+    assert_whole(&census.report, 10);
+    Ok(())
+}
+
 /// At any moment: a report, or "it is gone".
 #[test]
 fn target_exits_during_the_dump() -> Result<()> {
