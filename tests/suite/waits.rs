@@ -1,11 +1,15 @@
 //! Waits while they are watched: `attach --only waits`.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use leakscope_tests::census::{Census, now_ns};
-use leakscope_tests::programs::{BLOCKED, CASES, CHURN, DEADLOCK_C, PINGPONG, SPAWN, THREADS};
+use leakscope_tests::lines::Lines;
+use leakscope_tests::process::{Guard, poll};
+use leakscope_tests::programs::{BLOCKED, CASES, CHURN, DEADLOCK_C, I386, PINGPONG, SPAWN, THREADS};
 use leakscope_tests::report::names;
 use leakscope_tests::scope::Invocation;
 use leakscope_tests::waits::compare_live;
@@ -18,6 +22,8 @@ const SITES: [(&str, &str, Option<&str>); 3] = [
     ("wait_futex", "futex", Some("wake_futex")),
     ("hold_back", "sleep", None),
 ];
+
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn watch(pid: u32) -> Invocation {
     Leakscope::attach_all(pid).args(["--only", "waits"])
@@ -172,6 +178,29 @@ fn one_attach_after_another() -> Result<()> {
     assert_eq!(ended(&first), 0);
     // `go` may come in two parts.
     assert!((1..=2).contains(&ended(&second)), "main waited for `go` once: {}", ended(&second));
+    Ok(())
+}
+
+/// A 32-bit program's system calls have other numbers: its `write` is what 64-bit ones call `stat`.
+#[test]
+fn woken_by_a_32_bit_program() -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut cat = Guard::spawn(Command::new("cat").stdin(reader).stdout(Stdio::piped()))?;
+    let mut copied = Lines::drain(cat.child().stdout.take().context("stdout is piped")?);
+    let pid = cat.pid();
+    poll("it reads", TIMEOUT, || {
+        Ok(fs::read_to_string(format!("/proc/{pid}/syscall"))?.starts_with("0 0x0 ").then_some(()))
+    })?;
+    let scope = watch(pid).start()?;
+    // It writes a line, and waits for input.
+    let _i386 =
+        Guard::spawn(Command::new(&I386.build()?.path).stdin(Stdio::piped()).stdout(writer.try_clone()?))?;
+    copied.wait_for("ready", TIMEOUT, |line| line.starts_with("ready "))?;
+    let report = scope.finish()?.report()?;
+    let by_it = |waker: &&Value| waker["comm"].as_str().is_some_and(|comm| comm.starts_with("i386"));
+    let waker = list(&report, "/waits/wakers").iter().find(by_it);
+    let waker = waker.with_context(|| format!("no such waker: {}", report.at("/waits/wakers")))?;
+    assert_eq!((&waker["by"], &waker["wakes"]), (&Value::from("other_process"), &Value::from(1)), "{waker}");
     Ok(())
 }
 
