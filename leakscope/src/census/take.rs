@@ -24,7 +24,7 @@ const ROUNDS: usize = 4;
 /// The target's address space as the walk needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The process.
+    /// The process, or the thread through which it is reached.
     pub pid: u32,
     /// Its mappings.
     pub space: &'a AddressSpace,

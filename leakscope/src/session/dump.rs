@@ -12,7 +12,7 @@ use crate::report::waits::WaitInputs;
 use crate::stack::Stacks;
 use crate::target::{Process, ProcessError};
 
-/// Looks at the threads of `process`, which [`super::check`] has passed, and reports once.
+/// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
 pub fn dump(process: &Process, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     usage::raise_file_limit();
     let mut space = address_space(process)?;
@@ -22,9 +22,9 @@ pub fn dump(process: &Process, watcher: &mut dyn Watcher) -> Result<(), Failure>
     watcher.detail("BPF programs loaded");
     let started_at = clock::rfc3339_now();
     let mappings = unwinding.mappings(&space);
-    let view = View { pid: process.pid, space: &space, mappings: &mappings, table: &unwinding.table };
+    let view = View { pid: process.through, space: &space, mappings: &mappings, table: &unwinding.table };
     let mut stacks = Stacks::default();
-    let mut names = Names::new(format!("/proc/{}/root", process.pid).into());
+    let mut names = Names::new(format!("/proc/{}/root", process.through).into());
     let begun = std::time::Instant::now();
     let seen = threads::census(&mut object, view, &mut stacks, &mut names)?;
     if seen.taken.census.threads.is_empty() || !process.is_alive() {
