@@ -27,7 +27,7 @@ pub struct DumpConfig {
 
 /// Runs it.
 pub fn run(config: &DumpConfig) -> Result<u8, Failure> {
-    let process = session::check(config.pid)?;
+    let process = session::check_threads(config.pid)?;
     let mut printer =
         Printer::open(&config.output, config.format, config.top, config.frames, config.verbose)?;
     session::dump(&process, config.go_layouts, &mut printer)?;

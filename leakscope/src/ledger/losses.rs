@@ -53,7 +53,7 @@ pub const GO_LABELS: &str = "go.labels_unread";
 /// Its meaning.
 pub const GO_LABELS_MEANING: &str = "sets of goroutine labels that could not be read; they are not shown";
 /// Stacks that did not reach the root, by the number of their end.
-const UNFINISHED: [(StackEnd, &str, &str); 7] = [
+const UNFINISHED: [(StackEnd, &str, &str); 8] = [
     (
         StackEnd::Truncated,
         "stacks.truncated",
@@ -80,6 +80,11 @@ const UNFINISHED: [(StackEnd, &str, &str); 7] = [
         StackEnd::Trampoline,
         "stacks.trampoline",
         "stacks that end at a pending return probe of another tracer",
+    ),
+    (
+        StackEnd::NoReturnAddress,
+        "stacks.no_return_address",
+        "stacks that end at a return address of 0, where nothing says that the function has no caller",
     ),
 ];
 

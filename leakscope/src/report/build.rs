@@ -293,6 +293,7 @@ fn end(stack: &Stack) -> &'static str {
         StackEnd::ReadFault => "the stack could not be read",
         StackEnd::NotAbove => "the next frame does not lie above",
         StackEnd::Trampoline => "a return probe of another tracer",
+        StackEnd::NoReturnAddress => "a return address of 0",
     }
 }
 

@@ -14,20 +14,20 @@ use crate::report::waits::WaitInputs;
 use crate::stack::Stacks;
 use crate::target::{Process, ProcessError};
 
-/// Looks at the threads of `process`, which [`super::check`] has passed, and reports once.
+/// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
 pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     usage::raise_file_limit();
     let mut space = address_space(process)?;
-    let mut go = GoTarget::find(process.pid, &space, layouts, watcher);
+    let mut go = GoTarget::find(process.through, &space, layouts, watcher);
     let (unwinding, ..) = Unwinding::build(&space, watcher);
     space.forget_caches();
     let mut object = Object::load(process.pid, Sizes::CENSUS, None, false)?;
     watcher.detail("BPF programs loaded");
     let started_at = clock::rfc3339_now();
     let mappings = unwinding.mappings(&space);
-    let view = View { pid: process.pid, space: &space, mappings: &mappings, table: &unwinding.table };
+    let view = View { pid: process.through, space: &space, mappings: &mappings, table: &unwinding.table };
     let mut stacks = Stacks::default();
-    let mut names = Names::new(format!("/proc/{}/root", process.pid).into());
+    let mut names = Names::new(format!("/proc/{}/root", process.through).into());
     if let Some(go) = &mut go {
         go.look(watcher);
     }

@@ -75,7 +75,15 @@ pub trait Watcher {
 
 /// Whether `pid` can be traced here at all; changes nothing.
 pub fn check(pid: u32) -> Result<Process, Failure> {
-    let process = Process::inspect(pid);
+    permitted(Process::inspect(pid))
+}
+
+/// Whether the threads of `pid` can be looked at here; changes nothing.
+pub fn check_threads(pid: u32) -> Result<Process, Failure> {
+    permitted(Process::inspect_threads(pid))
+}
+
+fn permitted(process: Result<Process, ProcessError>) -> Result<Process, Failure> {
     // Without the rights nothing of others can be read; then the rights are the answer.
     if let Ok(_) | Err(ProcessError::Denied { .. }) = &process
         && let Some(why) = verdict::refusal(&verdict::judge(&Facts::gather()))

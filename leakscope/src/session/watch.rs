@@ -17,7 +17,7 @@ use super::threads::{self, FirstLook, Seen};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
-use crate::census::View;
+use crate::census::{self, View};
 use crate::failure::Failure;
 use crate::golang::program::LayoutSource;
 use crate::ledger::waits::{WaitLedger, WaitObservation};
@@ -52,6 +52,8 @@ struct Watch<'a> {
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
+    /// When the account was frozen: what comes later is in no number.
+    frozen_ns: u64,
     /// When the main thread was seen to end.
     leader_gone: Option<Instant>,
 }
@@ -72,6 +74,7 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
         rss_last,
         exec_ns: None,
+        frozen_ns: u64::MAX,
         leader_gone: None,
     };
     let ended = match watch.enter_waits(watcher) {
@@ -147,6 +150,12 @@ impl Watch<'_> {
                 }
                 self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
             }
+        }
+        // A thread that ended before it was entered has left an entry that nothing would remove; one that
+        // lives now removes it when it ends.
+        let living = census::living(&mut self.armed.object)?;
+        for thread in seen.taken.census.threads.iter().filter(|t| !living.contains(&t.tid)) {
+            self.armed.object.leave_wait(thread.tid)?;
         }
         watcher.detail(&format!(
             "{} threads looked at in {:.1} ms",
@@ -242,7 +251,7 @@ impl Watch<'_> {
         // What comes before an exec in this batch may be taken in only after it: its mappings are gone.
         let exec = events.iter().find_map(|e| if let Event::Exec(at) = e { Some(*at) } else { None });
         self.exec_ns = self.exec_ns.or(exec);
-        let started = self.armed.started_ns;
+        let window = self.armed.started_ns..self.frozen_ns;
         for event in events {
             match event {
                 Event::Stack { id, frames, end } => {
@@ -265,8 +274,8 @@ impl Watch<'_> {
                     }
                 }
                 Event::MappingsChanged => {}
-                Event::ThreadStart(at) => self.threads.created += u64::from(at >= started),
-                Event::ThreadExit(at) => self.threads.exited += u64::from(at >= started),
+                Event::ThreadStart(at) => self.threads.created += u64::from(window.contains(&at)),
+                Event::ThreadExit(at) => self.threads.exited += u64::from(window.contains(&at)),
                 Event::LeaderExit => self.leader_gone = self.leader_gone.or(Some(Instant::now())),
                 Event::Exec(_) => {}
             }
@@ -289,6 +298,8 @@ impl Watch<'_> {
         // The threads before the account: a wait that is open in both began before the threads were seen.
         let seen = if self.config.tracing.waits && !gone(ended_by) { Some(self.census()?) } else { None };
         if ended_by.is_some() {
+            // The events stop with the account, not when the last program has left it.
+            self.frozen_ns = clock::monotonic_ns();
             self.armed.object.freeze()?;
         }
         // The account first: a site that it shows has sent its frames before, so they are in the ring.
