@@ -41,9 +41,11 @@ const fn rule(
 
 const IO: &[&str] = &["IO wait"];
 const MESSAGES: &[&str] = &["chan receive", "select", "select (no cases)"];
-const MAIN: &[&str] =
-    &["chan receive", "select", "select (no cases)", "sync.WaitGroup.Wait", "semacquire", "sleep"];
+const MAIN: &[&str] = &["chan receive", "select", "select (no cases)", "sync.WaitGroup.Wait", "sleep"];
 const CLOCK: &[&str] = &["sleep", "select", "chan receive"];
+
+const RUNTIME: &str = "a goroutine of the Go runtime waits for its next turn";
+const MAIN_WAITS: &str = "the main goroutine waits while others work";
 
 /// Sources: Go 1.19 to 1.27, `runtime/runtime2.go` (waitReasonStrings), `net`, `net/http/server.go` and
 /// `transport.go`, `os/signal`, `database/sql/sql.go`; golang.org/x/net/http2; google.golang.org/grpc 1.6x
@@ -58,13 +60,11 @@ const RULES: &[Rule] = &[
             "force gc (idle)",
             "GC sweep wait",
             "GC scavenge wait",
-            "GC background sweeper wait",
             "trace reader (blocked)",
-            "timer goroutine (idle)",
         ],
         &[],
         Most::Any,
-        "a goroutine of the Go runtime waits for its next turn",
+        RUNTIME,
     ),
     rule(&[], &["os/signal.signal_recv", "os/signal.loop"], Most::Any, "waits for signals"),
     rule(
@@ -147,15 +147,14 @@ const RULES: &[Rule] = &[
         Most::Few,
         "a library's own goroutine waits for work",
     ),
+    // Before Go 1.24 a WaitGroup has no reason of its own.
     Rule {
         start: Some("runtime.main"),
-        ..rule(MAIN, &[], Most::One, "the main goroutine waits while others work")
+        ..rule(&["semacquire"], &["sync.(*WaitGroup).Wait"], Most::One, MAIN_WAITS)
     },
+    Rule { start: Some("runtime.main"), ..rule(MAIN, &[], Most::One, MAIN_WAITS) },
     rule(&["sleep"], &[], Most::Few, "sleeps between two turns"),
 ];
-
-/// The rule for the runtime's own goroutines.
-const RUNTIME: &str = "a goroutine of the Go runtime waits for its next turn";
 
 /// The rule by which a site is idle; `None` if it may be stuck. `all` are the goroutines of the program.
 pub(super) fn idle(site: &GoSite, all: u64, piles_up: bool) -> Option<&'static str> {
@@ -233,6 +232,9 @@ mod tests {
                 GoSite { start_function: Some("runtime.main".into()), ..site(reason, &["main.main"], 1) };
             assert_idle(&main, 9, "main goroutine");
         }
+        let waits = site("semacquire", &["sync.runtime_Semacquire", "sync.(*WaitGroup).Wait"], 1);
+        let main = GoSite { start_function: Some("runtime.main".into()), ..waits };
+        assert_idle(&main, 9, "main goroutine");
         assert_idle(&GoSite { system: true, ..site("new reason", &["runtime.f"], 1) }, 9, "runtime");
     }
 
