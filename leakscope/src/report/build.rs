@@ -236,6 +236,9 @@ impl Answer {
             self.first(refused.map(goroutine_headline::refused));
             return;
         };
+        if let Some(why) = refused {
+            self.findings.push(format!("The goroutines could not be looked at again: {why}."));
+        }
         let second = match goroutine_headline::goroutines(all) {
             Some(stuck) => self.headline.replace(stuck),
             None if self.headline.is_none() => {
@@ -290,6 +293,7 @@ fn end(stack: &Stack) -> &'static str {
         StackEnd::ReadFault => "the stack could not be read",
         StackEnd::NotAbove => "the next frame does not lie above",
         StackEnd::Trampoline => "a return probe of another tracer",
+        StackEnd::NoReturnAddress => "a return address of 0",
     }
 }
 
