@@ -32,6 +32,13 @@ pub struct Place {
     frames: Vec<(u8, Arc<GoFrame>)>,
 }
 
+impl Place {
+    /// The logical frames, innermost first.
+    pub fn frames(&self) -> impl Iterator<Item = &GoFrame> {
+        self.frames.iter().map(|(_, frame)| &**frame)
+    }
+}
+
 /// An address on a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CodeAddress {

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::model;
+use super::{go_frames, model};
+use crate::golang::census::GoFrame;
+use crate::golang::frames::{CodeAddress, Frames};
+use crate::golang::program::Program;
 use crate::stack::{Frame, Stack};
 use crate::symbol::{CodeFile, NoSymbol, Symbolizer};
 use crate::target::{AddressSpace, FileId, Location, ModuleId};
@@ -15,12 +18,26 @@ pub struct Names {
     root: PathBuf,
     symbolizer: Symbolizer,
     files: HashMap<ModuleId, Option<CodeFile>>,
+    go: Option<GoNames>,
+}
+
+/// A Go program, whose own tables name its code whether it is stripped or not.
+#[derive(Debug)]
+struct GoNames {
+    module: ModuleId,
+    program: Rc<Program>,
+    frames: Frames,
 }
 
 impl Names {
     /// `root` is the target's root directory, where its debug files are looked for first.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, symbolizer: Symbolizer::new(), files: HashMap::new() }
+        Self { root, symbolizer: Symbolizer::new(), files: HashMap::new(), go: None }
+    }
+
+    /// Has the code of `module` named by the tables of the Go program in it.
+    pub fn use_go(&mut self, module: ModuleId, program: Rc<Program>) {
+        self.go = Some(GoNames { module, program, frames: Frames::default() });
     }
 
     /// Opens the debug files of the modules on a stack while the target's file system can be
@@ -84,6 +101,18 @@ impl Names {
             offset: Some(hex(address)),
             ..f
         };
+        if let Some(go) = self.go.as_mut().filter(|go| go.module == id)
+            && let Some(frames) = go.frames(address, frame.exact)
+        {
+            let build_id = go.program.build_id.clone();
+            return frames
+                .iter()
+                .map(|f| {
+                    let named = go_frames::frame(f, None);
+                    placed(model::Frame { address: hex(frame.address), build_id: build_id.clone(), ..named })
+                })
+                .collect();
+        }
         let Some(file) = self.file(space, id) else {
             let why = module.elf.as_ref().err().map_or_else(|| "it is gone".to_owned(), ToString::to_string);
             return vec![placed(empty(NoSymbol::Unreadable(why)))];
@@ -112,6 +141,15 @@ impl Names {
                 })
             })
             .collect()
+    }
+}
+
+impl GoNames {
+    /// The frames at a virtual address of the program's file, if it is Go code.
+    fn frames(&mut self, address: u64, exact: bool) -> Option<Vec<GoFrame>> {
+        let at = CodeAddress { pc: address.wrapping_add(self.program.bias), exact };
+        let place = self.frames.place(&self.program, at)?;
+        Some(place.frames().cloned().collect())
     }
 }
 

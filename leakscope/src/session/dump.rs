@@ -29,6 +29,7 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
     let mut stacks = Stacks::default();
     let mut names = Names::new(format!("/proc/{}/root", process.through).into());
     if let Some(go) = &mut go {
+        go.name(&mut names);
         go.look(watcher);
     }
     let begun = std::time::Instant::now();

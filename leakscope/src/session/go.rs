@@ -1,5 +1,7 @@
 //! What a session keeps of a Go target: how it is read, and what was seen of it last.
 
+use std::rc::Rc;
+
 use super::Watcher;
 use super::clock;
 use crate::golang::error::GoError;
@@ -9,13 +11,14 @@ use crate::golang::rows::{self, GoRows};
 use crate::human;
 use crate::ledger::{GoroutineLedger, GoroutineSnapshot};
 use crate::report::build::GoInputs;
+use crate::report::names::Names;
 use crate::target::{AddressSpace, ModuleId};
 
 /// A Go program under observation.
 #[derive(Debug)]
 pub(super) struct GoTarget {
     module: ModuleId,
-    program: Result<Program, GoError>,
+    program: Result<Rc<Program>, GoError>,
     version: String,
     main_module: Option<String>,
     settings: Vec<(String, String)>,
@@ -47,7 +50,7 @@ impl GoTarget {
         ));
         Some(Self {
             module: found.module,
-            program: found.program,
+            program: found.program.map(Rc::new),
             version: found.info.version,
             main_module: found.info.module.map(|(path, _)| path).or(found.info.path),
             settings: found.info.settings.into_iter().collect(),
@@ -57,6 +60,13 @@ impl GoTarget {
             looked_ns: None,
             refused,
         })
+    }
+
+    /// Has its code named by its own tables.
+    pub(super) fn name(&self, names: &mut Names) {
+        if let Ok(program) = &self.program {
+            names.use_go(self.module, Rc::clone(program));
+        }
     }
 
     /// The unwind rows of its code, and the file that they are of.

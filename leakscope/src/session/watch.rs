@@ -83,6 +83,7 @@ pub(super) async fn watch(
     let ended = match watch.enter_waits(watcher) {
         Ok(()) => {
             if let Some(go) = &mut watch.go {
+                go.name(&mut watch.names);
                 go.look(watcher);
             }
             watcher.attached(watch.armed.process.pid, watch.armed.probes.active());
