@@ -12,6 +12,7 @@ pub mod census;
 pub mod cli;
 pub mod export;
 pub mod failure;
+pub mod golang;
 pub mod human;
 pub mod ledger;
 pub mod probe;

@@ -1,0 +1,29 @@
+//! Go programs, read from outside: nothing is stopped, written or injected.
+//!
+//! [`program`] finds a Go program and its tables: [`buildinfo`] (version and settings), [`moduledata`]
+//! (the runtime's description of itself), [`pclntab`] (functions and lines, which stripping leaves),
+//! [`offsets`] (layouts by version), [`code`] (variables, by what the runtime's functions refer to),
+//! [`all_goroutines`] and [`wait_reasons`]. [`goroutines`] reads all goroutines with their stacks
+//! ([`unwind`], [`frames`], [`labels`]) into a [`census`]: plain data, which `report` takes. Every byte that is
+//! read ([`memory`], [`image`], [`bytes`]) may be a lie.
+//!
+//! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
+//! versions that it has, and what they lead to is checked each time ([`error::GoError::SelfCheck`]).
+
+pub mod all_goroutines;
+pub mod buildinfo;
+pub mod bytes;
+pub mod census;
+pub mod code;
+pub mod error;
+pub mod frames;
+pub mod goroutines;
+pub mod image;
+pub mod labels;
+pub mod memory;
+pub mod moduledata;
+pub mod offsets;
+pub mod pclntab;
+pub mod program;
+pub mod unwind;
+pub mod wait_reasons;
