@@ -11,6 +11,8 @@ use super::profile::{Frame, Goroutine, GoroutineProfile, Labels};
 
 /// Depths at which a release cuts stacks off: to 1.22, and later.
 const DEPTHS: [usize; 2] = [32, 128];
+/// Go 1.19 stops after 100 frames, hidden ones included, and may not say so.
+const SILENT_CUT: usize = 90;
 /// Differences of one kind that are shown.
 const SHOWN: usize = 8;
 
@@ -76,9 +78,11 @@ fn visible(frames: &[Frame]) -> Vec<Frame> {
     if shown.is_empty() { frames.cloned().collect() } else { shown }
 }
 
-/// A stack without any function of the runtime: what debug=2 shows of them differs between releases.
+/// A stack without any function of the runtime: what debug=2 shows of them differs between releases. It
+/// shows no function without a package, either; cgo makes some.
 fn without_runtime(frames: &[Frame]) -> Vec<Frame> {
-    frames.iter().filter(|frame| !frame.function.starts_with("runtime.")).cloned().collect()
+    let shown = |frame: &&Frame| !frame.function.starts_with("runtime.") && frame.function.contains('.');
+    frames.iter().filter(shown).cloned().collect()
 }
 
 /// Whether it is the goroutine that answers the test: it writes the profile.
@@ -130,14 +134,16 @@ pub fn compare_goroutines(report: &Value, own: &GoroutineProfile) -> Result<()> 
     fail(&differences)
 }
 
-/// Compares states, stacks and where the goroutines were started with the text with debug=2.
+/// Compares states, stacks and where the goroutines were started with the text with debug=2. Some
+/// releases hide that the runtime started one.
 ///
 /// # Errors
 /// All that differs.
 pub fn compare_stacks(report: &Value, own: &[Goroutine]) -> Result<()> {
     let mut found = BTreeMap::new();
     let mut creators = BTreeSet::new();
-    for site in sites(report)?.into_iter().filter(|site| !is_main(&site.frames)) {
+    for mut site in sites(report)?.into_iter().filter(|site| !is_main(&site.frames)) {
+        site.created_by = site.created_by.filter(|frame| !is_runtime(frame));
         let creator = site.created_by.clone().map(|frame| (frame.file, frame.line));
         // Of an inlined creator the runtime's text names the function around it.
         creators.extend(site.created_by.filter(|_| !site.creator_inlined));
@@ -145,12 +151,14 @@ pub fn compare_stacks(report: &Value, own: &[Goroutine]) -> Result<()> {
     }
     let mut wanted = BTreeMap::new();
     for goroutine in own.iter().filter(|goroutine| !is_main(&goroutine.frames)) {
-        let creator = goroutine.created_by.clone().map(|frame| (frame.file, frame.line));
-        if let Some(frame) = &goroutine.created_by {
+        let created_by = goroutine.created_by.clone().filter(|frame| !is_runtime(frame));
+        let creator = created_by.clone().map(|frame| (frame.file, frame.line));
+        if let Some(frame) = &created_by {
             creators.remove(frame);
         }
         let mut frames = without_runtime(&goroutine.frames);
-        if let Some(elided) = goroutine.elided {
+        let silent = (frames.len() > SILENT_CUT).then_some(goroutine.frames.len());
+        if let Some(elided) = goroutine.elided.or(silent) {
             let hidden =
                 goroutine.frames[..elided].len() - without_runtime(&goroutine.frames[..elided]).len();
             let (head, tail) = frames.split_at(elided - hidden);
@@ -159,7 +167,7 @@ pub fn compare_stacks(report: &Value, own: &[Goroutine]) -> Result<()> {
                     && *place == creator
                     && frames.starts_with(head)
                     && frames.ends_with(tail)
-                    && frames.len() > head.len() + tail.len()
+                    && frames.len() >= head.len() + tail.len()
             });
             frames = whole.map_or(frames, |(_, frames, _)| frames.clone());
         }

@@ -66,7 +66,7 @@ func main() {
 	}
 	startSubscribers(subscribers)
 	for i := 0; i < *spinners; i++ {
-		go spin(uint64(i))
+		go spin()
 	}
 	add(*spinners, "main.spin", "running|runnable")
 	fixture.Await(groups)
@@ -98,7 +98,8 @@ func startGrowth() {
 }
 
 //go:noinline
-func spin(value uint64) {
+func spin() {
+	value := uint64(time.Now().UnixNano())
 	for {
 		for i := 0; i < 1<<20; i++ {
 			value = value*6364136223846793005 + 1442695040888963407
