@@ -8,16 +8,21 @@
 //! read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
-//! versions that it has, and what they lead to is checked each time ([`error::GoError::SelfCheck`]).
+//! versions that it has, which was made from their DWARF; for others from the program's own DWARF
+//! ([`debug_info`]) or, where it has none, by [`calibrate`]; and what they lead to is checked each time
+//! ([`error::GoError::SelfCheck`]).
 
 pub mod all_goroutines;
 pub mod buildinfo;
 pub mod bytes;
+pub mod calibrate;
 pub mod census;
 pub mod code;
+pub mod debug_info;
 pub mod error;
 pub mod frames;
 pub mod goroutines;
+pub mod heap_account;
 pub mod image;
 pub mod labels;
 pub mod memory;

@@ -290,6 +290,14 @@ impl Pclntab {
         })
     }
 
+    /// Whether a name begins where the call says.
+    pub fn is_name(&self, call: InlinedCall) -> bool {
+        let at = self.header.names.saturating_add(call.name);
+        at < self.header.units
+            && at.checked_sub(1).and_then(|before| self.bytes.get(before)) == Some(&0)
+            && self.bytes.get(at).is_some_and(|b| *b != 0)
+    }
+
     /// The name of an inlined function.
     pub fn inlined_name(&self, call: InlinedCall) -> String {
         self.text_at(self.header.names.saturating_add(call.name))

@@ -9,12 +9,17 @@ use super::memory::{Memory, Remote};
 use super::moduledata::{self, Part};
 use super::offsets::{GLayout, Offsets};
 use super::pclntab::{Function, HEADER, Header};
-use super::{all_goroutines, wait_reasons};
+use super::{all_goroutines, calibrate, debug_info, wait_reasons};
 use crate::target::AddressSpace;
 
 /// Most plugins.
 const MOST_PARTS: usize = 256;
-/// Offset of `gofunc` is read from the table; see [`Part::word`].
+/// Functions whose inlined calls are checked.
+const CHECKED_TREES: u32 = 64;
+/// Where `gofunc` is looked for in the description of a part, if the version is not known.
+const FIRST_OF_GOFUNC: usize = 256;
+const LAST_OF_GOFUNC: usize = 480;
+/// The description of a part, in the table of offsets.
 const MODULEDATA: &str = "moduledata";
 
 /// A Go program.
@@ -59,7 +64,7 @@ pub struct Found {
 }
 
 /// Looks whether `pid` is a Go program (or has loaded a library written in Go).
-pub fn find(pid: u32, space: &AddressSpace) -> Option<Found> {
+pub fn find(pid: u32, space: &AddressSpace, layouts: LayoutSource) -> Option<Found> {
     for mapped in space.mappings() {
         let Some(module) = mapped.module.map(|id| space.module(id)) else { continue };
         let Ok(elf) = &module.elf else { continue };
@@ -69,11 +74,24 @@ pub fn find(pid: u32, space: &AddressSpace) -> Option<Found> {
             elf: std::rc::Rc::clone(elf),
             bias: mapped.bias,
             memory: Box::new(Remote::of(pid)),
+            layouts,
         };
         let program = Program::open(info.clone(), place);
         return Some(Found { info, program });
     }
     None
+}
+
+/// Where layouts come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LayoutSource {
+    /// The table where it has the version, else the program's DWARF, else calibration.
+    #[default]
+    Best,
+    /// The program's DWARF alone.
+    DebugInfo,
+    /// Calibration alone.
+    Calibration,
 }
 
 /// Where a program lies.
@@ -86,6 +104,8 @@ pub struct Place {
     pub bias: u64,
     /// Its memory.
     pub memory: Box<dyn Memory>,
+    /// Where layouts come from.
+    pub layouts: LayoutSource,
 }
 
 impl Program {
@@ -95,13 +115,15 @@ impl Program {
         if minor < 18 {
             return Err(GoError::TooOld(info.version));
         }
-        let Place { path, elf, bias, memory } = place;
+        let Place { path, elf, bias, memory, layouts } = place;
         let image = Image::new(Some(std::rc::Rc::clone(&elf)), bias);
         let table =
             moduledata::find_pclntab(&elf, bias).ok_or(GoError::NotFound("the function table (pclntab)"))?;
         let first = moduledata::find(&elf, &image, &*memory, bias, table)
             .ok_or(GoError::NotFound("the runtime's description of the program (moduledata)"))?;
-        let offsets = Offsets::of(minor);
+        let mut offsets = Offsets::of(minor);
+        let known = layouts == LayoutSource::Best && offsets.is_of(minor);
+        let told = !known && layouts != LayoutSource::Calibration && debug_info::add(&elf, &mut offsets);
         let layout = GLayout::new(&offsets).ok_or(GoError::NotFound("the layout of a goroutine"))?;
         let build_id = elf.build_id().map(|id| id.iter().map(|b| format!("{b:02x}")).collect());
         let mut program = Self {
@@ -118,8 +140,51 @@ impl Program {
             all: OnceCell::new(),
             reasons: OnceCell::new(),
         };
+        if !known && !told {
+            program.calibrate()?;
+        }
+        if !program.names_inlined_functions() {
+            return Err(GoError::NotFound("the tree of inlined functions (funcdata)"));
+        }
         program.find_plugins();
         Ok(program)
+    }
+
+    /// Finds the layout by what must hold.
+    fn calibrate(&mut self) -> Result<(), GoError> {
+        let layout = calibrate::layout(self, &self.layout);
+        self.layout = layout.ok_or(GoError::NotFound("the layout of a goroutine, by calibration,"))?;
+        if !self.names_inlined_functions() {
+            let found = (FIRST_OF_GOFUNC..LAST_OF_GOFUNC).step_by(8).find(|at| {
+                self.offsets.set(MODULEDATA, "gofunc", *at);
+                self.names_inlined_functions()
+            });
+            found.ok_or(GoError::NotFound("the tree of inlined functions (funcdata), by calibration,"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the place of the function data is right: what is said to be inlined has names, and was
+    /// inlined within the bounds of its function.
+    fn names_inlined_functions(&self) -> bool {
+        let Some(part) = self.parts.first() else { return false };
+        let table = &part.pclntab;
+        let data = self.offsets.find(MODULEDATA, "gofunc").and_then(|at| part.word(at));
+        let (mut checked, mut right) = (0, 0);
+        for function in (0..table.functions()).filter_map(|i| table.function(i)) {
+            let Some(tree) = table.inline_tree(function) else { continue };
+            checked += 1;
+            let size = table.inlined_call_size();
+            let call = data
+                .and_then(|data| self.constant(data.checked_add(u64::from(tree))?, size))
+                .and_then(|bytes| table.inlined_call(&bytes));
+            let within = |parent: u32| u64::from(parent) < table.end(function) - function.entry;
+            right += u32::from(call.is_some_and(|c| within(c.parent) && table.is_name(c)));
+            if checked == CHECKED_TREES {
+                break;
+            }
+        }
+        right == checked
     }
 
     /// Follows the list of parts.

@@ -3,12 +3,17 @@
 use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
+use super::go_heap::{self, GoHeapInputs};
 use super::headline::{self, Visibility};
 use super::heap::{self, HeapInputs};
-use super::model::{EndedBy, Memory, Overhead, Report, SCHEMA, Summary, Target, Threads, Window};
+use super::model::{
+    EndedBy, GoProgram, Goroutines, Heap, Memory, Overhead, Report, SCHEMA, Site, Summary, Target, Threads,
+    Waits, Window,
+};
 use super::names::Names;
-use super::wait_headline;
 use super::waits::{NamedStack, WaitInputs};
+use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
+use crate::ledger::goroutines::GoroutineSnapshot;
 use crate::ledger::losses;
 use crate::ledger::waits::Creation;
 use crate::stack::{Stack, StackId, Stacks};
@@ -36,6 +41,8 @@ pub struct Inputs<'a> {
     pub heap: Option<HeapInputs<'a>>,
     /// Blocked threads.
     pub waits: Option<WaitInputs<'a>>,
+    /// What makes the target a Go program.
+    pub go: Option<GoInputs<'a>>,
     /// Threads that came and went; their sites are filled in here.
     pub threads: Option<Threads>,
     /// Threads by creating stack.
@@ -58,6 +65,23 @@ pub struct Inputs<'a> {
     pub names: &'a mut Names,
 }
 
+/// What is known of a Go program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GoInputs<'a> {
+    /// Version of Go: `go1.21.4`.
+    pub version: &'a str,
+    /// Path of the main module.
+    pub main_module: Option<&'a str>,
+    /// Settings of the build, by name.
+    pub settings: &'a [(String, String)],
+    /// The goroutines; `None` if they were not read.
+    pub snapshot: Option<&'a GoroutineSnapshot>,
+    /// Why they could not be read.
+    pub refused: Option<&'a str>,
+    /// The heap, where it was read.
+    pub heap: Option<GoHeapInputs<'a>>,
+}
+
 /// Cost of a probe hit whose instruction the kernel emulates, ns.
 const EMULATED_HIT_NS: u64 = 900;
 /// Extra cost of one whose instruction it single-steps, ns.
@@ -76,91 +100,170 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let nothing_lost = |spoils: fn(&str) -> bool| !lost.keys().any(|name| spoils(name));
     let (heap_whole, waits_whole) = (nothing_lost(losses::spoils_heap), nothing_lost(losses::spoils_waits));
 
-    let heap = inputs
-        .heap
-        .map(|input| (input, heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name)));
+    let exe = inputs.process.exe.as_ref().map(|path| path.display().to_string());
+    let module = inputs.go.and_then(|go| go.main_module);
+    let traced =
+        inputs.heap.map(|input| heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name));
+    let heap = match inputs.go.and_then(|go| go.heap) {
+        // Probes of which there are none say nothing beside the Go runtime's own account.
+        Some(go) => {
+            let traced = traced.filter(|_| inputs.heap.is_some_and(|input| input.visibility.probes > 0));
+            Some(go_heap::join(traced, &go, exe.as_deref(), module))
+        }
+        None => traced,
+    };
     let waits = inputs.waits.map(|input| {
         super::waits::build(
             &WaitInputs { nothing_lost: input.nothing_lost && waits_whole, ..input },
             &mut name,
         )
     });
+    let seen = inputs.go.and_then(|go| go.snapshot);
+    let goroutines = seen.map(|seen| goroutines::goroutines(seen, exe.as_deref(), module));
     let mut threads = inputs.threads;
     if let Some(threads) = &mut threads {
         threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
     }
-    let missing = heap.iter().flat_map(|(_, h)| &h.sites).filter(|s| s.frames.is_empty()).count()
+    let unnamed = |site: &&Site| site.source == MALLOC && site.frames.is_empty();
+    let missing = heap.iter().flat_map(|heap| &heap.sites).filter(unnamed).count()
         + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack_end.is_none()).count();
     if missing > 0 {
         lost.insert(losses::STACKS_MISSING.to_owned(), missing as u64);
+    }
+    for (name, n) in seen.iter().flat_map(|seen| &seen.losses) {
+        lost.insert((*name).to_owned(), *n);
     }
 
     let mut memory =
         Memory { rss_start_bytes: inputs.rss_start, rss_end_bytes: inputs.rss_end, untraced_reason: None };
     let cost = Cost::of(inputs.counters);
-    let mut findings = findings(inputs.ended_by, inputs.leader_gone, &cost);
-    let mut headline = None;
-    if let Some((input, heap)) = &heap {
-        let visibility = Visibility { hits: cost.hits, ..input.visibility };
-        if input.min_age_ns == 0 {
-            memory.untraced_reason = headline::untraced(&memory, heap.totals.live_bytes, visibility);
-        }
-        // Where probes saw something, what they saw is the answer, and the rest comes second.
-        let blind = cost.hits == 0;
-        let reason = memory.untraced_reason.clone();
-        headline = Some(headline::heap(heap, input.min_age_ns, reason.as_deref().filter(|_| blind)));
-        findings.splice(0..0, reason.filter(|_| !blind));
+    let mut answer =
+        Answer { headline: None, findings: findings(inputs.ended_by, inputs.leader_gone, &cost) };
+    if let Some(heap) = &heap {
+        answer.heap(heap, inputs.heap.as_ref(), &mut memory, cost.hits, goroutines.is_some());
     }
     if let Some(waits) = &waits {
-        // What is stuck is the answer; else what holds the memory; else that all is well.
-        let stuck = wait_headline::waits(waits);
-        let calm = stuck.is_none().then(|| wait_headline::waits_idle(waits));
-        let second = match (stuck, headline.take()) {
-            (Some(stuck), heap) => {
-                headline = Some(stuck);
-                heap
-            }
-            (None, Some(heap)) => {
-                headline = Some(heap);
-                calm.filter(|_| waits.threads > 0)
-            }
-            (None, None) => {
-                headline = calm;
-                None
-            }
-        };
-        findings.splice(0..0, second.into_iter().chain(wait_headline::findings(waits)));
+        answer.waits(waits, goroutines.is_some());
     }
-    let summary = Summary { headline: headline.unwrap_or_default(), findings };
-    let slow = heap.as_ref().is_some_and(|(input, _)| input.slow_probes > 0);
+    if let Some(go) = &inputs.go {
+        answer.goroutines(goroutines.as_ref(), go.refused);
+    }
+    let slow = inputs.heap.is_some_and(|input| input.slow_probes > 0);
     Report {
         schema: SCHEMA.to_owned(),
         leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
-        target: target(inputs.process),
+        target: target(inputs.process, inputs.go.as_ref()),
         window: Window {
             started_at: inputs.started_at.to_owned(),
             duration_ns: inputs.duration_ns,
             ended_by: inputs.ended_by,
         },
         memory,
-        summary,
-        heap: heap.map(|(_, heap)| heap),
+        summary: Summary { headline: answer.headline.unwrap_or_default(), findings: answer.findings },
+        heap,
         waits,
+        goroutines,
         threads,
         losses: lost,
         overhead: cost.overhead(inputs.cpu_ns, inputs.memory_bytes, slow),
     }
 }
 
-fn target(process: &Process) -> Target {
+/// The sentences, while they are put in order.
+struct Answer {
+    headline: Option<String>,
+    findings: Vec<String>,
+}
+
+impl Answer {
+    fn first(&mut self, findings: impl IntoIterator<Item = String>) {
+        self.findings.splice(0..0, findings);
+    }
+
+    /// What holds the memory. `goroutines` tells whether these can give the answer.
+    fn heap(
+        &mut self,
+        heap: &Heap,
+        traced: Option<&HeapInputs<'_>>,
+        memory: &mut Memory,
+        hits: u64,
+        goroutines: bool,
+    ) {
+        if heap.sources.iter().any(|source| source.name == GO) {
+            self.headline = Some(headline::go_heap(heap));
+            return;
+        }
+        let Some(traced) = traced else { return };
+        let visibility = Visibility { hits, ..traced.visibility };
+        if traced.min_age_ns == 0 {
+            memory.untraced_reason = headline::untraced(memory, heap.totals.live_bytes, visibility);
+        }
+        let reason = memory.untraced_reason.clone();
+        // Where probes saw something, what they saw is the answer, and the rest comes second.
+        let blind = hits == 0;
+        if !(blind && goroutines && reason.is_some()) {
+            let why = reason.as_deref().filter(|_| blind);
+            self.headline = Some(headline::heap(heap, traced.min_age_ns, why));
+        }
+        self.first(reason.filter(|_| !blind || goroutines));
+    }
+
+    /// What is stuck is the answer; else what holds the memory; else that all is well. Whether it is in a
+    /// Go program, `goroutines` say.
+    fn waits(&mut self, waits: &Waits, goroutines: bool) {
+        let stuck = wait_headline::waits(waits);
+        let calm = (stuck.is_none() && !goroutines).then(|| wait_headline::waits_idle(waits));
+        let second = match (stuck, self.headline.take()) {
+            (Some(stuck), heap) => {
+                self.headline = Some(stuck);
+                heap
+            }
+            (None, Some(heap)) => {
+                self.headline = Some(heap);
+                calm.filter(|_| waits.threads > 0)
+            }
+            (None, None) => {
+                self.headline = calm;
+                None
+            }
+        };
+        self.first(second.into_iter().chain(wait_headline::findings(waits)));
+    }
+
+    /// Goroutines that are stuck come before all else.
+    fn goroutines(&mut self, all: Option<&Goroutines>, refused: Option<&str>) {
+        let Some(all) = all else {
+            self.first(refused.map(goroutine_headline::refused));
+            return;
+        };
+        if let Some(why) = refused {
+            self.findings.push(format!("The goroutines could not be looked at again: {why}."));
+        }
+        let second = match goroutine_headline::goroutines(all) {
+            Some(stuck) => self.headline.replace(stuck),
+            None if self.headline.is_none() => {
+                self.headline = Some(goroutine_headline::calm(all));
+                None
+            }
+            None => Some(goroutine_headline::calm(all)),
+        };
+        self.first(goroutine_headline::findings(all).into_iter().chain(second));
+    }
+}
+
+fn target(process: &Process, go: Option<&GoInputs<'_>>) -> Target {
     Target {
         pid: process.pid,
         comm: process.comm.clone(),
         exe: process.exe.as_ref().map(|p| p.display().to_string()),
         cmdline: process.cmdline.clone(),
-        runtime: "native".to_owned(),
-        runtime_version: None,
+        runtime: if go.is_some() { "go" } else { "native" }.to_owned(),
+        runtime_version: go.map(|go| go.version.to_owned()),
         container: process.container.clone(),
+        go: go.map(|go| GoProgram {
+            main_module: go.main_module.map(ToOwned::to_owned),
+            settings: go.settings.iter().cloned().collect(),
+        }),
     }
 }
 
@@ -258,3 +361,6 @@ impl Cost {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,31 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
     }
 }
 
+/// The headline for a heap that the Go runtime keeps, alone or beside what is traced.
+pub(super) fn go_heap(heap: &Heap) -> String {
+    let totals = &heap.totals;
+    let in_use = heap.go_in_use_bytes.map(|n| format!(", of {} in use", bytes(n))).unwrap_or_default();
+    if totals.live_objects == 0 {
+        return format!("Nothing that is live on the Go heap is known by its place{in_use}.");
+    }
+    let go: Vec<_> = heap.sources.iter().filter(|source| source.name == super::GO).collect();
+    let sure = if go.iter().all(|source| source.exact) { "" } else { " (an estimate)" };
+    let which = if heap.sources.len() == go.len() { "the Go heap" } else { "the heaps of Go and C" };
+    let are = if totals.live_objects == 1 { "is" } else { "are" };
+    let held = format!(
+        "{} in {} {are} live on {which}{sure}",
+        bytes(totals.live_bytes),
+        counted(totals.live_objects, "object")
+    );
+    let most = heap.sites.iter().max_by_key(|site| site.live_bytes);
+    match most.and_then(|site| Some((site, place(&site.frames, site.blame)?))) {
+        Some((site, place)) => {
+            format!("{held}; {} of that from {place}.", share(site.live_bytes, totals.live_bytes))
+        }
+        None => format!("{held}."),
+    }
+}
+
 /// Characters of a function's name in the headline.
 pub(super) const LONGEST_NAME: usize = 100;
 
@@ -109,7 +134,15 @@ mod tests {
             unknown_frees: 0,
             growth_bytes: 0,
         };
-        Heap { exact: true, sources: Vec::new(), totals, sites: Vec::new() }
+        Heap {
+            exact: true,
+            sources: Vec::new(),
+            totals,
+            sites: Vec::new(),
+            go_in_use_bytes: None,
+            go_size_classes: None,
+            go_agreement: None,
+        }
     }
 
     #[test]

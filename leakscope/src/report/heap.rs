@@ -40,7 +40,12 @@ pub(super) fn heap(
     }
     Heap {
         exact,
-        sources: vec![Source { name: "malloc".to_owned(), exact, method, error_bytes: exact.then_some(0) }],
+        sources: vec![Source {
+            name: super::MALLOC.to_owned(),
+            exact,
+            method,
+            error_bytes: exact.then_some(0),
+        }],
         totals: Totals {
             live_bytes: snapshot.live_bytes,
             live_objects: snapshot.live_objects,
@@ -51,6 +56,9 @@ pub(super) fn heap(
             growth_bytes: snapshot.growth_bytes,
         },
         sites: snapshot.sites.iter().zip(1..).map(|(s, rank)| site(s, rank, name)).collect(),
+        go_in_use_bytes: None,
+        go_size_classes: None,
+        go_agreement: None,
     }
 }
 
@@ -61,7 +69,7 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
     Site {
         site_id: super::site_id(snapshot.stack),
         rank,
-        source: "malloc".to_owned(),
+        source: super::MALLOC.to_owned(),
         live_bytes: snapshot.live_bytes,
         live_objects: snapshot.live_objects,
         alloc_bytes: snapshot.alloc_bytes,
@@ -69,6 +77,9 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
         growth_bytes: snapshot.growth_bytes,
         oldest_age_ns: snapshot.oldest_age_ns,
         youngest_age_ns: snapshot.youngest_age_ns,
+        live_bytes_low: None,
+        live_bytes_high: None,
+        samples: None,
         blame: stack.blame,
         frames: stack.frames,
         stack_end: end,

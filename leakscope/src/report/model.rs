@@ -33,6 +33,8 @@ pub struct Report {
     pub heap: Option<Heap>,
     /// Blocked threads.
     pub waits: Option<Waits>,
+    /// Goroutines; null where the target is no Go program, or they could not be read (a finding says why).
+    pub goroutines: Option<Goroutines>,
     /// Threads that came and went.
     pub threads: Option<Threads>,
     /// What was lost, by name; empty if nothing was.
@@ -52,12 +54,23 @@ pub struct Target {
     pub exe: Option<String>,
     /// Command line.
     pub cmdline: Vec<String>,
-    /// `native`.
+    /// `native` or `go`.
     pub runtime: String,
     /// Version of the runtime, where it has one.
     pub runtime_version: Option<String>,
     /// Container ID (12 digits), where the process runs in one.
     pub container: Option<String>,
+    /// What a Go program says of how it was built.
+    pub go: Option<GoProgram>,
+}
+
+/// What a Go program says of how it was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoProgram {
+    /// Path of its main module.
+    pub main_module: Option<String>,
+    /// Settings of the build, such as `CGO_ENABLED` and `-trimpath`.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// The time of observation.
@@ -116,12 +129,33 @@ pub struct Heap {
     pub totals: Totals,
     /// Sites, ranked.
     pub sites: Vec<Site>,
+    /// Bytes in objects in use on a Go program's heap, garbage that no collection has found included.
+    pub go_in_use_bytes: Option<u64>,
+    /// What a Go program's heap holds by size of objects, most bytes first.
+    pub go_size_classes: Option<Vec<GoSizeClass>>,
+    /// How far the Go sites' sum and what is in use agree.
+    pub go_agreement: Option<String>,
+}
+
+/// What the objects of one size take on a Go program's heap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoSizeClass {
+    /// Size of an object; null for the large ones, which have spans of their own.
+    pub size_bytes: Option<u64>,
+    /// Whether they hold pointers.
+    pub scan: bool,
+    /// Spans of this class.
+    pub spans: u64,
+    /// Objects in use.
+    pub objects: u64,
+    /// Bytes in them.
+    pub bytes: u64,
 }
 
 /// Where numbers come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// `malloc`: the allocator's functions.
+    /// `malloc`: the allocator's functions; `go`: the Go runtime.
     pub name: String,
     /// Whether every event was counted.
     pub exact: bool,
@@ -131,7 +165,7 @@ pub struct Source {
     pub error_bytes: Option<u64>,
 }
 
-/// Sums over all sites, since recording began.
+/// Sums over all sites, since recording began (or since what the source's method says).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Bytes requested in blocks that are live.
@@ -173,6 +207,12 @@ pub struct Site {
     pub oldest_age_ns: Option<u64>,
     /// Age of the youngest live block.
     pub youngest_age_ns: Option<u64>,
+    /// Lower end of the interval that `live_bytes` lies in, where it is an estimate.
+    pub live_bytes_low: Option<u64>,
+    /// Upper end of it.
+    pub live_bytes_high: Option<u64>,
+    /// Objects that were looked at for the estimate.
+    pub samples: Option<u64>,
     /// Index into `frames` of the first frame that is the user's own; null if there is none.
     pub blame: Option<u64>,
     /// Frames, innermost first.
@@ -403,6 +443,85 @@ pub struct LongWait {
     pub start_ns: u64,
     /// How long it took.
     pub wait_ns: u64,
+}
+
+/// The goroutines of a Go program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Goroutines {
+    /// Whether none was missed and every stack could be read.
+    pub exact: bool,
+    /// How they were had.
+    pub method: String,
+    /// Goroutines, those of the runtime apart: as Go's own profile counts.
+    pub total: u64,
+    /// The runtime's own.
+    pub system: u64,
+    /// Change of `total` since the look before; null in the first one.
+    pub growth: Option<i64>,
+    /// Change of `total` since the first look; null in that one.
+    pub growth_since_first: Option<i64>,
+    /// Time since the first look.
+    pub since_first_ns: Option<u64>,
+    /// Time since the look before.
+    pub since_previous_ns: Option<u64>,
+    /// Goroutines that had to be read again because they changed meanwhile.
+    pub retried: u64,
+    /// Sites, ranked: those that pile up first, idle ones and the runtime's own last.
+    pub sites: Vec<GoroutineSite>,
+}
+
+/// Goroutines that do the same in the same place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutineSite {
+    /// Identifies stack, state, wait reason, creator and labels by what they say: the same in other runs.
+    pub site_id: String,
+    /// Place, from 1.
+    pub rank: u64,
+    /// Goroutines.
+    pub count: u64,
+    /// Change of `count` since the look before; null in the first one.
+    pub growth: Option<i64>,
+    /// Change of `count` since the first look; null in that one.
+    pub growth_since_first: Option<i64>,
+    /// Whether they pile up: they grew enough since the first look.
+    pub piling_up: bool,
+    /// What they do, as Go's stack dumps say it: `runnable`, `running`, `syscall`, `waiting`, `preempted`
+    /// or `leaked`.
+    pub state: String,
+    /// Why they wait, in the program's own words: `chan receive`.
+    pub wait_reason: Option<String>,
+    /// How long the one that waits longest has waited.
+    pub longest_blocked_ns: Option<u64>,
+    /// Whether `longest_blocked_ns` is only a lower bound: the age of a note that the garbage collector made.
+    pub blocked_at_least: bool,
+    /// Whether they began to wait after the last garbage collection, so that no time is known.
+    pub since_last_gc: bool,
+    /// Whether this looks like waiting for work, not like being stuck.
+    pub idle: bool,
+    /// The rule that says so.
+    pub idle_rule: Option<String>,
+    /// Whether they are the runtime's own, which Go's profiles leave out.
+    pub system: bool,
+    /// Index into `frames` of the first frame that is the user's own; null if there is none.
+    pub blame: Option<u64>,
+    /// Frames, innermost first.
+    pub frames: Vec<Frame>,
+    /// Why the stack ended: `root`, or what cut it short.
+    pub stack_end: String,
+    /// The `go` statement that created them.
+    pub created_by: Option<Frame>,
+    /// Their first function.
+    pub start_function: Option<String>,
+    /// Labels (`runtime/pprof.Do`) that they all have; null if they have none.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Distinct sets of labels among them: more than one where a stack has very many.
+    pub label_sets: u64,
+    /// The lowest of their numbers, at most five.
+    pub goroutine_ids: Vec<u64>,
+    /// How many are bound to their threads (`runtime.LockOSThread`).
+    pub locked_to_thread: u64,
+    /// Threads that they run or make system calls on, at most five.
+    pub tids: Vec<u32>,
 }
 
 /// Threads created by one stack.

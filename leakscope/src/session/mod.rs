@@ -6,6 +6,7 @@
 mod arm;
 mod clock;
 mod dump;
+mod go;
 mod modules;
 mod prepare;
 mod probes;
@@ -58,6 +59,14 @@ pub trait Watcher {
     fn warn(&mut self, line: &str);
     /// Every probe is active from now on.
     fn attached(&mut self, pid: u32, probes: usize);
+    /// Whether somebody looks at what is printed: then what a Go program's goroutines do is shown at once.
+    fn wants_first_look(&self) -> bool {
+        false
+    }
+    /// The goroutines as the attach found them, in a report of their own.
+    fn first_look(&mut self, _report: &Report) -> Result<(), Failure> {
+        Ok(())
+    }
     /// A signal asked for the end; the report is being made.
     fn interrupted(&mut self, probes: usize);
     /// A report. `Ok(false)`: nobody wants more of them.

@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
+use super::go::GoTarget;
 use super::signals;
 use super::threads::{self, FirstLook, Seen};
 use super::{Config, Watcher, clock, modules, usage};
@@ -18,6 +19,7 @@ use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
 use crate::census::View;
 use crate::failure::Failure;
+use crate::golang::program::LayoutSource;
 use crate::ledger::waits::{WaitLedger, WaitObservation};
 use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
@@ -45,6 +47,8 @@ struct Watch<'a> {
     waits: WaitLedger,
     /// The threads as recording began.
     first_look: FirstLook,
+    /// The target, where it is a Go program.
+    go: Option<GoTarget>,
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
@@ -55,8 +59,10 @@ struct Watch<'a> {
 /// Watches until the end, then reports and detaches.
 pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let rss_last = armed.rss_start;
+    let go = GoTarget::find(armed.process.pid, &armed.space, LayoutSource::Best, watcher);
     let mut watch = Watch {
         names: Names::new(format!("/proc/{}/root", armed.process.pid).into()),
+        go,
         armed,
         config,
         stacks: Stacks::default(),
@@ -70,7 +76,11 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
     };
     let ended = match watch.enter_waits(watcher) {
         Ok(()) => {
+            if let Some(go) = &mut watch.go {
+                go.look(watcher);
+            }
             watcher.attached(watch.armed.process.pid, watch.armed.probes.active());
+            watch.show_goroutines(watcher)?;
             watch.until_end(watcher).await
         }
         Err(failure) => Err(failure),
@@ -89,6 +99,35 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
 }
 
 impl Watch<'_> {
+    /// Shows the goroutines of now to who waits for the end.
+    fn show_goroutines(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        let Some(go) = self.go.as_ref().filter(|_| watcher.wants_first_look()) else { return Ok(()) };
+        let process = &self.armed.process;
+        let report = build(Inputs {
+            process,
+            started_at: &self.armed.started_at,
+            duration_ns: 0,
+            ended_by: None,
+            leader_gone: false,
+            rss_start: self.armed.rss_start,
+            rss_end: process.rss_bytes(),
+            heap: None,
+            waits: None,
+            go: Some(go.inputs()),
+            threads: None,
+            creations: &[],
+            counters: &[],
+            recursion_misses: 0,
+            lost: &[],
+            cpu_ns: usage::cpu_ns(),
+            memory_bytes: None,
+            stacks: &self.stacks,
+            space: &self.armed.space,
+            names: &mut self.names,
+        });
+        watcher.first_look(&report)
+    }
+
     /// Finds the threads that were blocked before recording began, and tells the kernel side of them.
     fn enter_waits(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         if !self.config.tracing.waits {
@@ -240,6 +279,13 @@ impl Watch<'_> {
         let at_ns = clock::monotonic_ns();
         let pid = self.armed.process.pid;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
+        if let Some(go) = &mut self.go {
+            if gone(ended_by) {
+                go.gone(at_ns);
+            } else {
+                go.look(watcher);
+            }
+        }
         // The threads before the account: a wait that is open in both began before the threads were seen.
         let seen = if self.config.tracing.waits && !gone(ended_by) { Some(self.census()?) } else { None };
         if ended_by.is_some() {
@@ -315,6 +361,7 @@ impl Watch<'_> {
                 nothing_lost: ended_by.is_some(),
                 processors: usage::processors(),
             }),
+            go: self.go.as_ref().map(GoTarget::inputs),
             threads: Some(self.threads.clone()),
             creations: &window.creations,
             counters: &counters,

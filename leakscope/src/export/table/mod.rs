@@ -1,8 +1,9 @@
-//! A report as text for people: the answer, deadlocks, the tables of sites, the stacks of the top
-//! ones, and what was lost and what it cost.
+//! A report as text for people: the answer, deadlocks, the tables of sites (goroutines before threads),
+//! the stacks of the top ones, and what was lost and what it cost.
 
 mod bars;
 mod deadlock;
+mod goroutines;
 mod grid;
 mod heap;
 mod held;
@@ -15,7 +16,7 @@ use std::io::{self, Write};
 
 use page::{Page, Paint};
 
-use crate::human::{bytes, count, counted, duration, moment, signed_bytes};
+use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};
 use crate::ledger::losses;
 use crate::report::Report;
 use crate::report::model::Waits;
@@ -40,6 +41,9 @@ pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Re
     if let Some(waits) = &report.waits {
         deadlock::all(waits, page)?;
     }
+    if let Some(all) = &report.goroutines {
+        goroutines::table(all, page)?;
+    }
     if let Some(heap) = &report.heap {
         heap::table(heap, report.window.duration_ns, page)?;
     }
@@ -49,6 +53,9 @@ pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Re
     }
     if let Some(threads) = &report.threads {
         threads::table(threads, page)?;
+    }
+    if let Some(all) = &report.goroutines {
+        goroutines::details(all, page)?;
     }
     if let Some(heap) = &report.heap {
         heap::stacks(heap, page)?;
@@ -65,8 +72,13 @@ fn only_looked_at(report: &Report) -> bool {
     report.window.duration_ns == 0
 }
 
+/// Columns of the version of a runtime.
+const LONGEST_VERSION: usize = 40;
+
 fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     let target = &report.target;
+    let go = target.runtime_version.as_ref().filter(|_| target.runtime == "go");
+    let go = go.map(|version| format!(", {}", cut(version, LONGEST_VERSION))).unwrap_or_default();
     let container = target.container.as_ref().map(|c| format!(" in container {c}")).unwrap_or_default();
     let when = if only_looked_at(report) {
         format!("looked at {}", moment(&report.window.started_at))
@@ -76,7 +88,7 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     page.line(
         Paint::Plain,
         &format!(
-            "leakscope {} · {} (PID {}){container} · {when}",
+            "leakscope {} · {} (PID {}){go}{container} · {when}",
             report.leakscope_version, target.comm, target.pid
         ),
     )?;
@@ -89,6 +101,9 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     resident(report, page)?;
     if let Some(heap) = &report.heap {
         heap::totals(heap, page)?;
+    }
+    if let Some(all) = &report.goroutines {
+        goroutines::totals(all, page)?;
     }
     if let Some(waits) = &report.waits {
         blocked(waits, page)?;
@@ -116,7 +131,8 @@ fn resident(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     }
     let change = signed_bytes(end.cast_signed().wrapping_sub(start.cast_signed()));
     let live = report.heap.as_ref().map_or_else(String::new, |heap| {
-        format!("; of what was traced, {} is live", bytes(heap.totals.live_bytes))
+        let what = if heap.go_in_use_bytes.is_some() { "found" } else { "traced" };
+        format!("; of what was {what}, {} is live", bytes(heap.totals.live_bytes))
     });
     page.line(Paint::Plain, &format!("RSS {} → {} ({change}){live}", bytes(start), bytes(end)))
 }

@@ -1,5 +1,6 @@
 //! Tables of reports made by hand, as people see them.
 
+mod goroutines;
 mod samples;
 
 use super::*;
@@ -235,7 +236,7 @@ fn what_comes_from_the_target_steers_no_terminal() {
 
 /// Appends to every text of a report that is free.
 fn poison(json: &mut serde_json::Value, evil: &str) {
-    const FREE: [&str; 15] = [
+    const FREE: [&str; 20] = [
         "comm",
         "container",
         "headline",
@@ -251,6 +252,11 @@ fn poison(json: &mut serde_json::Value, evil: &str) {
         "owner_method",
         "owner_unknown",
         "method",
+        "runtime_version",
+        "wait_reason",
+        "state",
+        "start_function",
+        "go_agreement",
     ];
     match json {
         serde_json::Value::Array(list) => list.iter_mut().for_each(|value| poison(value, evil)),

@@ -45,12 +45,14 @@ pub(super) fn empty(duration_ns: u64) -> Report {
             runtime: "native".to_owned(),
             runtime_version: None,
             container: None,
+            go: None,
         },
         window: Window { started_at: "2026-11-23T03:00:00.887914Z".to_owned(), duration_ns, ended_by: None },
         memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
         summary: Summary { headline: "The answer.".to_owned(), findings: Vec::new() },
         heap: None,
         waits: None,
+        goroutines: None,
         threads: None,
         losses: BTreeMap::new(),
         overhead: Overhead {
@@ -78,6 +80,9 @@ pub(super) fn heap() -> Report {
         growth_bytes: 0,
         oldest_age_ns: Some(8 * S),
         youngest_age_ns: None,
+        live_bytes_low: None,
+        live_bytes_high: None,
+        samples: None,
         blame: Some(1),
         frames,
         stack_end: (rank == 1).then(|| "root".to_owned()),
@@ -120,6 +125,9 @@ pub(super) fn heap() -> Report {
             ),
             site(3, 10, stack("malloc", "all_freed", 7)),
         ],
+        go_in_use_bytes: None,
+        go_size_classes: None,
+        go_agreement: None,
     });
     report
 }

@@ -1,0 +1,56 @@
+//! What a Go program's heap holds, by allocation site, as it was learnt at one moment.
+
+use super::census::GoFrame;
+
+/// Live objects of one stack that allocated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GoHeapSite {
+    /// Bytes in live objects.
+    pub live_bytes: u64,
+    /// Live objects.
+    pub live_objects: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Objects allocated.
+    pub alloc_objects: u64,
+    /// Bounds of `live_bytes`, lower first; `None` where they are not known or the number is exact.
+    pub live_bytes_bounds: Option<(u64, u64)>,
+    /// Objects that were looked at for the estimate.
+    pub samples: Option<u64>,
+    /// The stack, innermost frame first.
+    pub frames: Vec<GoFrame>,
+}
+
+/// What the objects of one size take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeClass {
+    /// Size of an object; `None` for the large ones, which have spans of their own.
+    pub size_bytes: Option<u64>,
+    /// Whether they hold pointers.
+    pub scan: bool,
+    /// Spans of this class.
+    pub spans: u64,
+    /// Objects in use.
+    pub objects: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// The heap of a Go program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GoHeap {
+    /// Whether the numbers of the sites are exact.
+    pub exact: bool,
+    /// How they were had.
+    pub method: String,
+    /// Bound of the error of all sites' sum.
+    pub error_bytes: Option<u64>,
+    /// Sites.
+    pub sites: Vec<GoHeapSite>,
+    /// What the heap holds by size, which is exact.
+    pub totals_by_class: Vec<SizeClass>,
+    /// Bytes in objects in use, dead ones that no collection has found yet included.
+    pub heap_in_use_bytes: u64,
+    /// How far the sites' sum and `heap_in_use_bytes` agree, in words.
+    pub agreement: Option<String>,
+}

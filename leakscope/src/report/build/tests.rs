@@ -1,0 +1,138 @@
+use super::*;
+use crate::ledger::heap::Sort;
+use crate::ledger::{GoHeapLedger, HeapSnapshot};
+use crate::report::go_heap::tests::account;
+use crate::report::goroutines::tests::{look, section, seen};
+use crate::report::waits::tests::{idles, runs, waits, waits_for};
+
+fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
+    let process = Process {
+        pid: 4711,
+        comm: "chat".to_owned(),
+        exe: Some("/srv/bin/chat".into()),
+        cmdline: Vec::new(),
+        start_ticks: 1,
+        seccomp: 0,
+        container: None,
+    };
+    build(Inputs {
+        process: &process,
+        started_at: "2026-11-23T03:00:00Z",
+        duration_ns: 0,
+        ended_by: None,
+        leader_gone: false,
+        rss_start: None,
+        rss_end: None,
+        heap,
+        waits: None,
+        go,
+        threads: None,
+        creations: &[],
+        counters: &[],
+        recursion_misses: 0,
+        lost: &[],
+        cpu_ns: 0,
+        memory_bytes: None,
+        stacks: &Stacks::default(),
+        space: &AddressSpace::default(),
+        names: &mut Names::new("/".into()),
+    })
+}
+
+fn go<'a>(snapshot: Option<&'a GoroutineSnapshot>) -> GoInputs<'a> {
+    GoInputs { version: "go1.21.4", main_module: Some("example.com/chat"), snapshot, ..GoInputs::default() }
+}
+
+#[test]
+fn a_go_program() {
+    let mut snapshot = seen(&[look(0, &[(11_274, "chan receive"), (2_373, "IO wait")])]);
+    snapshot.losses = vec![("goroutines.missed", 3)];
+    let settings = [("CGO_ENABLED".to_owned(), "0".to_owned())];
+    let report = report(None, Some(GoInputs { settings: &settings, ..go(Some(&snapshot)) }));
+    assert_eq!(
+        (report.target.runtime.as_str(), report.target.runtime_version.as_deref()),
+        ("go", Some("go1.21.4"))
+    );
+    let program = report.target.go.expect("how it was built");
+    assert_eq!(program.main_module.as_deref(), Some("example.com/chat"));
+    assert_eq!(program.settings.get("CGO_ENABLED").map(String::as_str), Some("0"));
+    assert_eq!(report.losses.get("goroutines.missed"), Some(&3));
+    assert!(report.summary.headline.starts_with("11,274 of 13,647 goroutines are blocked in chan receive"));
+    assert_eq!(report.goroutines.map(|all| (all.total, all.exact)), Some((13_647, false)));
+}
+
+#[test]
+fn other_programs() {
+    let report = report(None, None);
+    assert_eq!((report.target.runtime.as_str(), report.target.runtime_version), ("native", None));
+    assert!(report.goroutines.is_none() && report.target.go.is_none());
+}
+
+#[test]
+fn goroutines_that_could_not_be_read() {
+    let refused = GoInputs { refused: Some("self-check failed: goroutine numbers repeat"), ..go(None) };
+    let report = report(None, Some(refused));
+    assert!(report.goroutines.is_none());
+    assert_eq!(
+        report.summary.findings,
+        ["The goroutines could not be read: self-check failed: goroutine numbers repeat."]
+    );
+}
+
+/// An allocator that a Go program does not have is no answer, where there is another.
+#[test]
+fn a_go_heap_beside_probes_or_alone() {
+    let nothing = HeapSnapshot::default();
+    let probes = |probes| HeapInputs {
+        snapshot: &nothing,
+        min_age_ns: 0,
+        slow_probes: 0,
+        visibility: Visibility { probes, hits: 0, files_searched: 3, reason: None },
+    };
+    let names = |report: &Report| -> Vec<String> {
+        report.heap.iter().flat_map(|heap| &heap.sources).map(|source| source.name.clone()).collect()
+    };
+    let blind = report(Some(probes(0)), None);
+    assert!(blind.summary.headline.contains("its heap cannot be traced"), "{}", blind.summary.headline);
+    let calm = seen(&[look(0, &[(3, "sleep")])]);
+    let blind = report(Some(probes(0)), Some(go(Some(&calm))));
+    assert_eq!(blind.summary.headline, "No goroutines pile up: all 3 wait for work.");
+    assert!(blind.summary.findings[0].contains("its heap cannot be traced"), "{:?}", blind.summary.findings);
+
+    let account = GoHeapLedger::default().snapshot(account());
+    let heap = Some(GoHeapInputs { snapshot: &account, sort: Sort::LiveBytes });
+    let alone = report(Some(probes(0)), Some(GoInputs { heap, ..go(Some(&calm)) }));
+    assert_eq!(names(&alone), ["go"]);
+    assert!(alone.summary.headline.contains("live on the Go heap"), "{}", alone.summary.headline);
+    assert_eq!(alone.summary.findings, ["No goroutines pile up: all 3 wait for work."]);
+    assert_eq!(alone.losses.get(losses::STACKS_MISSING), None);
+    let both = report(Some(probes(9)), Some(GoInputs { heap, ..go(None) }));
+    assert_eq!(names(&both), ["malloc", "go"]);
+}
+
+/// What is stuck among goroutines, then among threads, then what holds the memory.
+#[test]
+fn the_order_of_answers() {
+    let story = section(&[look(0, &[(500, "chan receive"), (600, "IO wait")])]);
+    let calm = section(&[look(0, &[(3, "sleep")])]);
+    let stuck = waits(vec![waits_for(3, 1, 0x1000, 4), runs(4)], None);
+    let idle = waits(vec![idles(3), runs(4)], None);
+    let answer = |threads: &Waits, goroutines: &Goroutines, heap: Option<&str>| {
+        let mut answer = Answer { headline: heap.map(ToOwned::to_owned), findings: vec!["Last.".to_owned()] };
+        answer.waits(threads, true);
+        answer.goroutines(Some(goroutines), None);
+        let first = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
+        let findings = answer.findings.iter().map(|text| first(text));
+        std::iter::once(first(&answer.headline.unwrap_or_default()))
+            .chain(findings)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(answer(&stuck, &story, Some("Heap.")), "500 1 Heap. Last.");
+    assert_eq!(answer(&stuck, &story, None), "500 1 Last.");
+    assert_eq!(answer(&idle, &story, Some("Heap.")), "500 Heap. Last.");
+    assert_eq!(answer(&idle, &story, None), "500 Last.");
+    assert_eq!(answer(&stuck, &calm, None), "1 No Last.");
+    assert_eq!(answer(&idle, &calm, Some("Heap.")), "Heap. No Last.");
+    assert_eq!(answer(&idle, &calm, None), "No Last.");
+}

@@ -1,0 +1,114 @@
+//! Go frames as frames of the report, and which of them a stack is charged to.
+
+use super::model::Frame;
+use crate::golang::census::GoFrame;
+use crate::symbol::{BlameInput, FrameOwner, owner};
+
+/// Packages of Go's standard library that the tables for all languages leave out, because a C function
+/// of such a name can have a suffix that looks like one (`hash.part.0`). Go 1.27, `go list std`.
+#[rustfmt::skip]
+const STANDARD: &[&str] = &[
+    "cmp.", "crypto.", "debug/", "embed.", "expvar.", "flag.", "go/", "hash.", "html.", "image.", "image/",
+    "index/", "iter.", "mime.", "path.", "plugin.", "testing/", "unique.", "unsafe.", "weak.",
+];
+
+/// Modules that run the user's code or carry its messages.
+#[rustfmt::skip]
+const FRAMEWORKS: &[&str] = &[
+    // The Go project's own additions to its library.
+    "golang.org/x/", "google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/api",
+    // Servers, routers and sockets, from pkg.go.dev by importers.
+    "github.com/gin-gonic/gin", "github.com/labstack/echo", "github.com/gorilla/", "github.com/go-chi/chi",
+    "github.com/gofiber/fiber", "github.com/valyala/fasthttp", "github.com/julienschmidt/httprouter",
+    "github.com/urfave/negroni", "github.com/emicklei/go-restful", "github.com/grpc-ecosystem/",
+    "github.com/soheilhy/cmux", "nhooyr.io/websocket", "github.com/coder/websocket", "github.com/gobwas/ws",
+    "github.com/quic-go/quic-go", "connectrpc.com/connect", "github.com/twitchtv/twirp", "go.uber.org/",
+    // Clients and drivers.
+    "github.com/go-sql-driver/mysql", "github.com/lib/pq", "github.com/jackc/pgx", "github.com/mattn/go-sqlite3",
+    "github.com/redis/go-redis", "github.com/go-redis/redis", "github.com/gomodule/redigo",
+    "go.mongodb.org/mongo-driver", "gorm.io/", "github.com/jmoiron/sqlx", "github.com/IBM/sarama",
+    "github.com/Shopify/sarama", "github.com/segmentio/kafka-go", "github.com/nats-io/nats.go",
+    "github.com/rabbitmq/amqp091-go", "github.com/streadway/amqp", "github.com/aws/aws-sdk-go",
+    "github.com/prometheus/client_golang", "go.opentelemetry.io/", "github.com/spf13/cobra",
+    "github.com/sirupsen/logrus", "github.com/rs/zerolog", "k8s.io/klog", "github.com/oklog/run",
+];
+
+/// A frame of the program `exe`.
+pub(super) fn frame(go: &GoFrame, exe: Option<&str>) -> Frame {
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Frame {
+        address: format!("{:#x}", go.address),
+        module: exe.map(ToOwned::to_owned),
+        build_id: None,
+        offset: None,
+        function: known(&go.function),
+        function_offset: go.function_offset,
+        file: known(&go.file),
+        line: (go.line > 0).then_some(go.line),
+        inlined: go.inlined,
+        why_unknown: go.function.is_empty().then(|| "it lies in no Go function".to_owned()),
+    }
+}
+
+/// The frame that a stack is charged to, by the rule of [`crate::symbol::blame()`]. `main_module` is the
+/// path of the program's own module, whose code is the user's whatever it is called.
+pub(super) fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
+    let owners: Vec<FrameOwner> = frames.iter().map(|frame| of(&frame.function, main_module)).collect();
+    let first = |is: fn(&FrameOwner) -> bool| owners.iter().position(is);
+    first(|owner| *owner == FrameOwner::User)
+        .or_else(|| first(|owner| *owner == FrameOwner::Framework))
+        .or_else(|| first(|owner| *owner != FrameOwner::Allocator))
+        .or_else(|| frames.len().checked_sub(1))
+        .map(|at| at as u64)
+}
+
+fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
+    let begins = |table: &[&str]| table.iter().any(|prefix| function.starts_with(prefix));
+    let own = |module: &str| {
+        !module.is_empty() && function.strip_prefix(module).is_some_and(|rest| rest.starts_with(['.', '/']))
+    };
+    if function.starts_with("main.") || main_module.is_some_and(own) {
+        FrameOwner::User
+    } else if begins(STANDARD) {
+        FrameOwner::Runtime
+    } else if begins(FRAMEWORKS) {
+        FrameOwner::Framework
+    } else {
+        owner(&BlameInput { function: Some(function), module: None, file: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::goroutines::tests::frame as go;
+
+    #[test]
+    fn the_first_frame_of_the_users() {
+        let blamed = |functions: &[&str], module| {
+            let frames: Vec<GoFrame> = functions.iter().map(|function| go(function, 1)).collect();
+            blame(&frames, module)
+        };
+        let receive = ["runtime.gopark", "runtime.chanrecv1", "main.(*WebSocket).notifyFxn", "main.main"];
+        assert_eq!(blamed(&receive, None), Some(2));
+        let http = ["runtime.gopark", "image/png.Decode", "golang.org/x/net/http2.f", "shop/cart.Add"];
+        assert_eq!(blamed(&http, None), Some(3));
+        assert_eq!(blamed(&http[..3], None), Some(2), "a framework's, if there is no other");
+        assert_eq!(blamed(&http[..2], None), Some(0));
+        assert_eq!(blamed(&["runtime.newobject", "runtime.mallocgc"], None), Some(1));
+        assert_eq!(blamed(&[], None), None);
+        // A module may be called as a package of the standard library is.
+        assert_eq!(blamed(&["log/sink.Write", "main.main"], None), Some(1));
+        assert_eq!(blamed(&["log/sink.Write", "main.main"], Some("log/sink")), Some(0));
+        assert_eq!(blamed(&["log/sinks.Write", "main.main"], Some("log/sink")), Some(1));
+    }
+
+    #[test]
+    fn what_is_unknown_is_absent() {
+        let unknown = GoFrame { function: "".into(), file: "".into(), line: 0, ..go("", 0) };
+        let frame = frame(&unknown, Some("/srv/bin/shop"));
+        assert_eq!((&frame.function, &frame.file, frame.line), (&None, &None, None));
+        assert!(frame.why_unknown.is_some());
+        assert_eq!(frame.module.as_deref(), Some("/srv/bin/shop"));
+    }
+}

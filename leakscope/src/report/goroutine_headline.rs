@@ -1,0 +1,230 @@
+//! The sentences that answer "what are the goroutines stuck in?".
+
+use super::headline::place;
+use super::model::{GoroutineSite, Goroutines};
+use crate::golang::census::GoState;
+use crate::human::{count, counted, cut, duration};
+
+/// So many goroutines in one place are worth a sentence, if they are [`SHARE`] of all.
+const MANY: u64 = 100;
+/// One in so many.
+const SHARE: u64 = 4;
+/// Second-rank sentences about sites.
+const MORE_SITES: usize = 3;
+/// Characters of a wait reason.
+const LONGEST_REASON: usize = 40;
+
+/// Whether a site looks stuck, or leaks.
+pub(super) fn is_notable(site: &GoroutineSite, goroutines: &Goroutines) -> bool {
+    if site.idle || site.system {
+        return false;
+    }
+    let blocked = site.state == GoState::Waiting.name() && !waits_for_the_world(site);
+    let many = site.count > MANY && site.count >= goroutines.total / SHARE;
+    site.piling_up || site.state == GoState::Leaked.name() || (blocked && many)
+}
+
+/// Whether what is waited for comes from outside or from a clock, so that many do so in a healthy program.
+fn waits_for_the_world(site: &GoroutineSite) -> bool {
+    matches!(site.wait_reason.as_deref(), Some("IO wait" | "sleep"))
+}
+
+/// What is stuck; `None` if nothing looks so.
+pub(super) fn goroutines(all: &Goroutines) -> Option<String> {
+    notable(all).next().map(|site| sentence(site, all))
+}
+
+fn notable(all: &Goroutines) -> impl Iterator<Item = &GoroutineSite> {
+    all.sites.iter().filter(|site| is_notable(site, all))
+}
+
+/// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
+pub(super) fn findings(all: &Goroutines) -> Vec<String> {
+    notable(all).skip(1).take(MORE_SITES).map(|site| sentence(site, all)).collect()
+}
+
+/// What there is to say if [`goroutines()`] has nothing.
+pub(super) fn calm(all: &Goroutines) -> String {
+    if all.total == 0 {
+        return "The program has no goroutines of its own.".to_owned();
+    }
+    let idle: u64 = all.sites.iter().filter(|site| site.idle && !site.system).map(|site| site.count).sum();
+    if idle == all.total {
+        return match idle {
+            1 => "No goroutines pile up: the only one waits for work.".to_owned(),
+            n => format!("No goroutines pile up: all {} wait for work.", count(n)),
+        };
+    }
+    let most = all.sites.iter().filter(|site| !site.idle && !site.system).max_by_key(|site| site.count);
+    let most = most.map(|site| {
+        let are = if site.count == 1 { "is" } else { "are" };
+        format!("; most of the others, {}, {are} {}", count(site.count), doing(site))
+    });
+    let waits = if idle == 1 { "waits" } else { "wait" };
+    let of = counted(all.total, "goroutine");
+    format!("No goroutines pile up: {} of {of} {waits} for work{}.", count(idle), most.unwrap_or_default())
+}
+
+/// Why there is no section.
+pub(super) fn refused(why: &str) -> String {
+    format!("The goroutines could not be read: {why}.")
+}
+
+fn sentence(site: &GoroutineSite, all: &Goroutines) -> String {
+    let who = match (site.count, all.total) {
+        (1, 1) => "The only goroutine is".to_owned(),
+        (n, total) if n == total => format!("All {} goroutines are", count(n)),
+        (1, total) => format!("1 of {} is", counted(total, "goroutine")),
+        (n, total) => format!("{} of {} are", count(n), counted(total, "goroutine")),
+    };
+    let created = site.created_by.as_ref().and_then(|frame| place(std::slice::from_ref(frame), Some(0)));
+    let created = created.map(|place| format!(", created by {place}")).unwrap_or_default();
+    let blocked = match (site.longest_blocked_ns, site.count) {
+        (None, _) => String::new(),
+        (Some(ns), 1) => format!(", for at least {}", duration(ns)),
+        (Some(ns), _) => format!(", the longest for at least {}", duration(ns)),
+    };
+    let growth = grown(site.growth_since_first, all.since_first_ns);
+    format!("{who} {}{created}{blocked}{growth}.", doing(site))
+}
+
+/// What goroutines do, and where: `blocked in chan receive at main.work at pool.go:12`.
+fn doing(site: &GoroutineSite) -> String {
+    let place = place(&site.frames, site.blame)
+        .or_else(|| site.start_function.as_deref().map(|name| cut(name, super::headline::LONGEST_NAME)));
+    let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+    let reason = site.wait_reason.as_deref().map(|reason| cut(reason, LONGEST_REASON));
+    let what = match (site.state.as_str(), reason) {
+        ("leaked", Some(reason)) => format!("blocked for ever in {reason}"),
+        ("leaked", None) => "blocked for ever".to_owned(),
+        ("waiting", Some(reason)) => format!("blocked in {reason}"),
+        ("waiting", None) => "blocked".to_owned(),
+        ("syscall", _) => "in a system call or C code".to_owned(),
+        ("runnable" | "preempted", _) => "ready to run".to_owned(),
+        (state, _) => state.to_owned(),
+    };
+    format!("{what}{place}")
+}
+
+/// `, 940 more since leakscope came (47 a second)`.
+fn grown(growth: Option<i64>, since_ns: Option<u64>) -> String {
+    let (Some(growth), Some(ns)) = (growth.filter(|growth| *growth != 0), since_ns) else {
+        return String::new();
+    };
+    let n = growth.unsigned_abs();
+    if growth < 0 {
+        return format!(", {} fewer since leakscope came", count(n));
+    }
+    let rate = |unit: f64| (n as f64 * unit * 1e9 / ns.max(1) as f64).round() as u64;
+    let rate = match (rate(1.0), rate(60.0), rate(3600.0)) {
+        _ if ns < 1_000_000 => String::new(),
+        (second @ 2.., ..) => format!(" ({} a second)", count(second)),
+        (_, minute @ 2.., _) => format!(" ({} a minute)", count(minute)),
+        (.., hour) => format!(" ({} an hour)", count(hour)),
+    };
+    format!(", {} more since leakscope came{rate}", count(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::goroutines::tests::{look, section, seen};
+
+    const STORY: &str = "11,274 of 13,647 goroutines are blocked in chan receive at \
+                         main.(*WebSocket).notifyFxn at websocket.go:156, created by main.(*Hub).add at hub.go:40";
+
+    #[test]
+    fn the_story() {
+        let story = section(&[look(0, &[(11_274, "chan receive"), (2_373, "IO wait")])]);
+        assert_eq!(goroutines(&story), Some(format!("{STORY}.")));
+        assert_eq!(findings(&story), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn what_grows() {
+        let looks =
+            [look(0, &[(10_334, "chan receive")]), look(20, &[(11_274, "chan receive"), (2_373, "IO wait")])];
+        let mut all = section(&looks);
+        let text = goroutines(&all).expect("a headline");
+        assert!(
+            text.starts_with("2,373 of 13,647 goroutines are blocked in IO wait"),
+            "most growth first: {text}"
+        );
+        assert_eq!(findings(&all), [format!("{STORY}, 940 more since leakscope came (47 a second).")]);
+        all.sites.retain(|site| site.wait_reason.as_deref() == Some("chan receive"));
+        all.sites[0].longest_blocked_ns = Some(600_000_000_000);
+        assert_eq!(
+            goroutines(&all),
+            Some(format!(
+                "{STORY}, the longest for at least 10 m 0 s, 940 more since leakscope came (47 a second)."
+            ))
+        );
+    }
+
+    #[test]
+    fn growth_in_words() {
+        let s = 1_000_000_000;
+        assert_eq!(grown(Some(940), Some(20 * s)), ", 940 more since leakscope came (47 a second)");
+        assert_eq!(grown(Some(10), Some(20 * s)), ", 10 more since leakscope came (30 a minute)");
+        assert_eq!(grown(Some(1), Some(120 * s)), ", 1 more since leakscope came (30 an hour)");
+        assert_eq!(grown(Some(-5), Some(s)), ", 5 fewer since leakscope came");
+        assert_eq!([grown(Some(0), Some(s)), grown(None, Some(s)), grown(Some(4), None)], ["", "", ""]);
+        assert_eq!(grown(Some(i64::MIN), Some(0)), ", 9,223,372,036,854,775,808 fewer since leakscope came");
+        assert!(grown(Some(i64::MAX), Some(0)).ends_with("since leakscope came"));
+    }
+
+    #[test]
+    fn what_is_not_a_headline() {
+        let none = |all: &Goroutines| assert_eq!(goroutines(all), None);
+        none(&section(&[look(0, &[(100, "chan receive")])]));
+        none(&section(&[look(0, &[(101, "chan receive"), (500, "IO wait")])]));
+        none(&section(&[look(0, &[(5_000, "IO wait")])]));
+        let ends = section(&[look(0, &[(90, "select")]), look(9, &[(20, "select")])]);
+        none(&ends);
+        assert_eq!(
+            calm(&ends),
+            "No goroutines pile up: 0 of 20 goroutines wait for work; most of the others, 20, are blocked in select \
+             at main.(*WebSocket).notifyFxn at websocket.go:156."
+        );
+        assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
+        assert_eq!(
+            calm(&section(&[look(0, &[(3, "sleep")])])),
+            "No goroutines pile up: all 3 wait for work."
+        );
+        assert_eq!(
+            calm(&section(&[look(0, &[(1, "sleep")])])),
+            "No goroutines pile up: the only one waits for work."
+        );
+    }
+
+    #[test]
+    fn states_in_words() {
+        let mut site = section(&[look(0, &[(200, "select")])]).sites.remove(0);
+        let mut doing_in = |state: &str, reason: Option<&str>| {
+            site.state = state.to_owned();
+            site.wait_reason = reason.map(ToOwned::to_owned);
+            doing(&site).split(" at ").next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(doing_in("leaked", Some("chan send")), "blocked for ever in chan send");
+        assert_eq!(doing_in("waiting", None), "blocked");
+        assert_eq!(doing_in("syscall", None), "in a system call or C code");
+        assert_eq!(doing_in("running", None), "running");
+        assert!(doing_in("waiting", Some(&"x".repeat(9_999))).len() < 100);
+        site.frames.clear();
+        assert!(doing(&site).ends_with(" at main.(*WebSocket).run"));
+    }
+
+    #[test]
+    fn one_that_leaks() {
+        let mut all = seen(&[look(0, &[(1, "chan send"), (9, "select")])]);
+        for site in &mut all.sites {
+            if site.count == 1 {
+                site.state = GoState::Leaked;
+            }
+        }
+        let all = super::super::goroutines::goroutines(&all, None, None);
+        assert!(
+            goroutines(&all).is_some_and(|text| text.starts_with("1 of 10 goroutines is blocked for ever"))
+        );
+    }
+}

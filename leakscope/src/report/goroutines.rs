@@ -1,0 +1,121 @@
+//! The section on goroutines.
+
+use std::cmp::Reverse;
+
+use super::go_frames::{blame, frame};
+use super::goroutine_idle::idle;
+use super::model::{GoroutineSite, Goroutines};
+use crate::golang::census::GoState;
+use crate::ledger::goroutines::{GoSite, GoroutineSnapshot};
+
+/// Fewer new goroutines than this are no pile.
+const PILE: i64 = 10;
+
+/// Makes the section. `exe` is the program's path, `main_module` its module's.
+pub(crate) fn goroutines(
+    snapshot: &GoroutineSnapshot,
+    exe: Option<&str>,
+    main_module: Option<&str>,
+) -> Goroutines {
+    let growth = snapshot.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add);
+    let mut sites: Vec<GoroutineSite> = snapshot
+        .sites
+        .iter()
+        .map(|seen| {
+            let piles_up = piles_up(seen, growth);
+            let idle_rule = idle(seen, snapshot.total, piles_up);
+            site(seen, piles_up, idle_rule, exe, main_module)
+        })
+        .collect();
+    // Stable: the snapshot has those with most goroutines first.
+    sites.sort_by_key(order);
+    for (site, rank) in sites.iter_mut().zip(1..) {
+        site.rank = rank;
+    }
+    let nothing_lost = snapshot.losses.is_empty() && snapshot.unread == 0;
+    Goroutines {
+        exact: nothing_lost,
+        method: method(nothing_lost).to_owned(),
+        total: snapshot.total,
+        system: snapshot.system,
+        growth: snapshot.growth,
+        growth_since_first: snapshot.growth_since_first,
+        since_first_ns: snapshot.since_first_ns,
+        since_previous_ns: snapshot.since_previous_ns,
+        retried: snapshot.retried,
+        sites,
+    }
+}
+
+const fn method(nothing_lost: bool) -> &'static str {
+    if nothing_lost {
+        "every goroutine was read from the target's memory without stopping it; those that began or ended \
+         meanwhile may be missing"
+    } else {
+        "goroutines were read from the target's memory without stopping it, but some could not be read: see \
+         the losses and where stacks end"
+    }
+}
+
+/// By how much a site grew while leakscope watched.
+fn grown(site: &GoSite) -> i64 {
+    site.growth_since_first.unwrap_or(0).max(0)
+}
+
+/// Whether a site grows so much that it is no chance: notable, at least a hundredth of what is there and
+/// a tenth of all growth.
+fn piles_up(site: &GoSite, all_growth: i64) -> bool {
+    let grown = grown(site);
+    let count = i64::try_from(site.count).unwrap_or(i64::MAX);
+    !site.system && grown >= PILE && grown >= count / 100 && grown >= all_growth / 10
+}
+
+/// What ranks sites: group, then growth; the rest stays as it is, by count.
+fn order(site: &GoroutineSite) -> (u8, Reverse<i64>) {
+    let grown = Reverse(site.growth_since_first.filter(|_| site.piling_up).unwrap_or(0));
+    match site {
+        GoroutineSite { system: true, .. } => (4, grown),
+        GoroutineSite { idle: true, .. } => (3, grown),
+        _ if site.state == GoState::Leaked.name() => (0, grown),
+        GoroutineSite { piling_up: true, .. } => (1, grown),
+        _ => (2, grown),
+    }
+}
+
+fn site(
+    seen: &GoSite,
+    piling_up: bool,
+    idle_rule: Option<&str>,
+    exe: Option<&str>,
+    main_module: Option<&str>,
+) -> GoroutineSite {
+    GoroutineSite {
+        site_id: format!("{:016x}", seen.id),
+        rank: 0,
+        count: seen.count,
+        growth: seen.growth,
+        growth_since_first: seen.growth_since_first,
+        piling_up,
+        state: seen.state.name().to_owned(),
+        wait_reason: seen.wait_reason.as_deref().map(ToOwned::to_owned),
+        longest_blocked_ns: seen.longest_blocked_ns,
+        blocked_at_least: seen.longest_blocked_ns.is_some(),
+        since_last_gc: seen.since_last_gc,
+        idle: idle_rule.is_some(),
+        idle_rule: idle_rule.map(ToOwned::to_owned),
+        system: seen.system,
+        blame: blame(&seen.frames, main_module),
+        frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),
+        stack_end: seen.end.text().to_owned(),
+        created_by: seen.created_by.as_ref().map(|go| frame(go, exe)),
+        start_function: seen.start_function.as_deref().map(ToOwned::to_owned),
+        labels: (!seen.labels.is_empty()).then(|| seen.labels.clone()),
+        label_sets: seen.label_sets,
+        goroutine_ids: seen.ids.clone(),
+        locked_to_thread: seen.locked_to_thread,
+        tids: seen.tids.clone(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

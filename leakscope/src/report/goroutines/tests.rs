@@ -1,0 +1,115 @@
+use super::*;
+use crate::golang::census::{GoCensus, GoFrame, Goroutine};
+use crate::ledger::GoroutineLedger;
+use crate::ledger::goroutines::tests::{frame as go, stack, waiting};
+
+/// A look after so many seconds at a websocket server that has so many goroutines with each wait reason.
+pub(crate) fn look(seconds: u64, waits: &[(u64, &str)]) -> GoCensus {
+    let at = |function: &str, file: &str, line| GoFrame {
+        file: format!("/src/{file}").into(),
+        ..go(function, line)
+    };
+    let mut stack = stack(&[("runtime.gopark", 398), ("runtime.chanrecv1", 442)]);
+    stack.frames.push(at("main.(*WebSocket).notifyFxn", "websocket.go", 156));
+    stack.frames.push(at("main.(*WebSocket).run", "websocket.go", 90));
+    let one = |id: u64, reason: &str| Goroutine {
+        created_by: Some(at("main.(*Hub).add", "hub.go", 40)),
+        start_function: Some("main.(*WebSocket).run".into()),
+        ..waiting(id, reason)
+    };
+    let goroutines = waits.iter().flat_map(|(n, reason)| (0..*n).map(|id| one(id, reason)));
+    GoCensus {
+        at_ns: seconds * 1_000_000_000,
+        goroutines: goroutines.collect(),
+        stacks: vec![stack],
+        ..GoCensus::default()
+    }
+}
+
+/// The last of these looks.
+pub(crate) fn seen(looks: &[GoCensus]) -> GoroutineSnapshot {
+    let mut ledger = GoroutineLedger::default();
+    looks.iter().map(|look| ledger.snapshot(look)).last().unwrap_or_default()
+}
+
+/// The section on it.
+pub(crate) fn section(looks: &[GoCensus]) -> Goroutines {
+    goroutines(&seen(looks), Some("/srv/bin/chat"), Some("example.com/chat"))
+}
+
+fn reasons(all: &Goroutines) -> Vec<&str> {
+    all.sites.iter().filter_map(|site| site.wait_reason.as_deref()).collect()
+}
+
+#[test]
+fn a_site_is_told_whole() {
+    let mut census = look(0, &[(7, "chan receive")]);
+    census.labels = vec![[("job".to_owned(), "sync".to_owned())].into()];
+    for goroutine in &mut census.goroutines {
+        goroutine.labels = Some(0);
+    }
+    let all = section(&[census]);
+    assert!(all.exact);
+    let site = &all.sites[0];
+    assert_eq!((site.rank, site.count, site.growth, site.blame), (1, 7, None, Some(2)));
+    assert_eq!((site.state.as_str(), site.stack_end.as_str()), ("waiting", "root"));
+    assert_eq!((site.since_last_gc, site.blocked_at_least, site.idle), (true, false, false));
+    assert_eq!(site.goroutine_ids, [0, 1, 2, 3, 4]);
+    assert_eq!(site.labels.as_ref().and_then(|labels| labels.get("job")).map(String::as_str), Some("sync"));
+    assert_eq!(site.frames[0].module.as_deref(), Some("/srv/bin/chat"));
+    assert_eq!(site.created_by.as_ref().and_then(|frame| frame.line), Some(40));
+    assert_eq!(site.site_id.len(), 16);
+}
+
+#[test]
+fn what_piles_up_comes_first_and_what_is_idle_last() {
+    let mut last = look(10, &[(500, "select"), (40, "sleep"), (90, "chan send"), (60, "chan receive")]);
+    for goroutine in last.goroutines.iter_mut().take(3) {
+        goroutine.system = true;
+    }
+    let all =
+        section(&[look(0, &[(500, "select"), (40, "sleep"), (20, "chan send"), (40, "chan receive")]), last]);
+    assert_eq!(reasons(&all), ["chan send", "chan receive", "select", "sleep", "select"]);
+    assert_eq!(all.sites.iter().map(|site| site.rank).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(
+        all.sites.iter().map(|site| site.piling_up).collect::<Vec<_>>(),
+        [true, true, false, false, false]
+    );
+    assert_eq!(all.sites.iter().map(|site| site.idle).collect::<Vec<_>>(), [false, false, false, true, true]);
+    assert!(all.sites[4].system);
+    // Without growth, by count.
+    let one = section(&[look(0, &[(40, "chan receive"), (500, "select"), (20, "sleep"), (60, "chan send")])]);
+    assert_eq!(reasons(&one), ["select", "chan send", "chan receive", "sleep"]);
+    assert_eq!((one.growth, one.total), (None, 620));
+}
+
+/// Small changes, of a large site or beside a large growth, do not put a site before others.
+#[test]
+fn noise_is_no_pile() {
+    let before = look(0, &[(5_000, "select"), (10, "chan send"), (100, "chan receive")]);
+    let after = look(9, &[(5_012, "select"), (19, "chan send"), (900, "chan receive")]);
+    let all = section(&[before, after]);
+    assert_eq!(reasons(&all), ["chan receive", "select", "chan send"]);
+    assert_eq!(all.sites.iter().filter(|site| site.piling_up).count(), 1);
+}
+
+#[test]
+fn what_could_not_be_read_is_not_exact() {
+    let lost = GoCensus { losses: vec![("goroutines.missed", 1)], ..look(0, &[(1, "select")]) };
+    assert!(!section(&[lost]).exact);
+    let mut unread = look(0, &[(1, "select")]);
+    unread.stacks[0].end = crate::golang::census::GoStackEnd::Unreadable;
+    let all = section(&[unread]);
+    assert!(!all.exact && all.method.contains("some could not be read"));
+    assert!(all.sites[0].stack_end.contains("could not be read"));
+}
+
+#[test]
+fn absurd_growth_does_not_panic() {
+    let mut snapshot = seen(&[look(0, &[(1, "select"), (1, "chan send")])]);
+    for site in &mut snapshot.sites {
+        site.count = u64::MAX;
+        site.growth_since_first = Some(i64::MAX);
+    }
+    assert_eq!(goroutines(&snapshot, None, None).sites.len(), 2);
+}
