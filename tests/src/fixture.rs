@@ -129,6 +129,15 @@ impl Fixture {
         self.pid
     }
 
+    /// The rest of the first line before it was ready that begins so.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn said(&self, start: &str) -> Result<&str> {
+        let found = self.preamble.iter().find_map(|line| line.strip_prefix(start));
+        found.map(str::trim).with_context(|| format!("no line begins with {start:?}: {:?}", self.preamble))
+    }
+
     /// What is true of its blocked threads since before it was ready. Its main thread is blocked then,
     /// too: it waits for input.
     ///

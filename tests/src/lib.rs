@@ -40,6 +40,7 @@ pub mod census;
 pub mod compare;
 pub mod fixture;
 pub mod gdb;
+pub mod go;
 pub mod lines;
 pub mod process;
 pub mod programs;

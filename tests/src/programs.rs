@@ -15,6 +15,8 @@ use crate::process::run_ok;
 use crate::target_directory;
 
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+/// How long a compiler may take.
+pub(crate) const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 /// What tells the truth about blocked threads.
 const WAITERS: &[&str] = &["waiters.c"];
 
@@ -163,9 +165,6 @@ impl Program {
     }
 
     fn build_once(&self, needed: Option<&Path>) -> Result<PathBuf> {
-        let fixtures = target_directory().join("fixtures");
-        fs::create_dir_all(&fixtures)?;
-
         let mut hasher = DefaultHasher::new();
         format!("{:?}", self.command(Path::new("out"), needed)).hash(&mut hasher);
         for source in self
@@ -175,29 +174,16 @@ impl Program {
         {
             fs::read(source).with_context(|| source.display().to_string())?.hash(&mut hasher);
         }
-        let place = fixtures.join(format!("{}-{:016x}", self.name, hasher.finish()));
-        let name =
+        let file =
             if self.kind == Kind::Shared { format!("lib{}.so", self.name) } else { self.name.to_owned() };
-        let built = place.join(&name);
-        if built.exists() {
-            return Ok(built);
-        }
-
-        // One at a time: the lock is for other test processes, too.
-        let lock = fs::File::create(fixtures.join("lock"))?;
-        lock.lock()?;
-        if built.exists() {
-            return Ok(built);
-        }
-        fs::create_dir_all(&place)?;
-        // What a build leaves that was broken off does not count as built.
-        let unfinished = place.join(format!("unfinished-{name}"));
-        run_ok(&mut self.command(&unfinished, needed), Duration::from_secs(600))?;
-        if self.kind == Kind::Cargo {
-            fs::copy(place.join("cargo/release/rust_sites"), &unfinished)?;
-        }
-        fs::rename(&unfinished, &built)?;
-        Ok(built)
+        once(&format!("{}-{:016x}", self.name, hasher.finish()), &file, |unfinished| {
+            run_ok(&mut self.command(unfinished, needed), BUILD_TIMEOUT)?;
+            if self.kind == Kind::Cargo {
+                let place = unfinished.parent().context("it lies in a directory")?;
+                fs::copy(place.join("cargo/release/rust_sites"), unfinished)?;
+            }
+            Ok(())
+        })
     }
 
     fn command(&self, out: &Path, needed: Option<&Path>) -> Command {
@@ -295,6 +281,32 @@ impl Program {
         rustc.args(self.sources()).arg("-o").arg(out);
         rustc
     }
+}
+
+/// The file in that place under `fixtures/`, built if it is not there; `build` writes where it is told.
+///
+/// # Errors
+/// If it cannot be built.
+pub(crate) fn once(place: &str, file: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let fixtures = target_directory().join("fixtures");
+    fs::create_dir_all(&fixtures)?;
+    let place = fixtures.join(place);
+    let built = place.join(file);
+    if built.exists() {
+        return Ok(built);
+    }
+    // One at a time: the lock is for other test processes, too.
+    let lock = fs::File::create(fixtures.join("lock"))?;
+    lock.lock()?;
+    if built.exists() {
+        return Ok(built);
+    }
+    fs::create_dir_all(&place)?;
+    // What a build leaves that was broken off does not count as built.
+    let unfinished = place.join(format!("unfinished-{file}"));
+    build(&unfinished)?;
+    fs::rename(&unfinished, &built)?;
+    Ok(built)
 }
 
 /// Where the sources of all fixtures lie.

@@ -7,6 +7,7 @@ mod doctor;
 mod dump;
 mod exactness;
 mod fixtures;
+mod golang;
 mod lifecycle;
 mod output;
 mod real;

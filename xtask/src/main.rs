@@ -1,4 +1,4 @@
-//! Development tasks: setup, demo, test, bench, schema.
+//! Development tasks: setup, demo, test, bench, go-matrix, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
 //! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
@@ -6,6 +6,7 @@
 
 mod bench;
 mod demo;
+mod go_matrix;
 mod run;
 mod setup;
 mod test;
@@ -29,6 +30,9 @@ cargo xtask TASK
                  with FILTER only the integration tests whose names contain it
   bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
                  of tracing waits in the program, in another one and in none: waits-redis, waits-pipe
+  go-matrix [goroutines]
+                 programs built by every release of Go, each normal, stripped, position-independent
+                 and with cgo: goroutines and heap against their own profiles, or only goroutines
   schema         write the JSON Schema of reports to leakscope/schema
   help           this text
 ";
@@ -68,6 +72,11 @@ fn dispatch(args: &[&str]) -> Result<()> {
             [] => bench::run(&Workspace::open()?, None),
             [name] => bench::run(&Workspace::open()?, Some(name)),
             _ => bail!("`cargo xtask bench` takes one NAME\n\n{HELP}"),
+        },
+        "go-matrix" => match rest {
+            [] => go_matrix::run(&Workspace::open()?, true),
+            ["goroutines"] => go_matrix::run(&Workspace::open()?, false),
+            _ => bail!("`cargo xtask go-matrix` takes `goroutines` or nothing\n\n{HELP}"),
         },
         "schema" => {
             expect_none(task, rest)?;

@@ -8,6 +8,7 @@
 //! `.bpf-toolchain` and checked again by every run.
 
 mod apt;
+pub(crate) mod go;
 mod linker;
 mod packages;
 mod record;
@@ -61,6 +62,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     println!("bpf-linker: {} (LLVM {})", record.linker.display(), record.linker_llvm);
     if options.tests {
         packages::provide(workspace)?;
+        go::provide(workspace, false)?;
     }
     Ok(())
 }

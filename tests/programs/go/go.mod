@@ -1,0 +1,3 @@
+module leakscope.test/fixtures
+
+go 1.19

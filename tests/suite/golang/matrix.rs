@@ -1,0 +1,35 @@
+//! Every release in every usual variant; `cargo xtask go-matrix` asks for it.
+
+use super::heap::profiled;
+use super::*;
+
+/// With `LEAKSCOPE_GO_MATRIX=goroutines` or `all` (heaps, too) it prints a row for each build; without,
+/// the tests of single releases do what a usual run needs.
+#[test]
+fn every_release_and_variant() -> Result<()> {
+    let Some(asked) = std::env::var_os("LEAKSCOPE_GO_MATRIX") else { return Ok(()) };
+    let with_heap = asked == "all";
+    let mut wrong = Vec::new();
+    let mut verdict = |result: Result<()>| match result {
+        Ok(()) => "same",
+        Err(error) => {
+            wrong.push(format!("{error:#}"));
+            "DIFFERS"
+        }
+    };
+    println!("| release | variant | goroutines | heap | dump ms |\n|---|---|---|---|---|");
+    for program in programs(STORY) {
+        need!(program.toolchain);
+        let mut fixture = program.start(&[])?;
+        let started = Instant::now();
+        let alone = dump(&fixture);
+        let took = started.elapsed().as_millis();
+        let result = alone.and_then(|_| compare(&mut fixture)).with_context(|| program.to_string());
+        drop(fixture);
+        let goroutines = verdict(result.map(drop));
+        let heap = if with_heap { verdict(profiled(program)) } else { "-" };
+        println!("| {} | {} | {goroutines} | {heap} | {took} |", program.toolchain, program.variant);
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
