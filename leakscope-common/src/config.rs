@@ -82,8 +82,8 @@ pub struct KernelOffsets {
     pub pid_numbers: u32,
     /// Size of `upid`
     pub upid_size: u32,
-    /// Always 0; fills the structure to a multiple of 8.
-    pub reserved: u32,
+    /// `task_struct.thread_info.status`; 0: not there
+    pub task_status: u32,
 }
 const _: () = assert!(size_of::<KernelOffsets>() == 96);
 
@@ -113,7 +113,7 @@ impl KernelOffsets {
         pid_level: 0,
         pid_numbers: 0,
         upid_size: 0,
-        reserved: 0,
+        task_status: 0,
     };
 }
 

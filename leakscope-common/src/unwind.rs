@@ -182,7 +182,7 @@ pub fn find_row(index: &impl RowIndex, mapping: &MappingEntry, relative: u32) ->
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StackEnd {
-    /// The outermost frame was reached.
+    /// The outermost frame was reached: unwind information says of its function that it has no caller.
     Root = 0,
     /// More than [`MAX_FRAMES`] frames.
     Truncated = 1,
@@ -198,11 +198,14 @@ pub enum StackEnd {
     NotAbove = 6,
     /// A return probe's trampoline whose record was not found.
     Trampoline = 7,
+    /// A return address of 0. Some hand-written first frames have that, but so has a stack that was
+    /// overwritten, so it is no root.
+    NoReturnAddress = 8,
 }
 
 impl StackEnd {
     /// All ends, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Root,
         Self::Truncated,
         Self::NoMapping,
@@ -211,6 +214,7 @@ impl StackEnd {
         Self::ReadFault,
         Self::NotAbove,
         Self::Trampoline,
+        Self::NoReturnAddress,
     ];
 
     /// The end with this number.
@@ -272,7 +276,8 @@ const SIGNAL_REGS: u64 = 40;
 
 /// Applies `row` to `regs`, which become the caller's. `Err` says why there is no caller.
 ///
-/// Invariant: on success the new `sp` lies above the old one, except across a signal frame.
+/// Invariants: on success the new `sp` lies above the old one, except across a signal frame; only a row
+/// says that a frame is the outermost one, never what lies on the stack.
 #[inline(always)]
 pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), StackEnd> {
     let cfa_addr = match row.cfa_kind() {
@@ -320,7 +325,7 @@ pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), St
     regs.ip = ip;
     regs.sp = cfa_addr;
     regs.exact = 0;
-    if ip == 0 { Err(StackEnd::Root) } else { Ok(()) }
+    if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) }
 }
 
 /// The step from the innermost frame where its return address is in rdi; false if it is not.
@@ -346,7 +351,7 @@ pub fn step_frame_pointer(regs: &mut Regs, mem: &mut impl ReadWord) -> Result<()
         return Err(StackEnd::ReadFault);
     };
     *regs = Regs { ip, sp: cfa_addr, bp, exact: 0 };
-    if ip == 0 { Err(StackEnd::Root) } else { Ok(()) }
+    if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) }
 }
 
 #[cfg(feature = "user")]

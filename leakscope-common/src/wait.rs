@@ -224,6 +224,9 @@ impl TaskRecord {
 pub const PF_EXITING: u32 = 0x4;
 /// `PF_KTHREAD`: a thread of the kernel.
 pub const PF_KTHREAD: u32 = 0x0020_0000;
+/// `TS_COMPAT`, in `thread_info.status` (arch/x86/include/asm/thread_info.h): the thread is in a system call
+/// of the 32-bit table.
+pub const TS_COMPAT: u32 = 0x2;
 /// `TASK_DEAD`, in `__state`.
 pub const TASK_DEAD: u32 = 0x80;
 

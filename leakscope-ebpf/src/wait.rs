@@ -14,8 +14,8 @@ use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::unwind::{BREAKPOINT, Regs};
 use leakscope_common::wait::{
-    CLOCK_NANOSLEEP, NANOSLEEP, PF_EXITING, PF_KTHREAD, SIGNALLING, TASK_DEAD, ThreadState, WAIT_BUCKETS,
-    WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket, wait_entered,
+    CLOCK_NANOSLEEP, NANOSLEEP, PF_EXITING, PF_KTHREAD, SIGNALLING, TASK_DEAD, TS_COMPAT, ThreadState,
+    WAIT_BUCKETS, WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket, wait_entered,
 };
 
 use crate::known::Purpose;
@@ -249,7 +249,8 @@ pub(crate) fn waking(ctx: &BtfTracePointContext) {
 /// Who the current thread is, as a waker of a thread that waits in `syscall` (1 + its number).
 ///
 /// In an interrupt the current thread is whoever was interrupted. Where it runs in user space its saved
-/// registers tell; in a system call only which one: in one that wakes nobody, it was an interrupt.
+/// registers tell; in a system call only which one: in one that wakes nobody, it was an interrupt. One of the
+/// 32-bit table counts as one that wakes.
 #[inline(always)]
 fn waker_kind(syscall: u64) -> WakerKind {
     // SAFETY: takes no arguments.
@@ -266,7 +267,7 @@ fn waker_kind(syscall: u64) -> WakerKind {
     }
     let word = (number >> 6) as usize & 7;
     let wakes = if sleeps { signalling[word] } else { waking[word] };
-    if wakes >> (number & 63) & 1 == 0 {
+    if wakes >> (number & 63) & 1 == 0 && !in_32_bit_call(current) {
         return WakerKind::TimerOrInterrupt;
     }
     if task::field::<u32>(current, offset!(task_tgid)) == TARGET.load() {
@@ -274,6 +275,12 @@ fn waker_kind(syscall: u64) -> WakerKind {
     } else {
         WakerKind::OtherProcess
     }
+}
+
+/// Whether the current thread is in a system call whose number is of the 32-bit table: it may be any.
+#[inline(always)]
+fn in_32_bit_call(current: *const u8) -> bool {
+    offset!(task_status) != 0 && task::field::<u32>(current, offset!(task_status)) & TS_COMPAT != 0
 }
 
 /// The current thread's stack, as a waker's; 0 where it cannot be taken.

@@ -46,6 +46,7 @@ pub mod programs;
 pub mod report;
 pub mod scope;
 pub mod server;
+pub mod swap;
 pub mod text;
 pub mod waits;
 

@@ -360,3 +360,5 @@ pub const SPAWN: Program = Program { with: WAITERS, ..Program::new(Kind::C, "spa
 pub const CHURN: Program = Program { with: WAITERS, ..Program::new(Kind::C, "churn") };
 /// Blocked threads with broken stacks.
 pub const HOSTILE: Program = Program { with: WAITERS, ..Program::new(Kind::C, "hostile") };
+/// Blocked threads whose stacks are paged out at `go`.
+pub const SWAPPED: Program = Program { with: WAITERS, ..Program::new(Kind::C, "swapped") };

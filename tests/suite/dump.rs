@@ -16,11 +16,12 @@ use anyhow::{Context as _, Result};
 use leakscope_tests::census::Census;
 use leakscope_tests::process::{Guard, poll};
 use leakscope_tests::programs::{
-    BLOCKED, CASES, CHURN, DEADLOCK_C, DEADLOCK_CPP, DEADLOCK_RUST, HOSTILE, I386, Program, ZOMBIE,
+    BLOCKED, CASES, CHURN, DEADLOCK_C, DEADLOCK_CPP, DEADLOCK_RUST, HOSTILE, I386, Program, SWAPPED, ZOMBIE,
 };
 use leakscope_tests::report::names;
 use leakscope_tests::scope::binary;
 use leakscope_tests::server::find_program;
+use leakscope_tests::swap::Swap;
 use leakscope_tests::text::Text;
 use leakscope_tests::waits::{DeadlockThread, WaitSite};
 use leakscope_tests::{Blocked, Fixture, Leakscope, Report, gdb, skip};

@@ -91,6 +91,11 @@ impl Object {
         self.insert("THREADS", thread.tid, state)
     }
 
+    /// Takes back what [`Object::enter_wait`] entered.
+    pub fn leave_wait(&mut self, tid: u32) -> Result<(), BpfError> {
+        self.remove::<_, ThreadState>("THREADS", tid)
+    }
+
     /// The counters by number, summed over CPUs.
     pub fn counters(&mut self) -> Result<Vec<u64>, BpfError> {
         let map: PerCpuArray<_, u64> =

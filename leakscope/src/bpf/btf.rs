@@ -183,6 +183,8 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
         pid_level: at("pid", "level")?,
         pid_numbers: at("pid", "numbers")?,
         upid_size: structures.size("upid")?,
+        // Only tells 32-bit system calls apart.
+        task_status: at("task_struct", "thread_info.status").unwrap_or(0),
         ..KernelOffsets::ZERO
     };
     let returns = (|| {
@@ -214,6 +216,7 @@ mod tests {
         assert_eq!(no_returns, None);
         assert_ne!(offsets.task_mm, 0);
         assert_ne!(offsets.task_tgid, 0);
+        assert_ne!(offsets.task_status, 0);
         assert_eq!(
             Structures::parse(&blob).expect("parse").offset("task_struct", "no_such_member"),
             Err(BtfError::NoMember("task_struct.no_such_member".into()))

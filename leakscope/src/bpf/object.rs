@@ -204,6 +204,24 @@ impl Object {
         }
     }
 
+    /// Removes an entry, if it is there.
+    pub(super) fn remove<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        map: &'static str,
+        key: K,
+    ) -> Result<(), BpfError> {
+        let mut map: HashMap<_, K, V> =
+            HashMap::try_from(self.map_mut(map)?).map_err(|_| BpfError::Missing(map))?;
+        match map.remove(&key) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(e) => Err(BpfError::Map {
+                what: "write a map of the kernel side",
+                error: std::io::Error::other(chain(&e)),
+            }),
+        }
+    }
+
     /// Switches recording on or off.
     pub fn set_run_state(&mut self, run: RunState) -> Result<(), BpfError> {
         self.set_state(state::RUN, run as u64)

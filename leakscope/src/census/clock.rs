@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 
 use crate::bpf::BpfError;
-use crate::bpf::census::CensusPass;
 use crate::bpf::object::Object;
 
 /// `clock_task` of a CPU and CLOCK_MONOTONIC, ns, at one moment.
@@ -28,11 +27,12 @@ pub struct Clocks {
 impl Clocks {
     /// Reads the clocks of `cpus`. Those where we may not run are missing.
     pub fn read(object: &mut Object, cpus: &[u32]) -> Result<Self, BpfError> {
-        let passes =
-            cpus.iter().map(|&cpu| Ok((cpu, object.census_pass()?))).collect::<Result<Vec<_>, BpfError>>()?;
-        // A thread of its own: where it may run is its own affair and ends with it.
-        let reader = std::thread::Builder::new().spawn(move || readings(passes));
-        let by_cpu = reader.ok().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        // A thread of its own: where it may run is its own affair and ends with it. One CPU after the
+        // other, so that one descriptor is open at a time.
+        let by_cpu = std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().spawn_scoped(scope, || readings(object, cpus));
+            reader.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| Ok(HashMap::new()))
+        })?;
         Ok(Self { by_cpu })
     }
 
@@ -45,16 +45,20 @@ impl Clocks {
     }
 }
 
-fn readings(passes: Vec<(u32, CensusPass)>) -> HashMap<u32, Reading> {
-    passes
-        .into_iter()
-        .filter_map(|(cpu, pass)| {
-            run_on(cpu)?;
-            let record = pass.reader().ok()?;
-            let reading = Reading { clock_task_ns: record.exec_start_ns, at_ns: record.at_ns };
-            (record.cpu == cpu).then_some((cpu, reading))
-        })
-        .collect()
+fn readings(object: &mut Object, cpus: &[u32]) -> Result<HashMap<u32, Reading>, BpfError> {
+    let mut by_cpu = HashMap::new();
+    for &cpu in cpus {
+        let pass = object.census_pass()?;
+        if run_on(cpu).is_none() {
+            continue;
+        }
+        if let Ok(record) = pass.reader()
+            && record.cpu == cpu
+        {
+            by_cpu.insert(cpu, Reading { clock_task_ns: record.exec_start_ns, at_ns: record.at_ns });
+        }
+    }
+    Ok(by_cpu)
 }
 
 /// Moves the calling thread to `cpu`, and has the scheduler note that it runs there now.

@@ -10,4 +10,4 @@ pub mod clock;
 pub mod memory;
 mod take;
 
-pub use take::{Taken, View, take};
+pub use take::{Taken, View, living, take};

@@ -24,7 +24,7 @@ const ROUNDS: usize = 4;
 /// The target's address space as the walk needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The process.
+    /// The process, or the thread through which it is reached.
     pub pid: u32,
     /// Its mappings.
     pub space: &'a AddressSpace,
@@ -88,6 +88,11 @@ pub fn take(object: &mut Object, view: View<'_>, stacks: &mut Stacks) -> Result<
     }
     taken.census.threads.sort_by_key(|t| t.tid);
     Ok(taken)
+}
+
+/// The IDs of the target's threads that have not begun to end.
+pub fn living(object: &mut Object) -> Result<HashSet<u32>, BpfError> {
+    Ok(pass(object)?.iter().map(|r| r.tid).collect())
 }
 
 /// The living threads of the target.

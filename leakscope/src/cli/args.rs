@@ -11,6 +11,7 @@ use super::dump::DumpConfig;
 use super::duration::{duration, size};
 use super::output::Destination;
 use crate::bpf::object::Tracing;
+use crate::golang::program::LayoutSource;
 use crate::ledger::Sort;
 use crate::session;
 
@@ -103,6 +104,9 @@ pub struct DumpArgs {
     /// Say more on standard error
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
+    /// Where the layouts of a Go runtime come from, for tests
+    #[arg(long, value_enum, default_value_t = LayoutArg::Best, hide = true)]
+    go_layouts: LayoutArg,
 }
 
 /// Arguments of `doctor`.
@@ -185,6 +189,14 @@ impl AttachArgs {
     }
 }
 
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LayoutArg {
+    #[default]
+    Best,
+    DebugInfo,
+    Calibration,
+}
+
 impl DumpArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> DumpConfig {
@@ -194,6 +206,11 @@ impl DumpArgs {
             output: self.output.map_or(Destination::Stdout, Destination::from_path),
             top: self.top as usize,
             frames: self.frames.map(|n| n as usize),
+            go_layouts: match self.go_layouts {
+                LayoutArg::Best => LayoutSource::Best,
+                LayoutArg::DebugInfo => LayoutSource::DebugInfo,
+                LayoutArg::Calibration => LayoutSource::Calibration,
+            },
             verbose: self.verbose,
         }
     }

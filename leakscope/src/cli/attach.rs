@@ -119,6 +119,14 @@ impl Watcher for Printer {
         self.progress.say(&format!("attached to PID {pid}: {probes} probes"));
     }
 
+    fn wants_first_look(&self) -> bool {
+        self.format == Format::Table && self.output.is_terminal()
+    }
+
+    fn first_look(&mut self, report: &Report) -> Result<(), Failure> {
+        self.report(report).map(|_| ())
+    }
+
     fn interrupted(&mut self, probes: usize) {
         self.progress.say(&format!(
             "leakscope: writing the report; press Ctrl-C again to leave without it (the kernel then takes about {:.0} s to remove the probes)",

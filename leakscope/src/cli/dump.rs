@@ -3,6 +3,7 @@
 use super::Failure;
 use super::attach::{Format, Printer};
 use super::output::Destination;
+use crate::golang::program::LayoutSource;
 use crate::session;
 
 /// Configuration of `dump`.
@@ -18,15 +19,17 @@ pub struct DumpConfig {
     pub top: usize,
     /// Frames in tables.
     pub frames: Option<usize>,
+    /// Where the layouts of a Go runtime come from.
+    pub go_layouts: LayoutSource,
     /// How often `-v` was given.
     pub verbose: u8,
 }
 
 /// Runs it.
 pub fn run(config: &DumpConfig) -> Result<u8, Failure> {
-    let process = session::check(config.pid)?;
+    let process = session::check_threads(config.pid)?;
     let mut printer =
         Printer::open(&config.output, config.format, config.top, config.frames, config.verbose)?;
-    session::dump(&process, &mut printer)?;
+    session::dump(&process, config.go_layouts, &mut printer)?;
     Ok(0)
 }

@@ -39,8 +39,21 @@ pub const ROWS_INCOMPLETE_MEANING: &str =
 pub const MAPPINGS_FULL: &str = "stacks.mappings_full";
 /// Its meaning.
 pub const MAPPINGS_FULL_MEANING: &str = "executable mappings that did not fit the table; stacks end there";
+/// Goroutines that kept changing.
+pub const GO_UNSETTLED: &str = "go.unsettled";
+/// Its meaning.
+pub const GO_UNSETTLED_MEANING: &str =
+    "goroutines that kept changing while they were read; they are listed without a stack";
+/// Goroutines whose memory makes no sense.
+pub const GO_DAMAGED: &str = "go.unreadable";
+/// Its meaning.
+pub const GO_DAMAGED_MEANING: &str = "goroutines whose memory could not be read; they are not listed";
+/// Labels that could not be read.
+pub const GO_LABELS: &str = "go.labels_unread";
+/// Its meaning.
+pub const GO_LABELS_MEANING: &str = "sets of goroutine labels that could not be read; they are not shown";
 /// Stacks that did not reach the root, by the number of their end.
-const UNFINISHED: [(StackEnd, &str, &str); 7] = [
+const UNFINISHED: [(StackEnd, &str, &str); 8] = [
     (
         StackEnd::Truncated,
         "stacks.truncated",
@@ -67,6 +80,11 @@ const UNFINISHED: [(StackEnd, &str, &str); 7] = [
         StackEnd::Trampoline,
         "stacks.trampoline",
         "stacks that end at a pending return probe of another tracer",
+    ),
+    (
+        StackEnd::NoReturnAddress,
+        "stacks.no_return_address",
+        "stacks that end at a return address of 0, where nothing says that the function has no caller",
     ),
 ];
 
@@ -100,6 +118,9 @@ pub fn meaning(name: &str) -> &'static str {
         ROWS_INCOMPLETE => ROWS_INCOMPLETE_MEANING,
         EXITS_UNSEEN => EXITS_UNSEEN_MEANING,
         MAPPINGS_FULL => MAPPINGS_FULL_MEANING,
+        GO_UNSETTLED => GO_UNSETTLED_MEANING,
+        GO_DAMAGED => GO_DAMAGED_MEANING,
+        GO_LABELS => GO_LABELS_MEANING,
         _ => unfinished_meaning(name)
             .or_else(|| Loss::ALL.iter().find(|l| l.name() == name).map(|l| l.meaning()))
             .unwrap_or_default(),

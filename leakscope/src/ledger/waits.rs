@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use leakscope_common::wait::{
-    CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals, WakerKind, bucket_bound_ns, wait_entered,
+    CreationTotals, ThreadState, WAIT_BUCKETS, WaitTotals, WakeKey, WakeTotals, WakerKind, bucket_bound_ns,
+    wait_entered,
 };
 
 use crate::stack::StackId;
@@ -165,7 +166,7 @@ impl WaitLedger {
                 histogram: (0..)
                     .zip(totals.histogram)
                     .filter(|(_, count)| *count > 0)
-                    .map(|(bucket, count)| (bucket_bound_ns(bucket), count))
+                    .map(|(bucket, count)| (upper_ns(bucket, totals.max_ns), count))
                     .collect(),
             });
         }
@@ -197,6 +198,13 @@ impl WaitLedger {
     }
 }
 
+/// No wait of a bucket took longer than this. The last bucket has no bound of its own; `max_ns` is the longest
+/// wait of all.
+fn upper_ns(bucket: u32, max_ns: u64) -> u64 {
+    let bound = bucket_bound_ns(bucket);
+    if bucket as usize == WAIT_BUCKETS - 1 { bound.max(max_ns) } else { bound }
+}
+
 fn stack(id: u64) -> Option<StackId> {
     (id != 0).then_some(StackId(id))
 }
@@ -218,6 +226,7 @@ fn wakes((key, totals): &(WakeKey, WakeTotals)) -> Option<Wakes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use leakscope_common::wait::wait_bucket;
 
     fn seen<'a>(sites: &'a [(u64, WaitTotals)], threads: &'a [(u32, ThreadState)]) -> WaitObservation<'a> {
         WaitObservation { threads, sites, wakes: &[], creations: &[] }
@@ -239,6 +248,20 @@ mod tests {
         assert_eq!(first.syscall.map(|c| c.number), Some(202));
         assert_eq!(first.fd.as_deref(), Some("pipe:[1]"));
         assert_eq!(first.histogram, [(128, 1), (1024, 1)]);
+    }
+
+    #[test]
+    fn the_last_bucket_reaches_to_the_longest_wait() {
+        let days = 3 * 86_400_000_000_000;
+        let mut long = WaitTotals { waits: 3, wait_ns: 2 * days, max_ns: days, ..WaitTotals::ZERO };
+        assert_eq!(wait_bucket(days) as usize, WAIT_BUCKETS - 1);
+        long.histogram[WAIT_BUCKETS - 2] = 1;
+        long.histogram[WAIT_BUCKETS - 1] = 2;
+        let snapshot = WaitLedger::default().snapshot(seen(&[(7, long)], &[]));
+        assert_eq!(snapshot.sites[0].histogram, [(1 << 46, 1), (days, 2)]);
+        long.max_ns = 5;
+        let snapshot = WaitLedger::default().snapshot(seen(&[(7, long)], &[]));
+        assert_eq!(snapshot.sites[0].histogram, [(1 << 46, 1), (1 << 47, 2)], "read while they changed");
     }
 
     #[test]

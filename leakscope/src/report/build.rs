@@ -76,7 +76,7 @@ pub struct GoInputs<'a> {
     pub settings: &'a [(String, String)],
     /// The goroutines; `None` if they were not read.
     pub snapshot: Option<&'a GoroutineSnapshot>,
-    /// Why they could not be read.
+    /// Why they could not be read; beside a snapshot, why that is not of this moment.
     pub refused: Option<&'a str>,
     /// The heap, where it was read.
     pub heap: Option<GoHeapInputs<'a>>,
@@ -236,6 +236,9 @@ impl Answer {
             self.first(refused.map(goroutine_headline::refused));
             return;
         };
+        if let Some(why) = refused {
+            self.findings.push(format!("The goroutines could not be looked at again: {why}."));
+        }
         let second = match goroutine_headline::goroutines(all) {
             Some(stuck) => self.headline.replace(stuck),
             None if self.headline.is_none() => {
@@ -290,6 +293,7 @@ fn end(stack: &Stack) -> &'static str {
         StackEnd::ReadFault => "the stack could not be read",
         StackEnd::NotAbove => "the next frame does not lie above",
         StackEnd::Trampoline => "a return probe of another tracer",
+        StackEnd::NoReturnAddress => "a return address of 0",
     }
 }
 

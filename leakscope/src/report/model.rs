@@ -259,6 +259,8 @@ pub struct Waits {
     pub blocked_now: u64,
     /// Of the blocked ones, those that kept changing while they were looked at and have no stack.
     pub unsettled: u64,
+    /// Threads that began or ended while the process was looked at, as far as that was seen.
+    pub vanished: u64,
     /// Sites, ranked: deadlocks first, idle ones last.
     pub sites: Vec<WaitSite>,
     /// Cycles of threads that wait for each other.
@@ -296,7 +298,8 @@ pub struct WaitSite {
     pub wait_ns: Option<u64>,
     /// The longest of them.
     pub max_wait_ns: Option<u64>,
-    /// How many took at most so long: pairs of upper bound in ns and count, without empty ones.
+    /// How many took at most so long: pairs of upper bound in ns and count, without empty ones. What lies
+    /// above 2^47 ns (39 h) is one class; its bound is the longest of these waits.
     pub histogram: Vec<(u64, u64)>,
     /// Index into `frames` of the first frame that is the user's own; null if there is none.
     pub blame: Option<u64>,

@@ -68,6 +68,7 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
         threads: census.threads.len() as u64,
         blocked_now: blocked.len() as u64,
         unsettled: census.unsettled,
+        vanished: census.vanished,
         deadlocks: deadlocks(&blocked, &holders),
         sites,
         wakers,

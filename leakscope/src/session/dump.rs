@@ -1,30 +1,36 @@
 //! One look at the threads of a process: nothing is traced.
 
+use super::go::GoTarget;
 use super::modules::address_space;
 use super::prepare::Unwinding;
 use super::{Watcher, clock, threads, usage};
 use crate::bpf::object::{Object, Sizes};
 use crate::census::View;
 use crate::failure::Failure;
+use crate::golang::program::LayoutSource;
 use crate::report::build::{Inputs, build};
 use crate::report::names::Names;
 use crate::report::waits::WaitInputs;
 use crate::stack::Stacks;
 use crate::target::{Process, ProcessError};
 
-/// Looks at the threads of `process`, which [`super::check`] has passed, and reports once.
-pub fn dump(process: &Process, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+/// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
+pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     usage::raise_file_limit();
     let mut space = address_space(process)?;
+    let mut go = GoTarget::find(process.through, &space, layouts, watcher);
     let (unwinding, ..) = Unwinding::build(&space, watcher);
     space.forget_caches();
     let mut object = Object::load(process.pid, Sizes::CENSUS, None, false)?;
     watcher.detail("BPF programs loaded");
     let started_at = clock::rfc3339_now();
     let mappings = unwinding.mappings(&space);
-    let view = View { pid: process.pid, space: &space, mappings: &mappings, table: &unwinding.table };
+    let view = View { pid: process.through, space: &space, mappings: &mappings, table: &unwinding.table };
     let mut stacks = Stacks::default();
-    let mut names = Names::new(format!("/proc/{}/root", process.pid).into());
+    let mut names = Names::new(format!("/proc/{}/root", process.through).into());
+    if let Some(go) = &mut go {
+        go.look(watcher);
+    }
     let begun = std::time::Instant::now();
     let seen = threads::census(&mut object, view, &mut stacks, &mut names)?;
     if seen.taken.census.threads.is_empty() || !process.is_alive() {
@@ -54,7 +60,7 @@ pub fn dump(process: &Process, watcher: &mut dyn Watcher) -> Result<(), Failure>
             nothing_lost: true,
             processors: usage::processors(),
         }),
-        go: None,
+        go: go.as_ref().map(GoTarget::inputs),
         threads: None,
         creations: &[],
         counters: &seen.counters,

@@ -6,6 +6,7 @@
 mod arm;
 mod clock;
 mod dump;
+mod go;
 mod modules;
 mod prepare;
 mod probes;
@@ -58,6 +59,14 @@ pub trait Watcher {
     fn warn(&mut self, line: &str);
     /// Every probe is active from now on.
     fn attached(&mut self, pid: u32, probes: usize);
+    /// Whether somebody looks at what is printed: then what a Go program's goroutines do is shown at once.
+    fn wants_first_look(&self) -> bool {
+        false
+    }
+    /// The goroutines as the attach found them, in a report of their own.
+    fn first_look(&mut self, _report: &Report) -> Result<(), Failure> {
+        Ok(())
+    }
     /// A signal asked for the end; the report is being made.
     fn interrupted(&mut self, probes: usize);
     /// A report. `Ok(false)`: nobody wants more of them.
@@ -66,7 +75,15 @@ pub trait Watcher {
 
 /// Whether `pid` can be traced here at all; changes nothing.
 pub fn check(pid: u32) -> Result<Process, Failure> {
-    let process = Process::inspect(pid);
+    permitted(Process::inspect(pid))
+}
+
+/// Whether the threads of `pid` can be looked at here; changes nothing.
+pub fn check_threads(pid: u32) -> Result<Process, Failure> {
+    permitted(Process::inspect_threads(pid))
+}
+
+fn permitted(process: Result<Process, ProcessError>) -> Result<Process, Failure> {
     // Without the rights nothing of others can be read; then the rights are the answer.
     if let Ok(_) | Err(ProcessError::Denied { .. }) = &process
         && let Some(why) = verdict::refusal(&verdict::judge(&Facts::gather()))

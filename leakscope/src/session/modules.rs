@@ -20,7 +20,7 @@ pub struct Visible {
 
 /// The mappings of a target and their files.
 pub(super) fn address_space(process: &Process) -> Result<AddressSpace, Failure> {
-    let space = AddressSpace::read(process.pid).map_err(|error| {
+    let space = AddressSpace::read(process.through).map_err(|error| {
         Failure::from(match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
                 ProcessError::Denied { pid: process.pid, what: "maps", error: error.to_string() }

@@ -11,13 +11,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
+use super::go::GoTarget;
 use super::signals;
 use super::threads::{self, FirstLook, Seen};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
-use crate::census::View;
+use crate::census::{self, View};
 use crate::failure::Failure;
+use crate::golang::program::LayoutSource;
 use crate::ledger::waits::{WaitLedger, WaitObservation};
 use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
@@ -45,9 +47,13 @@ struct Watch<'a> {
     waits: WaitLedger,
     /// The threads as recording began.
     first_look: FirstLook,
+    /// The target, where it is a Go program.
+    go: Option<GoTarget>,
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
+    /// When the account was frozen: what comes later is in no number.
+    frozen_ns: u64,
     /// When the main thread was seen to end.
     leader_gone: Option<Instant>,
 }
@@ -55,8 +61,10 @@ struct Watch<'a> {
 /// Watches until the end, then reports and detaches.
 pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let rss_last = armed.rss_start;
+    let go = GoTarget::find(armed.process.pid, &armed.space, LayoutSource::Best, watcher);
     let mut watch = Watch {
         names: Names::new(format!("/proc/{}/root", armed.process.pid).into()),
+        go,
         armed,
         config,
         stacks: Stacks::default(),
@@ -66,11 +74,16 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
         rss_last,
         exec_ns: None,
+        frozen_ns: u64::MAX,
         leader_gone: None,
     };
     let ended = match watch.enter_waits(watcher) {
         Ok(()) => {
+            if let Some(go) = &mut watch.go {
+                go.look(watcher);
+            }
             watcher.attached(watch.armed.process.pid, watch.armed.probes.active());
+            watch.show_goroutines(watcher)?;
             watch.until_end(watcher).await
         }
         Err(failure) => Err(failure),
@@ -89,6 +102,35 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
 }
 
 impl Watch<'_> {
+    /// Shows the goroutines of now to who waits for the end.
+    fn show_goroutines(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        let Some(go) = self.go.as_ref().filter(|_| watcher.wants_first_look()) else { return Ok(()) };
+        let process = &self.armed.process;
+        let report = build(Inputs {
+            process,
+            started_at: &self.armed.started_at,
+            duration_ns: 0,
+            ended_by: None,
+            leader_gone: false,
+            rss_start: self.armed.rss_start,
+            rss_end: process.rss_bytes(),
+            heap: None,
+            waits: None,
+            go: Some(go.inputs()),
+            threads: None,
+            creations: &[],
+            counters: &[],
+            recursion_misses: 0,
+            lost: &[],
+            cpu_ns: usage::cpu_ns(),
+            memory_bytes: None,
+            stacks: &self.stacks,
+            space: &self.armed.space,
+            names: &mut self.names,
+        });
+        watcher.first_look(&report)
+    }
+
     /// Finds the threads that were blocked before recording began, and tells the kernel side of them.
     fn enter_waits(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         if !self.config.tracing.waits {
@@ -108,6 +150,12 @@ impl Watch<'_> {
                 }
                 self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
             }
+        }
+        // A thread that ended before it was entered has left an entry that nothing would remove; one that
+        // lives now removes it when it ends.
+        let living = census::living(&mut self.armed.object)?;
+        for thread in seen.taken.census.threads.iter().filter(|t| !living.contains(&t.tid)) {
+            self.armed.object.leave_wait(thread.tid)?;
         }
         watcher.detail(&format!(
             "{} threads looked at in {:.1} ms",
@@ -203,7 +251,7 @@ impl Watch<'_> {
         // What comes before an exec in this batch may be taken in only after it: its mappings are gone.
         let exec = events.iter().find_map(|e| if let Event::Exec(at) = e { Some(*at) } else { None });
         self.exec_ns = self.exec_ns.or(exec);
-        let started = self.armed.started_ns;
+        let window = self.armed.started_ns..self.frozen_ns;
         for event in events {
             match event {
                 Event::Stack { id, frames, end } => {
@@ -226,8 +274,8 @@ impl Watch<'_> {
                     }
                 }
                 Event::MappingsChanged => {}
-                Event::ThreadStart(at) => self.threads.created += u64::from(at >= started),
-                Event::ThreadExit(at) => self.threads.exited += u64::from(at >= started),
+                Event::ThreadStart(at) => self.threads.created += u64::from(window.contains(&at)),
+                Event::ThreadExit(at) => self.threads.exited += u64::from(window.contains(&at)),
                 Event::LeaderExit => self.leader_gone = self.leader_gone.or(Some(Instant::now())),
                 Event::Exec(_) => {}
             }
@@ -240,9 +288,18 @@ impl Watch<'_> {
         let at_ns = clock::monotonic_ns();
         let pid = self.armed.process.pid;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
+        if let Some(go) = &mut self.go {
+            if gone(ended_by) {
+                go.gone(at_ns);
+            } else {
+                go.look(watcher);
+            }
+        }
         // The threads before the account: a wait that is open in both began before the threads were seen.
         let seen = if self.config.tracing.waits && !gone(ended_by) { Some(self.census()?) } else { None };
         if ended_by.is_some() {
+            // The events stop with the account, not when the last program has left it.
+            self.frozen_ns = clock::monotonic_ns();
             self.armed.object.freeze()?;
         }
         // The account first: a site that it shows has sent its frames before, so they are in the ring.
@@ -315,7 +372,7 @@ impl Watch<'_> {
                 nothing_lost: ended_by.is_some(),
                 processors: usage::processors(),
             }),
-            go: None,
+            go: self.go.as_ref().map(GoTarget::inputs),
             threads: Some(self.threads.clone()),
             creations: &window.creations,
             counters: &counters,

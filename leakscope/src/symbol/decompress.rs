@@ -12,7 +12,7 @@ const XZ_MEMORY_KIB: u32 = 80 << 10;
 ///
 /// It stops early or fails on bad data, and allocates no more than a window (100 MiB at most), so
 /// the caller only has to count what comes out.
-pub(super) fn reader<'a>(data: &'a [u8], format: CompressionFormat) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn reader<'a>(data: &'a [u8], format: CompressionFormat) -> io::Result<Box<dyn Read + 'a>> {
     match format {
         CompressionFormat::Zlib => Ok(Box::new(flate2::bufread::ZlibDecoder::new(data))),
         CompressionFormat::Zstandard => Ok(Box::new(Zstandard { rest: data, frame: None })),

@@ -32,7 +32,7 @@ mod blame;
 #[rustfmt::skip]
 mod blame_tables;
 mod code_file;
-mod decompress;
+pub(crate) mod decompress;
 mod demangle;
 mod find;
 mod image;

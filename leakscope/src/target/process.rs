@@ -17,7 +17,7 @@ pub enum ProcessError {
     Zombie(u32, String),
     /// Its main thread has ended, others have not.
     #[error(
-        "the main thread of process {0} ({1}) has ended: the kernel ties probes to it and can place none any more"
+        "the main thread of process {0} ({1}) has ended: the kernel ties probes to it and can place none any more; `leakscope dump {0}` shows the other threads"
     )]
     LeaderGone(u32, String),
     /// A thread of the kernel.
@@ -54,6 +54,9 @@ pub enum ProcessError {
 pub struct Process {
     /// PID (TGID) in our PID namespace.
     pub pid: u32,
+    /// The thread through which its files, mappings and memory are reached: the main one, whose ID is the
+    /// PID, while that lives.
+    pub through: u32,
     /// Short name.
     pub comm: String,
     /// Path of its program, as the target names it.
@@ -72,6 +75,12 @@ pub struct Process {
 impl Process {
     /// Looks at `pid` and refuses what cannot be traced.
     pub fn inspect(pid: u32) -> Result<Self, ProcessError> {
+        let process = Self::inspect_threads(pid)?;
+        if process.through == pid { Ok(process) } else { Err(ProcessError::LeaderGone(pid, process.comm)) }
+    }
+
+    /// Looks at `pid` and refuses what has no threads to be looked at.
+    pub fn inspect_threads(pid: u32) -> Result<Self, ProcessError> {
         if pid == std::process::id() {
             return Err(ProcessError::Myself(pid));
         }
@@ -83,21 +92,19 @@ impl Process {
         if tgid != pid {
             return Err(ProcessError::ThreadId { tid: pid, tgid });
         }
-        if field("State").is_some_and(|s| s.starts_with('Z') || s.starts_with('X')) {
-            return Err(if threads(pid).len() > 1 {
-                ProcessError::LeaderGone(pid, comm)
-            } else {
-                ProcessError::Zombie(pid, comm)
-            });
-        }
-        if field("Kthread") == Some("1") || (field("Kthread").is_none() && field("VmSize").is_none()) {
+        let has_ended = field("State").is_some_and(|s| s.starts_with(['Z', 'X']));
+        let through = if has_ended { living_thread(pid) } else { Some(pid) };
+        let Some(through) = through else { return Err(ProcessError::Zombie(pid, comm)) };
+        let has_memory = has_ended || field("VmSize").is_some();
+        if field("Kthread") == Some("1") || (field("Kthread").is_none() && !has_memory) {
             return Err(ProcessError::KernelThread(pid, comm));
         }
         let stat = read(pid, "stat")?;
-        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let cmdline = fs::read(format!("/proc/{through}/cmdline")).unwrap_or_default();
         let process = Self {
             pid,
-            exe: fs::read_link(format!("/proc/{pid}/exe")).ok(),
+            through,
+            exe: fs::read_link(format!("/proc/{through}/exe")).ok(),
             cmdline: cmdline
                 .split(|&b| b == 0)
                 .filter(|a| !a.is_empty())
@@ -116,7 +123,7 @@ impl Process {
         use std::io::Read as _;
         let mut ident = [0u8; 20];
         let read =
-            fs::File::open(format!("/proc/{}/exe", self.pid)).and_then(|mut f| f.read_exact(&mut ident));
+            fs::File::open(format!("/proc/{}/exe", self.through)).and_then(|mut f| f.read_exact(&mut ident));
         match read {
             Ok(()) if &ident[..4] == b"\x7fELF" && ident[4] != 2 => {
                 Err(ProcessError::ThirtyTwoBit(self.pid, self.comm.clone()))
@@ -128,11 +135,12 @@ impl Process {
         }
     }
 
-    /// Whether the process of this PID is still the one that was inspected, and no zombie.
+    /// Whether the process of this PID is still the one that was inspected, and no zombie. A main thread that
+    /// had ended then does not matter.
     pub fn is_alive(&self) -> bool {
         fs::read_to_string(format!("/proc/{}/stat", self.pid)).is_ok_and(|stat| {
             start_ticks(&stat) == Some(self.start_ticks)
-                && stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+                && (lives(&stat) || (self.through != self.pid && living_thread(self.pid).is_some()))
         })
     }
 
@@ -143,7 +151,7 @@ impl Process {
 
     /// Resident memory in bytes; `None` once the process has ended.
     pub fn rss_bytes(&self) -> Option<u64> {
-        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid)).ok()?;
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.through)).ok()?;
         let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
         (pages > 0).then_some(pages * 4096)
     }
@@ -153,6 +161,18 @@ impl Process {
 fn threads(pid: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// A thread of `pid` that has not ended.
+fn living_thread(pid: u32) -> Option<u32> {
+    let lives =
+        |tid: &u32| fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).is_ok_and(|s| lives(&s));
+    threads(pid).into_iter().find(lives)
+}
+
+/// Whether that is the `stat` of a thread that has not ended.
+fn lives(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn strictest_seccomp(pid: u32) -> u32 {

@@ -34,7 +34,7 @@ pub struct Census {
     pub threads: Vec<Thread>,
     /// Blocked threads whose state changed each time they were looked at: they have no stack.
     pub unsettled: u64,
-    /// Threads that began or ended while the census was taken, and are not in it.
+    /// Threads that began or ended while the census was taken, as far as that was seen.
     pub vanished: u64,
 }
 

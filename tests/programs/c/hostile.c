@@ -24,7 +24,7 @@ static inline __attribute__((always_inline)) void wait_for_ever(unsigned long rb
                      : "rax", "rdx", "r10", "rcx", "r11", "memory");
 }
 
-enum { OWN_CALLER = 1 };
+enum { OWN_CALLER = 1, NOTHING = 2 };
 // Overwrites everything from its own return address to near the thread's own data.
 static FRAME void smash(struct waiter *w, uintptr_t garbage) {
     uintptr_t *words = (uintptr_t *)__builtin_dwarf_cfa() - 1;
@@ -33,7 +33,7 @@ static FRAME void smash(struct waiter *w, uintptr_t garbage) {
     ARRIVE(w);
     for (int i = 0; i < 24; i++) {
         seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-        words[i] = garbage ? garbage : seed;
+        words[i] = garbage == NOTHING ? 0 : garbage ? garbage : seed;
     }
     wait_for_ever(seed);
 }
@@ -45,6 +45,7 @@ static FRAME void caller(struct waiter *w, uintptr_t garbage) {
 }
 static void at_random(struct waiter *w) { caller(w, 0); }
 static void at_zero_page(struct waiter *w) { caller(w, 8); }
+static void at_nothing(struct waiter *w) { caller(w, NOTHING); }
 // The right return address, again and again: the stack looks as if it went round in circles.
 static void at_circle(struct waiter *w) { caller(w, OWN_CALLER); }
 // Return addresses behind the end of a function, where no unwind information covers them.
@@ -77,6 +78,7 @@ static void block(const char *name, void (*wait)(struct waiter *), int count) {
 static void smashed(void) {
     block("random", at_random, waiters_wanted);
     block("zero", at_zero_page, waiters_wanted);
+    block("nothing", at_nothing, waiters_wanted);
     block("circle", at_circle, waiters_wanted);
     block("padding", at_padding, waiters_wanted);
     block("stack", at_stack, waiters_wanted);

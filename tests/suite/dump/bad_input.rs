@@ -2,17 +2,32 @@
 
 use super::*;
 
+/// Threads that must come and go in a second while a dump is made.
+const CHURNED: f64 = 20_000.0;
+
 /// Threads come and go by ten thousands a second; those that stay are found each time.
 #[test]
 fn threads_that_appear_and_vanish() -> Result<()> {
     let mut fixture = Fixture::start(&CHURN, &[])?;
     let truth = fixture.blocked()?;
-    let (start, before) = (Instant::now(), fixture.rounds()?);
-    for _ in 0..10 {
+    let (mut fast, mut vanished, mut rates) = (0, 0, Vec::new());
+    let start = Instant::now();
+    // On a busy machine the fixture may not get there at once.
+    while fast < 10 {
+        assert!(start.elapsed() < Duration::from_secs(120), "too few threads a second: {rates:.0?}");
+        let (begun, before) = (Instant::now(), fixture.rounds()?);
         let census = Census::of(fixture.pid())?;
+        let took = begun.elapsed();
+        let rate = (fixture.rounds()? - before) as f64 / took.as_secs_f64();
+        rates.push(rate);
+        fast += u32::from(rate >= CHURNED);
+        assert!(took < Duration::from_secs(20), "a dump took {took:?}");
         census.assert_group(&truth, "steady");
         census.assert_group(&truth, "holder");
-        assert!(census.report.number("/waits/threads") >= 9, "{}", census.report.at("/waits/threads"));
+        // Beside them the main thread, the two that create, and at most 32 of each of these.
+        let threads = census.report.number("/waits/threads");
+        assert!((9..=9 + 64).contains(&threads), "{threads}");
+        vanished += census.report.number("/waits/vanished");
         // Who never stood still while it was looked at has no stack, and is counted; all others end in
         // a reason.
         let stackless = census.report.wait_sites().filter(|site| site.text("stack_end").is_empty());
@@ -23,9 +38,8 @@ fn threads_that_appear_and_vanish() -> Result<()> {
         }
         assert!(moving <= census.report.at("/waits/unsettled").as_u64().unwrap_or_default(), "{moving}");
     }
-    let created = fixture.rounds()? - before;
-    println!("{:.0} threads a second", created as f64 / start.elapsed().as_secs_f64());
-    assert!(created > 1000, "only {created} threads were created meanwhile");
+    println!("threads a second during each dump: {rates:.0?}; {vanished} vanished under its eyes");
+    assert!(vanished > 0, "none was seen to vanish");
     assert!(fixture.end()?.success());
     Ok(())
 }
@@ -37,8 +51,8 @@ fn overwritten_stacks() -> Result<()> {
     let truth = fixture.blocked()?;
     let census = Census::of(fixture.pid())?;
     census.assert_group(&truth, "sound");
-    assert_eq!(census.report.number("/waits/threads"), 66);
-    for name in ["random", "zero", "circle", "padding", "stack", "kernel"] {
+    assert_eq!(census.report.number("/waits/threads"), 76);
+    for name in ["random", "zero", "nothing", "circle", "padding", "stack", "kernel"] {
         for tid in truth.group(name).tids() {
             let site =
                 census.report.wait_site_of(tid).with_context(|| format!("{name}: {tid} is in no site"))?;
@@ -55,9 +69,8 @@ fn overwritten_stacks() -> Result<()> {
                 site.describe()
             );
             let end = site.text("stack_end");
-            // Where frame pointers form a chain that leads to a zero, it looks like a root.
-            let plausible = ["circle", "padding"].contains(&name) && end == "root";
-            assert!(!end.is_empty() && (end != "root" || plausible), "{name}: {}", site.describe());
+            // Not even where the way up leads to a zero.
+            assert!(!end.is_empty() && end != "root", "{name}: {}", site.describe());
         }
     }
     fixture.go()?;
@@ -82,6 +95,29 @@ fn stack_with_a_hole() -> Result<()> {
     Ok(())
 }
 
+/// Stacks that were paged out are read back by the kernel, and are as whole as others.
+#[test]
+fn stacks_in_swap_space() -> Result<()> {
+    let _swap = match Swap::on() {
+        Ok(swap) => swap,
+        Err(error) => skip!("no swap space can be added: {error}"),
+    };
+    let mut fixture = Fixture::start(&SWAPPED, &[])?;
+    let truth = fixture.blocked()?;
+    let paged_out = fixture.go()?;
+    let (swapped, there) = (paged_out.numbers["swapped"], paged_out.numbers["there"]);
+    println!("{swapped} pages of stacks are in swap space, {there} in memory");
+    // Eight threads with seven frames of a page each.
+    assert!(swapped >= 8 * 7 && there == 0, "{swapped} pages in swap space, {there} in memory");
+    let census = Census::of(fixture.pid())?;
+    census.assert_group(&truth, "swapped");
+    census.assert_group(&truth, "holder");
+    let site = census.report.wait_site_of(truth.group("swapped").threads[0].tid).context("its site")?;
+    assert_eq!(site.functions().filter(|function| names(function, "at_depth")).count(), 7);
+    assert_whole(&census.report, 10);
+    Ok(())
+}
+
 /// At any moment: a report, or "it is gone".
 #[test]
 fn target_exits_during_the_dump() -> Result<()> {
@@ -96,11 +132,30 @@ fn target_exits_during_the_dump() -> Result<()> {
         let finished = scope.wait()?;
         match finished.code() {
             Some(0) => assert!(finished.report()?.number("/waits/threads") >= 0),
-            // Between its main thread's end and that of the others.
-            Some(1) => finished.assert_fails(1, &["main thread"]),
             _ => finished.assert_fails(5, &[]),
         }
     }
+    Ok(())
+}
+
+/// The other threads are found, though the process can't be reached through its main one.
+#[test]
+fn main_thread_has_ended() -> Result<()> {
+    let mut fixture = Fixture::start(&CASES, &["nested"])?;
+    fixture.go()?;
+    fixture.say("leave")?;
+    let pid = fixture.pid();
+    poll("its main thread has ended", Duration::from_secs(60), || {
+        Ok(fs::read_to_string(format!("/proc/{pid}/stat"))?.contains(") Z ").then_some(()))
+    })?;
+    let report = Census::of(pid)?.report;
+    assert_whole(&report, 1);
+    let site = report.wait_sites().next().context("a site")?;
+    assert!(site.is_rooted() && site.passes("wait_for_the_end"), "{}", site.describe());
+    assert_eq!(site.text("operation"), "read", "{}", site.describe());
+    assert!(report.at("/target/exe").is_string(), "{}", report.at("/target"));
+    assert!(report.at("/memory/rss_end_bytes").as_u64() > Some(0), "{}", report.at("/memory"));
+    assert!(fixture.end()?.success());
     Ok(())
 }
 

@@ -150,8 +150,14 @@ fn blocked(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     } else {
         String::new()
     };
+    let vanished = if waits.vanished > 0 {
+        format!("; {} began or ended meanwhile", count(waits.vanished))
+    } else {
+        String::new()
+    };
     let of = counted(waits.threads, "thread");
-    page.line(Paint::Plain, &format!("Blocked: {} of {of}{idle}{unsettled}", count(waits.blocked_now)))?;
+    let blocked = count(waits.blocked_now);
+    page.line(Paint::Plain, &format!("Blocked: {blocked} of {of}{idle}{unsettled}{vanished}"))?;
     let exact = if waits.exact { "exact" } else { "not exact" };
     page.line(Paint::Plain, &format!("Waits: {exact}, {}", waits.method))
 }

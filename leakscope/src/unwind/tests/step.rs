@@ -100,7 +100,15 @@ fn ends() {
         assert_eq!(apply(row, REGS, &[]), Err(end), "{row:?}");
     }
     let row = Row::new(0, cfa::RSP, 1, rbp::SAME, 0);
-    assert_eq!(apply(row, REGS, &[(0x1000, 0)]), Err(StackEnd::Root), "a zero return address");
+    // Memory alone makes no root, whatever lies there.
+    let zero = Err(StackEnd::NoReturnAddress);
+    assert_eq!(apply(row, REGS, &[(0x1000, 0)]), zero);
+    let row = Row::new(0, cfa::RBP, 2, rbp::CFA, -2);
+    assert_eq!(apply(row, REGS, &[(0x2000, 0), (0x2008, 0)]), zero);
+    let end = Row::new(0, cfa::END, 0, rbp::SAME, 0);
+    for saved in [0, 8] {
+        assert_eq!(apply(end, REGS, &[(0x2000, saved), (0x2008, 0)]), zero);
+    }
     let below = Regs { bp: 0x800, ..REGS };
     assert_eq!(apply(Row::new(0, cfa::RBP, 2, rbp::CFA, -2), below, &[]), Err(StackEnd::NotAbove));
 }

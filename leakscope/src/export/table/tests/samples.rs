@@ -214,6 +214,7 @@ pub(super) fn waits(sites: Vec<WaitSite>) -> Waits {
         threads: blocked_now + 1,
         blocked_now,
         unsettled: 0,
+        vanished: 0,
         sites,
         deadlocks: Vec::new(),
         wakers: Vec::new(),
@@ -312,6 +313,7 @@ pub(super) fn attached() -> Report {
     waits.exact = false;
     waits.method = "the scheduler's events were counted".to_owned();
     waits.unsettled = 2;
+    waits.vanished = 31;
     let numbers = [(0, 0, 0), (5, 30 * S, 28 * S), (4_000, 40 * S, 16_000_000)];
     for (site, (n, total, most)) in waits.sites.iter_mut().zip(numbers) {
         (site.waits, site.wait_ns, site.max_wait_ns) = (Some(n), Some(total), Some(most));

@@ -1,0 +1,79 @@
+//! Finds the runtime's list of all goroutines (`runtime/proc.go`, `allgs`, `allgptr`, `allglen`).
+
+use super::bytes::{u32_at, u64_at};
+use super::code::references;
+use super::memory::Piece;
+use super::program::Program;
+
+/// Most goroutines that are read.
+pub const MOST: u64 = 1 << 24;
+/// Functions that refer to the list.
+const READERS: [&str; 3] = ["runtime.forEachGRace", "runtime.forEachG", "runtime.allgadd"];
+/// How many goroutines are looked at before a list is believed.
+const LOOKED_AT: u64 = 16;
+/// Highest `_G…` constant (`runtime/runtime2.go`): `_Gdeadextra` of Go 1.26.
+const HIGHEST_STATUS: u32 = 11;
+/// Bit that the garbage collector sets in a status (`_Gscan`).
+pub const SCAN: u32 = 0x1000;
+/// Largest stack (`runtime.maxstacksize` of 64-bit systems is 1 GB).
+pub const LARGEST_STACK: u64 = 1 << 30;
+
+/// Where the list's start and its length are kept.
+pub fn find(program: &Program) -> Option<(u64, u64)> {
+    for reader in READERS {
+        let mut candidates = references(program, reader);
+        candidates.retain(|a| program.parts.first().is_some_and(|part| part.is_variable(*a)));
+        for start in &candidates {
+            for length in candidates.iter().filter(|length| *length != start) {
+                if is_list(program, *start, *length) {
+                    return Some((*start, *length));
+                }
+            }
+        }
+    }
+    // The slice itself: start, length, capacity.
+    for (low, high) in program.parts.first()?.variables() {
+        let Some(bytes) = program.memory().bytes(low, usize::try_from(high - low).ok()?) else { continue };
+        for at in (0..bytes.len().saturating_sub(24)).step_by(8) {
+            let (Some(length), Some(capacity)) = (u64_at(&bytes, at + 8), u64_at(&bytes, at + 16)) else {
+                break;
+            };
+            let plausible = length > 0 && length <= capacity && capacity <= 2 * MOST;
+            let address = low + at as u64;
+            if plausible && is_list(program, address, address + 8) {
+                return Some((address, address + 8));
+            }
+        }
+    }
+    None
+}
+
+/// Whether `start` and `length` are the addresses of a list of goroutines that begins with the main one.
+fn is_list(program: &Program, start: u64, length: u64) -> bool {
+    let memory = program.memory();
+    let (Some(start), Some(length)) = (memory.u64(start), memory.u64(length)) else { return false };
+    if start % 8 != 0 || start < 0x1000 || length == 0 || length > MOST {
+        return false;
+    }
+    let looked_at = length.min(LOOKED_AT) as usize;
+    let Some(list) = memory.bytes(start, 8 * looked_at) else { return false };
+    let pieces: Vec<Piece> =
+        (0..looked_at).filter_map(|i| Some((u64_at(&list, 8 * i)?, program.layout.size))).collect();
+    let read = memory.read_many(&pieces);
+    (0..pieces.len()).all(|i| read.get(i).is_some_and(|g| is_goroutine(program, g)))
+        && read.get(0).and_then(|g| u64_at(g, program.layout.start)).is_some_and(|pc| {
+            program
+                .function_at(pc)
+                .is_some_and(|(part, f)| f.entry == pc && part.pclntab.name(f) == "runtime.main")
+        })
+}
+
+fn is_goroutine(program: &Program, g: &[u8]) -> bool {
+    let layout = &program.layout;
+    let word = |at| u64_at(g, at).unwrap_or(u64::MAX);
+    let status = u32_at(g, layout.status).unwrap_or(u32::MAX) & !SCAN;
+    let (low, high) = (word(layout.stack_low), word(layout.stack_high));
+    let stack = low < high && high - low <= LARGEST_STACK || low == 0 && high == 0;
+    let id = word(layout.id);
+    status <= HIGHEST_STATUS && stack && (id > 0 && id < 1 << 48 || matches!(status, 0 | 6 | 11))
+}

@@ -1,0 +1,98 @@
+//! What a session keeps of a Go target: how it is read, and what was seen of it last.
+
+use super::Watcher;
+use super::clock;
+use crate::golang::error::GoError;
+use crate::golang::goroutines::Reader;
+use crate::golang::program::{self, LayoutSource, Program};
+use crate::human;
+use crate::ledger::{GoroutineLedger, GoroutineSnapshot};
+use crate::report::build::GoInputs;
+use crate::target::AddressSpace;
+
+/// A Go program under observation.
+pub(super) struct GoTarget {
+    program: Result<Program, GoError>,
+    version: String,
+    main_module: Option<String>,
+    settings: Vec<(String, String)>,
+    reader: Reader,
+    ledger: GoroutineLedger,
+    last: Option<GoroutineSnapshot>,
+    /// When they were looked at.
+    looked_ns: Option<u64>,
+    /// Why goroutines could not be read, the last time.
+    refused: Option<String>,
+}
+
+impl GoTarget {
+    /// Finds out whether the target is a Go program.
+    pub(super) fn find(
+        pid: u32,
+        space: &AddressSpace,
+        layouts: LayoutSource,
+        watcher: &mut dyn Watcher,
+    ) -> Option<Self> {
+        let begun = std::time::Instant::now();
+        let found = program::find(pid, space, layouts)?;
+        let refused = found.program.as_ref().err().map(ToString::to_string);
+        watcher.detail(&format!(
+            "a {} program, {} in {:.1} ms",
+            found.info.version,
+            if refused.is_none() { "its tables found" } else { "not read" },
+            begun.elapsed().as_secs_f64() * 1e3
+        ));
+        Some(Self {
+            program: found.program,
+            version: found.info.version,
+            main_module: found.info.module.map(|(path, _)| path).or(found.info.path),
+            settings: found.info.settings.into_iter().collect(),
+            reader: Reader::default(),
+            ledger: GoroutineLedger::default(),
+            last: None,
+            looked_ns: None,
+            refused,
+        })
+    }
+
+    /// Looks at all goroutines. What was seen before is kept if they cannot be read (any more).
+    pub(super) fn look(&mut self, watcher: &mut dyn Watcher) {
+        let Ok(program) = &self.program else { return };
+        let begun = std::time::Instant::now();
+        match self.reader.take(program, clock::monotonic_ns()) {
+            Ok(census) => {
+                watcher.detail(&format!(
+                    "{} goroutines in {:.1} ms, {} stacks, {} read again",
+                    census.goroutines.len(),
+                    begun.elapsed().as_secs_f64() * 1e3,
+                    census.stacks.len(),
+                    census.retried
+                ));
+                self.looked_ns = Some(census.at_ns);
+                self.last = Some(self.ledger.snapshot(&census));
+                self.refused = None;
+            }
+            Err(error) => self.refused = Some(error.to_string()),
+        }
+    }
+
+    /// The target has ended: what was seen last is all there is.
+    pub(super) fn gone(&mut self, at_ns: u64) {
+        if let Some(looked_ns) = self.looked_ns.filter(|_| self.last.is_some()) {
+            let before = human::duration(at_ns.saturating_sub(looked_ns));
+            self.refused = Some(format!("the process has ended, and this is what they did {before} before"));
+        }
+    }
+
+    /// What the report is told.
+    pub(super) fn inputs(&self) -> GoInputs<'_> {
+        GoInputs {
+            version: &self.version,
+            main_module: self.main_module.as_deref(),
+            settings: &self.settings,
+            snapshot: self.last.as_ref(),
+            refused: self.refused.as_deref(),
+            heap: None,
+        }
+    }
+}
