@@ -76,7 +76,7 @@ pub struct GoInputs<'a> {
     pub settings: &'a [(String, String)],
     /// The goroutines; `None` if they were not read.
     pub snapshot: Option<&'a GoroutineSnapshot>,
-    /// Why they could not be read.
+    /// Why they could not be read; beside a snapshot, why that is not of this moment.
     pub refused: Option<&'a str>,
     /// The heap, where it was read.
     pub heap: Option<GoHeapInputs<'a>>,

@@ -14,6 +14,7 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
         start_ticks: 1,
         seccomp: 0,
         container: None,
+        through: 4711,
     };
     build(Inputs {
         process: &process,
@@ -76,6 +77,15 @@ fn goroutines_that_could_not_be_read() {
     assert_eq!(
         report.summary.findings,
         ["The goroutines could not be read: self-check failed: goroutine numbers repeat."]
+    );
+    // What was seen before is still told, and that it is old.
+    let calm = seen(&[look(0, &[(3, "sleep")])]);
+    let refused = GoInputs { refused: Some("the process has ended"), ..go(Some(&calm)) };
+    let report = self::report(None, Some(refused));
+    assert_eq!(report.goroutines.map(|all| all.total), Some(3));
+    assert_eq!(
+        report.summary.findings,
+        ["The goroutines could not be looked at again: the process has ended."]
     );
 }
 
