@@ -2,6 +2,14 @@
 
 use super::census::GoFrame;
 
+/// [`GoHeap::method`] of the runtime's own memory profile: what it counts did not begin with the window.
+pub const PROFILE_METHOD: &str = "the Go runtime's own memory profile, scaled up from its samples; it counts since \
+                                  the program began, not since leakscope came, and calls live what the last \
+                                  finished garbage collection left";
+/// The same where leakscope samples objects itself.
+pub const SAMPLED_METHOD: &str = "objects were sampled as the Go runtime took memory for them, and looked for after \
+                                  each garbage collection; it counts since leakscope came";
+
 /// Live objects of one stack that allocated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GoHeapSite {

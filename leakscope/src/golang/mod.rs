@@ -4,7 +4,7 @@
 //! (the runtime's description of itself), [`pclntab`] (functions and lines, which stripping leaves),
 //! [`offsets`] (layouts by version), [`code`] (variables, by what the runtime's functions refer to),
 //! [`all_goroutines`] and [`wait_reasons`]. [`goroutines`] reads all goroutines with their stacks
-//! ([`unwind`], [`frames`], [`labels`]) into a [`census`]: plain data, which `report` takes. Every byte that is
+//! ([`unwind`], [`frames`], [`labels`]) into a [`census`]: plain data, which `report` takes; [`rows`] makes unwind rows of the tables, for threads and live stacks. Every byte that is
 //! read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
@@ -30,5 +30,6 @@ pub mod moduledata;
 pub mod offsets;
 pub mod pclntab;
 pub mod program;
+pub mod rows;
 pub mod unwind;
 pub mod wait_reasons;

@@ -29,6 +29,9 @@ const INLINED_CALL_120: usize = 16;
 /// `funcFlag_TOPFRAME`: the outermost function of a stack.
 const FLAG_TOP: u8 = 1;
 
+/// `funcFlag_SPWRITE`: it sets the stack pointer in a way that the table cannot tell.
+const FLAG_SETS_SP: u8 = 2;
+
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -202,6 +205,50 @@ impl Pclntab {
     /// Whether it is the outermost of its stack.
     pub fn is_top(&self, function: Function) -> bool {
         self.record_byte(function, 3) & FLAG_TOP != 0
+    }
+
+    /// Whether it sets the stack pointer, to go to another stack.
+    pub fn switches_stacks(&self, function: Function) -> bool {
+        self.record_byte(function, 3) & FLAG_SETS_SP != 0
+    }
+
+    /// Bytes of the table.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The sizes that a function's frame has, each from an address on; `None` from where it is not known.
+    /// Takes a step from `steps` for each.
+    pub fn frame_sizes<'a>(
+        &'a self,
+        function: Function,
+        steps: &'a mut usize,
+    ) -> impl Iterator<Item = (u64, Option<u32>)> + 'a {
+        let table = self.record_u32(function, 16).filter(|table| *table != 0);
+        let mut at = table.and_then(|table| self.header.values.checked_add(table as usize));
+        let (mut start, mut value, mut first) = (function.entry, -1i32, true);
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended || *steps == 0 {
+                return None;
+            }
+            *steps -= 1;
+            let next = at.and_then(|at| {
+                let (coded, next) = varint(&self.bytes, at)?;
+                let (step, next) = varint(&self.bytes, next)?;
+                (coded != 0 || first).then_some((coded, step, next))
+            });
+            let from = start;
+            let Some((coded, step, next)) = next else {
+                ended = true;
+                return Some((from, None));
+            };
+            first = false;
+            at = Some(next);
+            value = value.wrapping_add((coded >> 1).cast_signed() ^ -((coded & 1).cast_signed()));
+            start = start.wrapping_add(u64::from(step));
+            Some((from, u32::try_from(value).ok()))
+        })
     }
 
     /// The value that a table of values has at an address.

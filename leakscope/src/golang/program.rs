@@ -10,7 +10,7 @@ use super::moduledata::{self, Part};
 use super::offsets::{GLayout, Offsets};
 use super::pclntab::{Function, HEADER, Header};
 use super::{all_goroutines, calibrate, debug_info, wait_reasons};
-use crate::target::AddressSpace;
+use crate::target::{AddressSpace, ModuleId};
 
 /// Most plugins.
 const MOST_PARTS: usize = 256;
@@ -57,6 +57,8 @@ impl std::fmt::Debug for dyn Memory {
 /// What is known of a Go program: that it is one, and how far it can be read.
 #[derive(Debug)]
 pub struct Found {
+    /// The file that it is in.
+    pub module: ModuleId,
     /// What it says of its making.
     pub info: BuildInfo,
     /// The program, or why it is not read.
@@ -66,7 +68,8 @@ pub struct Found {
 /// Looks whether `pid` is a Go program (or has loaded a library written in Go).
 pub fn find(pid: u32, space: &AddressSpace, layouts: LayoutSource) -> Option<Found> {
     for mapped in space.mappings() {
-        let Some(module) = mapped.module.map(|id| space.module(id)) else { continue };
+        let Some(id) = mapped.module else { continue };
+        let module = space.module(id);
         let Ok(elf) = &module.elf else { continue };
         let Some(info) = buildinfo::find(elf) else { continue };
         let place = Place {
@@ -77,7 +80,7 @@ pub fn find(pid: u32, space: &AddressSpace, layouts: LayoutSource) -> Option<Fou
             layouts,
         };
         let program = Program::open(info.clone(), place);
-        return Some(Found { info, program });
+        return Some(Found { module: id, info, program });
     }
     None
 }

@@ -138,7 +138,7 @@ const fn size_class(class: &SizeClass) -> GoSizeClass {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::golang::heap_account::GoHeap;
+    use crate::golang::heap_account::{GoHeap, PROFILE_METHOD};
     use crate::ledger::GoHeapLedger;
     use crate::ledger::goroutines::tests::frame as go;
     use crate::report::headline::go_heap;
@@ -157,7 +157,7 @@ pub(crate) mod tests {
         let class = |size_bytes, bytes| SizeClass { size_bytes, scan: true, spans: 4, objects: 7, bytes };
         GoHeap {
             exact: false,
-            method: "objects were sampled as spans were filled".to_owned(),
+            method: PROFILE_METHOD.to_owned(),
             error_bytes: Some(90_000),
             sites: vec![
                 site("main.(*Hub).lock", 40_000, None),

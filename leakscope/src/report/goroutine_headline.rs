@@ -11,6 +11,8 @@ const MANY: u64 = 100;
 const SHARE: u64 = 4;
 /// Second-rank sentences about sites.
 const MORE_SITES: usize = 3;
+/// So many new goroutines in all are worth a sentence, if they are a tenth of all.
+const SCATTERED: u64 = 10;
 /// Characters of a wait reason.
 const LONGEST_REASON: usize = 40;
 
@@ -47,6 +49,14 @@ pub(super) fn findings(all: &Goroutines) -> Vec<String> {
 pub(super) fn calm(all: &Goroutines) -> String {
     if all.total == 0 {
         return "The program has no goroutines of its own.".to_owned();
+    }
+    let grown_by = all.growth_since_first.unwrap_or(0).max(0).unsigned_abs();
+    if grown_by >= SCATTERED && grown_by >= all.total / 10 {
+        let growth = grown(all.growth_since_first, all.since_first_ns);
+        return format!(
+            "{} are there{growth}, but they pile up in no single place.",
+            counted(all.total, "goroutine")
+        );
     }
     let idle: u64 = all.sites.iter().filter(|site| site.idle && !site.system).map(|site| site.count).sum();
     if idle == all.total {
@@ -194,6 +204,18 @@ mod tests {
         assert_eq!(
             calm(&section(&[look(0, &[(1, "sleep")])])),
             "No goroutines pile up: the only one waits for work."
+        );
+    }
+
+    #[test]
+    fn growth_everywhere() {
+        let reasons: Vec<String> = (0..40).map(|n| format!("reason {n}")).collect();
+        let all = |each: u64| reasons.iter().map(|reason| (each, reason.as_str())).collect::<Vec<_>>();
+        let grown = section(&[look(0, &all(2)), look(10, &all(6))]);
+        assert_eq!(goroutines(&grown), None);
+        assert_eq!(
+            calm(&grown),
+            "240 goroutines are there, 160 more since leakscope came (16 a second), but they pile up in no single place."
         );
     }
 

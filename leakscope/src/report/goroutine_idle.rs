@@ -19,13 +19,18 @@ enum Most {
 /// More than this are no background work.
 const FEW: u64 = 100;
 
-/// A rule: one of the wait reasons, one of the frames, the first function. Empty lists take all.
+/// A rule: one of the wait reasons, one of the frames, one of the first functions. Empty lists take all.
+/// In names of functions a trailing `*` stands for every ending.
 #[derive(Debug)]
 struct Rule {
     reasons: &'static [&'static str],
-    /// Functions anywhere on the stack; a trailing `*` stands for every ending.
+    /// Functions anywhere on the stack.
     frames: &'static [&'static str],
-    start: Option<&'static str>,
+    /// A function that is not on the stack: what it calls is the user's.
+    without: Option<&'static str>,
+    /// First functions of goroutines that a library starts for itself. Its functions on a stack do not
+    /// tell: the user's code calls them too.
+    start: &'static [&'static str],
     most: Most,
     words: &'static str,
 }
@@ -36,14 +41,17 @@ const fn rule(
     most: Most,
     words: &'static str,
 ) -> Rule {
-    Rule { reasons, frames, start: None, most, words }
+    Rule { reasons, frames, without: None, start: &[], most, words }
 }
 
 const IO: &[&str] = &["IO wait"];
 const MESSAGES: &[&str] = &["chan receive", "select", "select (no cases)"];
-const MAIN: &[&str] =
-    &["chan receive", "select", "select (no cases)", "sync.WaitGroup.Wait", "semacquire", "sleep"];
+const MAIN: &[&str] = &["chan receive", "select", "select (no cases)", "sync.WaitGroup.Wait", "sleep"];
 const CLOCK: &[&str] = &["sleep", "select", "chan receive"];
+
+const RUNTIME: &str = "a goroutine of the Go runtime waits for its next turn";
+const NEXT_REQUEST: &str = "waits for the next request of a connection";
+const MAIN_WAITS: &str = "the main goroutine waits while others work";
 
 /// Sources: Go 1.19 to 1.27, `runtime/runtime2.go` (waitReasonStrings), `net`, `net/http/server.go` and
 /// `transport.go`, `os/signal`, `database/sql/sql.go`; golang.org/x/net/http2; google.golang.org/grpc 1.6x
@@ -58,13 +66,11 @@ const RULES: &[Rule] = &[
             "force gc (idle)",
             "GC sweep wait",
             "GC scavenge wait",
-            "GC background sweeper wait",
             "trace reader (blocked)",
-            "timer goroutine (idle)",
         ],
         &[],
         Most::Any,
-        "a goroutine of the Go runtime waits for its next turn",
+        RUNTIME,
     ),
     rule(&[], &["os/signal.signal_recv", "os/signal.loop"], Most::Any, "waits for signals"),
     rule(
@@ -85,21 +91,21 @@ const RULES: &[Rule] = &[
         Most::Steady,
         "watches a connection while its request is answered",
     ),
+    Rule {
+        without: Some("net/http.serverHandler.ServeHTTP"),
+        ..rule(IO, &["net/http.(*conn).serve"], Most::Steady, NEXT_REQUEST)
+    },
     rule(
         IO,
-        &[
-            "net/http.(*conn).serve",
-            "net/http.(*http2serverConn).readFrames",
-            "golang.org/x/net/http2.(*serverConn).readFrames",
-        ],
+        &["net/http.(*http2serverConn).readFrames", "golang.org/x/net/http2.(*serverConn).readFrames"],
         Most::Steady,
-        "waits for the next request of a connection",
+        NEXT_REQUEST,
     ),
     rule(
         &["select"],
         &["net/http.(*http2serverConn).serve", "golang.org/x/net/http2.(*serverConn).serve"],
         Most::Steady,
-        "waits for the next request of a connection",
+        NEXT_REQUEST,
     ),
     rule(
         IO,
@@ -127,35 +133,38 @@ const RULES: &[Rule] = &[
         Most::Few,
         "keeps a pool of database connections",
     ),
-    rule(MESSAGES, &["google.golang.org/grpc/internal/*"], Most::Few, "a goroutine of gRPC waits for work"),
     rule(
         IO,
-        &["google.golang.org/grpc/internal/transport.*"],
+        &[
+            "google.golang.org/grpc/internal/transport.(*http2Client).reader",
+            "google.golang.org/grpc/internal/transport.(*http2Server).HandleStreams",
+        ],
         Most::Steady,
         "waits for the next message of a connection",
     ),
-    rule(
-        CLOCK,
-        &[
-            "go.opencensus.io/stats/view.(*worker).start",
+    Rule {
+        start: &["google.golang.org/grpc/internal/*"],
+        ..rule(MESSAGES, &[], Most::Few, "a goroutine of gRPC waits for work")
+    },
+    Rule {
+        start: &[
+            "go.opencensus.io/stats/view.(*worker).start*",
             "go.opentelemetry.io/otel/sdk/*",
             "k8s.io/klog/v2.*",
             "github.com/golang/glog.*",
             "gopkg.in/natefinch/lumberjack%2ev2.*",
             "github.com/quic-go/quic-go.(*Transport).*",
         ],
-        Most::Few,
-        "a library's own goroutine waits for work",
-    ),
-    Rule {
-        start: Some("runtime.main"),
-        ..rule(MAIN, &[], Most::One, "the main goroutine waits while others work")
+        ..rule(CLOCK, &[], Most::Few, "a library's own goroutine waits for work")
     },
+    // Before Go 1.24 a WaitGroup has no reason of its own.
+    Rule {
+        start: &["runtime.main"],
+        ..rule(&["semacquire"], &["sync.(*WaitGroup).Wait"], Most::One, MAIN_WAITS)
+    },
+    Rule { start: &["runtime.main"], ..rule(MAIN, &[], Most::One, MAIN_WAITS) },
     rule(&["sleep"], &[], Most::Few, "sleeps between two turns"),
 ];
-
-/// The rule for the runtime's own goroutines.
-const RUNTIME: &str = "a goroutine of the Go runtime waits for its next turn";
 
 /// The rule by which a site is idle; `None` if it may be stuck. `all` are the goroutines of the program.
 pub(super) fn idle(site: &GoSite, all: u64, piles_up: bool) -> Option<&'static str> {
@@ -163,11 +172,13 @@ pub(super) fn idle(site: &GoSite, all: u64, piles_up: bool) -> Option<&'static s
         return None;
     }
     let reason = site.wait_reason.as_deref();
+    let on_stack = |table: &[&str]| site.frames.iter().any(|frame| is_one(&frame.function, table));
     let found = RULES.iter().find(|rule| {
         (rule.reasons.is_empty() || reason.is_some_and(|reason| rule.reasons.contains(&reason)))
-            && (rule.frames.is_empty()
-                || site.frames.iter().any(|frame| is_one(&frame.function, rule.frames)))
-            && rule.start.is_none_or(|start| site.start_function.as_deref() == Some(start))
+            && (rule.frames.is_empty() || on_stack(rule.frames))
+            && rule.without.is_none_or(|function| !on_stack(&[function]))
+            && (rule.start.is_empty()
+                || site.start_function.as_deref().is_some_and(|f| is_one(f, rule.start)))
             && rule.most.takes(site.count, all, piles_up)
     });
     let system = || (site.system && site.state == GoState::Waiting).then_some(RUNTIME);
@@ -226,6 +237,9 @@ mod tests {
         assert_idle(&site("select", &["database/sql.(*DB).connectionOpener"], 1), 9, "database");
         assert_idle(&site("sleep", &["time.Sleep", "main.loop"], 3), 9, "sleeps");
         assert_idle(&site("finalizer wait", &["runtime.runfinq"], 1), 9, "runtime");
+        let grpc = "google.golang.org/grpc/internal/grpcsync.(*CallbackSerializer).run";
+        let library = GoSite { start_function: Some(grpc.into()), ..site("select", &[grpc], 2) };
+        assert_idle(&library, 9, "gRPC");
         let recv = GoSite { state: GoState::Syscall, ..site("", &["os/signal.signal_recv"], 1) };
         assert_idle(&GoSite { wait_reason: None, ..recv }, 9, "signals");
         for reason in ["chan receive", "select (no cases)", "sync.WaitGroup.Wait"] {
@@ -233,6 +247,9 @@ mod tests {
                 GoSite { start_function: Some("runtime.main".into()), ..site(reason, &["main.main"], 1) };
             assert_idle(&main, 9, "main goroutine");
         }
+        let waits = site("semacquire", &["sync.runtime_Semacquire", "sync.(*WaitGroup).Wait"], 1);
+        let main = GoSite { start_function: Some("runtime.main".into()), ..waits };
+        assert_idle(&main, 9, "main goroutine");
         assert_idle(&GoSite { system: true, ..site("new reason", &["runtime.f"], 1) }, 9, "runtime");
     }
 
@@ -243,7 +260,13 @@ mod tests {
             not(&site(reason, &["runtime.gopark", "main.work"], 101), 500, false);
             not(&site(reason, &["runtime.gopark", "main.work"], 1), 500, false);
         }
-        // A handler that waits is not a connection that waits.
+        // A handler that waits is not a connection that waits, nor is a call of a library one of its own
+        // goroutines.
+        let upstream =
+            ["net.(*conn).Read", "main.handle", "net/http.serverHandler.ServeHTTP", "net/http.(*conn).serve"];
+        not(&site("IO wait", &upstream, 3), 9, false);
+        let call = ["google.golang.org/grpc/internal/transport.(*Stream).waitOnHeader", "main.call"];
+        not(&site("select", &call, 3), 9, false);
         not(&site("chan receive", &["main.handle", "net/http.(*conn).serve"], 3), 9, false);
         // Many, more than half, or ever more of what is idle else.
         let sleeps = |n| site("sleep", &["time.Sleep", "main.loop"], n);

@@ -1,6 +1,7 @@
 //! Attaches: frees first, then returns, then entries; then one switch starts recording.
 
 use super::clock;
+use super::go::GoTarget;
 use super::modules::find_probes;
 use super::prepare::{Prepared, Unwinding};
 use super::probes::{FileProbes, FunctionNumbers, linker_site, sites};
@@ -25,6 +26,7 @@ pub(super) struct Armed {
     pub(super) signals: Signals,
     pub(super) probes: Probes,
     pub(super) space: AddressSpace,
+    pub(super) go: Option<GoTarget>,
     pub(super) started_ns: u64,
     pub(super) started_at: String,
     pub(super) rss_start: Option<u64>,
@@ -170,7 +172,7 @@ impl Probes {
 
 /// Loads, attaches, and starts recording.
 pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
-    let Prepared { process, mut space, probes: planned, files_searched, unwinding, sizes } = prepared;
+    let Prepared { process, mut space, go, probes: planned, files_searched, unwinding, sizes } = prepared;
     let mut object = Object::load(process.pid, sizes, Some(config.tracing), config.kernel_log)?;
     if let Some(why) = &object.no_return_probes {
         watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
@@ -219,5 +221,5 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         object.set_run_state(RunState::Frozen)?;
         return Err(BpfError::TargetGone.into());
     }
-    Ok(Armed { process, object, events, signals, probes, space, started_ns, started_at, rss_start })
+    Ok(Armed { process, object, events, signals, probes, space, go, started_ns, started_at, rss_start })
 }

@@ -19,7 +19,7 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
     usage::raise_file_limit();
     let mut space = address_space(process)?;
     let mut go = GoTarget::find(process.through, &space, layouts, watcher);
-    let (unwinding, ..) = Unwinding::build(&space, watcher);
+    let (unwinding, ..) = Unwinding::build(&space, go.as_ref(), watcher);
     space.forget_caches();
     let mut object = Object::load(process.pid, Sizes::CENSUS, None, false)?;
     watcher.detail("BPF programs loaded");

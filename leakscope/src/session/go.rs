@@ -5,13 +5,16 @@ use super::clock;
 use crate::golang::error::GoError;
 use crate::golang::goroutines::Reader;
 use crate::golang::program::{self, LayoutSource, Program};
+use crate::golang::rows::{self, GoRows};
 use crate::human;
 use crate::ledger::{GoroutineLedger, GoroutineSnapshot};
 use crate::report::build::GoInputs;
-use crate::target::AddressSpace;
+use crate::target::{AddressSpace, ModuleId};
 
 /// A Go program under observation.
+#[derive(Debug)]
 pub(super) struct GoTarget {
+    module: ModuleId,
     program: Result<Program, GoError>,
     version: String,
     main_module: Option<String>,
@@ -43,6 +46,7 @@ impl GoTarget {
             begun.elapsed().as_secs_f64() * 1e3
         ));
         Some(Self {
+            module: found.module,
             program: found.program,
             version: found.info.version,
             main_module: found.info.module.map(|(path, _)| path).or(found.info.path),
@@ -53,6 +57,11 @@ impl GoTarget {
             looked_ns: None,
             refused,
         })
+    }
+
+    /// The unwind rows of its code, and the file that they are of.
+    pub(super) fn rows(&self) -> Option<(ModuleId, GoRows)> {
+        Some((self.module, rows::build(self.program.as_ref().ok()?)?))
     }
 
     /// Looks at all goroutines. What was seen before is kept if they cannot be read (any more).

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use leakscope_common::unwind::{BUCKET_SHIFT, MappingEntry};
 
+use super::go::GoTarget;
 use super::modules::{Visible, address_space, look};
 use super::probes::FileProbes;
 use super::{Config, Watcher, seccomp, usage};
 use crate::bpf::object::Sizes;
 use crate::failure::Failure;
+use crate::golang::program::LayoutSource;
 use crate::ledger::losses;
 use crate::target::{AddressSpace, MappedModule, ModuleId, Process};
-use crate::unwind::{self, FileSlot, TableFull, UnwindTable};
+use crate::unwind::{self, FileRows, FileSlot, TableFull, UnwindTable};
 
 /// Fewest sites (distinct allocating stacks) that the map holds.
 const MIN_SITES: u32 = 1 << 16;
@@ -41,6 +43,7 @@ const MAX_BUCKETS: u32 = 1 << 24;
 pub(super) struct Prepared {
     pub(super) process: Process,
     pub(super) space: AddressSpace,
+    pub(super) go: Option<GoTarget>,
     pub(super) probes: Vec<FileProbes>,
     pub(super) files_searched: usize,
     pub(super) unwinding: Unwinding,
@@ -59,11 +62,22 @@ pub(super) struct Unwinding {
 
 impl Unwinding {
     /// The rows of everything that is mapped, and how many rows and buckets the maps should hold.
-    pub(super) fn build(space: &AddressSpace, watcher: &mut dyn Watcher) -> (Self, u32, u32) {
+    pub(super) fn build(
+        space: &AddressSpace,
+        go: Option<&GoTarget>,
+        watcher: &mut dyn Watcher,
+    ) -> (Self, u32, u32) {
         let mut built = Vec::new();
+        // Go code has tables of its own.
+        let mut go = go.and_then(GoTarget::rows);
         for (id, module) in space.modules() {
             let Ok(elf) = &module.elf else { continue };
-            match unwind::build(elf) {
+            let rows = unwind::build(elf);
+            if let Some((_, own)) = go.take_if(|(module, _)| *module == id) {
+                built.push((id, rows.unwrap_or_else(|_| FileRows::none()).replaced(own.text, own.rows)));
+                continue;
+            }
+            match rows {
                 Ok(rows) => built.push((id, rows)),
                 Err(error) => watcher
                     .detail(&format!("{}: {error}; frame pointers are used there", module.path.display())),
@@ -156,7 +170,8 @@ pub(super) fn prepare(
             }
         }
     }
-    let (unwinding, rows, buckets) = Unwinding::build(&space, watcher);
+    let go = GoTarget::find(process.pid, &space, LayoutSource::Best, watcher);
+    let (unwinding, rows, buckets) = Unwinding::build(&space, go.as_ref(), watcher);
     space.forget_caches();
     let threads = usage::threads(process.pid).unwrap_or(0);
     let threads =
@@ -172,5 +187,5 @@ pub(super) fn prepare(
         wakes: if waits { WAKES } else { 1 },
         creations: CREATIONS,
     };
-    Ok(Prepared { process, files_searched: modules.len(), space, probes, unwinding, sizes })
+    Ok(Prepared { process, files_searched: modules.len(), space, go, probes, unwinding, sizes })
 }

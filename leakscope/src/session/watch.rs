@@ -19,7 +19,6 @@ use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
 use crate::census::{self, View};
 use crate::failure::Failure;
-use crate::golang::program::LayoutSource;
 use crate::ledger::waits::{WaitLedger, WaitObservation};
 use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
@@ -59,9 +58,13 @@ struct Watch<'a> {
 }
 
 /// Watches until the end, then reports and detaches.
-pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+pub(super) async fn watch(
+    mut armed: Armed,
+    config: &Config,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
     let rss_last = armed.rss_start;
-    let go = GoTarget::find(armed.process.pid, &armed.space, LayoutSource::Best, watcher);
+    let go = armed.go.take();
     let mut watch = Watch {
         names: Names::new(format!("/proc/{}/root", armed.process.pid).into()),
         go,

@@ -76,6 +76,23 @@ impl FileRows {
     pub fn stats(&self) -> RowStats {
         self.stats
     }
+
+    /// These rows, with those of the code from `text.0` to `text.1` replaced by `rows`, which are sorted
+    /// and lie in it.
+    pub fn replaced(self, text: (u32, u32), rows: Vec<Row>) -> Self {
+        let (before, rest) = self.rows.split_at(self.rows.partition_point(|row| row.pc < text.0));
+        let after = &rest[rest.partition_point(|row| row.pc <= text.1)..];
+        // The rule that held where the replaced part ends.
+        let last = self.rows.iter().rev().find(|row| row.pc <= text.1).copied();
+        let end = last.map_or(Row::new(text.1, cfa::END, 0, rbp::SAME, 0), |row| Row { pc: text.1, ..row });
+        let rows = [before, &rows, &[end], after].concat();
+        Self { rows, stats: self.stats }
+    }
+
+    /// No rows: frame pointers everywhere.
+    pub fn none() -> Self {
+        Self { rows: vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)], stats: RowStats::default() }
+    }
 }
 
 /// The rows of an ELF image in memory. Tests mutate images; what is traced is read from files.

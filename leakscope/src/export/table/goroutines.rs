@@ -175,7 +175,7 @@ fn blocked(site: &GoroutineSite) -> String {
 }
 
 fn creator(site: &GoroutineSite) -> String {
-    let frame = site.created_by.as_ref().map(std::slice::from_ref).unwrap_or_default();
+    let frame = site.created_by.as_slice();
     StackView { frames: frame, blame: None, end: Some("-") }.blamed()
 }
 

@@ -1,0 +1,94 @@
+//! Unwind rows for Go code, which has no `.eh_frame`: from the frame sizes of its function table.
+//!
+//! The return address lies above the frame and the caller's frame pointer directly below it (the
+//! compiler's prologue, `cmd/internal/obj/x86/obj6.go`). Functions that change the stack pointer in
+//! another way, to switch stacks, have no row: their callers are found by the frame pointer, which they
+//! keep.
+
+use leakscope_common::unwind::{Row, cfa, rbp};
+
+use super::moduledata::Part;
+use super::program::Program;
+
+/// Most rows.
+const MOST: usize = 16 << 20;
+/// The function that leaves a goroutine's stack for good: under it is the thread's own stack, empty.
+const LEAVES: &str = "runtime.mcall";
+/// Longest frame that a row can tell, in words.
+const LONGEST: u32 = u16::MAX as u32 - 1;
+
+/// Rows of a program's Go code.
+#[derive(Clone, Debug, Default)]
+pub struct GoRows {
+    /// First virtual address of the code and the one after its last.
+    pub text: (u32, u32),
+    /// The rows, by address; the first lies at the start of the code.
+    pub rows: Vec<Row>,
+    /// Whether there were more than are taken.
+    pub truncated: bool,
+}
+
+/// The rows of the program itself (not of plugins); `None` if its code lies too high for rows.
+pub fn build(program: &Program) -> Option<GoRows> {
+    let part = program.parts.first()?;
+    let relative = |pc: u64| u32::try_from(pc.wrapping_sub(program.bias)).ok();
+    let text = (relative(part.text.0)?, relative(part.text.1)?);
+    let mut rows = GoRows { text, rows: vec![Row::new(text.0, cfa::END, 0, rbp::SAME, 0)], truncated: false };
+    let mut steps = part.pclntab.size();
+    for function in (0..part.pclntab.functions()).filter_map(|i| part.pclntab.function(i)) {
+        let end = part.pclntab.end(function).min(part.text.1);
+        if function.entry < part.text.0 || function.entry >= end {
+            continue;
+        }
+        if rows.rows.len() >= MOST || steps == 0 {
+            rows.truncated = true;
+            break;
+        }
+        add(part, function, end, &mut rows.rows, &mut steps, relative);
+    }
+    rows.rows.dedup_by(|later, earlier| later.same_rule(*earlier));
+    Some(rows)
+}
+
+fn add(
+    part: &Part,
+    function: super::pclntab::Function,
+    end: u64,
+    rows: &mut Vec<Row>,
+    steps: &mut usize,
+    relative: impl Fn(u64) -> Option<u32>,
+) {
+    let table = &part.pclntab;
+    let mut push = |pc: u64, row: Row| {
+        if let Some(pc) = relative(pc).filter(|_| rows.len() < MOST) {
+            // Functions of no length, or tables that overlap: the later one wins.
+            while rows.last().is_some_and(|last| last.pc >= pc) {
+                rows.pop();
+            }
+            rows.push(Row { pc, ..row });
+        }
+    };
+    if table.is_top(function) || table.name(function) == LEAVES {
+        push(function.entry, Row::new(0, cfa::STOP, 0, rbp::SAME, 0));
+        return;
+    }
+    if table.switches_stacks(function) {
+        push(function.entry, Row::new(0, cfa::END, 0, rbp::SAME, 0));
+        return;
+    }
+    for (start, size) in table.frame_sizes(function, steps).take_while(|(start, _)| *start < end) {
+        push(start, row(size));
+    }
+}
+
+/// The rule where the return address lies `size` bytes above the stack pointer.
+fn row(size: Option<u32>) -> Row {
+    match size {
+        Some(size) if size % 8 == 0 && size / 8 <= LONGEST => {
+            // Where the frame is not empty, the frame pointer lies in its last word.
+            let (kind, offset) = if size == 0 { (rbp::SAME, 0) } else { (rbp::CFA, -2) };
+            Row::new(0, cfa::RSP, (size / 8 + 1) as u16, kind, offset)
+        }
+        _ => Row::new(0, cfa::END, 0, rbp::SAME, 0),
+    }
+}
