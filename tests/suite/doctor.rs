@@ -1,6 +1,7 @@
 //! What `leakscope doctor` says, and the exit code that attach would have.
 
 use anyhow::Result;
+use leakscope_tests::go::{NEWEST, STORY, Variant};
 use leakscope_tests::programs::{Allocator, CASES, I386, Library, ZOMBIE};
 use leakscope_tests::scope::Finished;
 use leakscope_tests::{Fixture, Leakscope};
@@ -85,5 +86,16 @@ fn leaves_the_target_alone() -> Result<()> {
     assert!(text.changed()?.is_empty());
     fixture.go()?;
     assert!(fixture.end()?.success());
+    Ok(())
+}
+
+/// A Go program is told as one, stripped or not.
+#[test]
+fn a_target_in_go() -> Result<()> {
+    crate::golang::need!(NEWEST);
+    let fixture = STORY.variant(Variant::Stripped).start(&["-websockets", "10", "-total", "3000"])?;
+    let finished = doctor(Some(fixture.pid()))?;
+    finished.assert_done();
+    assert_says(&finished, &["go: go1.27", "goroutines can be read"]);
     Ok(())
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::go::compare::{GoSite, compare_goroutines, compare_stacks, sites};
 use leakscope_tests::go::profile::Frame;
 use leakscope_tests::go::{CHURN, GoFixture, NEWEST, OLDEST, Program, STORY, Toolchain, Variant};
-use leakscope_tests::{Leakscope, Report, skip};
+use leakscope_tests::{Leakscope, Report};
 
 const GO_1_21: Toolchain = Toolchain("1.21");
 const GO_1_24: Toolchain = Toolchain("1.24");
@@ -20,7 +20,7 @@ const GO_1_24: Toolchain = Toolchain("1.24");
 macro_rules! need {
     ($toolchain:expr) => {
         if $toolchain.root().is_none() {
-            skip!("{} is not installed", $toolchain);
+            leakscope_tests::skip!("{} is not installed", $toolchain);
         }
     };
 }

@@ -76,6 +76,9 @@ fn target(process: &Process, visible: &Visible, out: &mut dyn Write) -> io::Resu
     if let Some(container) = &process.container {
         writeln!(out, "  container: {container}")?;
     }
+    if let Some(go) = session::describe_go(process.through, &visible.space) {
+        writeln!(out, "  Go: {}", printable(&go))?;
+    }
     for warning in &visible.warnings {
         writeln!(out, "  warning: {}", printable(warning))?;
     }

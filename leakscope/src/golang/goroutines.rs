@@ -205,7 +205,10 @@ impl Look<'_> {
             let settled = same && seen.status != 8 && seen.has_stack();
             let stack = stacks.get(i).filter(|_| settled).map(|stack| {
                 let at = CodeAddress { pc: seen.resumes().1, exact: false };
-                unwind::walk(program, self.frames, Start { at, stack })
+                let (addresses, end) = unwind::walk(program, self.frames, Start { at, stack });
+                // What lies above was not read.
+                let cut = end == GoStackEnd::Unreadable && stack.len() as u64 == STACK_BYTES;
+                (addresses, if cut { GoStackEnd::TooDeep } else { end })
             });
             match stack {
                 Some(walked) if last || matches!(walked.1, GoStackEnd::Root | GoStackEnd::TooDeep) => {

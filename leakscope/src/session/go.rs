@@ -14,6 +14,20 @@ use crate::report::build::GoInputs;
 use crate::report::names::Names;
 use crate::target::{AddressSpace, ModuleId};
 
+/// What there is to say of a Go program before it is looked at; `None` if the target is none.
+pub fn describe(pid: u32, space: &AddressSpace) -> Option<String> {
+    let program::Found { info, program, .. } = program::find(pid, space, LayoutSource::Best)?;
+    let module =
+        info.module.as_ref().map(|(path, version)| format!(", {path} {version}")).unwrap_or_default();
+    let cgo = if info.cgo() { ", may call C" } else { "" };
+    let read = program.and_then(|program| program.all_goroutines().map(|_| ()));
+    let read = read.map_or_else(
+        |why| format!("its goroutines cannot be read: {why}"),
+        |()| "its goroutines can be read".to_owned(),
+    );
+    Some(format!("{}{module}{cgo}; {read}", info.version))
+}
+
 /// A Go program under observation.
 #[derive(Debug)]
 pub(super) struct GoTarget {

@@ -27,6 +27,7 @@ use crate::report::Report;
 use crate::target::{Process, ProcessError};
 
 pub use dump::dump;
+pub use go::describe as describe_go;
 pub use modules::{Visible, look};
 pub use probes::FileProbes;
 
