@@ -272,6 +272,14 @@ pub struct OwnProfiles {
 }
 
 impl GoFixture {
+    /// Ends it.
+    ///
+    /// # Errors
+    /// If it has ended already.
+    pub fn kill(&mut self) -> Result<()> {
+        self.fixture.guard().signal(libc::SIGKILL)
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.fixture.pid()

@@ -1,5 +1,6 @@
 //! Programs in Go: goroutines as their own runtime shows them.
 
+mod attach;
 mod fixtures;
 mod heap;
 mod matrix;

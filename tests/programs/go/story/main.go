@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"leakscope.test/fixtures/fixture"
@@ -75,13 +76,29 @@ func main() {
 	fmt.Printf("fixture: mem_profile_rate %d\n", runtime.MemProfileRate)
 	fmt.Printf("fixture: goroutines %d\n", started()+1)
 	fixture.Serve(map[string]func([]string){
-		"gc":   fixture.GC,
-		"dump": func(arguments []string) { dump(arguments[0]); fmt.Println("dumped") },
+		"gc":      fixture.GC,
+		"connect": func(arguments []string) { connect(arguments[0]) },
+		"dump":    func(arguments []string) { dump(arguments[0]); fmt.Println("dumped") },
 		"locks": func([]string) {
 			fmt.Printf("locks %d\n", hub.Locks())
 		},
 		"native": func([]string) { leakNatively(); fmt.Println("native done") },
 	})
+}
+
+// connect serves more clients, and returns when all of them wait.
+func connect(count string) {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		fixture.Fail(err.Error())
+	}
+	for i := 0; i < n; i++ {
+		serveWebSocket(hub, *websockets+i)
+	}
+	*websockets += n
+	groups[0].Count += n
+	fixture.Await(groups)
+	fmt.Printf("connected %d\n", *websockets)
 }
 
 // startGrowth lets the map of locks grow; without growth the same goroutine waits for a clock that
