@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leakscope_tests::process::poll;
+use leakscope_tests::process::{poll, run_ok};
 use leakscope_tests::scope::read_report;
 
 use super::*;
@@ -101,5 +101,26 @@ fn layouts_by_debug_info_and_by_calibration() -> Result<()> {
             compare_stacks(report.value(), &own.stacks).with_context(|| format!("{program}, {layouts}"))?;
         }
     }
+    Ok(())
+}
+
+/// On a terminal what the goroutines do is told at once, not only at the end.
+#[test]
+fn goroutines_at_once_on_a_terminal() -> Result<()> {
+    need!(NEWEST);
+    let fixture = STORY.start(&SMALL)?;
+    let leakscope = leakscope_tests::scope::binary();
+    let line = format!("{} attach {} --only waits --duration 100ms", leakscope.display(), fixture.pid());
+    let mut script = std::process::Command::new("script");
+    script
+        .args(["-q", "-e", "-c", &line, "/dev/null"])
+        .env("NO_COLOR", "1")
+        .stdin(std::process::Stdio::null());
+    let text = run_ok(&mut script, Duration::from_secs(120))?;
+    let heads: Vec<&str> = text.lines().filter(|line| line.contains("(PID ")).collect();
+    assert_eq!(heads.len(), 2, "{text}");
+    assert!(heads[0].contains("looked at") && heads[1].contains("watched for"), "{text}");
+    let (attached, rest) = text.split_once(" probes").context("the line")?;
+    assert!(!attached.contains("websocket.go") && rest.matches("websocket.go:156").count() >= 2, "{text}");
     Ok(())
 }
