@@ -84,8 +84,12 @@ pub struct KernelOffsets {
     pub upid_size: u32,
     /// `task_struct.thread_info.status`; 0: not there
     pub task_status: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// Always 0; fills the structure to a multiple of 8.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<KernelOffsets>() == 96);
+const _: () = assert!(size_of::<KernelOffsets>() == 104);
 
 impl KernelOffsets {
     /// Nothing known.
@@ -114,6 +118,8 @@ impl KernelOffsets {
         pid_numbers: 0,
         upid_size: 0,
         task_status: 0,
+        task_real_parent: 0,
+        reserved: 0,
     };
 }
 

@@ -272,9 +272,19 @@ fn waker_kind(syscall: u64) -> WakerKind {
     }
     if task::field::<u32>(current, offset!(task_tgid)) == TARGET.load() {
         WakerKind::Thread
+    } else if sleeps && flags & PF_EXITING != 0 && !is_child(current) {
+        // Its end signals nobody but its parent, and takes long enough for many a timer to fire.
+        WakerKind::TimerOrInterrupt
     } else {
         WakerKind::OtherProcess
     }
+}
+
+/// Whether the target is the parent of the current thread's process.
+#[inline(always)]
+fn is_child(current: *const u8) -> bool {
+    let parent = task::kernel_word((current as u64).wrapping_add(offset!(task_real_parent) as u64));
+    task::kernel_word(parent.wrapping_add(offset!(task_tgid) as u64)) as u32 == TARGET.load()
 }
 
 /// Whether the current thread is in a system call whose number is of the 32-bit table: it may be any.

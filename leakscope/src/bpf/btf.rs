@@ -183,6 +183,7 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
         pid_level: at("pid", "level")?,
         pid_numbers: at("pid", "numbers")?,
         upid_size: structures.size("upid")?,
+        task_real_parent: at("task_struct", "real_parent")?,
         // Only tells 32-bit system calls apart.
         task_status: at("task_struct", "thread_info.status").unwrap_or(0),
         ..KernelOffsets::ZERO

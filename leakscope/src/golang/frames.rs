@@ -128,7 +128,7 @@ impl Frames {
             let (file, line) = table.line(function, pc).unwrap_or_default();
             let frame = GoFrame {
                 address: at.pc,
-                function: self.intern(name),
+                function: self.intern(printed(name)),
                 function_offset: call.is_none().then(|| at.pc - function.entry),
                 file: self.intern(file),
                 line,
@@ -149,6 +149,15 @@ impl Frames {
     }
 }
 
+/// A function's name as Go prints it: without the shapes of type arguments (`runtime/symtab.go`,
+/// `funcNameForPrint`).
+fn printed(name: String) -> String {
+    match (name.find('['), name.rfind(']')) {
+        (Some(open), Some(close)) if open < close => format!("{}[...]{}", &name[..open], &name[close + 1..]),
+        _ => name,
+    }
+}
+
 fn inlined_at(program: &Program, part: &Part, function: Function, pc: u64) -> Option<InlinedCall> {
     let table = &part.pclntab;
     let tree = table.inline_tree(function)?;
@@ -157,4 +166,18 @@ fn inlined_at(program: &Program, part: &Part, function: Function, pc: u64) -> Op
     let size = table.inlined_call_size();
     let address = data.checked_add(u64::from(tree))?.checked_add(u64::from(index) * size as u64)?;
     table.inlined_call(&program.constant(address, size)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printed;
+
+    #[test]
+    fn type_arguments_are_left_out() {
+        let print = |name: &str| printed(name.to_owned());
+        assert_eq!(print("main.(*box[go.shape.float64]).wait"), "main.(*box[...]).wait");
+        assert_eq!(print("a.f[go.shape.[]int].func1[...]"), "a.f[...]");
+        assert_eq!(print("main.main"), "main.main");
+        assert_eq!(print("main.]odd["), "main.]odd[");
+    }
 }

@@ -8,6 +8,7 @@ use crate::report::waits::tests::{idles, runs, waits, waits_for};
 fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
     let process = Process {
         pid: 4711,
+        through: 4711,
         comm: "chat".to_owned(),
         exe: Some("/srv/bin/chat".into()),
         cmdline: Vec::new(),
