@@ -5,7 +5,7 @@ mod fixtures;
 mod heap;
 mod matrix;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -233,7 +233,7 @@ fn chains_under_churn_are_real() -> Result<()> {
         need!(toolchain);
         let program = CHURN.with(toolchain);
         let mut fixture = program.start(&["-parked", "500"])?;
-        let (mut wrong, mut losses) = (Vec::new(), Vec::new());
+        let (mut wrong, mut losses) = (Vec::new(), BTreeMap::new());
         let (mut seen, mut chains) = (0, BTreeSet::new());
         for _ in 0..10 {
             let before = fixture.fixture.rounds()?;
@@ -246,7 +246,9 @@ fn chains_under_churn_are_real() -> Result<()> {
                 seen += site.count;
                 chains.insert(site.frames.iter().map(|frame| frame.function.clone()).collect::<Vec<_>>());
             }
-            losses.extend(report.losses().into_iter().map(|(name, number)| format!("{name} {number}")));
+            for (name, number) in report.losses() {
+                *losses.entry(name.to_owned()).or_insert(0) += number;
+            }
         }
         println!("{program}: {seen} goroutines, {} chains, losses {losses:?}", chains.len());
         assert!(

