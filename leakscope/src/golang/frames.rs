@@ -138,7 +138,7 @@ impl Frames {
             let (file, line) = table.line(function, pc).unwrap_or_default();
             let frame = GoFrame {
                 address: at.pc,
-                function: self.intern(printed(program, name)),
+                function: self.intern(printed(program.minor, name)),
                 function_offset: call.is_none().then(|| at.pc - function.entry),
                 file: self.intern(file),
                 line,
@@ -161,9 +161,9 @@ impl Frames {
 
 /// A function's name as Go's profiles have it: since Go 1.21 without the types that a generic function
 /// was made for (`funcNameForPrint`).
-fn printed(program: &Program, name: String) -> String {
+fn printed(minor: u32, name: String) -> String {
     match (name.find('['), name.rfind(']')) {
-        (Some(open), Some(close)) if program.minor >= 21 && open < close => {
+        (Some(open), Some(close)) if minor >= 21 && open < close => {
             format!("{}[...]{}", &name[..open], &name[close + 1..])
         }
         _ => name,
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn type_arguments_are_left_out() {
-        let print = |name: &str| printed(name.to_owned());
+        let print = |name: &str| printed(21, name.to_owned());
         assert_eq!(print("main.(*box[go.shape.float64]).wait"), "main.(*box[...]).wait");
         assert_eq!(print("a.f[go.shape.[]int].func1[...]"), "a.f[...]");
         assert_eq!(print("main.main"), "main.main");

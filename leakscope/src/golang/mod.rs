@@ -5,7 +5,8 @@
 //! [`offsets`] (layouts by version), [`code`] (variables, by what the runtime's functions refer to),
 //! [`all_goroutines`] and [`wait_reasons`]. [`goroutines`] reads all goroutines with their stacks
 //! ([`unwind`], [`frames`], [`labels`]) into a [`census`], and [`heap`] what the heap holds into a
-//! [`heap_account`]: plain data, which `report` takes. [`rows`] makes unwind rows of the tables, for
+//! [`heap_account`]: plain data, which `report` takes. [`probes`] says where
+//! probes stand; [`rows`] makes unwind rows of the tables, for
 //! threads and live stacks. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
@@ -19,6 +20,7 @@ pub mod bytes;
 pub mod calibrate;
 pub mod census;
 pub mod code;
+pub mod creations;
 pub mod debug_info;
 pub mod error;
 pub mod frames;
@@ -31,6 +33,7 @@ pub mod memory;
 pub mod moduledata;
 pub mod offsets;
 pub mod pclntab;
+pub mod probes;
 pub mod program;
 pub mod rows;
 pub mod unwind;

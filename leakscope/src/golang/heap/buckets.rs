@@ -98,16 +98,22 @@ pub fn find(program: &Program) -> Result<Option<Places>, GoError> {
     Ok(Some(Places { buckets, cycle, rate }))
 }
 
-/// Reads the profile; `None` where it is switched off and empty.
-pub fn read(program: &Program, places: Places) -> Result<Option<Profile>, GoError> {
+/// Bytes from one sample to the next on average; 0: the profile is switched off.
+pub fn rate(program: &Program, places: Places) -> Result<u64, GoError> {
     let rate = program.memory().u64(places.rate).ok_or(GoError::Gone)?;
     // Negative is off, too.
-    let rate = if rate > LARGEST_RATE { 0 } else { rate };
-    let mut walk = Walk::new(program)?;
-    walk.follow(program.memory().u64(places.buckets).ok_or(GoError::Gone)?)?;
-    if rate == 0 && walk.buckets.is_empty() {
+    Ok(if rate > LARGEST_RATE { 0 } else { rate })
+}
+
+/// Reads the profile; `None` where it is switched off.
+pub fn read(program: &Program, places: Places) -> Result<Option<Profile>, GoError> {
+    let rate = rate(program, places)?;
+    if rate == 0 {
+        // What the runtime records before it has looked at the rate is not worth a word.
         return Ok(None);
     }
+    let mut walk = Walk::new(program)?;
+    walk.follow(program.memory().u64(places.buckets).ok_or(GoError::Gone)?)?;
     let mut before = walk.counts(places)?;
     let (mut retried, mut unsettled) = (0, true);
     for _ in 0..RETRIES {
@@ -418,7 +424,6 @@ impl Profile {
     /// How it was had, in words.
     pub fn method(&self) -> String {
         let rate = match self.rate {
-            0 => "; it has since been switched off, and is not scaled".to_owned(),
             1 => "; every object is recorded".to_owned(),
             rate => format!("; one object in {rate} bytes is recorded"),
         };

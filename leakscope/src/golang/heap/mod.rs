@@ -1,16 +1,19 @@
 //! What a Go program's heap holds.
 //!
 //! [`buckets`] reads the runtime's own memory profile, where the program keeps one; [`spans`] adds up
-//! the heap by size class, always. [`read`] puts both together.
+//! the heap by size class, always. [`read`] puts both together. Where there is no profile, [`sampler`]
+//! estimates what lives by site from samples that the kernel side takes; [`sampled`] makes an account of it.
 
 pub mod buckets;
+pub mod sampler;
 pub mod spans;
 
 use super::error::GoError;
-use super::frames::Frames;
-use super::heap_account::GoHeap;
+use super::frames::{CodeAddress, Frames};
+use super::heap_account::{GoHeap, GoHeapSite, SAMPLED_METHOD};
 use super::program::Program;
 use crate::human;
+use sampler::Estimates;
 use spans::Totals;
 
 /// [`GoHeap::method`] where the program keeps no profile.
@@ -31,10 +34,52 @@ pub fn read(program: &Program, frames: &mut Frames) -> Result<GoHeap, GoError> {
     Ok(with_totals(heap, spans::find(program)?.totals(program)?))
 }
 
+/// The account of samples that were taken since recording began. `stack` knows the addresses of a sample's
+/// stack: that of an instruction, then return addresses.
+pub fn sampled(
+    program: &Program,
+    frames: &mut Frames,
+    estimates: &Estimates,
+    mut stack: impl FnMut(u32) -> Option<Vec<u64>>,
+) -> Result<GoHeap, GoError> {
+    let mut heap = GoHeap { method: sampled_method(estimates), ..GoHeap::default() };
+    for (number, site) in &estimates.sites {
+        let addresses = number.and_then(&mut stack).unwrap_or_default();
+        let addresses: Vec<CodeAddress> =
+            addresses.iter().enumerate().map(|(i, pc)| CodeAddress { pc: *pc, exact: i == 0 }).collect();
+        heap.sites.push(GoHeapSite {
+            live_bytes: site.live_bytes,
+            live_objects: site.live_objects,
+            alloc_bytes: site.alloc_bytes,
+            alloc_objects: site.alloc_objects,
+            live_bytes_bounds: Some(site.bounds),
+            samples: Some(site.samples),
+            frames: buckets::without_runtime(program, frames.stack(program, &addresses)),
+        });
+    }
+    heap.error_bytes = Some(estimates.error_bytes);
+    Ok(with_totals(heap, spans::find(program)?.totals(program)?))
+}
+
+fn sampled_method(estimates: &Estimates) -> String {
+    let Estimates { batches, collections, odd, one_in, .. } = estimates;
+    let mut text = format!("{SAMPLED_METHOD}: {batches} batches of objects, {collections} collections");
+    let mut add = |of: u64, what: &str| {
+        if of > 0 {
+            text.push_str(&format!("; {of} {what}"));
+        }
+    };
+    add(*odd, "batches could not be told apart and are left out");
+    if *one_in > 1 {
+        text.push_str(&format!("; one batch in {one_in} is kept"));
+    }
+    text
+}
+
 /// Whether the program keeps a memory profile of its own.
 pub fn is_profiled(program: &Program) -> Result<bool, GoError> {
     match buckets::find(program)? {
-        Some(places) => Ok(buckets::read(program, places)?.is_some()),
+        Some(places) => Ok(buckets::rate(program, places)? > 0),
         None => Ok(false),
     }
 }

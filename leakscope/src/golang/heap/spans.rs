@@ -90,7 +90,8 @@ pub struct Span {
     pub alloc_bits: u64,
     /// One bit for each of the 64 objects from `free_index` on: whether it is free.
     pub alloc_cache: u64,
-    limit: u64,
+    /// The one after the last address of objects.
+    pub limit: u64,
 }
 
 impl SpanLayout {
@@ -139,6 +140,32 @@ impl Span {
     /// Bytes of all pages.
     pub fn bytes(&self) -> u64 {
         self.pages.saturating_mul(PAGE)
+    }
+
+    /// A span in use.
+    #[cfg(test)]
+    pub(crate) fn for_tests(
+        start: u64,
+        class: u8,
+        element_size: u64,
+        elements: u64,
+        alloc_count: u64,
+        pages: u64,
+    ) -> Self {
+        Self {
+            start,
+            pages,
+            state: IN_USE,
+            class,
+            element_size,
+            elements,
+            free_index: alloc_count,
+            alloc_count,
+            sweep_generation: 0,
+            alloc_bits: 0,
+            alloc_cache: u64::MAX,
+            limit: start + pages * PAGE,
+        }
     }
 
     /// Whether what it says of itself fits together.
@@ -227,9 +254,14 @@ impl Heap {
         self.layout
     }
 
+    /// Where the sweep generation lies.
+    pub fn sweep_generation_address(&self) -> u64 {
+        self.address + self.generation as u64
+    }
+
     /// Twice the number of garbage collections.
     pub fn sweep_generation(&self, program: &Program) -> Option<u32> {
-        program.memory().u32(self.address + self.generation as u64)
+        program.memory().u32(self.sweep_generation_address())
     }
 
     /// Addresses of the descriptions of at most `most` spans.
@@ -366,36 +398,24 @@ mod tests {
     use super::*;
     use crate::golang::offsets::{Offsets, VERSIONS};
 
-    const SPAN: Span = Span {
-        start: 0xc000_0000_0000 >> 8 & !(PAGE - 1),
-        pages: 1,
-        state: IN_USE,
-        class: 5,
-        element_size: 16,
-        elements: 512,
-        free_index: 0,
-        alloc_count: 3,
-        sweep_generation: 4,
-        alloc_bits: 0,
-        alloc_cache: u64::MAX,
-        limit: (0xc000_0000_0000 >> 8 & !(PAGE - 1)) + PAGE,
-    };
+    const START: u64 = 0xc0_0000_0000;
 
     #[test]
     fn spans_that_cannot_be() {
-        assert!(SPAN.is_sound());
-        assert!(Span { state: 0, ..Span { start: 1, limit: 0, ..SPAN } }.is_sound(), "a free one");
+        let span = Span::for_tests(START, 5, 16, 512, 3, 1);
+        assert!(span.is_sound());
+        assert!(Span { state: 0, ..Span { start: 1, limit: 0, ..span } }.is_sound(), "a free one");
         for odd in [
-            Span { state: 3, ..SPAN },
-            Span { class: CLASSES, ..SPAN },
-            Span { start: SPAN.start + 1, ..SPAN },
-            Span { pages: 0, ..SPAN },
-            Span { pages: u64::MAX, ..SPAN },
-            Span { alloc_count: 513, ..SPAN },
-            Span { elements: u64::MAX, ..SPAN },
-            Span { element_size: 0, ..SPAN },
-            Span { limit: SPAN.start, ..SPAN },
-            Span { limit: u64::MAX, ..SPAN },
+            Span { state: 3, ..span },
+            Span { class: CLASSES, ..span },
+            Span { start: span.start + 1, ..span },
+            Span { pages: 0, ..span },
+            Span { pages: u64::MAX, ..span },
+            Span { alloc_count: 513, ..span },
+            Span { elements: u64::MAX, ..span },
+            Span { element_size: 0, ..span },
+            Span { limit: span.start, ..span },
+            Span { limit: u64::MAX, ..span },
         ] {
             assert!(!odd.is_sound(), "{odd:?}");
         }
