@@ -189,7 +189,7 @@ impl Loss {
             Self::WakerMissed => "waits that are counted, but whose waker was not seen",
             Self::WakerStacksFull => "stacks of wakers that may lack their frames because a map was full",
             Self::GoSampleLost => {
-                "samples of the Go heap that did not fit the ring buffer; the estimates are low"
+                "samples of the Go heap that did not fit the ring buffer: estimates are low, and may hold garbage"
             }
             Self::GoStackLost => "samples of the Go heap without a stack; they are charged to no site",
             Self::GoCreationsFull => {

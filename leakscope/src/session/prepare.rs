@@ -29,8 +29,8 @@ const WAIT_SITES: u32 = 1 << 13;
 const WAKES: u32 = 1 << 14;
 /// Stacks that create threads.
 const CREATIONS: u32 = 1 << 12;
-/// Bytes of the ring buffer for samples of the Go heap: about 12,000 of them.
-const GO_SAMPLES: u32 = 1 << 22;
+/// Bytes of the ring buffer for samples of the Go heap: about 24,000 of them.
+const GO_SAMPLES: u32 = 1 << 23;
 /// Stacks of such samples, 1 KiB each.
 const GO_STACKS: u32 = 1 << 13;
 /// Room for rows of libraries loaded later.

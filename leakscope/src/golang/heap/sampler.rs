@@ -203,7 +203,7 @@ impl Sampler {
         // A large object's span is counted as it is made.
         let (before, room) = if large { (0, 1) } else { (span.alloc_count, room) };
         let index = if large { Some(0) } else { taken.next() };
-        let (Some(index), true) = (index, span.is_sound() && span.state == IN_USE && room > 0) else {
+        let (Some(index), true) = (index, span.is_sound_as_taken() && room > 0) else {
             self.odd += 1;
             return;
         };

@@ -168,6 +168,12 @@ impl Span {
         }
     }
 
+    /// The same as it is taken for an object: a large one's limit is set only later, up to Go 1.21.
+    pub fn is_sound_as_taken(&self) -> bool {
+        let limit = if self.class < 2 { self.start.saturating_add(1) } else { self.limit };
+        self.state == IN_USE && Self { limit, ..*self }.is_sound()
+    }
+
     /// Whether what it says of itself fits together.
     pub fn is_sound(&self) -> bool {
         if self.state > MANUAL || self.class >= CLASSES {
