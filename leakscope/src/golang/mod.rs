@@ -31,5 +31,9 @@ pub mod offsets;
 pub mod pclntab;
 pub mod program;
 pub mod rows;
+#[cfg(any(test, feature = "test-support"))]
+pub mod synthetic;
+#[cfg(test)]
+mod tests;
 pub mod unwind;
 pub mod wait_reasons;
