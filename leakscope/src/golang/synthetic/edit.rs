@@ -38,7 +38,7 @@ impl Edit {
             return;
         }
         let at = start + u64::from(self.offset) % size;
-        let word = start + (u64::from(self.offset) % size & !7);
+        let word = start + ((u64::from(self.offset) % size) & !7);
         match self.kind % 12 {
             0 => program.write(at, &[self.value as u8]),
             1 => program.write(at, &(self.value as u32).to_le_bytes()),

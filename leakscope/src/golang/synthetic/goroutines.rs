@@ -1,6 +1,7 @@
 //! The goroutines of the synthetic program.
 
 use super::{CODE, FUNCTIONS, HEAP, INLINED_AT, STACK, Synthetic, code};
+use crate::golang::offsets::Offsets;
 
 /// Between one goroutine and the next.
 const ROOM: u64 = 0x400;
@@ -103,6 +104,7 @@ fn frame_size(function: &str, offset: u64) -> u64 {
 /// Lays them out and makes the runtime's list of them.
 pub(super) fn add(made: &mut Synthetic, goroutines: &[Spec]) {
     let layout = made.layout;
+    let frame_pointer = Offsets::of(made.minor).find("gobuf", "bp").expect("known");
     let mut list = Vec::new();
     for (i, spec) in goroutines.iter().enumerate() {
         let i = i as u64;
@@ -134,6 +136,8 @@ pub(super) fn add(made: &mut Synthetic, goroutines: &[Spec]) {
             set(layout.stack_high, high);
             set(layout.sched_sp, sp);
             set(layout.sched_pc, pc);
+            // The frame pointer, which some versions have where others have what a system call saves.
+            set(layout.sched_sp + frame_pointer, sp + 24);
             let mut bytes = vec![0; size as usize];
             let start = (sp - low) as usize;
             bytes[start..start + used.len()].copy_from_slice(&used);

@@ -5,9 +5,10 @@
 
 mod bytes;
 mod edit;
+mod exercise;
 mod goroutines;
 mod labels;
-mod pclntab;
+pub(crate) mod pclntab;
 mod space;
 
 use std::io::Write as _;
@@ -21,6 +22,7 @@ use super::program::{LayoutSource, Place, Program};
 use crate::target::ElfFile;
 use bytes::Bytes;
 pub use edit::Edit;
+pub use exercise::{exercise, exercise_table, table};
 pub use goroutines::{Kind, Labels, Spec};
 pub use space::Space;
 
@@ -132,7 +134,7 @@ impl Synthetic {
         let pclntab = self.put(&mut file, "pclntab", &table.bytes);
         let tree = self.put(&mut file, "inline tree", &table.tree);
         let reasons: Vec<(u64, u64)> = (0..40)
-            .map(|i| goroutines::reason(i))
+            .map(goroutines::reason)
             .map(|text| (file.push(text.as_bytes()), text.len() as u64))
             .collect();
         // Variables.

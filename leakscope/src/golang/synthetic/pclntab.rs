@@ -4,12 +4,12 @@ use super::{CODE, FUNCTIONS, INLINED};
 use crate::golang::pclntab::{HEADER, MAGIC_118, MAGIC_120};
 
 /// A table and what belongs to it.
-pub(super) struct Table {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Table {
+    pub(crate) bytes: Vec<u8>,
     /// Where names, units, files, values and records begin.
-    pub(super) parts: [u64; 5],
+    pub(crate) parts: [u64; 5],
     /// The inline trees: one that all functions share.
-    pub(super) tree: Vec<u8>,
+    pub(crate) tree: Vec<u8>,
 }
 
 /// Values from the start of a function on, each with the bytes of code that have it.
@@ -29,7 +29,7 @@ fn values(steps: &[(i32, u8)]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn build(go120: bool, text: u64) -> Table {
+pub(crate) fn build(go120: bool, text: u64) -> Table {
     let mut names = vec![0];
     let mut name = |text: &str| {
         let at = names.len() as u32;
