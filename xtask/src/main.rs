@@ -1,4 +1,4 @@
-//! Development tasks: setup, demo, test, bench, go-matrix, schema.
+//! Development tasks: setup, demo, test, bench, fuzz, go-matrix, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
 //! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
@@ -6,6 +6,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod go_matrix;
 mod run;
 mod setup;
@@ -30,6 +31,8 @@ cargo xtask TASK
                  with FILTER only the integration tests whose names contain it
   bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
                  of tracing waits in the program, in another one and in none: waits-redis, waits-pipe
+  fuzz [TARGET…] [--seconds N]
+                 the fuzz targets of tests/fuzz, each for N seconds (60)
   go-matrix [goroutines]
                  programs built by every release of Go, each normal, stripped, position-independent
                  and with cgo: goroutines and heap against their own profiles, or only goroutines
@@ -73,6 +76,7 @@ fn dispatch(args: &[&str]) -> Result<()> {
             [name] => bench::run(&Workspace::open()?, Some(name)),
             _ => bail!("`cargo xtask bench` takes one NAME\n\n{HELP}"),
         },
+        "fuzz" => fuzz::run(&Workspace::open()?, &fuzz::Options::parse(rest)?),
         "go-matrix" => match rest {
             [] => go_matrix::run(&Workspace::open()?, true),
             ["goroutines"] => go_matrix::run(&Workspace::open()?, false),
