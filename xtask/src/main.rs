@@ -29,7 +29,8 @@ cargo xtask TASK
   test [FILTER]  setup, format, clippy, docs, unit, property and integration tests;
                  with FILTER only the integration tests whose names contain it
   bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
-                 of tracing waits in the program, in another one and in none: waits-redis, waits-pipe
+                 of tracing waits in the program, in another one and in none: waits-redis, waits-pipe;
+                 of looking at a server's goroutines: go-http
   go-matrix [goroutines]
                  programs built by every release of Go, each normal, stripped, position-independent
                  and with cgo: goroutines and heap against their own profiles, or only goroutines
