@@ -102,6 +102,15 @@ pub fn cut(text: &str, width: usize) -> String {
 /// `text` in lines of at most `width` columns, broken between words; what does not fit into `most`
 /// lines ends in `…`.
 pub fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
+    broken(text, width, most).iter().map(|line| cut(line, width)).collect()
+}
+
+/// `text` in lines of at most `width` columns, broken between words; a longer word has a line of its own.
+pub fn wrap_whole(text: &str, width: usize) -> Vec<String> {
+    broken(text, width, usize::MAX)
+}
+
+fn broken(text: &str, width: usize, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in unbroken(text) {
         let last = lines.len() >= most;
@@ -113,12 +122,12 @@ pub fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
             _ => lines.push(word),
         }
     }
-    lines.iter().map(|line| cut(line, width)).collect()
+    lines
 }
 
-/// The words of a text; a time span such as `3 h 20 m` is one.
+/// The words of a text; a time span such as `3 h 20 m` is one, and so is an amount such as `1.5 MiB`.
 fn unbroken(text: &str) -> Vec<String> {
-    const UNITS: [&str; 6] = ["us", "ms", "s", "m", "h", "d"];
+    const UNITS: [&str; 12] = ["us", "ms", "s", "m", "h", "d", "%", "B", "KiB", "MiB", "GiB", "TiB"];
     let mut words: Vec<String> = Vec::new();
     for word in text.split(' ') {
         let unit = UNITS.contains(&word.trim_end_matches([',', ':', ';', '.', ')']));
@@ -193,5 +202,6 @@ mod tests {
         assert_eq!(wrap("", 7, 9), [""]);
         assert_eq!(wrap("for 3 h 20 m, or", 7, 9), ["for", "3 h 20…", "or"]);
         assert_eq!(wrap("it took 10 ms", 10, 9), ["it took", "10 ms"]);
+        assert_eq!(wrap_whole("an incomprehensible word", 7), ["an", "incomprehensible", "word"]);
     }
 }

@@ -11,6 +11,7 @@ mod golang;
 mod lifecycle;
 mod output;
 mod real;
+mod real_go;
 mod real_waits;
 mod stacks;
 mod waits;

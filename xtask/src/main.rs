@@ -30,9 +30,10 @@ cargo xtask TASK
   test [FILTER]  setup, format, clippy, docs, unit, property and integration tests;
                  with FILTER only the integration tests whose names contain it
   bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
-                 of tracing waits in the program, in another one and in none: waits-redis, waits-pipe
-  fuzz [TARGET…] [--seconds N]
-                 the fuzz targets of tests/fuzz, each for N seconds (60)
+                  of tracing waits in the program, in another one and in none: waits-redis, waits-pipe;
+                  of looking at a server's goroutines: go-http
+   fuzz [TARGET…] [--seconds N]
+                  the fuzz targets of tests/fuzz, each for N seconds (60)
   go-matrix [goroutines]
                  programs built by every release of Go, each normal, stripped, position-independent
                  and with cgo: goroutines and heap against their own profiles, or only goroutines

@@ -140,7 +140,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let mut answer =
         Answer { headline: None, findings: findings(inputs.ended_by, inputs.leader_gone, &cost) };
     if let Some(heap) = &heap {
-        answer.heap(heap, inputs.heap.as_ref(), &mut memory, cost.hits, goroutines.is_some());
+        let go = inputs.go.is_some();
+        answer.heap(heap, inputs.heap.as_ref(), &mut memory, cost.hits, go, goroutines.is_some());
     }
     if let Some(waits) = &waits {
         answer.waits(waits, goroutines.is_some());
@@ -180,13 +181,15 @@ impl Answer {
         self.findings.splice(0..0, findings);
     }
 
-    /// What holds the memory. `goroutines` tells whether these can give the answer.
+    /// What holds the memory. `go` tells whether the program has a heap that no probe sees, `goroutines`
+    /// whether these can give the answer.
     fn heap(
         &mut self,
         heap: &Heap,
         traced: Option<&HeapInputs<'_>>,
         memory: &mut Memory,
         hits: u64,
+        go: bool,
         goroutines: bool,
     ) {
         if heap.sources.iter().any(|source| source.name == GO) {
@@ -199,6 +202,15 @@ impl Answer {
             memory.untraced_reason = headline::untraced(memory, heap.totals.live_bytes, visibility);
         }
         let reason = memory.untraced_reason.clone();
+        if go && reason.is_none() && heap.totals.alloc_objects == 0 {
+            let silent = headline::NO_C.to_owned();
+            if goroutines {
+                self.first([silent]);
+            } else {
+                self.headline = Some(silent);
+            }
+            return;
+        }
         // Where probes saw something, what they saw is the answer, and the rest comes second.
         let blind = hits == 0;
         if !(blind && goroutines && reason.is_some()) {

@@ -50,6 +50,23 @@ pub(super) fn frame(go: &GoFrame, exe: Option<&str>) -> Frame {
     }
 }
 
+/// A function's name without the path of its package, as people speak of it: `tsdb.(*DB).run`.
+pub(crate) fn without_path(function: &str) -> &str {
+    let package = function.find(['(', '[']).map_or(function, |end| &function[..end]);
+    package.rfind('/').map_or(function, |slash| &function[slash + 1..])
+}
+
+/// The frame that stands for a goroutine's stack: the one that it is charged to. Where all are the standard
+/// library's, that is the outermost one outside of the runtime, which tells what the goroutine is for.
+pub(super) fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
+    let standard = |frame: &GoFrame| of(&frame.function, main_module) == FrameOwner::Runtime;
+    let outermost = frames.iter().rposition(|frame| !frame.function.starts_with("runtime."));
+    match outermost {
+        Some(at) if frames.iter().all(standard) => Some(at as u64),
+        _ => blame(frames, main_module),
+    }
+}
+
 /// The frame that a stack is charged to, by the rule of [`crate::symbol::blame()`]. `main_module` is the
 /// path of the program's own module, whose code is the user's whatever it is called.
 pub(super) fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
@@ -101,6 +118,39 @@ mod tests {
         assert_eq!(blamed(&["log/sink.Write", "main.main"], None), Some(1));
         assert_eq!(blamed(&["log/sink.Write", "main.main"], Some("log/sink")), Some(0));
         assert_eq!(blamed(&["log/sinks.Write", "main.main"], Some("log/sink")), Some(1));
+    }
+
+    #[test]
+    fn what_stands_for_a_goroutine() {
+        let stands = |functions: &[&str]| {
+            let frames: Vec<GoFrame> = functions.iter().map(|function| go(function, 1)).collect();
+            blame_goroutine(&frames, None)
+        };
+        let keep_alive = [
+            "runtime.gopark",
+            "internal/poll.(*FD).Read",
+            "bufio.(*Reader).Peek",
+            "net/http.(*conn).serve",
+            "runtime.goexit",
+        ];
+        assert_eq!(stands(&keep_alive), Some(3));
+        assert_eq!(stands(&["runtime.gopark", "shop/cart.Add", "net/http.(*conn).serve"]), Some(1));
+        assert_eq!(stands(&["runtime.gopark", "runtime.goexit"]), Some(0));
+        assert_eq!(stands(&[]), None);
+    }
+
+    #[test]
+    fn names_without_paths() {
+        for (name, short) in [
+            ("github.com/prometheus/prometheus/tsdb.(*DB).run", "tsdb.(*DB).run"),
+            ("net/http.(*conn).serve", "http.(*conn).serve"),
+            ("main.main.func1", "main.main.func1"),
+            ("example.com/a/b.Map[example.com/c/d.T]", "b.Map[example.com/c/d.T]"),
+            ("main.(*Set[a/b.T]).Add", "main.(*Set[a/b.T]).Add"),
+            ("", ""),
+        ] {
+            assert_eq!(without_path(name), short);
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The sentences that answer "what are the goroutines stuck in?".
 
-use super::headline::place;
-use super::model::{GoroutineSite, Goroutines};
+use std::cmp::Reverse;
+
+use super::go_frames::without_path;
+use super::model::{Frame, GoroutineSite, Goroutines};
 use crate::golang::census::GoState;
 use crate::human::{count, counted, cut, duration};
 
@@ -59,20 +61,40 @@ pub(super) fn calm(all: &Goroutines) -> String {
         );
     }
     let idle: u64 = all.sites.iter().filter(|site| site.idle && !site.system).map(|site| site.count).sum();
-    if idle == all.total {
+    // One look tells of no trend.
+    let calm = if all.growth_since_first.is_some() { "pile up" } else { "look stuck" };
+    format!("No goroutines {calm}: {}.", who_does_what(all, idle))
+}
+
+/// What most of them do, `idle` of which wait for work.
+fn who_does_what(all: &Goroutines, idle: u64) -> String {
+    let others = all.total.saturating_sub(idle);
+    let working = all.sites.iter().filter(|site| !site.idle && !site.system);
+    // The first of the largest ones, as they are ranked.
+    let largest = working.min_by_key(|site| Reverse(site.count));
+    let (Some(largest), 1..) = (largest, others) else {
         return match idle {
-            1 => "No goroutines pile up: the only one waits for work.".to_owned(),
-            n => format!("No goroutines pile up: all {} wait for work.", count(n)),
+            1 => "the only one waits for work".to_owned(),
+            n => format!("all {} wait for work", count(n)),
         };
+    };
+    let most = match (largest.count, others) {
+        (1, 1) if idle == 0 => format!("the only one is {}", doing(largest)),
+        (1, 1) => format!("the other one is {}", doing(largest)),
+        (1, n) if idle == 0 => format!("each of the {} is in a place of its own", count(n)),
+        (1, n) => format!("each of the other {} is in a place of its own", count(n)),
+        (most, n) if most == n && idle == 0 => format!("all {} are {}", count(n), doing(largest)),
+        (most, n) if most == n => format!("the other {} are {}", count(n), doing(largest)),
+        (most, n) => {
+            let other = if idle == 0 { "" } else { "other " };
+            format!("at most {} of the {other}{} are in one place, {}", count(most), count(n), doing(largest))
+        }
+    };
+    match idle {
+        0 => most,
+        1 => format!("1 of {} waits for work; {most}", count(all.total)),
+        n => format!("{} of {} wait for work; {most}", count(n), count(all.total)),
     }
-    let most = all.sites.iter().filter(|site| !site.idle && !site.system).max_by_key(|site| site.count);
-    let most = most.map(|site| {
-        let are = if site.count == 1 { "is" } else { "are" };
-        format!("; most of the others, {}, {are} {}", count(site.count), doing(site))
-    });
-    let waits = if idle == 1 { "waits" } else { "wait" };
-    let of = counted(all.total, "goroutine");
-    format!("No goroutines pile up: {} of {of} {waits} for work{}.", count(idle), most.unwrap_or_default())
 }
 
 /// Why there is no section.
@@ -87,7 +109,7 @@ fn sentence(site: &GoroutineSite, all: &Goroutines) -> String {
         (1, total) => format!("1 of {} is", counted(total, "goroutine")),
         (n, total) => format!("{} of {} are", count(n), counted(total, "goroutine")),
     };
-    let created = site.created_by.as_ref().and_then(|frame| place(std::slice::from_ref(frame), Some(0)));
+    let created = site.created_by.as_ref().and_then(place);
     let created = created.map(|place| format!(", created by {place}")).unwrap_or_default();
     let blocked = match (site.longest_blocked_ns, site.count) {
         (None, _) => String::new(),
@@ -100,8 +122,9 @@ fn sentence(site: &GoroutineSite, all: &Goroutines) -> String {
 
 /// What goroutines do, and where: `blocked in chan receive at main.work at pool.go:12`.
 fn doing(site: &GoroutineSite) -> String {
-    let place = place(&site.frames, site.blame)
-        .or_else(|| site.start_function.as_deref().map(|name| cut(name, super::headline::LONGEST_NAME)));
+    let blamed = site.blame.and_then(|at| site.frames.get(usize::try_from(at).ok()?));
+    let start = site.start_function.as_deref().map(without_path);
+    let place = blamed.and_then(place).or_else(|| start.map(|name| cut(name, super::headline::LONGEST_NAME)));
     let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
     let reason = site.wait_reason.as_deref().map(|reason| cut(reason, LONGEST_REASON));
     let what = match (site.state.as_str(), reason) {
@@ -114,6 +137,12 @@ fn doing(site: &GoroutineSite) -> String {
         (state, _) => state.to_owned(),
     };
     format!("{what}{place}")
+}
+
+/// Function, file and line of a frame.
+fn place(frame: &Frame) -> Option<String> {
+    let function = frame.function.as_deref().map(|function| without_path(function).to_owned());
+    super::headline::place(&[Frame { function, ..frame.clone() }], Some(0))
 }
 
 /// `, 940 more since leakscope came (47 a second)`.
@@ -193,18 +222,45 @@ mod tests {
         none(&ends);
         assert_eq!(
             calm(&ends),
-            "No goroutines pile up: 0 of 20 goroutines wait for work; most of the others, 20, are blocked in select \
-             at main.(*WebSocket).notifyFxn at websocket.go:156."
+            "No goroutines pile up: all 20 are blocked in select at main.(*WebSocket).notifyFxn at websocket.go:156."
         );
         assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
         assert_eq!(
             calm(&section(&[look(0, &[(3, "sleep")])])),
-            "No goroutines pile up: all 3 wait for work."
+            "No goroutines look stuck: all 3 wait for work."
         );
         assert_eq!(
             calm(&section(&[look(0, &[(1, "sleep")])])),
-            "No goroutines pile up: the only one waits for work."
+            "No goroutines look stuck: the only one waits for work."
         );
+        let at = "at main.(*WebSocket).notifyFxn at websocket.go:156";
+        for (groups, text) in [
+            (
+                &[(2, "sleep"), (1, "select")][..],
+                format!("2 of 3 wait for work; the other one is blocked in select {at}"),
+            ),
+            (
+                &[(1, "sleep"), (4, "select")],
+                format!("1 of 5 waits for work; the other 4 are blocked in select {at}"),
+            ),
+            (
+                &[(1, "sleep"), (1, "select"), (1, "chan send")],
+                "1 of 3 waits for work; each of the other 2 is in a place of its own".to_owned(),
+            ),
+            (
+                &[(1, "sleep"), (5, "select"), (2, "chan send")],
+                format!(
+                    "1 of 8 waits for work; at most 5 of the other 7 are in one place, blocked in select {at}"
+                ),
+            ),
+            (
+                &[(5, "select"), (2, "chan send")],
+                format!("at most 5 of the 7 are in one place, blocked in select {at}"),
+            ),
+            (&[(1, "select")], format!("the only one is blocked in select {at}")),
+        ] {
+            assert_eq!(calm(&section(&[look(0, groups)])), format!("No goroutines look stuck: {text}."));
+        }
     }
 
     #[test]

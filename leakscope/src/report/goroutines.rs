@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::go_frames::{blame, frame};
+use super::go_frames::{blame_goroutine, frame};
 use super::goroutine_idle::idle;
 use super::model::{GoroutineSite, Goroutines};
 use crate::golang::census::GoState;
@@ -49,11 +49,9 @@ pub(crate) fn goroutines(
 
 const fn method(nothing_lost: bool) -> &'static str {
     if nothing_lost {
-        "every goroutine was read from the target's memory without stopping it; those that began or ended \
-         meanwhile may be missing"
+        "every goroutine was read without stopping the target; those that began or ended meanwhile may be missing"
     } else {
-        "goroutines were read from the target's memory without stopping it, but some could not be read: see \
-         the losses and where stacks end"
+        "some could not be read while the target went on: see the losses and where stacks end"
     }
 }
 
@@ -104,7 +102,7 @@ fn site(
         idle: idle_rule.is_some(),
         idle_rule: idle_rule.map(ToOwned::to_owned),
         system: seen.system,
-        blame: blame(&seen.frames, main_module),
+        blame: blame_goroutine(&seen.frames, main_module),
         frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),
         stack_end: seen.end.text().to_owned(),
         created_by: seen.created_by.as_ref().map(|go| frame(go, exe)),

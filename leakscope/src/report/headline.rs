@@ -37,6 +37,10 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
     }
 }
 
+/// What is to say of a Go program that allocates nothing by the functions that are probed.
+pub(super) const NO_C: &str =
+    "No C code allocated anything while leakscope watched; the Go runtime's own heap was not looked at.";
+
 /// The headline for a heap that the Go runtime keeps, alone or beside what is traced.
 pub(super) fn go_heap(heap: &Heap) -> String {
     let totals = &heap.totals;

@@ -3,7 +3,7 @@
 //! `wait_headline` and `goroutine_headline` find the sentences that answer the questions.
 
 pub mod build;
-mod go_frames;
+pub(crate) mod go_frames;
 pub mod go_heap;
 mod goroutine_headline;
 mod goroutine_idle;

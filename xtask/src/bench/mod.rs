@@ -3,8 +3,9 @@
 //! Baseline, leakscope and a bpftrace leak script take turns in every round, so that whatever else
 //! the machine does hits all three; the medians are compared. `tracer` attaches and detaches them,
 //! `pairs` and `redis` are the loads of the heap, `start` measures how long an attach takes, `waits`
-//! compares leakscope on a program, on another one and not at all.
+//! compares leakscope on a program, on another one and not at all, `go_http` what looks at goroutines.
 
+mod go_http;
 mod load;
 mod pairs;
 mod redis;
@@ -28,12 +29,13 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>) -> Result<()> {
     setup::run(workspace, &setup::Options { tests: true, rustc: None })?;
     run::visibly("release build", workspace.cargo().args(["build", "--release", "--package", "leakscope"]))?;
     type Bench = fn(&Workspace) -> Result<()>;
-    let benches: [(&str, Bench); 5] = [
+    let benches: [(&str, Bench); 6] = [
         ("pairs", pairs::run),
         ("redis", redis::run),
         ("attach", start::run),
         ("waits-redis", waits::redis),
         ("waits-pipe", waits::pipe),
+        ("go-http", go_http::run),
     ];
     let mut ran = false;
     for (name, bench) in benches {

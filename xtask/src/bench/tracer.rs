@@ -71,8 +71,13 @@ impl Tracer {
 
 /// leakscope, attached for waits alone.
 pub(super) fn attach_waits(workspace: &Workspace, pid: u32) -> Result<Attached> {
+    attach_with(workspace, pid, &["--only", "waits"])
+}
+
+/// leakscope, attached with these options.
+pub(super) fn attach_with(workspace: &Workspace, pid: u32, options: &[&str]) -> Result<Attached> {
     let mut command = Command::new(workspace.release("leakscope"));
-    command.args(["attach", &pid.to_string(), "--only", "waits", "--format", "json"]);
+    command.args(["attach", &pid.to_string(), "--format", "json"]).args(options);
     Attached::start(command, SIGN, true)
 }
 

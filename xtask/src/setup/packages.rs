@@ -46,6 +46,11 @@ const PACKAGES: &[Package] = &[
     package("python3-dev"),
     Package { name: "nodejs", unless: Some("node") },
     package("postgresql"),
+    // Servers in Go, with their own profiles.
+    package("prometheus"),
+    package("etcd-server"),
+    package("etcd-client"),
+    package("wrk"),
     // Second opinions.
     package("bpftrace"),
     package("gdb"),

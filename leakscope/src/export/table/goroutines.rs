@@ -6,7 +6,8 @@ use std::io;
 use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint, StackView};
 use crate::human::{count, counted, cut, duration};
-use crate::report::model::{GoroutineSite, Goroutines};
+use crate::report::go_frames::without_path;
+use crate::report::model::{Frame, GoroutineSite, Goroutines};
 
 /// Columns of a wait reason.
 const REASON: usize = 28;
@@ -40,16 +41,13 @@ pub(super) fn totals(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
         n if n == all.total => ", all of them idle".to_owned(),
         n => format!(", {} of them idle", count(n)),
     };
+    let system = match all.system {
+        0 => String::new(),
+        n => format!("; {} more of the runtime's own", count(n)),
+    };
+    page.sentences(Paint::Plain, &format!("Goroutines: {}{growth}{idle}{system}", count(all.total)))?;
     let exact = if all.exact { "exact" } else { "not exact" };
-    page.line(
-        Paint::Plain,
-        &format!(
-            "Goroutines: {}{growth}{idle}, {} of the runtime apart; {exact}, {}",
-            count(all.total),
-            count(all.system),
-            all.method
-        ),
-    )
+    page.sentences(Paint::Plain, &format!("Their stacks: {exact}, {}", all.method))
 }
 
 /// The table of sites.
@@ -72,7 +70,7 @@ pub(super) fn table(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
             if grows {
                 cells.push(site.growth_since_first.map_or("-".to_owned(), signed));
             }
-            cells.extend([blocked(site), state(site), cut(&creator(site), CREATOR), place(site)]);
+            cells.extend([blocked(site), state(site), cut(&short_creator(site), CREATOR), place(site)]);
             Row { cells, paint: paint(site) }
         });
         let rows: Vec<Row> = rows.collect();
@@ -169,7 +167,7 @@ fn blocked(site: &GoroutineSite) -> String {
     let sign = if site.blocked_at_least { "≥" } else { "" };
     match site.longest_blocked_ns {
         Some(ns) => format!("{sign}{}", duration(ns)),
-        None if site.since_last_gc => "since last GC".to_owned(),
+        None if site.since_last_gc => "after last GC".to_owned(),
         None => "-".to_owned(),
     }
 }
@@ -179,11 +177,26 @@ fn creator(site: &GoroutineSite) -> String {
     StackView { frames: frame, blame: None, end: Some("-") }.blamed()
 }
 
+/// A frame in a column: its function without the path of its package.
+fn short(frame: &Frame) -> Frame {
+    let function = frame.function.as_deref().map(|function| without_path(function).to_owned());
+    Frame { function, ..frame.clone() }
+}
+
+fn short_creator(site: &GoroutineSite) -> String {
+    let frame = site.created_by.as_ref().map(short);
+    StackView { frames: frame.as_slice(), blame: None, end: Some("-") }.blamed()
+}
+
 /// The blame frame; where there is no stack, the first function and why.
 fn place(site: &GoroutineSite) -> String {
     match &site.start_function {
-        Some(start) if site.frames.is_empty() => format!("{start} ({})", site.stack_end),
-        _ => view(site).blamed(),
+        Some(start) if site.frames.is_empty() => format!("{} ({})", without_path(start), site.stack_end),
+        _ => {
+            let at = site.blame.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+            let frame = site.frames.get(at).map(short);
+            StackView { frames: frame.as_slice(), blame: None, end: Some(&site.stack_end) }.blamed()
+        }
     }
 }
 

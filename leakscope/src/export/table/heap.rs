@@ -100,13 +100,13 @@ pub(super) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     let totals = &heap.totals;
     let only_go = heap.sources.iter().all(|source| source.name == "go") && !heap.sources.is_empty();
     if !only_go {
-        page.line(Paint::Plain, &traced(totals))?;
+        page.sentences(Paint::Plain, &traced(totals))?;
     }
     for source in &heap.sources {
         let exact = if source.exact { "exact" } else { "not exact" };
         let error = source.error_bytes.filter(|n| *n > 0);
         let error = error.map(|n| format!(" (± {})", bytes(n))).unwrap_or_default();
-        page.line(Paint::Plain, &format!("Source {}: {exact}{error}, {}", source.name, source.method))?;
+        page.sentences(Paint::Plain, &format!("Source {}: {exact}{error}, {}", source.name, source.method))?;
     }
     go(heap, page)
 }

@@ -85,7 +85,7 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     } else {
         format!("watched for {}", duration(report.window.duration_ns))
     };
-    page.line(
+    page.sentences(
         Paint::Plain,
         &format!(
             "leakscope {} · {} (PID {}){go}{container} · {when}",
@@ -93,9 +93,9 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         ),
     )?;
     page.blank()?;
-    page.line(Paint::Bold, &report.summary.headline)?;
+    page.sentences(Paint::Bold, &report.summary.headline)?;
     for finding in &report.summary.findings {
-        page.line(Paint::Plain, finding)?;
+        page.sentences(Paint::Plain, finding)?;
     }
     page.blank()?;
     resident(report, page)?;
@@ -113,7 +113,7 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         let told = report.waits.as_ref().is_some_and(|waits| waits.threads > 0);
         let alive = threads.alive.filter(|_| !told);
         let alive = alive.map(|n| format!(", {} alive", count(n))).unwrap_or_default();
-        page.line(
+        page.sentences(
             Paint::Plain,
             &format!("Threads: {} began, {} ended{alive}", count(threads.created), count(threads.exited)),
         )?;
@@ -127,14 +127,14 @@ fn resident(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         return Ok(());
     };
     if only_looked_at(report) {
-        return page.line(Paint::Plain, &format!("RSS {}", bytes(end)));
+        return page.sentences(Paint::Plain, &format!("RSS {}", bytes(end)));
     }
     let change = signed_bytes(end.cast_signed().wrapping_sub(start.cast_signed()));
     let live = report.heap.as_ref().map_or_else(String::new, |heap| {
         let what = if heap.go_in_use_bytes.is_some() { "found" } else { "traced" };
         format!("; of what was {what}, {} is live", bytes(heap.totals.live_bytes))
     });
-    page.line(Paint::Plain, &format!("RSS {} → {} ({change}){live}", bytes(start), bytes(end)))
+    page.sentences(Paint::Plain, &format!("RSS {} → {} ({change}){live}", bytes(start), bytes(end)))
 }
 
 /// How many threads are blocked, and how sure that is.
@@ -157,19 +157,23 @@ fn blocked(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     };
     let of = counted(waits.threads, "thread");
     let blocked = count(waits.blocked_now);
-    page.line(Paint::Plain, &format!("Blocked: {blocked} of {of}{idle}{unsettled}{vanished}"))?;
+    page.sentences(Paint::Plain, &format!("Blocked: {blocked} of {of}{idle}{unsettled}{vanished}"))?;
     let exact = if waits.exact { "exact" } else { "not exact" };
-    page.line(Paint::Plain, &format!("Waits: {exact}, {}", waits.method))
+    page.sentences(Paint::Plain, &format!("Waits: {exact}, {}", waits.method))
 }
+
+/// Lines of a loss and what it means.
+const LONGEST_MEANING: usize = 9;
 
 fn footer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     page.blank()?;
     if report.losses.is_empty() {
-        page.line(Paint::Plain, "Lost: nothing")?;
+        page.sentences(Paint::Plain, "Lost: nothing")?;
     } else {
-        page.line(Paint::Warn, "Lost:")?;
+        page.sentences(Paint::Warn, "Lost:")?;
         for (name, n) in &report.losses {
-            page.line(Paint::Plain, &format!("  {} × {name}: {}", count(*n), losses::meaning(name)))?;
+            let loss = format!("{} × {name}: {}", count(*n), losses::meaning(name));
+            page.paragraph(Paint::Plain, 2, LONGEST_MEANING, &loss)?;
         }
     }
     let cost = &report.overhead;
@@ -184,7 +188,7 @@ fn footer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         )
     };
     let memory = cost.leakscope_memory_bytes.map(|b| format!(" and {} of memory", bytes(b)));
-    page.line(
+    page.sentences(
         Paint::Plain,
         &format!(
             "Cost: {target}; leakscope used {} of CPU time{}",

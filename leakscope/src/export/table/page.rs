@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use super::TableStyle;
-use crate::human::{counted, cut, printable, wrap};
+use crate::human::{columns, counted, cut, printable, wrap, wrap_whole};
 use crate::report::model::Frame;
 
 /// How text stands out, where there is colour.
@@ -81,6 +81,21 @@ impl Page<'_> {
     pub(super) fn line(&mut self, paint: Paint, text: &str) -> io::Result<()> {
         let text = self.painted(paint, &printable(text));
         writeln!(self.out, "{text}")
+    }
+
+    /// Sentences, broken between words where the terminal ends; nothing of them is cut off.
+    pub(super) fn sentences(&mut self, paint: Paint, text: &str) -> io::Result<()> {
+        let text = printable(text);
+        let lines = if columns(&text) <= self.style.width {
+            vec![text]
+        } else {
+            wrap_whole(&text, self.style.width.saturating_sub(2))
+        };
+        for (i, line) in lines.iter().enumerate() {
+            let line = self.painted(paint, line);
+            writeln!(self.out, "{:indent$}{line}", "", indent = if i > 0 { 2 } else { 0 })?;
+        }
+        Ok(())
     }
 
     /// A paragraph of at most `most` lines whose lines after the first are indented further.

@@ -106,15 +106,20 @@ fn a_go_heap_beside_probes_or_alone() {
     assert!(blind.summary.headline.contains("its heap cannot be traced"), "{}", blind.summary.headline);
     let calm = seen(&[look(0, &[(3, "sleep")])]);
     let blind = report(Some(probes(0)), Some(go(Some(&calm))));
-    assert_eq!(blind.summary.headline, "No goroutines pile up: all 3 wait for work.");
+    assert_eq!(blind.summary.headline, "No goroutines look stuck: all 3 wait for work.");
     assert!(blind.summary.findings[0].contains("its heap cannot be traced"), "{:?}", blind.summary.findings);
+    // Probes in the C library of a program that does not use it.
+    let silent = report(Some(probes(9)), Some(go(Some(&calm))));
+    assert_eq!(silent.summary.headline, "No goroutines look stuck: all 3 wait for work.");
+    assert_eq!(silent.summary.findings, [headline::NO_C]);
+    assert_eq!(report(Some(probes(9)), Some(go(None))).summary.headline, headline::NO_C);
 
     let account = GoHeapLedger::default().snapshot(account());
     let heap = Some(GoHeapInputs { snapshot: &account, sort: Sort::LiveBytes });
     let alone = report(Some(probes(0)), Some(GoInputs { heap, ..go(Some(&calm)) }));
     assert_eq!(names(&alone), ["go"]);
     assert!(alone.summary.headline.contains("live on the Go heap"), "{}", alone.summary.headline);
-    assert_eq!(alone.summary.findings, ["No goroutines pile up: all 3 wait for work."]);
+    assert_eq!(alone.summary.findings, ["No goroutines look stuck: all 3 wait for work."]);
     assert_eq!(alone.losses.get(losses::STACKS_MISSING), None);
     let both = report(Some(probes(9)), Some(GoInputs { heap, ..go(None) }));
     assert_eq!(names(&both), ["malloc", "go"]);
