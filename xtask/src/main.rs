@@ -1,4 +1,4 @@
-//! Development tasks: setup, demo, test, bench, go-matrix, schema.
+//! Development tasks: setup, demo, test, bench, go-matrix, kernels, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
 //! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod go_matrix;
+mod kernels;
 mod run;
 mod setup;
 mod test;
@@ -33,6 +34,8 @@ cargo xtask TASK
   go-matrix [goroutines]
                  programs built by every release of Go, each normal, stripped, position-independent
                  and with cgo: goroutines and heap against their own profiles, or only goroutines
+  kernels [--kernel PACKAGE_OR_VERSION...]
+                 some of the tests under Debian's kernels in an emulated machine
   schema         write the JSON Schema of reports to leakscope/schema
   help           this text
 ";
@@ -77,6 +80,11 @@ fn dispatch(args: &[&str]) -> Result<()> {
             [] => go_matrix::run(&Workspace::open()?, true),
             ["goroutines"] => go_matrix::run(&Workspace::open()?, false),
             _ => bail!("`cargo xtask go-matrix` takes `goroutines` or nothing\n\n{HELP}"),
+        },
+        "kernels" => match rest {
+            [] => kernels::run(&Workspace::open()?, &[]),
+            ["--kernel", kernels @ ..] if !kernels.is_empty() => kernels::run(&Workspace::open()?, kernels),
+            _ => bail!("`cargo xtask kernels` takes `--kernel PACKAGE_OR_VERSION...` or nothing\n\n{HELP}"),
         },
         "schema" => {
             expect_none(task, rest)?;
