@@ -8,6 +8,7 @@ mod dump;
 mod exactness;
 mod fixtures;
 mod golang;
+mod kernels;
 mod lifecycle;
 mod output;
 mod real;

@@ -1,4 +1,4 @@
-//! Development tasks: setup, demo, test, bench, fuzz, go-matrix, schema.
+//! Development tasks: setup, demo, test, bench, fuzz, go-matrix, kernels, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
 //! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod go_matrix;
+mod kernels;
 mod run;
 mod setup;
 mod test;
@@ -30,13 +31,15 @@ cargo xtask TASK
   test [FILTER]  setup, format, clippy, docs, unit, property and integration tests;
                  with FILTER only the integration tests whose names contain it
   bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
-                  of tracing waits in the program, in another one and in none: waits-redis, waits-pipe;
-                  of looking at a server's goroutines: go-http
-   fuzz [TARGET…] [--seconds N]
-                  the fuzz targets of tests/fuzz, each for N seconds (60)
+                 of tracing waits in the program, in another one and in none: waits-redis, waits-pipe;
+                 of looking at a server's goroutines: go-http
+  fuzz [TARGET…] [--seconds N]
+                 the fuzz targets of tests/fuzz, each for N seconds (60)
   go-matrix [goroutines]
                  programs built by every release of Go, each normal, stripped, position-independent
                  and with cgo: goroutines and heap against their own profiles, or only goroutines
+  kernels [--kernel PACKAGE_OR_VERSION...]
+                 some of the tests under Debian's kernels in an emulated machine
   schema         write the JSON Schema of reports to leakscope/schema
   help           this text
 ";
@@ -82,6 +85,11 @@ fn dispatch(args: &[&str]) -> Result<()> {
             [] => go_matrix::run(&Workspace::open()?, true),
             ["goroutines"] => go_matrix::run(&Workspace::open()?, false),
             _ => bail!("`cargo xtask go-matrix` takes `goroutines` or nothing\n\n{HELP}"),
+        },
+        "kernels" => match rest {
+            [] => kernels::run(&Workspace::open()?, &[]),
+            ["--kernel", kernels @ ..] if !kernels.is_empty() => kernels::run(&Workspace::open()?, kernels),
+            _ => bail!("`cargo xtask kernels` takes `--kernel PACKAGE_OR_VERSION...` or nothing\n\n{HELP}"),
         },
         "schema" => {
             expect_none(task, rest)?;
