@@ -49,6 +49,12 @@ pub enum Loss {
     /// A wait whose begin or end was not seen: a thread blocked that was blocked as far as we knew, or its
     /// count of context switches tells of more than were seen.
     WaitEndMissed = 21,
+    /// A sample of the Go heap did not fit its ring buffer.
+    GoSampleLost = 22,
+    /// A sample of the Go heap whose stack could not be taken.
+    GoStackLost = 23,
+    /// A goroutine was created or ended while the map of `go` statements was full.
+    GoCreationsFull = 24,
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
@@ -91,7 +97,7 @@ pub const COUNTERS: u32 = 64;
 
 impl Loss {
     /// All losses.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::LiveFull,
         Self::SitesFull,
         Self::InflightFull,
@@ -114,6 +120,9 @@ impl Loss {
         Self::WakerStacksFull,
         Self::WakerMissed,
         Self::WaitEndMissed,
+        Self::GoSampleLost,
+        Self::GoStackLost,
+        Self::GoCreationsFull,
     ];
 
     /// The name in reports: the domain, a dot, and what was lost.
@@ -141,6 +150,9 @@ impl Loss {
             Self::WakerStacksFull => "stacks.wakers_full",
             Self::WakerMissed => "wakers.missed",
             Self::WaitEndMissed => "waits.ends_missed",
+            Self::GoSampleLost => "go.samples_lost",
+            Self::GoStackLost => "go.sample_stacks_lost",
+            Self::GoCreationsFull => "go.creation_sites_full",
         }
     }
 
@@ -176,6 +188,13 @@ impl Loss {
             Self::WaitEndMissed => "waits whose begin or end was not seen; they are in no number",
             Self::WakerMissed => "waits that are counted, but whose waker was not seen",
             Self::WakerStacksFull => "stacks of wakers that may lack their frames because a map was full",
+            Self::GoSampleLost => {
+                "samples of the Go heap that did not fit the ring buffer: estimates are low, and may hold garbage"
+            }
+            Self::GoStackLost => "samples of the Go heap without a stack; they are charged to no site",
+            Self::GoCreationsFull => {
+                "goroutines whose creation or end was charged to no site: its map was full"
+            }
             Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
         }
     }

@@ -39,6 +39,11 @@ pub mod cfa {
     /// CFA = rsp + offset, and the return address is in rdi: glibc's `vfork`, whose child shares the
     /// stack. Only at the innermost frame is rdi known.
     pub const RDI: u8 = 12;
+    /// Go's `asmcgocall`, which calls C on the thread's own stack: at rsp + 8 * low byte of the offset lies
+    /// how far below its top the goroutine's stack pointer was, above that the goroutine, whose second
+    /// word is that top. Without a goroutine the stack pointer itself. High byte of the offset: words
+    /// from there to the return address; if there are any, the first is the caller's rbp.
+    pub const GO_CALLS_C: u8 = 13;
 }
 
 /// Where the caller's rbp is; the high 4 bits of [`Row::kinds`].
@@ -276,7 +281,8 @@ const SIGNAL_REGS: u64 = 40;
 
 /// Applies `row` to `regs`, which become the caller's. `Err` says why there is no caller.
 ///
-/// Invariants: on success the new `sp` lies above the old one, except across a signal frame; only a row
+/// Invariants: on success the new `sp` lies above the old one, except across a signal frame or
+/// from C to the goroutine that called it; only a row
 /// says that a frame is the outermost one, never what lies on the stack.
 #[inline(always)]
 pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), StackEnd> {
@@ -304,6 +310,27 @@ pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), St
             };
             *regs = Regs { ip, sp, bp, exact: 1 };
             return Ok(());
+        }
+        cfa::GO_CALLS_C => {
+            let saved = regs.sp.wrapping_add((row.cfa_off & 0xff) as u64 * 8);
+            let (Some(depth), Some(g)) = (mem.word(saved), mem.word(saved.wrapping_add(8))) else {
+                return Err(StackEnd::ReadFault);
+            };
+            let at = match g {
+                0 => depth,
+                g => {
+                    let Some(top) = mem.word(g.wrapping_add(8)) else { return Err(StackEnd::ReadFault) };
+                    top.wrapping_sub(depth)
+                }
+            };
+            let frame = (row.cfa_off >> 8) as u64 * 8;
+            let return_at = at.wrapping_add(frame);
+            let (Some(bp), Some(ip)) = (mem.word(at), mem.word(return_at)) else {
+                return Err(StackEnd::ReadFault);
+            };
+            let bp = if frame > 0 { bp } else { regs.bp };
+            *regs = Regs { ip, sp: return_at.wrapping_add(8), bp, exact: 0 };
+            return if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) };
         }
         cfa::STOP => return Err(StackEnd::Root),
         cfa::END => return step_frame_pointer(regs, mem),

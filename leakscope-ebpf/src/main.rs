@@ -1,7 +1,7 @@
 //! The BPF programs of leakscope.
 //!
 //! Entry points are here; `maps` declares the maps and globals, `heap` keeps the account of live
-//! blocks, `wait` that of waits, `thread` follows the life of threads, `census` lists them, `stack`
+//! blocks, `wait` that of waits, `go` follows goroutines and samples the Go heap, `thread` follows the life of threads, `census` lists them, `stack`
 //! takes a stack and finds its site, `known` remembers stacks, `unwind` walks the user stack by the
 //! uploaded rows, `emit` writes to the ring buffer, `task` reads tasks through BTF offsets.
 //!
@@ -15,6 +15,7 @@
 mod atomic;
 mod census;
 mod emit;
+mod go;
 mod heap;
 mod known;
 mod maps;
@@ -100,6 +101,27 @@ pub fn thread_switch(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_waking")]
 pub fn thread_waking(ctx: BtfTracePointContext) -> i32 {
     wait::waking(&ctx);
+    0
+}
+
+/// A goroutine is created (`runtime.newproc1`).
+#[uprobe]
+pub fn go_created(ctx: ProbeContext) -> u32 {
+    go::created(&ctx);
+    0
+}
+
+/// A goroutine ends (`runtime.goexit0`).
+#[uprobe]
+pub fn go_exited(ctx: ProbeContext) -> u32 {
+    go::exited(&ctx);
+    0
+}
+
+/// A span was taken from the Go heap for an object.
+#[uprobe]
+pub fn go_allocated(ctx: ProbeContext) -> u32 {
+    go::allocated(&ctx);
     0
 }
 

@@ -3,9 +3,10 @@
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, StackTrace};
 use leakscope_common::config::{KernelOffsets, MAX_MAPPINGS, RunState, state};
 use leakscope_common::counter::{COUNTERS as COUNTER_SLOTS, Loss, Tally};
+use leakscope_common::go::{GoPlaces, GoroutineTotals};
 use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
 use leakscope_common::unwind::{MappingEntry, Row};
 use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals};
@@ -66,6 +67,20 @@ pub(crate) static WAKES: HashMap<WakeKey, WakeTotals> = HashMap::with_max_entrie
 pub(crate) static WAKER_STACKS: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static CREATIONS: HashMap<u64, CreationTotals> = HashMap::with_max_entries(1, 0);
+
+/// Where things lie in a Go target.
+#[map]
+pub(crate) static GO_PLACES: Array<GoPlaces> = Array::with_max_entries(1, 0);
+/// Goroutines by `go` statement.
+#[map]
+pub(crate) static GO_CREATIONS: HashMap<u64, GoroutineTotals> =
+    HashMap::with_max_entries(8192, BPF_F_NO_PREALLOC);
+/// Samples of the Go heap.
+#[map]
+pub(crate) static GO_SAMPLES: RingBuf = RingBuf::with_byte_size(4096, 0);
+/// Their stacks.
+#[map]
+pub(crate) static GO_STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
 
 /// The value at `key`, made if it is missing; `None` where the map is full.
 #[inline(always)]

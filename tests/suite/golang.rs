@@ -1,6 +1,7 @@
 //! Programs in Go: goroutines as their own runtime shows them.
 
 mod attach;
+mod cgo;
 mod fixtures;
 mod heap;
 mod matrix;

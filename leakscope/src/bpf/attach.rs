@@ -22,6 +22,12 @@ pub enum Role {
     FreeEntry,
     /// The dynamic linker's notification.
     LibrariesChanged,
+    /// Where a goroutine is created.
+    GoCreated,
+    /// Where one ends.
+    GoExited,
+    /// Where a span is taken from the Go heap.
+    GoAllocated,
 }
 
 impl Role {
@@ -32,6 +38,9 @@ impl Role {
             Self::AllocRetInstruction => "alloc_ret_instruction",
             Self::FreeEntry => "free_entry",
             Self::LibrariesChanged => "libraries_changed",
+            Self::GoCreated => "go_created",
+            Self::GoExited => "go_exited",
+            Self::GoAllocated => "go_allocated",
         }
     }
 }

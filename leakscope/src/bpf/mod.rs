@@ -12,6 +12,7 @@ pub mod btf;
 pub mod census;
 pub mod events;
 pub mod facts;
+pub mod go;
 pub mod object;
 mod sys;
 pub mod tables;

@@ -51,12 +51,26 @@ pub struct Sizes {
     pub wakes: u32,
     /// Stacks that create threads.
     pub creations: u32,
+    /// Bytes of the ring buffer for samples of the Go heap: a power of two, a page at least.
+    pub go_samples: u32,
+    /// Stacks of such samples.
+    pub go_stacks: u32,
 }
 
 impl Sizes {
     /// Nothing is traced; only the census is wanted.
-    pub const CENSUS: Self =
-        Self { live: 1, sites: 1, rows: 1, buckets: 1, threads: 1, wait_sites: 1, wakes: 1, creations: 1 };
+    pub const CENSUS: Self = Self {
+        live: 1,
+        sites: 1,
+        rows: 1,
+        buckets: 1,
+        threads: 1,
+        wait_sites: 1,
+        wakes: 1,
+        creations: 1,
+        go_samples: 4096,
+        go_stacks: 1,
+    };
 }
 
 /// What is to be traced.
@@ -107,6 +121,8 @@ impl Object {
             .map_max_entries("WAKES", sizes.wakes)
             .map_max_entries("WAKER_STACKS", sizes.wakes)
             .map_max_entries("CREATIONS", sizes.creations)
+            .map_max_entries("GO_SAMPLES", sizes.go_samples)
+            .map_max_entries("GO_STACKS", sizes.go_stacks)
             .load(OBJECT)
             .map_err(|e| BpfError::Load(chain(&e)))?;
         let census: &mut Iter = program(&mut ebpf, CENSUS)?;

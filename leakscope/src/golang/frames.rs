@@ -74,14 +74,7 @@ impl Frames {
         let (mut frames, mut callee) = (Vec::new(), 0);
         for at in addresses {
             let Some(place) = self.place(program, *at) else {
-                frames.push(GoFrame {
-                    address: at.pc,
-                    function: self.intern(String::new()),
-                    function_offset: None,
-                    file: self.intern(String::new()),
-                    line: 0,
-                    inlined: false,
-                });
+                frames.push(self.unknown(at.pc));
                 continue;
             };
             for (kind, frame) in &place.frames {
@@ -97,6 +90,23 @@ impl Frames {
     /// The innermost frame of one address.
     pub fn innermost(&mut self, program: &Program, at: CodeAddress) -> Option<GoFrame> {
         Some(GoFrame::clone(&self.place(program, at)?.frames.first()?.1))
+    }
+
+    /// The frame of an address that has just one, because what was inlined there has addresses of its own.
+    pub fn one(&mut self, program: &Program, at: CodeAddress) -> GoFrame {
+        self.innermost(program, at).unwrap_or_else(|| self.unknown(at.pc))
+    }
+
+    /// The frame of an address in no Go function.
+    fn unknown(&mut self, address: u64) -> GoFrame {
+        GoFrame {
+            address,
+            function: self.intern(String::new()),
+            function_offset: None,
+            file: self.intern(String::new()),
+            line: 0,
+            inlined: false,
+        }
     }
 
     fn kinds(&mut self, program: &Program) -> (Option<u8>, Vec<u8>) {
@@ -128,7 +138,7 @@ impl Frames {
             let (file, line) = table.line(function, pc).unwrap_or_default();
             let frame = GoFrame {
                 address: at.pc,
-                function: self.intern(printed(name)),
+                function: self.intern(printed(program.minor, name)),
                 function_offset: call.is_none().then(|| at.pc - function.entry),
                 file: self.intern(file),
                 line,
@@ -149,11 +159,13 @@ impl Frames {
     }
 }
 
-/// A function's name as Go prints it: without the shapes of type arguments (`runtime/symtab.go`,
-/// `funcNameForPrint`).
-fn printed(name: String) -> String {
+/// A function's name as Go's profiles have it: since Go 1.21 without the types that a generic function
+/// was made for (`funcNameForPrint`).
+fn printed(minor: u32, name: String) -> String {
     match (name.find('['), name.rfind(']')) {
-        (Some(open), Some(close)) if open < close => format!("{}[...]{}", &name[..open], &name[close + 1..]),
+        (Some(open), Some(close)) if minor >= 21 && open < close => {
+            format!("{}[...]{}", &name[..open], &name[close + 1..])
+        }
         _ => name,
     }
 }
@@ -174,7 +186,7 @@ mod tests {
 
     #[test]
     fn type_arguments_are_left_out() {
-        let print = |name: &str| printed(name.to_owned());
+        let print = |name: &str| printed(21, name.to_owned());
         assert_eq!(print("main.(*box[go.shape.float64]).wait"), "main.(*box[...]).wait");
         assert_eq!(print("a.f[go.shape.[]int].func1[...]"), "a.f[...]");
         assert_eq!(print("main.main"), "main.main");

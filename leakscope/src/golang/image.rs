@@ -25,6 +25,11 @@ impl Image {
         self.in_file(address, length).or_else(|| memory.bytes(address, length))
     }
 
+    /// Where a runtime address lies in the file.
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        self.elf.as_ref()?.offset_of_address(address.wrapping_sub(self.bias))
+    }
+
     /// The same from the file alone.
     pub fn in_file(&self, address: u64, length: usize) -> Option<Vec<u8>> {
         let elf = self.elf.as_ref()?;

@@ -4,8 +4,10 @@
 //! (the runtime's description of itself), [`pclntab`] (functions and lines, which stripping leaves),
 //! [`offsets`] (layouts by version), [`code`] (variables, by what the runtime's functions refer to),
 //! [`all_goroutines`] and [`wait_reasons`]. [`goroutines`] reads all goroutines with their stacks
-//! ([`unwind`], [`frames`], [`labels`]) into a [`census`]: plain data, which `report` takes; [`rows`] makes unwind rows of the tables, for threads and live stacks. Every byte that is
-//! read ([`memory`], [`image`], [`bytes`]) may be a lie.
+//! ([`unwind`], [`frames`], [`labels`]) into a [`census`], and [`heap`] what the heap holds into a
+//! [`heap_account`]: plain data, which `report` takes. [`probes`] says where
+//! probes stand; [`rows`] makes unwind rows of the tables, for
+//! threads and live stacks. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
 //! versions that it has, which was made from their DWARF; for others from the program's own DWARF
@@ -18,10 +20,12 @@ pub mod bytes;
 pub mod calibrate;
 pub mod census;
 pub mod code;
+pub mod creations;
 pub mod debug_info;
 pub mod error;
 pub mod frames;
 pub mod goroutines;
+pub mod heap;
 pub mod heap_account;
 pub mod image;
 pub mod labels;
@@ -29,6 +33,7 @@ pub mod memory;
 pub mod moduledata;
 pub mod offsets;
 pub mod pclntab;
+pub mod probes;
 pub mod program;
 pub mod rows;
 pub mod unwind;

@@ -221,6 +221,11 @@ impl Program {
         self.image.constant(self.memory(), address, length)
     }
 
+    /// Where an address lies in the program's file.
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        self.image.file_offset(address)
+    }
+
     /// The part whose code holds an address.
     pub fn part_of(&self, pc: u64) -> Option<&Part> {
         self.parts.iter().find(|part| part.text.0 <= pc && pc < part.text.1)

@@ -3,7 +3,8 @@
 //! The return address lies above the frame and the caller's frame pointer directly below it (the
 //! compiler's prologue, `cmd/internal/obj/x86/obj6.go`). Functions that change the stack pointer in
 //! another way, to switch stacks, have no row: their callers are found by the frame pointer, which they
-//! keep.
+//! keep. The one that calls C has a rule of its own, so that what C allocates is charged to the Go code
+//! that called it.
 
 use leakscope_common::unwind::{Row, cfa, rbp};
 
@@ -14,6 +15,12 @@ use super::program::Program;
 const MOST: usize = 16 << 20;
 /// The function that leaves a goroutine's stack for good: under it is the thread's own stack, empty.
 const LEAVES: &str = "runtime.mcall";
+/// The function that calls C: on the thread's stack, wherever the goroutine's is.
+const CALLS_C: &str = "runtime.asmcgocall";
+/// Last version in which it keeps the goroutine's stack pointer 5 words up (`runtime/asm_amd64.s`); since
+/// then it lies at the stack pointer.
+const LAST_WITH_ROOM: u32 = 21;
+const ROOM: u16 = 5;
 /// Longest frame that a row can tell, in words.
 const LONGEST: u32 = u16::MAX as u32 - 1;
 
@@ -43,6 +50,16 @@ pub fn build(program: &Program) -> Option<GoRows> {
         if rows.rows.len() >= MOST || steps == 0 {
             rows.truncated = true;
             break;
+        }
+        if part.pclntab.name(function) == CALLS_C {
+            // Since Go 1.21 the assembler has it save the frame pointer (`cmd/internal/obj/x86/obj6.go`).
+            let saves = part.pclntab.frame_sizes(function, &mut steps).any(|(_, size)| size == Some(8));
+            let room = if program.minor <= LAST_WITH_ROOM { ROOM } else { 0 };
+            if let Some(pc) = relative(function.entry) {
+                let offset = u16::from(saves) << 8 | room;
+                rows.rows.push(Row::new(pc, cfa::GO_CALLS_C, offset, rbp::SAME, 0));
+            }
+            continue;
         }
         add(part, function, end, &mut rows.rows, &mut steps, relative);
     }

@@ -172,7 +172,7 @@ impl Probes {
 
 /// Loads, attaches, and starts recording.
 pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
-    let Prepared { process, mut space, go, probes: planned, files_searched, unwinding, sizes } = prepared;
+    let Prepared { process, mut space, mut go, probes: planned, files_searched, unwinding, sizes } = prepared;
     let mut object = Object::load(process.pid, sizes, Some(config.tracing), config.kernel_log)?;
     if let Some(why) = &object.no_return_probes {
         watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
@@ -204,6 +204,9 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     probes.tracepoints = object.attach_tracepoints()?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     probes.attach_modules(&mut object, process.pid, &space, &modules, &planned, watcher)?;
+    if let Some(go) = &mut go {
+        go.attach(&mut object, &mut probes.attached, &process, &space, config.tracing, watcher)?;
+    }
     // A library may have come while we read; from now on the linker's probe tells.
     probes.refresh(&mut object, process.pid, &mut space, false, watcher)?;
     if !process.is_alive() {

@@ -8,6 +8,7 @@ use crate::bpf::object::{Object, Sizes};
 use crate::census::View;
 use crate::failure::Failure;
 use crate::golang::program::LayoutSource;
+use crate::ledger::Sort;
 use crate::report::build::{Inputs, build};
 use crate::report::names::Names;
 use crate::report::waits::WaitInputs;
@@ -61,7 +62,7 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
             nothing_lost: true,
             processors: usage::processors(),
         }),
-        go: go.as_ref().map(GoTarget::inputs),
+        go: go.as_ref().map(|go| go.inputs(Sort::default())),
         threads: None,
         creations: &[],
         counters: &seen.counters,

@@ -2,17 +2,27 @@
 
 use std::rc::Rc;
 
-use super::Watcher;
-use super::clock;
+use super::go_heap::GoHeapWatch;
+use super::go_probes::{self, GoTraced};
+use super::{Watcher, clock};
+use crate::bpf::BpfError;
+use crate::bpf::attach::Attached;
+use crate::bpf::object::{Object, Tracing};
+use crate::golang::creations::{self, GoCreation};
 use crate::golang::error::GoError;
 use crate::golang::goroutines::Reader;
+use crate::golang::heap::{self, spans};
 use crate::golang::program::{self, LayoutSource, Program};
 use crate::golang::rows::{self, GoRows};
 use crate::human;
-use crate::ledger::{GoroutineLedger, GoroutineSnapshot};
+use crate::ledger::{GoHeapLedger, GoHeapSnapshot, GoroutineLedger, GoroutineSnapshot, Sort};
 use crate::report::build::GoInputs;
+use crate::report::go_heap::GoHeapInputs;
 use crate::report::names::Names;
-use crate::target::{AddressSpace, ModuleId};
+use crate::target::{AddressSpace, ModuleId, Process};
+
+/// `go` statements that are told of as a detail.
+const SHOWN_CREATIONS: usize = 5;
 
 /// What there is to say of a Go program before it is looked at; `None` if the target is none.
 pub fn describe(pid: u32, space: &AddressSpace) -> Option<String> {
@@ -43,6 +53,14 @@ pub(super) struct GoTarget {
     looked_ns: Option<u64>,
     /// Why goroutines could not be read, the last time.
     refused: Option<String>,
+    /// What is traced of its runtime.
+    traced: GoTraced,
+    /// Follows the samples of its heap.
+    sampling: Option<GoHeapWatch>,
+    heap_ledger: GoHeapLedger,
+    heap: Option<GoHeapSnapshot>,
+    /// Goroutines by the statement that created them, since recording began.
+    creations: Vec<GoCreation>,
 }
 
 impl GoTarget {
@@ -73,6 +91,11 @@ impl GoTarget {
             last: None,
             looked_ns: None,
             refused,
+            traced: GoTraced::default(),
+            sampling: None,
+            heap_ledger: GoHeapLedger::default(),
+            heap: None,
+            creations: Vec::new(),
         })
     }
 
@@ -118,14 +141,77 @@ impl GoTarget {
     }
 
     /// What the report is told.
-    pub(super) fn inputs(&self) -> GoInputs<'_> {
+    pub(super) fn inputs(&self, sort: Sort) -> GoInputs<'_> {
         GoInputs {
             version: &self.version,
             main_module: self.main_module.as_deref(),
             settings: &self.settings,
             snapshot: self.last.as_ref(),
             refused: self.refused.as_deref(),
-            heap: None,
+            heap: self.heap.as_ref().map(|snapshot| GoHeapInputs { snapshot, sort }),
+        }
+    }
+
+    /// Attaches the probes in its runtime, and begins to follow its heap.
+    pub(super) fn attach(
+        &mut self,
+        object: &mut Object,
+        attached: &mut Attached,
+        process: &Process,
+        space: &AddressSpace,
+        tracing: Tracing,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), BpfError> {
+        let Ok(program) = &self.program else { return Ok(()) };
+        let module = space.module(self.module);
+        self.traced = go_probes::attach(object, attached, process.pid, (program, module), tracing, watcher)?;
+        if self.traced.heap
+            && let Ok(heap) = spans::find(program)
+        {
+            let samples = object.take_go_samples()?;
+            match GoHeapWatch::start(process.through, heap, samples) {
+                Ok(sampling) => self.sampling = Some(sampling),
+                Err(error) => watcher.warn(&format!("the Go heap is not followed: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the heap, and at how many goroutines came and went. What was seen before is kept if they
+    /// cannot be read (any more).
+    pub(super) fn look_at_heap(&mut self, object: &Object, tracing: Tracing, watcher: &mut dyn Watcher) {
+        let Ok(program) = &self.program else { return };
+        let frames = self.reader.frames();
+        if self.traced.goroutines
+            && let Ok(totals) = object.goroutine_totals()
+        {
+            self.creations = creations::named(program, frames, &totals);
+            for creation in self.creations.iter().take(SHOWN_CREATIONS) {
+                let place = creation.frames.first().map_or("?", |frame| &*frame.function);
+                let GoCreation { created, exited, .. } = creation;
+                watcher.detail(&format!("{created} goroutines created, {exited} ended: {place}"));
+            }
+        }
+        if !tracing.heap {
+            return;
+        }
+        let begun = std::time::Instant::now();
+        let estimates = self.sampling.as_ref().and_then(GoHeapWatch::estimates);
+        let heap = match &estimates {
+            Some(estimates) => heap::sampled(program, frames, estimates, |number| object.go_stack(number)),
+            None => heap::read(program, frames),
+        };
+        match heap {
+            Ok(heap) => {
+                watcher.detail(&format!(
+                    "the Go heap in {:.1} ms, {} sites, {} bytes in use",
+                    begun.elapsed().as_secs_f64() * 1e3,
+                    heap.sites.len(),
+                    heap.heap_in_use_bytes
+                ));
+                self.heap = Some(self.heap_ledger.snapshot(heap));
+            }
+            Err(error) => watcher.detail(&format!("the Go heap cannot be read: {error}")),
         }
     }
 }

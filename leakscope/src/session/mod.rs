@@ -7,6 +7,8 @@ mod arm;
 mod clock;
 mod dump;
 mod go;
+mod go_heap;
+mod go_probes;
 mod modules;
 mod prepare;
 mod probes;

@@ -29,6 +29,10 @@ const WAIT_SITES: u32 = 1 << 13;
 const WAKES: u32 = 1 << 14;
 /// Stacks that create threads.
 const CREATIONS: u32 = 1 << 12;
+/// Bytes of the ring buffer for samples of the Go heap: about 24,000 of them.
+const GO_SAMPLES: u32 = 1 << 23;
+/// Stacks of such samples, 1 KiB each.
+const GO_STACKS: u32 = 1 << 13;
 /// Room for rows of libraries loaded later.
 const SPARE_ROWS: u32 = 1 << 18;
 /// Room for their buckets.
@@ -186,6 +190,8 @@ pub(super) fn prepare(
         wait_sites: if waits { WAIT_SITES } else { 1 },
         wakes: if waits { WAKES } else { 1 },
         creations: CREATIONS,
+        go_samples: if go.is_some() && heap { GO_SAMPLES } else { Sizes::CENSUS.go_samples },
+        go_stacks: if go.is_some() && heap { GO_STACKS } else { 1 },
     };
     Ok(Prepared { process, files_searched: modules.len(), space, go, probes, unwinding, sizes })
 }

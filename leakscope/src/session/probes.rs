@@ -69,6 +69,7 @@ pub(super) fn sites(
         Role::FreeEntry => 0,
         Role::AllocReturn | Role::AllocRetInstruction => 1,
         Role::AllocEntry | Role::LibrariesChanged => 2,
+        Role::GoCreated | Role::GoExited | Role::GoAllocated => 3,
     });
     Some(sites)
 }

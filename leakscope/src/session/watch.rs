@@ -85,6 +85,7 @@ pub(super) async fn watch(
             if let Some(go) = &mut watch.go {
                 go.name(&mut watch.names);
                 go.look(watcher);
+                go.look_at_heap(&watch.armed.object, config.tracing, watcher);
             }
             watcher.attached(watch.armed.process.pid, watch.armed.probes.active());
             watch.show_goroutines(watcher)?;
@@ -120,7 +121,7 @@ impl Watch<'_> {
             rss_end: process.rss_bytes(),
             heap: None,
             waits: None,
-            go: Some(go.inputs()),
+            go: Some(go.inputs(self.config.sort)),
             threads: None,
             creations: &[],
             counters: &[],
@@ -297,6 +298,7 @@ impl Watch<'_> {
                 go.gone(at_ns);
             } else {
                 go.look(watcher);
+                go.look_at_heap(&self.armed.object, self.config.tracing, watcher);
             }
         }
         // The threads before the account: a wait that is open in both began before the threads were seen.
@@ -376,7 +378,7 @@ impl Watch<'_> {
                 nothing_lost: ended_by.is_some(),
                 processors: usage::processors(),
             }),
-            go: self.go.as_ref().map(GoTarget::inputs),
+            go: self.go.as_ref().map(|go| go.inputs(self.config.sort)),
             threads: Some(self.threads.clone()),
             creations: &window.creations,
             counters: &counters,

@@ -15,7 +15,6 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
         start_ticks: 1,
         seccomp: 0,
         container: None,
-        through: 4711,
     };
     build(Inputs {
         process: &process,

@@ -54,6 +54,31 @@ fn rbp_that_cannot_be_recovered_is_kept() {
 }
 
 #[test]
+fn from_c_to_the_goroutine_that_called_it() {
+    // The goroutine at 0x5000 has a stack that ends at 0x9000; it called 0x100 bytes below that.
+    let row = Row::new(0, cfa::GO_CALLS_C, 5, rbp::SAME, 0);
+    let words = [(0x1028, 0x100), (0x1030, 0x5000), (0x5008, 0x9000), (0x8f00, 7)];
+    assert_eq!(apply(row, REGS, &words), caller(7, 0x8f08, 0x2000));
+    // Below the thread's stack is as good as above.
+    let words = [(0x1028, 0x100), (0x1030, 0x5000), (0x5008, 0x900), (0x800, 7)];
+    assert_eq!(apply(row, REGS, &words), caller(7, 0x808, 0x2000));
+    // The caller's frame pointer was pushed.
+    let row = Row::new(0, cfa::GO_CALLS_C, 1 << 8, rbp::SAME, 0);
+    let words = [(0x1000, 0x100), (0x1008, 0x5000), (0x5008, 0x9000), (0x8f00, 6), (0x8f08, 7)];
+    assert_eq!(apply(row, REGS, &words), caller(7, 0x8f10, 6));
+    // On the thread's stack already.
+    let row = Row::new(0, cfa::GO_CALLS_C, 0, rbp::SAME, 0);
+    assert_eq!(apply(row, REGS, &[(0x1000, 0x1100), (0x1008, 0), (0x1100, 7)]), caller(7, 0x1108, 0x2000));
+    for missing in 0..4 {
+        let mut words = vec![(0x1000, 0x100), (0x1008, 0x5000), (0x5008, 0x9000), (0x8f00, 7)];
+        words.remove(missing);
+        assert_eq!(apply(row, REGS, &words), Err(StackEnd::ReadFault));
+    }
+    let words = [(0x1000, 0x100), (0x1008, 0x5000), (0x5008, 0x9000), (0x8f00, 0)];
+    assert_eq!(apply(row, REGS, &words), Err(StackEnd::NoReturnAddress));
+}
+
+#[test]
 fn cfa_from_memory() {
     let row = Row::new(0, cfa::DEREF_RSP, Row::deref(34, 200), rbp::SAME, 0);
     assert_eq!(apply(row, REGS, &[(0x1110, 0x3000), (0x30c0, 7)]), caller(7, 0x30c8, 0x2000));

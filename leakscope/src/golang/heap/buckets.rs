@@ -1,0 +1,583 @@
+//! The memory profile that the runtime keeps of itself (`runtime/mprof.go`), read from outside.
+//!
+//! A bucket is a stack and a size, with counts of objects that were allocated and freed. The counts
+//! are those that `runtime.MemProfile` would give: as of the last garbage collection that was swept to
+//! its end. Buckets hold logical return addresses: what was inlined has an address of its own.
+
+use std::collections::{HashMap, HashSet};
+
+use super::spans;
+use crate::golang::bytes::u64_at;
+use crate::golang::census::GoFrame;
+use crate::golang::code::references;
+use crate::golang::error::GoError;
+use crate::golang::frames::{CodeAddress, Frames};
+use crate::golang::heap_account::{GoHeap, GoHeapSite, PROFILE_METHOD};
+use crate::golang::memory::Piece;
+use crate::golang::program::Program;
+
+/// Most buckets.
+const MOST: usize = 1 << 20;
+/// Most addresses of a stack (`maxProfStackDepth`).
+const DEEPEST: u64 = 1024;
+/// `memProfile`, a bucket type.
+const MEMORY: u64 = 1;
+/// Largest object.
+const LARGEST: u64 = 1 << 46;
+/// Largest rate that is believed.
+const LARGEST_RATE: u64 = 1 << 46;
+/// Cycles that a record holds before they are published (`memRecord.future`).
+const CYCLES: u32 = 3;
+/// `mProfCycleWrap`.
+const CYCLE_WRAP: u32 = CYCLES * (2 << 24);
+/// How often counts that change are read again.
+const RETRIES: usize = 8;
+/// Bytes that are read at once: no page is touched that the runtime has not written.
+const PAGE: u64 = 4096;
+/// Quantile of the normal distribution for an interval of 95 %.
+const QUANTILE: f64 = 1.96;
+
+/// Where the runtime keeps its profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// `runtime.mbuckets`
+    buckets: u64,
+    /// `runtime.mProfCycle`
+    cycle: u64,
+    /// `runtime.MemProfileRate`
+    rate: u64,
+}
+
+/// Objects of one size that one stack allocated; those that were sampled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Logical return addresses, innermost first.
+    pub stack: Vec<u64>,
+    /// Size of an object.
+    pub size: u64,
+    /// Objects allocated.
+    pub allocs: u64,
+    /// Objects freed.
+    pub frees: u64,
+}
+
+/// The profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Bytes from one sample to the next on average; 1: every object is recorded.
+    pub rate: u64,
+    /// What was recorded.
+    pub records: Vec<Record>,
+    /// Whether no garbage collection has ended yet: then all is told that was allocated.
+    pub no_collection: bool,
+    /// How often the counts had to be read again because they changed.
+    pub retried: u64,
+    /// Whether they kept changing.
+    pub unsettled: bool,
+}
+
+/// Finds the profile. `None`: the program keeps none (`runtime.MemProfileRate` is 0, as the linker
+/// sets it where nothing refers to the profile).
+pub fn find(program: &Program) -> Result<Option<Places>, GoError> {
+    let memory = program.memory();
+    let rate = rate_place(program).ok_or(GoError::NotFound("the rate of the memory profile"))?;
+    let value = memory.u64(rate).ok_or(GoError::Gone)?;
+    let found = bucket_list(program);
+    if value == 0 && found.is_none() {
+        return Ok(None);
+    }
+    let cycle = cycle_place(program).ok_or(GoError::NotFound("the cycle of the memory profile"))?;
+    let buckets = match found {
+        Some(place) => place,
+        // Nothing was sampled yet: then only its first reader tells.
+        None => match variables(program, "runtime.mProf_FlushLocked")[..] {
+            [only] if memory.u64(only) == Some(0) => only,
+            _ => return Err(GoError::NotFound("the list of the memory profile's buckets")),
+        },
+    };
+    Ok(Some(Places { buckets, cycle, rate }))
+}
+
+/// Bytes from one sample to the next on average; 0: the profile is switched off.
+pub fn rate(program: &Program, places: Places) -> Result<u64, GoError> {
+    let rate = program.memory().u64(places.rate).ok_or(GoError::Gone)?;
+    // Negative is off, too.
+    Ok(if rate > LARGEST_RATE { 0 } else { rate })
+}
+
+/// Reads the profile; `None` where it is switched off.
+pub fn read(program: &Program, places: Places) -> Result<Option<Profile>, GoError> {
+    let rate = rate(program, places)?;
+    if rate == 0 {
+        // What the runtime records before it has looked at the rate is not worth a word.
+        return Ok(None);
+    }
+    let mut walk = Walk::new(program)?;
+    walk.follow(program.memory().u64(places.buckets).ok_or(GoError::Gone)?)?;
+    let mut before = walk.counts(places)?;
+    let (mut retried, mut unsettled) = (0, true);
+    for _ in 0..RETRIES {
+        let now = walk.counts(places)?;
+        if now == before {
+            unsettled = false;
+            break;
+        }
+        before = now;
+        retried += 1;
+    }
+    let (published, all) = before.values(walk.layout);
+    let no_collection = published.iter().all(|counts| *counts == (0, 0));
+    let counts = if no_collection { all } else { published };
+    let records = walk.buckets.into_iter().zip(counts);
+    let records = records
+        .map(|(bucket, (allocs, frees))| Record { stack: bucket.stack, size: bucket.size, allocs, frees })
+        .collect();
+    Ok(Some(Profile { rate, records, no_collection, retried, unsettled }))
+}
+
+/// Variables that a function refers to.
+fn variables(program: &Program, function: &str) -> Vec<u64> {
+    let mut found = references(program, function);
+    found.retain(|address| program.parts.first().is_some_and(|part| part.is_variable(*address)));
+    found
+}
+
+/// `profilealloc` draws the next sample, by the rate; the other variables that it reads are the cache of
+/// the bootstrap, which is nil by then.
+fn rate_place(program: &Program) -> Option<u64> {
+    let mut candidates = variables(program, "runtime.profilealloc");
+    candidates.extend(variables(program, "runtime.nextSample"));
+    let value = |place: &u64| program.memory().u64(*place).filter(|rate| *rate <= LARGEST_RATE);
+    candidates.into_iter().filter(|place| value(place).is_some()).max_by_key(|place| value(place))
+}
+
+/// Both begin with a look at the cycle. It is as old as the heap's number of collections.
+fn cycle_place(program: &Program) -> Option<u64> {
+    let first = |function| variables(program, function).first().copied();
+    let place = first("runtime.mProf_PostSweep").or_else(|| first("runtime.mProf_Flush"))?;
+    let cycle = program.memory().u32(place)? >> 1;
+    let sound = spans::find(program)
+        .ok()
+        .and_then(|heap| heap.sweep_generation(program))
+        .is_none_or(|generation| (generation / 2 % CYCLE_WRAP).abs_diff(cycle) <= 1);
+    (cycle < CYCLE_WRAP && sound).then_some(place)
+}
+
+fn bucket_list(program: &Program) -> Option<u64> {
+    let readers = [
+        "runtime.mProf_FlushLocked",
+        "runtime.memProfileInternal",
+        "runtime.MemProfile",
+        "runtime.stkbucket",
+    ];
+    let walk = Walk::new(program).ok()?;
+    let is_list = |place: u64| program.memory().u64(place).is_some_and(|first| walk.is_sound(first));
+    let by_reader = readers.iter().flat_map(|reader| variables(program, reader)).find(|p| is_list(*p));
+    by_reader.or_else(|| {
+        let words = |(low, high): (u64, u64)| {
+            let bytes = program.memory().bytes(low, usize::try_from(high - low).ok()?)?;
+            Some((low, bytes))
+        };
+        let ranges = program.parts.first()?.variables();
+        ranges.into_iter().filter_map(words).find_map(|(low, bytes)| {
+            let pointer = |at: &usize| {
+                u64_at(&bytes, *at)
+                    .is_some_and(|word| word.is_multiple_of(8) && (PAGE..1 << 47).contains(&word))
+            };
+            let found = (0..bytes.len()).step_by(8).filter(pointer).find(|at| is_list(low + *at as u64))?;
+            Some(low + found as u64)
+        })
+    })
+}
+
+/// Where the members lie.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    header: usize,
+    all_next: usize,
+    kind: usize,
+    hash: usize,
+    size: usize,
+    depth: usize,
+    record: usize,
+    active: usize,
+    future: usize,
+    cycle: usize,
+    allocs: usize,
+    frees: usize,
+}
+
+impl Layout {
+    fn new(program: &Program) -> Option<Self> {
+        let bucket = |member| program.offsets.find("bucket", member);
+        let record = |member| program.offsets.find("memRecord", member);
+        let cycle = |member| program.offsets.find("memRecordCycle", member);
+        Some(Self {
+            header: bucket("__size")?,
+            all_next: bucket("allnext")?,
+            kind: bucket("typ")?,
+            hash: bucket("hash")?,
+            size: bucket("size")?,
+            depth: bucket("nstk")?,
+            record: record("__size")?,
+            active: record("active")?,
+            future: record("future")?,
+            cycle: cycle("__size")?,
+            allocs: cycle("allocs")?,
+            frees: cycle("frees")?,
+        })
+    }
+}
+
+/// A bucket without its counts: nothing of it changes.
+#[derive(Debug)]
+struct Bucket {
+    /// Where its counts lie.
+    counts: u64,
+    size: u64,
+    stack: Vec<u64>,
+}
+
+/// A walk along the list.
+struct Walk<'a> {
+    program: &'a Program,
+    layout: Layout,
+    buckets: Vec<Bucket>,
+    pages: HashMap<u64, Vec<u8>>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(program: &'a Program) -> Result<Self, GoError> {
+        let layout = Layout::new(program).ok_or(GoError::NotFound("the layout of the memory profile"))?;
+        Ok(Self { program, layout, buckets: Vec::new(), pages: HashMap::new() })
+    }
+
+    /// Follows the list to its end.
+    fn follow(&mut self, first: u64) -> Result<(), GoError> {
+        let (mut next, mut seen) = (first, HashSet::new());
+        while next != 0 {
+            let unsound = |of: usize| GoError::SelfCheck {
+                check: "a bucket of the memory profile has the hash of its stack",
+                failed: 1,
+                of: of as u64 + 1,
+            };
+            if seen.len() >= MOST {
+                return Err(GoError::TooMany(seen.len() as u64, MOST as u64));
+            }
+            if !seen.insert(next) {
+                return Err(unsound(seen.len()));
+            }
+            let (bucket, after) = self.bucket(next).ok_or_else(|| unsound(seen.len()))?;
+            self.buckets.push(bucket);
+            next = after;
+        }
+        self.pages = HashMap::new();
+        Ok(())
+    }
+
+    fn is_sound(&self, address: u64) -> bool {
+        let mut walk =
+            Self { program: self.program, layout: self.layout, buckets: Vec::new(), pages: HashMap::new() };
+        walk.bucket(address).is_some()
+    }
+
+    /// A bucket and the next one's address, if the bucket's hash is that of its stack and size.
+    fn bucket(&mut self, address: u64) -> Option<(Bucket, u64)> {
+        let layout = self.layout;
+        let header = self.bytes(address, layout.header)?;
+        let depth = u64_at(&header, layout.depth).filter(|depth| *depth > 0 && *depth <= DEEPEST)?;
+        let size = u64_at(&header, layout.size).filter(|size| *size <= LARGEST)?;
+        if u64_at(&header, layout.kind)? != MEMORY {
+            return None;
+        }
+        let at = address.checked_add(layout.header as u64)?;
+        let words = self.bytes(at, 8 * depth as usize)?;
+        let stack: Vec<u64> = words.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
+        if hash(&stack, size) != u64_at(&header, layout.hash)? {
+            return None;
+        }
+        let counts = at.checked_add(8 * depth)?;
+        Some((Bucket { counts, size, stack }, u64_at(&header, layout.all_next)?))
+    }
+
+    /// Bytes of the list, page by page.
+    fn bytes(&mut self, address: u64, length: usize) -> Option<Vec<u8>> {
+        let page = address & !(PAGE - 1);
+        let within = (address - page) as usize;
+        if within + length > PAGE as usize {
+            return self.program.memory().bytes(address, length);
+        }
+        let bytes = match self.pages.entry(page) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(self.program.memory().bytes(page, PAGE as usize)?)
+            }
+        };
+        Some(bytes.get(within..within + length)?.to_vec())
+    }
+
+    /// The cycle and all counts as they are now.
+    fn counts(&self, places: Places) -> Result<Counts, GoError> {
+        let memory = self.program.memory();
+        let cycle = memory.u32(places.cycle).ok_or(GoError::Gone)?;
+        let pieces: Vec<Piece> = self.buckets.iter().map(|b| (b.counts, self.layout.record)).collect();
+        let read = memory.read_many(&pieces);
+        let records: Option<Vec<Vec<u8>>> =
+            (0..pieces.len()).map(|i| read.get(i).map(<[u8]>::to_vec)).collect();
+        let records = records.ok_or(GoError::Gone)?;
+        if memory.u32(places.cycle) != Some(cycle) {
+            // A collection has ended meanwhile: it differs from any other look.
+            return Ok(Counts { cycle: None, records });
+        }
+        Ok(Counts { cycle: Some(cycle), records })
+    }
+}
+
+/// Allocated and freed objects.
+type Pair = (u64, u64);
+
+/// Counts as they were read.
+struct Counts {
+    /// `None`: it changed meanwhile.
+    cycle: Option<u32>,
+    records: Vec<Vec<u8>>,
+}
+
+impl PartialEq for Counts {
+    fn eq(&self, other: &Self) -> bool {
+        self.cycle.is_some() && self.cycle == other.cycle && self.records == other.records
+    }
+}
+
+impl Counts {
+    /// What `runtime.MemProfile` would give, and what it would if no collection had ended yet.
+    fn values(&self, layout: Layout) -> (Vec<Pair>, Vec<Pair>) {
+        let word = self.cycle.unwrap_or(1);
+        let (cycle, flushed) = (word >> 1, word & 1 != 0);
+        let pending = (!flushed).then_some((cycle % CYCLES) as usize);
+        let at = |record: &[u8], at: usize| {
+            let word = |member| u64_at(record, at + member).unwrap_or(0);
+            (word(layout.allocs), word(layout.frees))
+        };
+        let future = |record: &[u8], index: usize| at(record, layout.future + index * layout.cycle);
+        let add = |a: Pair, b: Pair| (a.0.saturating_add(b.0), a.1.saturating_add(b.1));
+        let published = |record: &Vec<u8>| {
+            let active = at(record, layout.active);
+            pending.map_or(active, |index| add(active, future(record, index)))
+        };
+        let all = |record: &Vec<u8>| {
+            (0..CYCLES as usize).fold(at(record, layout.active), |sum, index| add(sum, future(record, index)))
+        };
+        (self.records.iter().map(published).collect(), self.records.iter().map(all).collect())
+    }
+}
+
+/// The hash of a bucket (`stkbucket`).
+fn hash(stack: &[u64], size: u64) -> u64 {
+    let mix = |hash: u64, word: u64| {
+        let hash = hash.wrapping_add(word);
+        let hash = hash.wrapping_add(hash << 10);
+        hash ^ hash >> 6
+    };
+    let hash = mix(stack.iter().fold(0, |hash, pc| mix(hash, *pc)), size);
+    let hash = hash.wrapping_add(hash << 3);
+    hash ^ hash >> 11
+}
+
+/// Objects and bytes that so many samples of objects of `size` stand for (`scaleHeapSample` of
+/// `runtime/pprof`).
+pub fn scale(count: u64, size: u64, rate: u64) -> (u64, u64) {
+    if rate <= 1 || count == 0 || size == 0 {
+        return (count, count.saturating_mul(size));
+    }
+    let scale = 1.0 / kept(size, rate);
+    ((count as f64 * scale) as u64, (count.saturating_mul(size) as f64 * scale) as u64)
+}
+
+/// Chance that an object is sampled.
+fn kept(size: u64, rate: u64) -> f64 {
+    -(-(size as f64) / rate as f64).exp_m1()
+}
+
+impl Record {
+    /// Sampled objects that are live.
+    pub fn live(&self) -> u64 {
+        self.allocs.saturating_sub(self.frees)
+    }
+
+    /// Variance of the estimate of live bytes: each object was kept with the same chance.
+    fn variance(&self, rate: u64) -> f64 {
+        if rate <= 1 || self.size == 0 {
+            return 0.0;
+        }
+        let (kept, size) = (kept(self.size, rate), self.size as f64);
+        self.live() as f64 * (1.0 - kept) / (kept * kept) * size * size
+    }
+}
+
+impl Profile {
+    /// Whether every object is recorded.
+    pub fn exact(&self) -> bool {
+        self.rate == 1 && !self.unsettled
+    }
+
+    /// How it was had, in words.
+    pub fn method(&self) -> String {
+        let rate = match self.rate {
+            1 => "; every object is recorded".to_owned(),
+            rate => format!("; one object in {rate} bytes is recorded"),
+        };
+        let when = if self.no_collection { "; no collection has finished yet" } else { "" };
+        let unsettled = if self.unsettled { "; it kept changing while it was read" } else { "" };
+        format!("{PROFILE_METHOD}{rate}{when}{unsettled}")
+    }
+
+    /// The sites. `totals_by_class`, `heap_in_use_bytes` and `agreement` are left to be filled in.
+    pub fn heap(&self, program: &Program, frames: &mut Frames) -> GoHeap {
+        let mut by_stack: HashMap<&[u64], (GoHeapSite, f64)> = HashMap::new();
+        for record in self.records.iter().filter(|record| record.allocs > 0) {
+            let (site, variance) = by_stack.entry(&record.stack).or_default();
+            let (alloc_objects, alloc_bytes) = scale(record.allocs, record.size, self.rate);
+            let (live_objects, live_bytes) = scale(record.live(), record.size, self.rate);
+            site.alloc_objects = site.alloc_objects.saturating_add(alloc_objects);
+            site.alloc_bytes = site.alloc_bytes.saturating_add(alloc_bytes);
+            site.live_objects = site.live_objects.saturating_add(live_objects);
+            site.live_bytes = site.live_bytes.saturating_add(live_bytes);
+            if self.rate > 1 {
+                // These at least are live.
+                let least = record.live().saturating_mul(record.size);
+                let known = site.live_bytes_bounds.map_or(0, |bounds| bounds.0);
+                site.live_bytes_bounds = Some((known.saturating_add(least), 0));
+                *site.samples.get_or_insert(0) += record.live();
+            }
+            *variance += record.variance(self.rate);
+        }
+        let mut total = 0.0;
+        let mut sites: Vec<(&[u64], GoHeapSite)> = Vec::with_capacity(by_stack.len());
+        for (stack, (mut site, variance)) in by_stack {
+            total += variance;
+            if let Some(bounds) = &mut site.live_bytes_bounds {
+                *bounds = interval(site.live_bytes, variance, bounds.0);
+            }
+            site.frames = logical_frames(program, frames, stack);
+            sites.push((stack, site));
+        }
+        // The largest first; the stack makes the order of equals the same each time.
+        sites.sort_unstable_by(|a, b| b.1.live_bytes.cmp(&a.1.live_bytes).then(a.0.cmp(b.0)));
+        GoHeap {
+            exact: self.exact(),
+            method: self.method(),
+            error_bytes: (self.rate > 1).then_some((QUANTILE * total.sqrt()) as u64),
+            sites: sites.into_iter().map(|(_, site)| site).collect(),
+            ..GoHeap::default()
+        }
+    }
+}
+
+/// The interval of 95 % around an estimate, which is known to be at least `least`.
+fn interval(estimate: u64, variance: f64, least: u64) -> (u64, u64) {
+    let half = (QUANTILE * variance.sqrt()).ceil() as u64;
+    (estimate.saturating_sub(half).max(least.min(estimate)), estimate.saturating_add(half))
+}
+
+/// The frames of logical return addresses: one each. As Go's profiles do, the runtime's own at the
+/// beginning are left out, unless there are no others.
+fn logical_frames(program: &Program, frames: &mut Frames, stack: &[u64]) -> Vec<GoFrame> {
+    let (mut all, mut physical): (Vec<GoFrame>, Option<u64>) = (Vec::with_capacity(stack.len()), None);
+    for pc in stack {
+        // The first address of those that were inlined into each other is the real one.
+        let real = *physical.get_or_insert(*pc);
+        let mut frame = frames.one(program, CodeAddress { pc: *pc, exact: false });
+        if !frame.inlined {
+            let entry = frame.function_offset.map(|offset| pc.wrapping_sub(offset));
+            frame.function_offset = entry.and_then(|entry| real.checked_sub(entry));
+            physical = None;
+        }
+        frame.address = real;
+        all.push(frame);
+    }
+    without_runtime(program, all)
+}
+
+/// Leaves out what `runtime/pprof` does (`printStackRecord`).
+pub fn without_runtime(program: &Program, mut frames: Vec<GoFrame>) -> Vec<GoFrame> {
+    let internal = program.minor >= 23;
+    let is_runtime = |function: &str| {
+        function.starts_with("runtime.") || internal && function.starts_with("internal/runtime/")
+    };
+    frames.retain(|frame| &*frame.function != "runtime.goexit");
+    let hidden = frames.iter().take_while(|frame| is_runtime(&frame.function)).count();
+    if hidden < frames.len() {
+        frames.drain(..hidden);
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_runtimes() {
+        // stkbucket of Go 1.24, of `[]uintptr{0x401000, 0x402000}` and 64.
+        let by_hand = |words: &[u64]| {
+            let mut h = 0u64;
+            for word in words {
+                h = h.wrapping_add(*word);
+                h = h.wrapping_add(h << 10);
+                h ^= h >> 6;
+            }
+            h = h.wrapping_add(h << 3);
+            h ^ (h >> 11)
+        };
+        assert_eq!(hash(&[0x401000, 0x402000], 64), by_hand(&[0x401000, 0x402000, 64]));
+        assert_ne!(hash(&[0x401000], 64), hash(&[0x401000], 65));
+    }
+
+    #[test]
+    fn samples_are_scaled_as_pprof_does() {
+        assert_eq!(scale(3, 100, 1), (3, 300));
+        assert_eq!(scale(0, 100, 512 << 10), (0, 0));
+        assert_eq!(scale(3, 0, 512 << 10), (3, 0));
+        let (objects, bytes) = scale(2, 1024, 512 << 10);
+        assert_eq!((objects, bytes), (1025, 1_049_600));
+        // What is much larger than the rate is always sampled.
+        assert_eq!(scale(5, 100 << 20, 512 << 10), (5, 500 << 20));
+    }
+
+    #[test]
+    fn intervals() {
+        assert_eq!(interval(1000, 0.0, 10), (1000, 1000));
+        assert_eq!(interval(1000, 100.0 * 100.0, 10), (804, 1196));
+        assert_eq!(interval(1000, 1e6, 64), (64, 2960));
+    }
+
+    fn layout() -> Layout {
+        Layout {
+            header: 48,
+            all_next: 8,
+            kind: 16,
+            hash: 24,
+            size: 32,
+            depth: 40,
+            record: 64,
+            active: 0,
+            future: 16,
+            cycle: 16,
+            allocs: 0,
+            frees: 8,
+        }
+    }
+
+    #[test]
+    fn counts_are_those_of_the_last_collection() {
+        let record: Vec<u8> = [10u64, 4, 1, 2, 3, 0, 5, 1].into_iter().flat_map(u64::to_le_bytes).collect();
+        let values = |cycle: u32, flushed: u32| {
+            let counts = Counts { cycle: Some(cycle << 1 | flushed), records: vec![record.clone()] };
+            counts.values(layout())
+        };
+        assert_eq!(values(4, 1).0, [(10, 4)]);
+        assert_eq!(values(4, 0).0, [(13, 4)], "the pending cycle is the second");
+        assert_eq!(values(3, 0), (vec![(11, 6)], vec![(19, 7)]));
+    }
+}

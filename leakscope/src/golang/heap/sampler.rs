@@ -1,0 +1,480 @@
+//! An estimate of what lives in a heap that keeps no profile of itself: a plain state machine.
+//!
+//! Go hands out small objects from spans that a P takes from the heap, one for each size class. The
+//! first object of such a *batch* is sampled with its stack; it stands for all objects of the batch
+//! ([`Sampler::take`]). How many those are is known as the P takes its next span, or is read while the
+//! batch is open ([`Sampler::open`], [`Sampler::seen_open`]). Large objects are batches of their own.
+//!
+//! After a collection the bits of the span say whether the object was live ([`Sampler::due`],
+//! [`Sampler::checked`]): what was not is forgotten. Its place can only serve another object once its
+//! span has been taken again, and then the bits come with that event: so a collection may go unseen, and
+//! yet no other object is ever taken for the one that was sampled, unless an event was lost. An object
+//! that was allocated while a collection marked was taken for live by it; only the next one tells.
+//!
+//! The estimate of a site is the sum of the weights of its live samples. Its variance is that of draws
+//! with unequal weights: each batch of a size class is the site's with the share that the site has among
+//! the class's samples.
+
+use std::collections::HashMap;
+
+use super::spans::{IN_USE, Span};
+
+/// Most samples that are kept; of more, a random half is dropped and the others count twice.
+pub const MOST: usize = 1 << 16;
+/// Quantile of the normal distribution for an interval of 95 %.
+const QUANTILE: f64 = 1.96;
+/// Most objects of a span.
+const MOST_ELEMENTS: u64 = 1024;
+/// Span classes below are those of large objects.
+const FIRST_SMALL: u8 = 2;
+
+/// A span that is about to serve its first object since it was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Address of its description.
+    pub span: u64,
+    /// The P that took it; 0: not known.
+    pub p: u64,
+    /// The stack; `None` where it could not be taken.
+    pub stack: Option<u32>,
+    /// The heap's sweep generation.
+    pub generation: u32,
+    /// Whether a collection marked.
+    pub marking: bool,
+    /// The description.
+    pub description: Span,
+    /// The bits of its objects: whether they were live as it was swept. Empty if they are not known.
+    pub bits: Vec<u8>,
+}
+
+impl Taken {
+    /// Whether an object's place is taken.
+    fn is_taken(&self, index: u64) -> Option<bool> {
+        if index < self.description.free_index {
+            return Some(true);
+        }
+        let byte = self.bits.get(usize::try_from(index / 8).ok()?)?;
+        Some(byte >> (index % 8) & 1 != 0)
+    }
+
+    /// The object that comes next (`nextFreeIndex`).
+    fn next(&self) -> Option<u64> {
+        let span = &self.description;
+        if span.alloc_cache != 0 {
+            let next = span.free_index.checked_add(u64::from(span.alloc_cache.trailing_zeros()))?;
+            return Some(next).filter(|next| *next < span.elements);
+        }
+        let from = span.free_index.checked_add(64)? & !63;
+        (from..span.elements.min(MOST_ELEMENTS)).find(|index| self.is_taken(*index) == Some(false))
+    }
+}
+
+/// What became of a sampled object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The span was not swept since the last collection.
+    Pending,
+    /// The span serves other objects now, or none.
+    Gone,
+    /// It was swept, and the object was live or not.
+    Swept(bool),
+}
+
+/// A sample.
+#[derive(Clone, Debug)]
+struct Sample {
+    number: u64,
+    stack: Option<u32>,
+    span: u64,
+    start: u64,
+    class: u8,
+    size: u64,
+    index: u64,
+    /// Objects in the span as it was taken.
+    before: u64,
+    /// Objects that it had room for beside those.
+    room: u64,
+    /// Objects that were taken from it since.
+    used: u64,
+    closed: bool,
+    born: u32,
+    marking: bool,
+    /// Generation of the last collection that it was looked at for.
+    checked: u32,
+    survived: u32,
+    dead: bool,
+}
+
+impl Sample {
+    /// Objects that it stands for.
+    fn objects(&self) -> u64 {
+        // Never seen before it was closed: it was open for a moment, and half of it is as good a guess
+        // as any.
+        if self.used > 0 { self.used } else { self.room.div_ceil(2) }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.objects().saturating_mul(self.size)
+    }
+
+    /// It was live in the collection that led to this generation.
+    fn survives(&mut self, generation: u32) {
+        let passed = generation.wrapping_sub(self.checked);
+        if passed > 0 && passed < 1 << 31 {
+            self.checked = generation;
+            self.closed = true;
+            self.survived = self.survived.saturating_add(passed.div_ceil(2));
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.survived > u32::from(self.marking)
+    }
+}
+
+/// What a stack holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// Bytes in objects that have survived a collection.
+    pub live_bytes: u64,
+    /// Such objects.
+    pub live_objects: u64,
+    /// Bounds of `live_bytes` with a confidence of 95 %.
+    pub bounds: (u64, u64),
+    /// Samples that `live_bytes` is made from.
+    pub samples: u64,
+    /// Bytes allocated since recording began.
+    pub alloc_bytes: u64,
+    /// Objects.
+    pub alloc_objects: u64,
+    /// Bytes in objects that no collection has looked at yet: live or not.
+    pub young_bytes: u64,
+}
+
+/// All estimates.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Estimates {
+    /// By stack; `None`: the stack could not be taken.
+    pub sites: Vec<(Option<u32>, Estimate)>,
+    /// Half the width of the interval around the sum of live bytes.
+    pub error_bytes: u64,
+    /// Batches that were seen.
+    pub batches: u64,
+    /// Collections that were followed.
+    pub collections: u64,
+    /// Batches that make no sense, or whose first object is not known.
+    pub odd: u64,
+    /// Of how many samples one is kept.
+    pub one_in: u64,
+}
+
+/// Samples and what is known of them.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    samples: Vec<Sample>,
+    /// The open batch of a P and a span class.
+    open: HashMap<(u64, u8), u64>,
+    /// Samples by the description of their span.
+    in_span: HashMap<u64, Vec<u64>>,
+    /// Samples of a class since recording began.
+    classes: HashMap<u8, u64>,
+    /// Bytes and objects allocated in batches that are forgotten.
+    allocated: HashMap<Option<u32>, (u64, u64)>,
+    next: u64,
+    /// Samples are kept with a chance of one in two to the power of this.
+    thinned: u32,
+    random: u64,
+    /// Samples that are dead, and not yet taken out.
+    dead: usize,
+    generation: Option<u32>,
+    batches: u64,
+    collections: u64,
+    odd: u64,
+}
+
+impl Sampler {
+    /// A span was taken. Events of one P come in order.
+    pub fn take(&mut self, taken: &Taken) {
+        self.batches += 1;
+        self.look_at_those_before(taken);
+        let span = &taken.description;
+        let room = span.elements.saturating_sub(span.alloc_count);
+        let large = span.class < FIRST_SMALL;
+        // A large object's span is counted as it is made.
+        let (before, room) = if large { (0, 1) } else { (span.alloc_count, room) };
+        let index = if large { Some(0) } else { taken.next() };
+        let (Some(index), true) = (index, span.is_sound_as_taken() && room > 0) else {
+            self.odd += 1;
+            return;
+        };
+        let number = self.next;
+        self.next += 1;
+        if !large && let Some(previous) = self.open.insert((taken.p, span.class), number) {
+            self.close(previous, taken.generation);
+        }
+        if self.thinned > 0 && self.draw() & ((1 << self.thinned) - 1) != 0 {
+            return;
+        }
+        *self.classes.entry(span.class).or_insert(0) += 1;
+        self.samples.push(Sample {
+            number,
+            stack: taken.stack,
+            span: taken.span,
+            start: span.start,
+            class: span.class,
+            size: span.element_size,
+            index,
+            before,
+            room,
+            used: u64::from(large),
+            closed: large,
+            born: taken.generation,
+            marking: taken.marking,
+            checked: taken.generation,
+            survived: 0,
+            dead: false,
+        });
+        self.in_span.entry(taken.span).or_default().push(number);
+        if self.samples.len() > MOST {
+            self.thin();
+        }
+    }
+
+    /// What the bits of a span that is taken again say of the samples in it.
+    fn look_at_those_before(&mut self, taken: &Taken) {
+        let Some(numbers) = self.in_span.get(&taken.span) else { return };
+        let mut dead = Vec::new();
+        for number in numbers.clone() {
+            let span = &taken.description;
+            let Some(sample) = self.find(number) else { continue };
+            if sample.class < FIRST_SMALL || sample.start != span.start || sample.size != span.element_size {
+                dead.push(number);
+                continue;
+            }
+            match taken.is_taken(sample.index) {
+                Some(true) => sample.survives(taken.generation),
+                Some(false) => dead.push(number),
+                None => {}
+            }
+        }
+        self.forget(&dead);
+    }
+
+    /// Forgets samples that have died.
+    fn forget(&mut self, dead: &[u64]) {
+        if dead.is_empty() {
+            return;
+        }
+        for number in dead {
+            let Some(sample) = self.find(*number) else { continue };
+            sample.dead = true;
+            let (span, stack, bytes, objects) = (sample.span, sample.stack, sample.bytes(), sample.objects());
+            let allocated = self.allocated.entry(stack).or_default();
+            *allocated = (allocated.0.saturating_add(bytes), allocated.1.saturating_add(objects));
+            if let Some(numbers) = self.in_span.get_mut(&span) {
+                numbers.retain(|other| other != number);
+                if numbers.is_empty() {
+                    self.in_span.remove(&span);
+                }
+            }
+        }
+        self.dead += dead.len();
+        // Not each time: all are moved.
+        if self.dead > self.samples.len() / 8 {
+            self.samples.retain(|sample| !sample.dead);
+            self.dead = 0;
+        }
+    }
+
+    /// The P has taken another span of the class: within one generation only because this one is full.
+    fn close(&mut self, number: u64, generation: u32) {
+        if let Some(sample) = self.find(number) {
+            if sample.born == generation && !sample.closed {
+                sample.used = sample.room;
+            }
+            sample.closed = true;
+        }
+    }
+
+    /// Samples are in the order of their numbers.
+    fn find(&mut self, number: u64) -> Option<&mut Sample> {
+        let at = self.samples.binary_search_by_key(&number, |s| s.number).ok()?;
+        self.samples.get_mut(at).filter(|sample| !sample.dead)
+    }
+
+    /// Drops half of the samples.
+    fn thin(&mut self) {
+        self.thinned += 1;
+        let samples = std::mem::take(&mut self.samples);
+        self.samples = samples.into_iter().filter(|s| !s.dead && self.draw() & 1 == 0).collect();
+        self.dead = 0;
+        self.in_span.clear();
+        for sample in &self.samples {
+            self.in_span.entry(sample.span).or_default().push(sample.number);
+        }
+        // What is remembered of those that are gone counts for half as well; see `factor`.
+        for count in self.classes.values_mut() {
+            *count /= 2;
+        }
+        for (bytes, objects) in self.allocated.values_mut() {
+            *bytes /= 2;
+            *objects /= 2;
+        }
+    }
+
+    /// Random bits (xorshift64*).
+    fn draw(&mut self) -> u64 {
+        let mut x = if self.random == 0 { 0x9e37_79b9_7f4a_7c15 } else { self.random };
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random = x;
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+    }
+
+    fn factor(&self) -> u64 {
+        1 << self.thinned
+    }
+
+    /// Batches that may still serve objects: number, and address of the span's description.
+    pub fn open(&self) -> Vec<(u64, u64)> {
+        let known = |number: &u64| {
+            let at = self.samples.binary_search_by_key(number, |s| s.number).ok()?;
+            self.samples.get(at).filter(|s| !s.closed && !s.dead).map(|s| (s.number, s.span))
+        };
+        self.open.values().filter_map(known).collect()
+    }
+
+    /// How the span of an open batch looks now.
+    pub fn seen_open(&mut self, number: u64, span: &Span) {
+        let Some(sample) = self.find(number) else { return };
+        // Cached: 3 more than the generation, or 1 more if another has begun since.
+        let cached = span.sweep_generation == sample.born.wrapping_add(3);
+        if cached && span.start == sample.start && span.alloc_count >= sample.before {
+            sample.used = (span.alloc_count - sample.before).clamp(1, sample.room);
+        }
+    }
+
+    /// The heap's sweep generation is this now.
+    pub fn at_generation(&mut self, generation: u32) {
+        if let Some(before) = self.generation.replace(generation) {
+            self.collections += u64::from(generation.wrapping_sub(before) / 2);
+        }
+    }
+
+    /// Samples that the last collection has not been asked about: number, and address of the span's
+    /// description.
+    pub fn due(&self) -> Vec<(u64, u64)> {
+        let Some(generation) = self.generation else { return Vec::new() };
+        let due =
+            |s: &&Sample| !s.dead && s.checked != generation && generation.wrapping_sub(s.checked) < 1 << 31;
+        self.samples.iter().filter(due).map(|s| (s.number, s.span)).collect()
+    }
+
+    /// Which bit of a span's `allocBits` tells of a sample, if the span is swept: `Err` with the fate
+    /// otherwise.
+    pub fn bit(&mut self, number: u64, span: &Span) -> Result<u64, Fate> {
+        let generation = self.generation.unwrap_or(0);
+        let Some(sample) = self.find(number) else { return Err(Fate::Gone) };
+        if span.state != IN_USE || span.start != sample.start || span.element_size != sample.size {
+            return Err(Fate::Gone);
+        }
+        let swept = [generation, generation.wrapping_add(3)].contains(&span.sweep_generation);
+        if swept { Ok(sample.index) } else { Err(Fate::Pending) }
+    }
+
+    /// What the collections up to this generation have made of a sample.
+    pub fn checked(&mut self, fates: &[(u64, Fate)]) {
+        let Some(generation) = self.generation else { return };
+        let mut dead = Vec::new();
+        for (number, fate) in fates {
+            match fate {
+                Fate::Pending => {}
+                Fate::Gone | Fate::Swept(false) => dead.push(*number),
+                Fate::Swept(true) => {
+                    if let Some(sample) = self.find(*number) {
+                        sample.survives(generation);
+                    }
+                }
+            }
+        }
+        self.forget(&dead);
+    }
+
+    /// What is known now.
+    pub fn estimates(&self) -> Estimates {
+        let factor = self.factor();
+        let times = |n: u64| n.saturating_mul(factor);
+        let mut sites: HashMap<Option<u32>, Estimate> = HashMap::new();
+        // Live samples of a site and a class: how many, and the sum of their squared weights.
+        let mut strata: HashMap<(Option<u32>, u8), (u64, f64)> = HashMap::new();
+        let mut least: HashMap<Option<u32>, u64> = HashMap::new();
+        for sample in self.samples.iter().filter(|sample| !sample.dead) {
+            let site = sites.entry(sample.stack).or_default();
+            let (bytes, objects) = (times(sample.bytes()), times(sample.objects()));
+            site.alloc_bytes = site.alloc_bytes.saturating_add(bytes);
+            site.alloc_objects = site.alloc_objects.saturating_add(objects);
+            if !sample.is_live() {
+                site.young_bytes = site.young_bytes.saturating_add(bytes);
+                continue;
+            }
+            site.live_bytes = site.live_bytes.saturating_add(bytes);
+            site.live_objects = site.live_objects.saturating_add(objects);
+            site.samples += 1;
+            *least.entry(sample.stack).or_insert(0) += sample.size;
+            let (count, squares) = strata.entry((sample.stack, sample.class)).or_default();
+            *count += 1;
+            *squares += (bytes as f64).powi(2);
+        }
+        for (stack, (bytes, objects)) in &self.allocated {
+            let site = sites.entry(*stack).or_default();
+            site.alloc_bytes = site.alloc_bytes.saturating_add(times(*bytes));
+            site.alloc_objects = site.alloc_objects.saturating_add(times(*objects));
+        }
+        let mut variances: HashMap<Option<u32>, f64> = HashMap::new();
+        let mut total = 0.0;
+        for ((stack, class), (count, squares)) in strata {
+            let of = self.classes.get(&class).copied().unwrap_or(0).max(count);
+            let variance = variance(class, count, of, squares, factor);
+            total += variance;
+            *variances.entry(stack).or_insert(0.0) += variance;
+        }
+        let mut sites: Vec<_> = sites.into_iter().collect();
+        for (stack, site) in &mut sites {
+            let half = QUANTILE * variances.get(stack).copied().unwrap_or(0.0).sqrt();
+            let low = site.live_bytes.saturating_sub(half as u64);
+            let seen = least.get(stack).copied().unwrap_or(0).min(site.live_bytes);
+            site.bounds = (low.max(seen), site.live_bytes.saturating_add(half.ceil() as u64));
+        }
+        sites.sort_by_key(|(stack, site)| (std::cmp::Reverse(site.live_bytes), *stack));
+        Estimates {
+            sites,
+            error_bytes: (QUANTILE * total.sqrt()) as u64,
+            batches: self.batches,
+            collections: self.collections,
+            odd: self.odd,
+            one_in: factor,
+        }
+    }
+}
+
+/// Variance of the sum of `count` live weights (their squares sum up to `squares`) among `of` samples of
+/// a class.
+///
+/// A batch whose share of the site's live objects is p contributes its weight w with the chance p:
+/// w²·p·(1−p). The shares are estimated by (count+2)/(of+4) (Agresti and Coull), so that neither 0 nor 1 is
+/// ever certain.
+fn variance(class: u8, count: u64, of: u64, squares: f64, factor: u64) -> f64 {
+    if class < FIRST_SMALL {
+        // Every large object is seen; only thinning makes it a draw.
+        return squares * (1.0 - 1.0 / factor as f64);
+    }
+    let (count, of) = (count as f64, of as f64);
+    let share = (count + 2.0) / (of + 4.0);
+    let correction = (count + 2.0) / count * of / (of + 4.0);
+    squares * correction * (1.0 - share / factor as f64)
+}
+
+#[cfg(test)]
+#[path = "sampler_tests.rs"]
+mod tests;

@@ -1,0 +1,105 @@
+//! The probes in the runtime of a Go target.
+
+use leakscope_common::go::GoPlaces;
+use leakscope_common::probe::Cookie;
+
+use super::Watcher;
+use crate::bpf::BpfError;
+use crate::bpf::attach::{Attached, ProbeSite, Role};
+use crate::bpf::object::{Object, Tracing};
+use crate::golang::heap::{self, spans};
+use crate::golang::probes::{self, GoEvent, GoProbe};
+use crate::golang::program::Program;
+use crate::target::Module;
+
+/// What is traced of the runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct GoTraced {
+    /// Goroutines are counted as they are created and as they end.
+    pub(super) goroutines: bool,
+    /// The heap is sampled.
+    pub(super) heap: bool,
+    /// Probes that could not be attached.
+    pub(super) failed: u64,
+}
+
+/// Attaches what can be attached. Only the end of the target is an error.
+pub(super) fn attach(
+    object: &mut Object,
+    attached: &mut Attached,
+    pid: u32,
+    (program, module): (&Program, &Module),
+    tracing: Tracing,
+    watcher: &mut dyn Watcher,
+) -> Result<GoTraced, BpfError> {
+    let mut traced = GoTraced::default();
+    let places = places(program);
+    let mut all = Vec::new();
+    if tracing.waits {
+        let found = probes::goroutines(program);
+        if found.len() < 2 {
+            watcher.warn("goroutines are not counted as they come and go: the functions were not found");
+        }
+        all.extend(found);
+    }
+    // A program that keeps a profile of itself knows better.
+    if tracing.heap && !heap::is_profiled(program).unwrap_or(false) {
+        let found = if places.sweep_generation == 0 { Vec::new() } else { probes::heap(program) };
+        if found.is_empty() {
+            watcher.warn("the Go heap is not traced: the functions that it grows by were not found");
+        }
+        all.extend(found);
+    }
+    if all.is_empty() {
+        return Ok(traced);
+    }
+    if let Err(error) = object.load_go(places) {
+        watcher.warn(&error.to_string());
+        traced.failed = all.len() as u64;
+        return Ok(traced);
+    }
+    for probe in &all {
+        watcher.detail(&format!("{} at {:#x} in {}", probe.function, probe.offset, program.path));
+        match attached.add(object, pid, &site(probe, module)) {
+            Ok(()) if probe.event == GoEvent::Allocated => traced.heap = true,
+            Ok(()) => traced.goroutines = true,
+            Err(BpfError::TargetGone) => return Err(BpfError::TargetGone),
+            Err(error) => {
+                watcher.warn(&error.to_string());
+                traced.failed += 1;
+            }
+        }
+    }
+    Ok(traced)
+}
+
+fn site(probe: &GoProbe, module: &Module) -> ProbeSite {
+    ProbeSite {
+        role: match probe.event {
+            GoEvent::Created => Role::GoCreated,
+            GoEvent::Exited => Role::GoExited,
+            GoEvent::Allocated => Role::GoAllocated,
+        },
+        function: probe.function.to_owned(),
+        path: module.probe_path.clone(),
+        file: module.path.display().to_string(),
+        offset: probe.offset,
+        cookie: Cookie(probe.cookie),
+    }
+}
+
+fn places(program: &Program) -> GoPlaces {
+    let offset = |structure, member| {
+        program.offsets.find(structure, member).and_then(|o| u32::try_from(o).ok()).unwrap_or(0)
+    };
+    GoPlaces {
+        sweep_generation: spans::find(program).map_or(0, |heap| heap.sweep_generation_address()),
+        marking: probes::marking(program).unwrap_or(0),
+        g_created_at: program.layout.created_at as u32,
+        g_m: program.layout.m as u32,
+        m_p: offset("m", "p"),
+        span_size: offset("mspan", "__size"),
+        span_elements: offset("mspan", "nelems"),
+        span_alloc_bits: offset("mspan", "allocBits"),
+    }
+}
