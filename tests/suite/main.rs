@@ -13,6 +13,7 @@ mod output;
 mod real;
 mod real_waits;
 mod stacks;
+mod top;
 mod waits;
 
 use anyhow::Result;

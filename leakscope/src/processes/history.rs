@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 /// Samples that are kept.
 const KEPT: usize = 64;
-/// Slopes rest on the samples of the last half minute…
-const WINDOW_NS: u64 = 30_000_000_000;
+/// Growth rests on the samples of the last quarter of a minute…
+const GROWTH_NS: u64 = 15_000_000_000;
+/// …and the steady slope on those of the last half minute…
+const STEADY_NS: u64 = 30_000_000_000;
 /// …but on at least so many, where refreshes are rare.
 const FEWEST: usize = 6;
 /// Most samples that the median of slopes is taken of: it looks at each pair.
@@ -31,9 +33,9 @@ impl History {
         self.samples.back().map(|s| s.1)
     }
 
-    /// The samples that slopes rest on.
-    fn window(&self) -> impl ExactSizeIterator<Item = (f64, f64)> + Clone {
-        let from = self.samples.back().map_or(0, |last| last.0.saturating_sub(WINDOW_NS));
+    /// The latest samples.
+    fn window(&self, ns: u64) -> impl ExactSizeIterator<Item = (f64, f64)> + Clone {
+        let from = self.samples.back().map_or(0, |last| last.0.saturating_sub(ns));
         let first = self.samples.partition_point(|s| s.0 < from);
         let first = first.min(self.samples.len().saturating_sub(FEWEST));
         let origin = self.samples.get(first).map_or(0, |s| s.0);
@@ -42,7 +44,7 @@ impl History {
 
     /// Growth a second by least squares; `None` for fewer than two samples.
     pub fn slope(&self) -> Option<f64> {
-        let window = self.window();
+        let window = self.window(GROWTH_NS);
         if window.len() < 2 {
             return None;
         }
@@ -58,7 +60,7 @@ impl History {
     /// Growth a second as the median of the slopes between each two samples: up to 29 % of the samples may
     /// lie anywhere. `None` for fewer than four samples.
     pub fn steady_slope(&self) -> Option<f64> {
-        let window: Vec<(f64, f64)> = self.window().collect();
+        let window: Vec<(f64, f64)> = self.window(STEADY_NS).collect();
         if window.len() < 4 {
             return None;
         }
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn one_jump_is_no_trend() {
-        let history = history((0..30).map(|i| if i < 20 { 1000 } else { 900_000 }));
+        let history = history((0..30).map(|i| if i < 22 { 1000 } else { 900_000 }));
         assert!(history.slope().expect("a slope") > 10_000.0);
         assert_eq!(history.steady_slope(), Some(0.0));
     }

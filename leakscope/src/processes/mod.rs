@@ -9,8 +9,8 @@
 //! and, in turn, for a bounded number of others; runtimes and control groups once a process, again only
 //! after an exec or in long intervals.
 //!
-//! **Growth** is the least-squares slope over the last half minute: it answers at once, and one jump fades.
-//! **Forecasts** rest on the median of all slopes between two samples (Theil and Sen), which one jump does
+//! **Growth** is the least-squares slope over the last 15 seconds: it answers at once, and one jump fades.
+//! **Forecasts** rest on the median of all slopes between two samples of half a minute (Theil and Sen), which one jump does
 //! not move, of what is used in the whole pool (the machine, or the control group with the nearest end).
 
 pub mod history;

@@ -72,7 +72,7 @@ pub struct Process {
     pub uid: Option<u32>,
     /// Resident memory.
     pub rss_bytes: u64,
-    /// Growth of it, by least squares over the last half minute; null in the first snapshot.
+    /// Growth of it, by least squares over the last 15 seconds; null in the first snapshot.
     pub growth_bytes_per_min: Option<i64>,
     /// Share of the machine's memory, from 0 to 1.
     pub memory_share: f64,

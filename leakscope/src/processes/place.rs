@@ -49,8 +49,14 @@ impl Place {
         self.container
             .clone()
             .or_else(|| self.unit.clone())
-            .or_else(|| path().filter(|name| !name.is_empty()).map(str::to_owned))
+            .or_else(|| path().filter(|name| !name.is_empty()).map(short))
     }
+}
+
+/// A name as it is, but for long numbers, whose first digits tell them apart.
+fn short(name: &str) -> String {
+    let number = name.len() >= 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    name[..if number { ID_SHOWN } else { name.len() }].to_owned()
 }
 
 /// The last 64-digit name in the path, as Docker, containerd, CRI-O and podman write it.
@@ -104,5 +110,9 @@ mod tests {
         assert_eq!((place.memory.as_deref(), place.unified.as_deref()), (Some("/jobs/a"), Some("/")));
         assert_eq!(place.name().as_deref(), Some("cron.service"));
         assert_eq!(name("4:memory:/jobs/a\n0::/\n").as_deref(), Some("a"));
+        assert_eq!(
+            name("4:memory:/jobs/0123456789abcdef0123456789abcdef\n").as_deref(),
+            Some("0123456789ab")
+        );
     }
 }

@@ -14,6 +14,8 @@ mod feeds;
 pub mod list;
 pub mod process;
 mod run;
+#[cfg(test)]
+mod samples;
 mod terminal;
 
 pub use run::{ScreenConfig, run};

@@ -71,6 +71,8 @@ pub struct ProcessView {
     pub detail: Option<usize>,
     /// Lines of sources that were read, by file and line.
     pub sources: BTreeMap<(String, u32), String>,
+    /// Shares of a core that the target (an estimate) and leakscope spent between the last two reports.
+    pub cost: Option<(f64, f64)>,
     /// Live bytes of sites when the mark was set.
     mark: Option<HashMap<String, u64>>,
     histories: HashMap<String, History>,
@@ -97,6 +99,7 @@ impl ProcessView {
             height: 0,
             detail: None,
             sources: BTreeMap::new(),
+            cost: None,
             mark: None,
             histories: HashMap::new(),
             rows: Vec::new(),
@@ -121,6 +124,15 @@ impl ProcessView {
                 histories.insert(site.site_id.clone(), history);
             }
             self.histories = histories;
+        }
+        let before = self.report.as_ref().map(|r| (r.window.duration_ns, r.overhead.clone()));
+        if let Some((before_ns, before)) = before.filter(|(ns, _)| *ns < at) {
+            let share = |now: u64, then: u64| now.saturating_sub(then) as f64 / (at - before_ns) as f64;
+            let now = &report.overhead;
+            self.cost = Some((
+                share(now.estimated_target_cpu_ns, before.estimated_target_cpu_ns),
+                share(now.leakscope_cpu_ns, before.leakscope_cpu_ns),
+            ));
         }
         self.comm.clone_from(&report.target.comm);
         self.report = Some(report);

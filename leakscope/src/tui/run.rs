@@ -77,6 +77,12 @@ pub fn run(config: &ScreenConfig) -> Result<(), Failure> {
             break;
         }
     }
+    let attached = screen.observation.is_some();
+    drop(screen);
+    if attached {
+        // After the terminal is as it was: the end of this process waits for the kernel.
+        eprintln!("leakscope: leaving; the kernel removes the probes");
+    }
     Ok(())
 }
 

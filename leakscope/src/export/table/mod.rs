@@ -197,4 +197,4 @@ fn footer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

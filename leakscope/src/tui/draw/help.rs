@@ -18,7 +18,7 @@ const LIST: &[(&str, &str)] = &[
     ("p", "pause, go on"),
     ("q, Ctrl-C", "quit; Ctrl-Z suspends, Ctrl-L draws anew"),
     ("", ""),
-    ("+/MIN", "growth of RSS a minute, over the last 30 s"),
+    ("+/MIN", "growth of RSS a minute, over the last 15 s"),
     ("FULL IN", "until its control group or the machine is full,"),
     ("", "at the rate at which that fills; for who fills it"),
     ("BLK", "threads blocked: on locks (by their system call)"),

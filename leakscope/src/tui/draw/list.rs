@@ -172,7 +172,7 @@ fn memory(machine: &Machine, width: u16, theme: Theme) -> Line<'static> {
     let used = machine.memory_total_bytes.saturating_sub(machine.memory_available_bytes);
     let filled = (used * BAR).checked_div(machine.memory_total_bytes).unwrap_or(0).min(BAR) as usize;
     let mut text = format!("Memory {} of {} ", bytes(used), bytes(machine.memory_total_bytes));
-    if width >= 60 {
+    if width >= 90 {
         text.push_str(&format!("{}{} ", "█".repeat(filled), "░".repeat(BAR as usize - filled)));
     }
     text.push_str(&share(used, machine.memory_total_bytes));
@@ -314,10 +314,14 @@ fn about(process: &Process, theme: Theme) -> Vec<Line<'static>> {
     let (locks, stuck) = (process.blocked_locks, process.blocked_uninterruptible);
     second.push(match (locks, stuck) {
         (None, None) => "threads not looked at yet".to_owned(),
-        (None, Some(stuck)) => format!("{stuck} in uninterruptible waits, lock waits unknown"),
+        (None, Some(stuck)) => format!("blocked: {stuck} uninterruptibly, lock waits unknown"),
         (Some(locks), stuck) => {
             let stuck = stuck.unwrap_or(0);
-            format!("{locks} threads wait for locks, {stuck} uninterruptibly (of {})", process.threads)
+            let threads = counted(process.threads, "thread");
+            match locks + stuck {
+                0 => format!("none of {threads} blocked"),
+                n => format!("{n} of {threads} blocked: {locks} on locks, {stuck} uninterruptibly"),
+            }
         }
     });
     vec![first, Line::raw(printable(&second.join(" · ")))]

@@ -42,7 +42,7 @@ pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer)
     if below == 0 {
         return;
     }
-    let cost = process.report.as_ref().map(|r| cost(r, theme)).unwrap_or_default();
+    let cost = process.report.as_ref().map(|r| cost(process, r, theme)).unwrap_or_default();
     let last = match &message {
         Some(message) => bar(&printable(message), area.width, theme.warn()),
         None => footer(process, area.width, theme),
@@ -120,16 +120,12 @@ fn figures(report: &Report) -> Line<'static> {
     let mut parts: Vec<String> = Vec::new();
     if let (Some(start), Some(end)) = (report.memory.rss_start_bytes, report.memory.rss_end_bytes) {
         let change = end.cast_signed() - start.cast_signed();
-        parts.push(format!("RSS {} ({} since attach)", bytes(end), signed_bytes(change)));
+        parts.push(format!("RSS {} ({})", bytes(end), signed_bytes(change)));
     }
     if let Some(heap) = &report.heap {
         let exact = if heap.exact { "exact" } else { "not exact" };
-        let totals = &heap.totals;
-        parts.push(format!(
-            "heap +{} live in {}, {exact}",
-            bytes(totals.live_bytes),
-            counted(totals.live_objects, "block")
-        ));
+        let live = bytes(heap.totals.live_bytes);
+        parts.push(format!("heap +{live} since attach, {exact}"));
     }
     if let Some(waits) = &report.waits {
         parts.push(format!("{} of {} blocked", count(waits.blocked_now), counted(waits.threads, "thread")));
@@ -432,17 +428,19 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
     text
 }
 
-fn cost(report: &Report, theme: Theme) -> Line<'static> {
+/// What was lost, and what this costs now.
+fn cost(process: &ProcessView, report: &Report, theme: Theme) -> Line<'static> {
     let lost: Vec<String> = report.losses.iter().map(|(name, n)| format!("{} {name}", count(*n))).collect();
-    let cpu = |ns: u64| {
-        let percent = ns as f64 * 100.0 / (report.window.duration_ns as f64).max(1.0);
-        if percent < 0.05 { "<0.1 %".to_owned() } else { format!("{percent:.1} %") }
+    let share = |share: f64| match share * 100.0 {
+        percent if percent < 0.05 => "<0.1 %".to_owned(),
+        percent => format!("{percent:.1} %"),
     };
-    let cost = format!(
-        "Cost: {} of a core to the target (estimate), {} for leakscope",
-        cpu(report.overhead.estimated_target_cpu_ns),
-        cpu(report.overhead.leakscope_cpu_ns)
-    );
+    let cost = match process.cost {
+        None => "Cost: known with the next report".to_owned(),
+        Some((target, own)) => {
+            format!("Cost: target ~{}, leakscope {} of a core", share(target), share(own))
+        }
+    };
     let lost = if lost.is_empty() {
         Span::raw("Lost: nothing · ".to_owned())
     } else {
