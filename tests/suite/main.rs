@@ -15,6 +15,7 @@ mod real;
 mod real_go;
 mod real_waits;
 mod stacks;
+mod top;
 mod waits;
 
 use anyhow::Result;

@@ -103,13 +103,16 @@ fn dispatch(args: &[&str]) -> Result<()> {
     }
 }
 
-/// Writes the schema that the types of a report give.
+/// Writes the schemas that the types of a report and of a list of processes give.
 fn schema(workspace: &Workspace) -> Result<()> {
-    let mut command = workspace.cargo();
-    command.args(["run", "--quiet", "--package", "leakscope", "--example", "schema"]);
-    let text = run::quietly(&mut command).context("the schema could not be made")?;
-    let path = workspace.root.join("leakscope/schema/report.schema.json");
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    for name in ["report", "top"] {
+        let mut command = workspace.cargo();
+        command.args(["run", "--quiet", "--package", "leakscope", "--example", "schema", "--", name]);
+        let text = run::quietly(&mut command).context("the schema could not be made")?;
+        let path = workspace.root.join(format!("leakscope/schema/{name}.schema.json"));
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn expect_none(task: &str, rest: &[&str]) -> Result<()> {
