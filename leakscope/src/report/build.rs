@@ -13,6 +13,7 @@ use super::model::{
 use super::names::Names;
 use super::waits::{NamedStack, WaitInputs};
 use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
+use crate::golang::creations::GoCreation;
 use crate::ledger::goroutines::GoroutineSnapshot;
 use crate::ledger::losses;
 use crate::ledger::waits::Creation;
@@ -76,6 +77,8 @@ pub struct GoInputs<'a> {
     pub settings: &'a [(String, String)],
     /// The goroutines; `None` if they were not read.
     pub snapshot: Option<&'a GoroutineSnapshot>,
+    /// Goroutines by the statement that created them; `None` where that was not traced.
+    pub creations: Option<&'a [GoCreation]>,
     /// Why they could not be read; beside a snapshot, why that is not of this moment.
     pub refused: Option<&'a str>,
     /// The heap, where it was read.
@@ -119,7 +122,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         )
     });
     let seen = inputs.go.and_then(|go| go.snapshot);
-    let goroutines = seen.map(|seen| goroutines::goroutines(seen, exe.as_deref(), module));
+    let goroutines = seen.map(|seen| {
+        goroutines::goroutines(seen, inputs.go.and_then(|go| go.creations), exe.as_deref(), module)
+    });
     let mut threads = inputs.threads;
     if let Some(threads) = &mut threads {
         threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
@@ -136,7 +141,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
 
     let mut memory =
         Memory { rss_start_bytes: inputs.rss_start, rss_end_bytes: inputs.rss_end, untraced_reason: None };
-    let cost = Cost::of(inputs.counters);
+    let mut cost = Cost::of(inputs.counters);
+    let creations = inputs.go.and_then(|go| go.creations).unwrap_or_default();
+    cost.hits += creations.iter().map(|c| c.created.saturating_add(c.exited)).sum::<u64>();
     let mut answer =
         Answer { headline: None, findings: findings(inputs.ended_by, inputs.leader_gone, &cost) };
     if let Some(heap) = &heap {

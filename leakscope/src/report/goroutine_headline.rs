@@ -300,7 +300,7 @@ mod tests {
                 site.state = GoState::Leaked;
             }
         }
-        let all = super::super::goroutines::goroutines(&all, None, None);
+        let all = super::super::goroutines::goroutines(&all, None, None, None);
         assert!(
             goroutines(&all).is_some_and(|text| text.starts_with("1 of 10 goroutines is blocked for ever"))
         );

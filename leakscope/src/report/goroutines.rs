@@ -2,18 +2,20 @@
 
 use std::cmp::Reverse;
 
-use super::go_frames::{blame_goroutine, frame};
+use super::go_frames::{blame, blame_goroutine, frame};
 use super::goroutine_idle::idle;
-use super::model::{GoroutineSite, Goroutines};
+use super::model::{GoroutineCreation, GoroutineSite, Goroutines};
 use crate::golang::census::GoState;
+use crate::golang::creations::GoCreation;
 use crate::ledger::goroutines::{GoSite, GoroutineSnapshot};
 
 /// Fewer new goroutines than this are no pile.
 const PILE: i64 = 10;
 
-/// Makes the section. `exe` is the program's path, `main_module` its module's.
+/// Makes the section. `creations` is `None` where they were not traced, `exe` is the program's path, `main_module` its module's.
 pub(crate) fn goroutines(
     snapshot: &GoroutineSnapshot,
+    creations: Option<&[GoCreation]>,
     exe: Option<&str>,
     main_module: Option<&str>,
 ) -> Goroutines {
@@ -44,7 +46,26 @@ pub(crate) fn goroutines(
         since_previous_ns: snapshot.since_previous_ns,
         retried: snapshot.retried,
         sites,
+        creations: creations.map(|all| self::creations(all, exe, main_module)),
     }
+}
+
+fn creations(all: &[GoCreation], exe: Option<&str>, main_module: Option<&str>) -> Vec<GoroutineCreation> {
+    let growth = |seen: &GoCreation| seen.created.cast_signed().saturating_sub(seen.exited.cast_signed());
+    let mut all: Vec<&GoCreation> = all.iter().collect();
+    // Stable: those that created most come first.
+    all.sort_by_key(|seen| Reverse(growth(seen)));
+    let ranked = all.into_iter().zip(1..);
+    ranked
+        .map(|(seen, rank)| GoroutineCreation {
+            rank,
+            created: seen.created,
+            exited: seen.exited,
+            growth: growth(seen),
+            blame: blame(&seen.frames, main_module),
+            frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),
+        })
+        .collect()
 }
 
 const fn method(nothing_lost: bool) -> &'static str {

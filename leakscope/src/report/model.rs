@@ -471,6 +471,26 @@ pub struct Goroutines {
     pub retried: u64,
     /// Sites, ranked: those that pile up first, idle ones and the runtime's own last.
     pub sites: Vec<GoroutineSite>,
+    /// Goroutines that began and ended while leakscope watched, by the `go` statement that created them,
+    /// those with most growth first; null where that was not traced.
+    pub creations: Option<Vec<GoroutineCreation>>,
+}
+
+/// Goroutines of a `go` statement, counted as they came and went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutineCreation {
+    /// Place, from 1: by growth.
+    pub rank: u64,
+    /// Goroutines that it created.
+    pub created: u64,
+    /// Goroutines of it that ended, those included that were there before.
+    pub exited: u64,
+    /// `created` less `exited`.
+    pub growth: i64,
+    /// Index into `frames` of the first frame that is the user's own.
+    pub blame: Option<u64>,
+    /// The statement, and what it was inlined into.
+    pub frames: Vec<Frame>,
 }
 
 /// Goroutines that do the same in the same place.

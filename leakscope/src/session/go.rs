@@ -21,9 +21,6 @@ use crate::report::go_heap::GoHeapInputs;
 use crate::report::names::Names;
 use crate::target::{AddressSpace, ModuleId, Process};
 
-/// `go` statements that are told of as a detail.
-const SHOWN_CREATIONS: usize = 5;
-
 /// What there is to say of a Go program before it is looked at; `None` if the target is none.
 pub fn describe(pid: u32, space: &AddressSpace) -> Option<String> {
     let program::Found { info, program, .. } = program::find(pid, space, LayoutSource::Best)?;
@@ -147,6 +144,7 @@ impl GoTarget {
             main_module: self.main_module.as_deref(),
             settings: &self.settings,
             snapshot: self.last.as_ref(),
+            creations: self.traced.goroutines.then_some(&*self.creations),
             refused: self.refused.as_deref(),
             heap: self.heap.as_ref().map(|snapshot| GoHeapInputs { snapshot, sort }),
         }
@@ -186,11 +184,6 @@ impl GoTarget {
             && let Ok(totals) = object.goroutine_totals()
         {
             self.creations = creations::named(program, frames, &totals);
-            for creation in self.creations.iter().take(SHOWN_CREATIONS) {
-                let place = creation.frames.first().map_or("?", |frame| &*frame.function);
-                let GoCreation { created, exited, .. } = creation;
-                watcher.detail(&format!("{created} goroutines created, {exited} ended: {place}"));
-            }
         }
         if !tracing.heap {
             return;

@@ -30,6 +30,9 @@ fn goroutines_that_pile_up_come_first() -> Result<()> {
     assert_eq!((&first["count"], &first["growth"]), (&1200.into(), &700.into()));
     assert_eq!(report.number("/goroutines/total"), 3700);
     assert_eq!(report.number("/goroutines/growth"), 700);
+    let statement = report.at("/goroutines/creations/0");
+    assert_eq!((&statement["created"], &statement["exited"]), (&700.into(), &0.into()));
+    assert_eq!(statement["frames"][0]["function"], "main.serveWebSocket");
     let headline = report.at("/summary/headline").as_str().unwrap_or_default();
     for part in ["1,200 of 3,700", "websocket.go:156", "700"] {
         assert!(headline.contains(part), "{part:?} is not in: {headline}");

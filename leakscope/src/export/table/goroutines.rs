@@ -88,6 +88,33 @@ pub(super) fn table(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     runtime(all, page)
 }
 
+/// Where goroutines began and ended while leakscope watched.
+pub(super) fn creations(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
+    let Some(creations) = all.creations.as_ref().filter(|all| !all.is_empty()) else { return Ok(()) };
+    let columns = vec![
+        number("#", 1),
+        number("created", 0),
+        number("ended", EXTRA),
+        number("growth", 0),
+        text("goroutines created at", 0),
+    ];
+    let shown = &creations[..creations.len().min(page.style.top)];
+    let rows = shown.iter().map(|creation| {
+        let at = StackView { frames: &creation.frames, blame: creation.blame, end: None };
+        let numbers = [count(creation.created), count(creation.exited), signed(creation.growth)];
+        let cells = [vec![creation.rank.to_string()], numbers.to_vec(), vec![at.blamed()]].concat();
+        Row { cells, paint: if creation.growth > 0 { Paint::Plain } else { Paint::Dim } }
+    });
+    let rows = rows.collect();
+    page.blank()?;
+    Grid { columns, rows, parted: None }.draw(page)?;
+    if creations.len() > shown.len() {
+        let more = counted((creations.len() - shown.len()) as u64, "statement");
+        page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;
+    }
+    Ok(())
+}
+
 /// The runtime's own goroutines.
 fn runtime(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();

@@ -45,6 +45,7 @@ pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Re
     }
     if let Some(all) = &report.goroutines {
         goroutines::table(all, page)?;
+        goroutines::creations(all, page)?;
     }
     if let Some(heap) = &report.heap {
         heap::table(heap, report.window.duration_ns, page)?;

@@ -34,7 +34,7 @@ pub(crate) fn seen(looks: &[GoCensus]) -> GoroutineSnapshot {
 
 /// The section on it.
 pub(crate) fn section(looks: &[GoCensus]) -> Goroutines {
-    goroutines(&seen(looks), Some("/srv/bin/chat"), Some("example.com/chat"))
+    goroutines(&seen(looks), None, Some("/srv/bin/chat"), Some("example.com/chat"))
 }
 
 fn reasons(all: &Goroutines) -> Vec<&str> {
@@ -111,5 +111,21 @@ fn absurd_growth_does_not_panic() {
         site.count = u64::MAX;
         site.growth_since_first = Some(i64::MAX);
     }
-    assert_eq!(goroutines(&snapshot, None, None).sites.len(), 2);
+    assert_eq!(goroutines(&snapshot, None, None, None).sites.len(), 2);
+}
+
+#[test]
+fn statements_are_ranked_by_growth() {
+    let statement = |line, created, exited| GoCreation {
+        address: line,
+        created,
+        exited,
+        frames: vec![frame("main.serve", u32::try_from(line).unwrap_or(0))],
+    };
+    let all = [statement(1, 1000, 1000), statement(2, 5, 50), statement(3, 70, 0)];
+    let report = goroutines(&seen(vec![]), Some(&all), None, None);
+    let told: Vec<(u64, i64, Option<u32>)> =
+        report.creations.iter().flatten().map(|c| (c.rank, c.growth, c.frames[0].line)).collect();
+    assert_eq!(told, [(1, 70, Some(3)), (2, 0, Some(1)), (3, -45, Some(2))]);
+    assert_eq!(goroutines(&seen(vec![]), None, None, None).creations, None, "not traced");
 }
