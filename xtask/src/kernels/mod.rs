@@ -56,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, kernels: &[&str]) -> Result<()> {
     let wanted = if kernels.is_empty() { &USUAL[..] } else { kernels };
     let kernels = packages::provide(&place, wanted)?;
     let script = format!(
-        "export LEAKSCOPE_KERNELS=waits LEAKSCOPE_BIN='{}'\n'{suite}' --test-threads=1 --show-output --exact {}\n",
+        "export LEAKSCOPE_KERNELS=waits LEAKSCOPE_BIN='{}'\n'{suite}' --test-threads=1 --color=never --show-output --exact {}\n",
         workspace.release("leakscope").display(),
         TESTS.join(" ")
     );
