@@ -96,7 +96,11 @@ fn tell(kernel: &Kernel, console: &str) -> bool {
     }
     let passed = passed(&lines);
     println!("  {} of {} tests passed", passed, TESTS.len());
-    passed == TESTS.len()
+    let broken = lines.iter().find_map(|line| line.find("BUG: ").map(|at| &line[at..]));
+    if let Some(broken) = broken {
+        println!("  the kernel itself failed: {broken}");
+    }
+    passed == TESTS.len() && broken.is_none()
 }
 
 fn passed(console: &[&str]) -> usize {
