@@ -54,6 +54,7 @@ mount -t devpts pts /dev/pts
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs trace /sys/kernel/tracing
 mount -t cgroup2 group /sys/fs/cgroup
+busybox ip link set lo up
 echo machine: $(uname -srvm)
 cd /tmp
 ";

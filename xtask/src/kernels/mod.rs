@@ -56,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, kernels: &[&str]) -> Result<()> {
     let wanted = if kernels.is_empty() { &USUAL[..] } else { kernels };
     let kernels = packages::provide(&place, wanted)?;
     let script = format!(
-        "export LEAKSCOPE_KERNELS=waits LEAKSCOPE_BIN='{}'\n'{suite}' --test-threads=1 --show-output --exact {}\n",
+        "export LEAKSCOPE_KERNELS=waits LEAKSCOPE_BIN='{}'\n'{suite}' --test-threads=1 --color=never --show-output --exact {}\n",
         workspace.release("leakscope").display(),
         TESTS.join(" ")
     );
@@ -96,7 +96,11 @@ fn tell(kernel: &Kernel, console: &str) -> bool {
     }
     let passed = passed(&lines);
     println!("  {} of {} tests passed", passed, TESTS.len());
-    passed == TESTS.len()
+    let broken = lines.iter().find_map(|line| line.find("BUG: ").map(|at| &line[at..]));
+    if let Some(broken) = broken {
+        println!("  the kernel itself failed: {broken}");
+    }
+    passed == TESTS.len() && broken.is_none()
 }
 
 fn passed(console: &[&str]) -> usize {
