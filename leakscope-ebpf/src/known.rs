@@ -123,7 +123,9 @@ pub(crate) fn remember(s: &mut Scratch, id: u64) {
         known.count = s.words;
         let mut i = 0;
         while i < WORDS {
-            if i as u64 >= s.words {
+            // Read anew, so that the compiler keeps the check of the constant bound: before Linux 6.8 the
+            // verifier does not follow a constant below a variable.
+            if i as u64 >= (&raw const s.words).read_volatile() {
                 break;
             }
             known.at[i] = s.words_at[i];

@@ -1,5 +1,10 @@
-//! Prints the JSON Schema of a report; `cargo xtask schema` keeps it in the repository.
+//! Prints the JSON Schema of a report, or with `top` that of a list of processes; `cargo xtask schema` keeps
+//! them in the repository.
 
 fn main() {
-    print!("{}", leakscope::report::model::json_schema());
+    let text = match std::env::args().nth(1).as_deref() {
+        Some("top") => leakscope::processes::model::json_schema(),
+        _ => leakscope::report::model::json_schema(),
+    };
+    print!("{text}");
 }

@@ -5,6 +5,7 @@
 //! [`stack`] (interned stacks) -> [`ledger`] (the account, plain data) -> [`report`] (the model) ->
 //! [`export`]. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
 //! everything together; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
+//! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people.
 
 pub mod bpf;
@@ -16,10 +17,12 @@ pub mod golang;
 pub mod human;
 pub mod ledger;
 pub mod probe;
+pub mod processes;
 pub mod report;
 pub mod session;
 pub mod stack;
 pub mod symbol;
 pub mod target;
+pub mod tui;
 pub mod unwind;
 pub mod wait;

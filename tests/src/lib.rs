@@ -49,6 +49,7 @@ pub mod scope;
 pub mod server;
 pub mod swap;
 pub mod text;
+pub mod tmux;
 pub mod waits;
 
 pub use blocked::Blocked;

@@ -326,6 +326,8 @@ pub const STACKS: Program = Program::new(Kind::C, "stacks");
 pub const GLIBC_ONLY: Program = Program::new(Kind::C, "glibc_only");
 /// Full speed until its input ends.
 pub const LOAD: Program = Program::new(Kind::C, "load");
+/// Grows at the rate that it is told.
+pub const GROWS: Program = Program::new(Kind::C, "grows");
 /// A process with a zombie for a child.
 pub const ZOMBIE: Program = Program::new(Kind::C, "zombie");
 /// A 32-bit process.

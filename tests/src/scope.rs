@@ -152,6 +152,18 @@ impl Leakscope {
         self.stderr.wait_for(part, ATTACH_TIMEOUT, |line| line.contains(part))
     }
 
+    /// The next line of its standard output.
+    ///
+    /// # Errors
+    /// If it ends before.
+    pub fn output_line(&mut self) -> Result<String> {
+        self.stdout.as_mut().context("its output is not collected")?.wait_for(
+            "a line",
+            ATTACH_TIMEOUT,
+            |_| true,
+        )
+    }
+
     /// Ctrl-C, then its end.
     ///
     /// # Errors

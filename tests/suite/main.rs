@@ -8,12 +8,14 @@ mod dump;
 mod exactness;
 mod fixtures;
 mod golang;
+mod kernels;
 mod lifecycle;
 mod output;
 mod real;
 mod real_go;
 mod real_waits;
 mod stacks;
+mod top;
 mod waits;
 
 use anyhow::Result;

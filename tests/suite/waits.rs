@@ -17,7 +17,7 @@ use leakscope_tests::{Fixture, Leakscope, Report, Truth};
 use serde_json::Value;
 
 /// Who waits in [`PINGPONG`], what for, and who ends it (nobody: a timer).
-const SITES: [(&str, &str, Option<&str>); 3] = [
+pub(crate) const SITES: [(&str, &str, Option<&str>); 3] = [
     ("wait_semaphore", "semaphore", Some("wake_semaphore")),
     ("wait_futex", "futex", Some("wake_futex")),
     ("hold_back", "sleep", None),
@@ -30,7 +30,7 @@ fn watch(pid: u32) -> Invocation {
 }
 
 /// Plays so many rounds in each pair, with leakscope attached.
-fn play(rounds: &str, span_ns: &str, arguments: &[&str]) -> Result<(Report, Truth)> {
+pub(crate) fn play(rounds: &str, span_ns: &str, arguments: &[&str]) -> Result<(Report, Truth)> {
     let mut fixture = Fixture::start(&PINGPONG, &["play", rounds, span_ns])?;
     let scope = watch(fixture.pid()).args(arguments.iter().copied()).start()?;
     let truth = fixture.go()?;

@@ -1,4 +1,4 @@
-//! Development tasks: setup, demo, test, bench, go-matrix, schema.
+//! Development tasks: setup, demo, test, bench, fuzz, go-matrix, kernels, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
 //! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
@@ -6,7 +6,9 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod go_matrix;
+mod kernels;
 mod run;
 mod setup;
 mod test;
@@ -31,9 +33,13 @@ cargo xtask TASK
   bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
                  of tracing waits in the program, in another one and in none: waits-redis, waits-pipe;
                  of looking at a server's goroutines: go-http
+  fuzz [TARGET…] [--seconds N]
+                 the fuzz targets of tests/fuzz, each for N seconds (60)
   go-matrix [goroutines]
                  programs built by every release of Go, each normal, stripped, position-independent
                  and with cgo: goroutines and heap against their own profiles, or only goroutines
+  kernels [--kernel PACKAGE_OR_VERSION...]
+                 some of the tests under Debian's kernels in an emulated machine
   schema         write the JSON Schema of reports to leakscope/schema
   help           this text
 ";
@@ -74,10 +80,16 @@ fn dispatch(args: &[&str]) -> Result<()> {
             [name] => bench::run(&Workspace::open()?, Some(name)),
             _ => bail!("`cargo xtask bench` takes one NAME\n\n{HELP}"),
         },
+        "fuzz" => fuzz::run(&Workspace::open()?, &fuzz::Options::parse(rest)?),
         "go-matrix" => match rest {
             [] => go_matrix::run(&Workspace::open()?, true),
             ["goroutines"] => go_matrix::run(&Workspace::open()?, false),
             _ => bail!("`cargo xtask go-matrix` takes `goroutines` or nothing\n\n{HELP}"),
+        },
+        "kernels" => match rest {
+            [] => kernels::run(&Workspace::open()?, &[]),
+            ["--kernel", kernels @ ..] if !kernels.is_empty() => kernels::run(&Workspace::open()?, kernels),
+            _ => bail!("`cargo xtask kernels` takes `--kernel PACKAGE_OR_VERSION...` or nothing\n\n{HELP}"),
         },
         "schema" => {
             expect_none(task, rest)?;
@@ -91,13 +103,16 @@ fn dispatch(args: &[&str]) -> Result<()> {
     }
 }
 
-/// Writes the schema that the types of a report give.
+/// Writes the schemas that the types of a report and of a list of processes give.
 fn schema(workspace: &Workspace) -> Result<()> {
-    let mut command = workspace.cargo();
-    command.args(["run", "--quiet", "--package", "leakscope", "--example", "schema"]);
-    let text = run::quietly(&mut command).context("the schema could not be made")?;
-    let path = workspace.root.join("leakscope/schema/report.schema.json");
-    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    for name in ["report", "top"] {
+        let mut command = workspace.cargo();
+        command.args(["run", "--quiet", "--package", "leakscope", "--example", "schema", "--", name]);
+        let text = run::quietly(&mut command).context("the schema could not be made")?;
+        let path = workspace.root.join(format!("leakscope/schema/{name}.schema.json"));
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn expect_none(task: &str, rest: &[&str]) -> Result<()> {

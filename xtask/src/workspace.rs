@@ -70,8 +70,8 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// The string value of the first `"key":"value"` in cargo's compact JSON.
-fn json_string(json: &str, key: &str) -> Option<String> {
+/// The string value of the last `"key":"value"` in cargo's compact JSON.
+pub(crate) fn json_string(json: &str, key: &str) -> Option<String> {
     let start = json.rfind(&format!("\"{key}\":\""))? + key.len() + 4;
     let mut value = String::new();
     let mut chars = json[start..].chars();

@@ -10,9 +10,11 @@ use super::attach::{AttachConfig, Format};
 use super::dump::DumpConfig;
 use super::duration::{duration, size};
 use super::output::Destination;
+use super::top::{TopConfig, TopFormat};
 use crate::bpf::object::Tracing;
 use crate::golang::program::LayoutSource;
 use crate::ledger::Sort;
+use crate::processes::Order;
 use crate::session;
 
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
@@ -32,6 +34,8 @@ pub enum Command {
     Attach(AttachArgs),
     /// Show who is blocked where right now: no tracing, no pause
     Dump(DumpArgs),
+    /// Show which processes grow, live: memory, when it will be full, blocked threads; then the sites of one
+    Top(TopArgs),
     /// Tell what this kernel, these rights and this target allow, and what to do about the rest
     Doctor(DoctorArgs),
 }
@@ -109,6 +113,29 @@ pub struct DumpArgs {
     go_layouts: LayoutArg,
 }
 
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Process whose sites to show; without it, the list of all processes
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+    /// Time between refreshes [default: 2s; 1s of one process]
+    #[arg(short, long, value_parser = duration, allow_negative_numbers = true)]
+    interval: Option<Duration>,
+    /// End after so many refreshes
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    iterations: Option<u32>,
+    /// Order of the list
+    #[arg(long, value_enum, default_value_t = OrderArg::Growth)]
+    sort: OrderArg,
+    /// List only processes whose name, command line, unit, container, runtime or PID holds TEXT
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
+    /// A screen, one JSON array at the end, or a line of JSON at each refresh
+    #[arg(long, value_enum, default_value_t = TopFormatArg::Screen)]
+    format: TopFormatArg,
+}
+
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -138,6 +165,51 @@ enum OnlyArg {
 enum FormatArg {
     Table,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderArg {
+    Growth,
+    Rss,
+    FullIn,
+    Blocked,
+    Threads,
+    Name,
+    Pid,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TopFormatArg {
+    Screen,
+    Json,
+    Jsonl,
+}
+
+impl TopArgs {
+    /// The configuration that these arguments ask for.
+    pub fn into_config(self) -> TopConfig {
+        let format = match self.format {
+            TopFormatArg::Screen => TopFormat::Screen,
+            TopFormatArg::Json => TopFormat::Json,
+            TopFormatArg::Jsonl => TopFormat::JsonLines,
+        };
+        TopConfig {
+            pid: self.pid,
+            interval: self.interval,
+            iterations: self.iterations,
+            order: match self.sort {
+                OrderArg::Growth => Order::Growth,
+                OrderArg::Rss => Order::Rss,
+                OrderArg::FullIn => Order::FullIn,
+                OrderArg::Blocked => Order::Blocked,
+                OrderArg::Threads => Order::Threads,
+                OrderArg::Name => Order::Name,
+                OrderArg::Pid => Order::Pid,
+            },
+            filter: self.filter,
+            format,
+        }
+    }
 }
 
 /// Largest `--max-live`: 1 G blocks would take 100 GB of kernel memory.

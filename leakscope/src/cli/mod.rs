@@ -9,6 +9,8 @@ pub mod duration;
 pub mod logging;
 pub mod output;
 pub mod progress;
+pub mod top;
+mod top_script;
 
 pub use crate::failure::Failure;
 
@@ -29,6 +31,7 @@ pub fn run() -> Result<u8, Failure> {
     match parsed.command {
         args::Command::Attach(arguments) => attach::run(arguments.into_config()?),
         args::Command::Dump(arguments) => dump::run(&arguments.into_config()),
+        args::Command::Top(arguments) => top::run(&arguments.into_config()),
         args::Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -9,6 +9,8 @@ use super::program::Program;
 pub const MOST: u64 = 1 << 24;
 /// Functions that refer to the list.
 const READERS: [&str; 3] = ["runtime.forEachGRace", "runtime.forEachG", "runtime.allgadd"];
+/// Most places that are taken for the list and looked at more closely.
+const MOST_CANDIDATES: usize = 1 << 16;
 /// How many goroutines are looked at before a list is believed.
 const LOOKED_AT: u64 = 16;
 /// Highest `_G…` constant (`runtime/runtime2.go`): `_Gdeadextra` of Go 1.26.
@@ -32,15 +34,21 @@ pub fn find(program: &Program) -> Option<(u64, u64)> {
         }
     }
     // The slice itself: start, length, capacity.
+    let mut candidates = 0;
     for (low, high) in program.parts.first()?.variables() {
         let Some(bytes) = program.memory().bytes(low, usize::try_from(high - low).ok()?) else { continue };
         for at in (0..bytes.len().saturating_sub(24)).step_by(8) {
-            let (Some(length), Some(capacity)) = (u64_at(&bytes, at + 8), u64_at(&bytes, at + 16)) else {
-                break;
-            };
-            let plausible = length > 0 && length <= capacity && capacity <= 2 * MOST;
+            let word = |at| u64_at(&bytes, at).unwrap_or(0);
+            let (start, length, capacity) = (word(at), word(at + 8), word(at + 16));
+            if length == 0 || length > capacity || capacity > 2 * MOST || !is_pointer(start) {
+                continue;
+            }
+            candidates += 1;
+            if candidates > MOST_CANDIDATES {
+                return None;
+            }
             let address = low + at as u64;
-            if plausible && is_list(program, address, address + 8) {
+            if is_list(program, address, address + 8) {
                 return Some((address, address + 8));
             }
         }
@@ -48,11 +56,15 @@ pub fn find(program: &Program) -> Option<(u64, u64)> {
     None
 }
 
+fn is_pointer(word: u64) -> bool {
+    word.is_multiple_of(8) && word >= 0x1000
+}
+
 /// Whether `start` and `length` are the addresses of a list of goroutines that begins with the main one.
 fn is_list(program: &Program, start: u64, length: u64) -> bool {
     let memory = program.memory();
     let (Some(start), Some(length)) = (memory.u64(start), memory.u64(length)) else { return false };
-    if start % 8 != 0 || start < 0x1000 || length == 0 || length > MOST {
+    if !is_pointer(start) || length == 0 || length > MOST {
         return false;
     }
     let looked_at = length.min(LOOKED_AT) as usize;

@@ -18,8 +18,9 @@ const INLINE_STRINGS: u8 = 2;
 const LONGEST: u32 = 1 << 20;
 /// Bytes around the module's text (`cmd/go/internal/modload`, `infoStart` and `infoEnd`).
 const SENTINEL: usize = 16;
-/// Most bytes of a segment that are searched where there are no section headers.
+/// Most bytes and segments that are searched where there are no section headers.
 const MOST_SEARCHED: u64 = 1 << 28;
+const MOST_SEGMENTS: usize = 256;
 
 /// A Go program's version and settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,13 @@ pub fn find(elf: &ElfFile) -> Option<BuildInfo> {
     if has_sections(elf) {
         return None;
     }
-    let searched = elf.segments().iter().filter(|s| !s.executable && s.file_size <= MOST_SEARCHED);
+    // All of them together: in a file that lies, they overlap.
+    let mut left = MOST_SEARCHED;
+    let searched = elf.segments().iter().filter(|s| !s.executable).take(MOST_SEGMENTS).filter(|s| {
+        let fits = s.file_size <= left;
+        left = left.saturating_sub(if fits { s.file_size } else { 0 });
+        fits
+    });
     searched.filter_map(|s| search(elf.bytes_at(s.offset, s.file_size).ok()?)).next()
 }
 

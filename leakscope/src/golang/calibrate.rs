@@ -24,7 +24,7 @@ type Sampled = (u64, Vec<u8>);
 /// Finds the layout; `like` gives the members that cannot be told and the size.
 pub fn layout(program: &Program, like: &GLayout) -> Option<GLayout> {
     let (_, main) = program.function("runtime.main")?;
-    let goroutines = sample(program, main.entry)?;
+    let goroutines = sample(program, main.entry).filter(|all: &Vec<_>| !all.is_empty())?;
     let share = |holds: &dyn Fn(&Sampled) -> bool| {
         goroutines.iter().filter(|g| holds(g)).count() * 100 / goroutines.len()
     };
@@ -93,13 +93,15 @@ fn sample(program: &Program, main: u64) -> Option<Vec<Sampled>> {
                     let address = u64_at(word, 0)?;
                     Some((address, memory.bytes(address, LOOKED_AT)?))
                 };
-                let goroutines: Vec<_> = list.chunks_exact(8).filter_map(goroutine).collect();
-                let is_main = goroutines
-                    .first()
-                    .is_some_and(|(_, g)| (0..LOOKED_AT).step_by(8).any(|at| u64_at(g, at) == Some(main)));
+                // The first one decides whether it is worth reading the others.
+                let is_main =
+                    list.chunks_exact(8).next().and_then(goroutine).is_some_and(|(_, g)| {
+                        (0..LOOKED_AT).step_by(8).any(|at| u64_at(&g, at) == Some(main))
+                    });
                 if is_main {
                     // Those that are free have neither stack nor number.
-                    return Some(goroutines.into_iter().filter(|(_, g)| u64_at(g, 0) != Some(0)).collect());
+                    let goroutines = list.chunks_exact(8).filter_map(goroutine);
+                    return Some(goroutines.filter(|(_, g)| u64_at(g, 0) != Some(0)).collect());
                 }
             }
         }

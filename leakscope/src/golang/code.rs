@@ -6,6 +6,8 @@ use super::program::Program;
 
 /// Most bytes of a function that are decoded.
 const LONGEST_FUNCTION: u64 = 1 << 16;
+/// Most addresses that a function is taken to refer to.
+const MOST_REFERENCES: usize = 128;
 
 /// Addresses of data that the code of a function refers to, in order, each once.
 pub fn references(program: &Program, function: &str) -> Vec<u64> {
@@ -14,7 +16,7 @@ pub fn references(program: &Program, function: &str) -> Vec<u64> {
     let Some(code) = program.constant(found.entry, length as usize) else { return Vec::new() };
     let mut addresses = Vec::new();
     let mut decoder = Decoder::with_ip(64, &code, found.entry, DecoderOptions::NONE);
-    while decoder.can_decode() {
+    while decoder.can_decode() && addresses.len() < MOST_REFERENCES {
         let instruction = decoder.decode();
         let absolute = instruction.memory_base() == Register::None
             && instruction.memory_index() == Register::None

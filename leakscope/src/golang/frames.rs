@@ -11,6 +11,10 @@ use super::program::Program;
 
 /// Most functions inlined into each other.
 const DEEPEST_INLINING: usize = 100;
+/// Most frames and bytes of names that are kept; what comes after has none. A program that is no lie has
+/// some 100,000 return addresses on its stacks.
+const MOST_FRAMES: usize = 1 << 21;
+const MOST_NAME_BYTES: usize = 1 << 28;
 /// Functions whose caller did not call: the address under them is the instruction itself
 /// (`runtime/traceback.go`).
 const INJECTED: [&str; 3] = ["runtime.sigpanic", "runtime.asyncPreempt", "runtime.debugCallV2"];
@@ -51,8 +55,10 @@ pub struct CodeAddress {
 /// Resolves addresses, each once.
 #[derive(Debug, Default)]
 pub struct Frames {
-    places: HashMap<CodeAddress, Option<Arc<Place>>>,
+    places: HashMap<CodeAddress, Arc<Place>>,
     names: HashMap<String, Arc<str>>,
+    kept_frames: usize,
+    kept_name_bytes: usize,
     /// Kind of wrappers, and of the functions before which they are shown.
     kinds: Option<(Option<u8>, Vec<u8>)>,
 }
@@ -61,11 +67,15 @@ impl Frames {
     /// What is known of an address; `None` if it lies in no Go function.
     pub fn place(&mut self, program: &Program, at: CodeAddress) -> Option<Arc<Place>> {
         if let Some(known) = self.places.get(&at) {
-            return known.clone();
+            return Some(Arc::clone(known));
         }
-        let place = self.resolve(program, at).map(Arc::new);
-        self.places.insert(at, place.clone());
-        place
+        if self.kept_frames >= MOST_FRAMES || self.kept_name_bytes >= MOST_NAME_BYTES {
+            return None;
+        }
+        let place = Arc::new(self.resolve(program, at)?);
+        self.kept_frames += place.frames.len();
+        self.places.insert(at, Arc::clone(&place));
+        Some(place)
     }
 
     /// The frames of a stack's addresses, innermost first.
@@ -119,7 +129,12 @@ impl Frames {
     }
 
     fn intern(&mut self, name: String) -> Arc<str> {
-        self.names.entry(name).or_insert_with_key(|name| Arc::from(name.as_str())).clone()
+        let kept = &mut self.kept_name_bytes;
+        let intern = |name: &String| {
+            *kept += name.len();
+            Arc::from(name.as_str())
+        };
+        self.names.entry(name).or_insert_with_key(intern).clone()
     }
 
     fn resolve(&mut self, program: &Program, at: CodeAddress) -> Option<Place> {

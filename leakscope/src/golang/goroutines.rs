@@ -3,7 +3,7 @@
 //! A goroutine is read, then its stack, then the goroutine again: if it did not change in between, the
 //! stack is that of the state; otherwise it is read once more, and at last counted as unsettled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::all_goroutines::{LARGEST_STACK, MOST, SCAN};
@@ -24,10 +24,18 @@ const AT_ONCE: usize = 8192;
 const STACKS_AT_ONCE: usize = 32 << 20;
 /// Most bytes of one stack.
 const STACK_BYTES: u64 = 256 << 10;
+/// Most bytes of all of them, and most frames that are kept of them: of goroutines that lie, one stack may
+/// be everybody's. The stacks of a million goroutines have about 2 GiB and 10 million frames at most.
+const ALL_STACK_BYTES: usize = 16 << 30;
+const ALL_FRAMES: usize = 1 << 23;
 /// How often a goroutine that changes is read again.
 const RETRIES: usize = 4;
 /// Most distinct sets of labels.
 const MOST_LABELS: usize = 1 << 14;
+/// Most sets of labels that cannot be read before no more are tried.
+const MOST_BAD_LABELS: u64 = 1 << 10;
+/// Most bytes of all labels.
+const ALL_LABEL_BYTES: usize = 1 << 26;
 /// Share of goroutines that may fail a self-check because they change: one in so many.
 const TOLERATED: u64 = 50;
 
@@ -99,7 +107,14 @@ struct Look<'a> {
     threads: HashMap<u64, Option<u32>>,
     unsettled: u64,
     damaged: u64,
+    /// What was taken already of what there is a limit to.
+    stack_bytes: usize,
+    kept_frames: usize,
+    label_bytes: usize,
+    /// Where known sets of labels lie.
+    label_sets: HashMap<BTreeMap<String, String>, usize>,
     labels_unread: u64,
+    bad_labels: u64,
     /// Of blocked goroutines, how many do not name themselves in their saved registers.
     foreign: u64,
     blocked: u64,
@@ -122,7 +137,9 @@ impl Reader {
             return Err(GoError::TooMany(length, MOST));
         }
         let list = memory.bytes(start, 8 * length as usize).ok_or(GoError::Gone)?;
-        let addresses: Vec<u64> = list.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
+        let mut addresses: Vec<u64> = list.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
+        drop(list);
+        let overlapping = without_overlaps(&mut addresses, program.layout.size as u64);
         let mut look = Look {
             program,
             frames: &mut self.frames,
@@ -131,8 +148,13 @@ impl Reader {
             labels: HashMap::new(),
             threads: HashMap::new(),
             unsettled: 0,
-            damaged: 0,
+            damaged: overlapping,
+            stack_bytes: 0,
+            kept_frames: 0,
+            label_sets: HashMap::new(),
+            label_bytes: 0,
             labels_unread: 0,
+            bad_labels: 0,
             foreign: 0,
             blocked: 0,
         };
@@ -191,8 +213,14 @@ impl Look<'_> {
 
     fn read_stacks(&mut self, goroutines: &[(u64, &[u8], Seen, GoState)], last: bool, again: &mut Vec<u64>) {
         let (program, layout) = (self.program, self.program.layout);
-        let stacks: Vec<Piece> =
-            goroutines.iter().map(|(_, _, seen, _)| (seen.resumes().0, stack_bytes(seen))).collect();
+        let mut left = ALL_STACK_BYTES.saturating_sub(self.stack_bytes);
+        let piece = |seen: &Seen| {
+            let size = stack_bytes(seen).min(left);
+            left -= size;
+            (seen.resumes().0, size)
+        };
+        let stacks: Vec<Piece> = goroutines.iter().map(|(_, _, seen, _)| seen).map(piece).collect();
+        self.stack_bytes = ALL_STACK_BYTES - left;
         let stacks = program.memory().read_many(&stacks);
         let pieces: Vec<Piece> = goroutines.iter().map(|(address, ..)| (*address, layout.size)).collect();
         let second = program.memory().read_many(&pieces);
@@ -283,7 +311,20 @@ impl Look<'_> {
         if let Some(known) = self.stacks.get(&walked) {
             return *known;
         }
-        let stack = GoStack { frames: self.frames.stack(self.program, &walked.0), end: walked.1 };
+        let mut stack = GoStack { frames: self.frames.stack(self.program, &walked.0), end: walked.1 };
+        if stack.frames.len() > unwind::DEEPEST {
+            // Much was inlined.
+            stack.frames.truncate(unwind::DEEPEST);
+            stack.end = GoStackEnd::TooDeep;
+        }
+        if self.kept_frames + stack.frames.len() > ALL_FRAMES {
+            self.unsettled += 1;
+            if !walked.0.is_empty() {
+                return self.stack((Vec::new(), GoStackEnd::Unreadable));
+            }
+            stack.frames.clear();
+        }
+        self.kept_frames += stack.frames.len();
         self.census.stacks.push(stack);
         let index = self.census.stacks.len() - 1;
         self.stacks.insert(walked, index);
@@ -315,17 +356,34 @@ impl Look<'_> {
         if let Some(known) = self.labels.get(&address) {
             return *known;
         }
-        let read = labels::read(self.program, address).filter(|_| self.census.labels.len() < MOST_LABELS);
-        self.labels_unread += u64::from(read.is_none());
-        let index = read.filter(|labels| !labels.is_empty()).map(|labels| {
-            let known = self.census.labels.iter().position(|l| *l == labels);
-            known.unwrap_or_else(|| {
-                self.census.labels.push(labels);
-                self.census.labels.len() - 1
-            })
-        });
+        let tried = self.bad_labels < MOST_BAD_LABELS;
+        let index = match tried.then(|| labels::read(self.program, address)).flatten() {
+            Some(labels) if labels.is_empty() => None,
+            Some(labels) => self.label_set(labels),
+            None => {
+                self.labels_unread += 1;
+                self.bad_labels += 1;
+                None
+            }
+        };
         self.labels.insert(address, index);
         index
+    }
+
+    fn label_set(&mut self, labels: BTreeMap<String, String>) -> Option<usize> {
+        if let Some(known) = self.label_sets.get(&labels) {
+            return Some(*known);
+        }
+        let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if self.census.labels.len() >= MOST_LABELS || self.label_bytes + bytes > ALL_LABEL_BYTES {
+            self.labels_unread += 1;
+            return None;
+        }
+        self.label_bytes += bytes;
+        let index = self.census.labels.len();
+        self.label_sets.insert(labels.clone(), index);
+        self.census.labels.push(labels);
+        Some(index)
     }
 
     fn thread(&mut self, m: u64) -> Option<u32> {
@@ -368,6 +426,21 @@ impl Look<'_> {
         self.census.losses = losses.into_iter().filter(|(_, n)| *n > 0).collect();
         Ok(self.census)
     }
+}
+
+/// Leaves out goroutines that would lie within others, and says how many: the runtime's list has none, and
+/// a list that is a lie would make more of them than there is memory.
+fn without_overlaps(addresses: &mut Vec<u64>, size: u64) -> u64 {
+    let overlap = |earlier: u64, later: u64| later - earlier < size;
+    let mut sorted = addresses.clone();
+    sorted.sort_unstable();
+    if !sorted.windows(2).any(|pair| overlap(pair[0], pair[1])) {
+        return 0;
+    }
+    sorted.dedup_by(|later, earlier| overlap(*earlier, *later));
+    let left_out = addresses.len() - sorted.len();
+    *addresses = sorted;
+    left_out as u64
 }
 
 fn stack_bytes(seen: &Seen) -> usize {

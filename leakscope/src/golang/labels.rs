@@ -9,6 +9,8 @@ use super::program::Program;
 const SLICE_SINCE: u32 = 24;
 /// Most labels of a goroutine.
 const MOST: u64 = 1 << 10;
+/// Most bytes of a goroutine's labels.
+const MOST_BYTES: usize = 1 << 16;
 /// Longest key or value.
 const LONGEST: u64 = 1 << 14;
 /// Bytes of a string's header.
@@ -29,17 +31,33 @@ pub fn read(program: &Program, address: u64) -> Option<BTreeMap<String, String>>
     if program.minor >= SLICE_SINCE { read_slice(program, address) } else { read_map(program, address) }
 }
 
+/// Labels of which there are not too many.
+#[derive(Default)]
+struct Collected {
+    all: BTreeMap<String, String>,
+    bytes: usize,
+}
+
+impl Collected {
+    fn add(&mut self, key: String, value: String) -> Option<()> {
+        self.bytes += key.len() + value.len();
+        self.all.insert(key, value);
+        (self.bytes <= MOST_BYTES).then_some(())
+    }
+}
+
 fn read_slice(program: &Program, address: u64) -> Option<BTreeMap<String, String>> {
     let memory = program.memory();
     let (start, length) = (memory.u64(address)?, memory.u64(address.checked_add(8)?)?);
     if length > MOST {
         return None;
     }
-    let label = |i: u64| {
+    let mut labels = Collected::default();
+    for i in 0..length {
         let at = start.checked_add(i * 2 * STRING)?;
-        Some((memory.string(at, LONGEST)?, memory.string(at.checked_add(STRING)?, LONGEST)?))
-    };
-    (0..length).map(label).collect()
+        labels.add(memory.string(at, LONGEST)?, memory.string(at.checked_add(STRING)?, LONGEST)?)?;
+    }
+    Some(labels.all)
 }
 
 fn read_map(program: &Program, address: u64) -> Option<BTreeMap<String, String>> {
@@ -50,7 +68,9 @@ fn read_map(program: &Program, address: u64) -> Option<BTreeMap<String, String>>
     if count > MOST || bits > 10 {
         return None;
     }
-    let mut labels = BTreeMap::new();
+    let mut labels = Collected::default();
+    // Those that overflow, of all buckets: a list of them may lead back to itself.
+    let mut overflowing = count;
     let mut lists = vec![(buckets, 1u64 << bits)];
     let old = u64_at(&map, MAP_OLD_BUCKETS)?;
     if old != 0 {
@@ -60,19 +80,20 @@ fn read_map(program: &Program, address: u64) -> Option<BTreeMap<String, String>>
     for (start, buckets) in lists {
         for i in 0..buckets {
             let mut bucket = start.checked_add(i * BUCKET)?;
-            for _ in 0..MOST {
-                if bucket == 0 {
-                    break;
-                }
+            loop {
                 let states = memory.bytes(bucket, SLOTS as usize)?;
                 for (slot, _) in (0..).zip(&states).filter(|(_, state)| **state >= FIRST_USED) {
                     let key = bucket.checked_add(SLOTS + slot * STRING)?;
                     let value = key.checked_add(SLOTS * STRING)?;
-                    labels.insert(memory.string(key, LONGEST)?, memory.string(value, LONGEST)?);
+                    labels.add(memory.string(key, LONGEST)?, memory.string(value, LONGEST)?)?;
                 }
                 bucket = memory.u64(bucket.checked_add(BUCKET - 8)?)?;
+                if bucket == 0 {
+                    break;
+                }
+                overflowing = overflowing.checked_sub(1)?;
             }
         }
     }
-    (labels.len() as u64 == count).then_some(labels)
+    (labels.all.len() as u64 == count).then_some(labels.all)
 }

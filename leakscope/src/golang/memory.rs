@@ -1,5 +1,8 @@
 //! The target's memory, read in many pieces at once.
 
+/// Bytes that are read at once.
+const AT_ONCE: usize = 16 << 20;
+
 /// Memory that can be read without stopping who owns it.
 pub trait Memory {
     /// Fills `buffer` from `address` on; whether all of it could be read.
@@ -10,8 +13,16 @@ pub trait Memory {
 
     /// `length` bytes, if all can be read.
     fn bytes(&self, address: u64, length: usize) -> Option<Vec<u8>> {
-        let mut buffer = vec![0; length];
-        self.read(address, &mut buffer).then_some(buffer)
+        let mut buffer = Vec::new();
+        // A length may be a lie: room is made as far as there is memory to read.
+        while buffer.len() < length {
+            let at = buffer.len();
+            buffer.resize(length.min(at + AT_ONCE), 0);
+            if !self.read(address.checked_add(at as u64)?, &mut buffer[at..]) {
+                return None;
+            }
+        }
+        Some(buffer)
     }
 
     /// A 64-bit number.

@@ -36,5 +36,9 @@ pub mod pclntab;
 pub mod probes;
 pub mod program;
 pub mod rows;
+#[cfg(any(test, feature = "test-support"))]
+pub mod synthetic;
+#[cfg(test)]
+mod tests;
 pub mod unwind;
 pub mod wait_reasons;

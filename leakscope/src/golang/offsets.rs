@@ -55,6 +55,9 @@ impl Offsets {
     }
 }
 
+/// Largest `g` and `m` that are believed; Go 1.27 has 456 and 1832 bytes.
+const LARGEST: usize = 1 << 14;
+
 /// Members of `runtime.g` and what it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GLayout {
@@ -99,15 +102,18 @@ pub struct GLayout {
 }
 
 impl GLayout {
-    /// `None` if a member that is needed is not known.
+    /// `None` if a member that is needed is not known, or lies where it cannot: the program's own DWARF
+    /// may say anything.
     pub fn new(offsets: &Offsets) -> Option<Self> {
-        let g = |member: &str| offsets.find("g", member);
+        let size = offsets.find("g", "__size").filter(|size| *size <= LARGEST)?;
+        let within = |at: &usize| at.checked_add(8).is_some_and(|end| end <= size);
+        let g = |member: &str| offsets.find("g", member).filter(within);
         let sched = g("sched")?;
-        let in_sched = |member: &str| Some(sched + offsets.find("gobuf", member)?);
+        let in_sched = |member: &str| sched.checked_add(offsets.find("gobuf", member)?).filter(within);
         Some(Self {
-            size: g("__size")?,
+            size,
             stack_low: g("stack")?,
-            stack_high: g("stack")? + 8,
+            stack_high: Some(g("stack")? + 8).filter(within)?,
             m: g("m")?,
             sched_sp: in_sched("sp")?,
             sched_pc: in_sched("pc")?,
@@ -123,7 +129,7 @@ impl GLayout {
             created_at: g("gopc")?,
             start: g("startpc")?,
             labels: g("labels")?,
-            m_thread: offsets.find("m", "procid")?,
+            m_thread: offsets.find("m", "procid").filter(|at| *at < LARGEST)?,
         })
     }
 }
@@ -143,6 +149,19 @@ mod tests {
         }
         assert_eq!(GLayout::new(&Offsets::of(27)).map(|l| (l.id, l.start, l.labels)), Some((152, 304, 352)));
         assert_eq!(Offsets::of(19).find("g", "parentGoid"), None);
+    }
+
+    #[test]
+    fn members_lie_within_their_structure() {
+        for (structure, member) in
+            [("g", "__size"), ("g", "stack"), ("g", "sched"), ("gobuf", "sp"), ("m", "procid")]
+        {
+            for lie in [usize::MAX, usize::MAX - 8, 1 << 40] {
+                let mut offsets = Offsets::of(27);
+                offsets.set(structure, member, lie);
+                assert_eq!(GLayout::new(&offsets), None, "{structure}.{member} at {lie:#x}");
+            }
+        }
     }
 
     #[test]

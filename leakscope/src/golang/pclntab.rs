@@ -4,6 +4,8 @@
 //! Layout of Go 1.18 and 1.19 (magic 0xfffffff0) and of 1.20 to 1.27 (0xfffffff1). Every number in it
 //! is taken as a lie until it points into the table.
 
+use std::cell::Cell;
+
 use super::bytes::{u32_at, u64_at, varint};
 
 /// Bytes of the header.
@@ -20,6 +22,9 @@ const MOST_FUNCTIONS: u64 = 1 << 24;
 const LONGEST_NAME: usize = 1 << 14;
 /// Most steps through a table of values of one function.
 const MOST_STEPS: usize = 1 << 20;
+/// Most steps through all of them, each time that one is looked up: tables that never end would take for
+/// ever. About ten seconds.
+const ALL_STEPS: u64 = 1 << 32;
 /// `_FUNCDATA_InlTree`, `_PCDATA_InlTreeIndex` (`internal/abi/symtab.go`).
 const FUNCDATA_INLINE_TREE: usize = 3;
 const PCDATA_INLINE_INDEX: usize = 2;
@@ -76,6 +81,11 @@ impl Header {
         (functions > 0 && functions < MOST_FUNCTIONS && ascending).then_some(header)
     }
 
+    /// How many functions there are.
+    pub fn functions(&self) -> usize {
+        self.functions
+    }
+
     /// Where the parts begin, in the order of the module's slices: names, units, files, values, functions.
     pub fn parts(&self) -> [usize; 5] {
         [self.names, self.units, self.files, self.values, self.records]
@@ -89,6 +99,8 @@ pub struct Pclntab {
     header: Header,
     /// Runtime address of the first instruction.
     text: u64,
+    /// Steps that are left.
+    steps: Cell<u64>,
 }
 
 /// A function of the table.
@@ -118,7 +130,7 @@ impl Pclntab {
     pub fn new(bytes: Vec<u8>, text: u64) -> Option<Self> {
         let header = Header::parse(&bytes)?;
         let end = header.records.checked_add(header.functions.checked_mul(8)?.checked_add(4)?)?;
-        (end <= bytes.len()).then_some(Self { bytes, header, text })
+        (end <= bytes.len()).then_some(Self { bytes, header, text, steps: Cell::new(ALL_STEPS) })
     }
 
     /// How many functions there are.
@@ -166,12 +178,14 @@ impl Pclntab {
 
     /// The function of this name, the first if there are several.
     pub fn by_name(&self, name: &str) -> Option<Function> {
-        let is = |f: &Function| {
-            let Some(at) = u32_at(&self.bytes, f.record + 4) else { return false };
-            let rest = self.bytes.get(self.header.names + at as usize..).unwrap_or_default();
-            rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
-        };
-        (0..self.header.functions).filter_map(|i| self.function(i)).find(is)
+        (0..self.header.functions).filter_map(|i| self.function(i)).find(|f| self.is_named(*f, name))
+    }
+
+    /// Whether this is a function's name.
+    pub fn is_named(&self, function: Function, name: &str) -> bool {
+        let Some(at) = u32_at(&self.bytes, function.record + 4) else { return false };
+        let rest = self.bytes.get(self.header.names + at as usize..).unwrap_or_default();
+        rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
     fn text_at(&self, at: usize) -> String {
@@ -259,6 +273,7 @@ impl Pclntab {
         let mut at = self.header.values.checked_add(table as usize)?;
         let (mut covered, mut value, mut first) = (function.entry, -1i32, true);
         for _ in 0..MOST_STEPS {
+            self.steps.set(self.steps.get().checked_sub(1)?);
             let (coded, next) = varint(&self.bytes, at)?;
             if coded == 0 && !first {
                 return None;

@@ -8,12 +8,14 @@ use super::image::Image;
 use super::memory::{Memory, Remote};
 use super::moduledata::{self, Part};
 use super::offsets::{GLayout, Offsets};
-use super::pclntab::{Function, HEADER, Header};
+use super::pclntab::{Function, HEADER, Header, LARGEST};
 use super::{all_goroutines, calibrate, debug_info, wait_reasons};
 use crate::target::{AddressSpace, ModuleId};
 
 /// Most plugins.
 const MOST_PARTS: usize = 256;
+/// Most bytes of all function tables.
+const MOST_TABLES: u64 = 2 * LARGEST;
 /// Functions whose inlined calls are checked.
 const CHECKED_TREES: u32 = 64;
 /// Where `gofunc` is looked for in the description of a part, if the version is not known.
@@ -207,6 +209,11 @@ impl Program {
                 .u64(address)
                 .and_then(|table| moduledata::at(&elsewhere, memory, address, table, &header(table)?));
             let Some(part) = part else { return };
+            // They may all describe one table.
+            let taken: usize = self.parts.iter().map(|part| part.pclntab.size()).sum();
+            if (taken + part.pclntab.size()) as u64 > MOST_TABLES {
+                return;
+            }
             self.parts.push(part);
         }
     }

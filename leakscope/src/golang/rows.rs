@@ -51,13 +51,13 @@ pub fn build(program: &Program) -> Option<GoRows> {
             rows.truncated = true;
             break;
         }
-        if part.pclntab.name(function) == CALLS_C {
+        if part.pclntab.is_named(function, CALLS_C) {
             // Since Go 1.21 the assembler has it save the frame pointer (`cmd/internal/obj/x86/obj6.go`).
             let saves = part.pclntab.frame_sizes(function, &mut steps).any(|(_, size)| size == Some(8));
             let room = if program.minor <= LAST_WITH_ROOM { ROOM } else { 0 };
             if let Some(pc) = relative(function.entry) {
                 let offset = u16::from(saves) << 8 | room;
-                rows.rows.push(Row::new(pc, cfa::GO_CALLS_C, offset, rbp::SAME, 0));
+                push(&mut rows.rows, pc, Row::new(0, cfa::GO_CALLS_C, offset, rbp::SAME, 0));
             }
             continue;
         }
@@ -77,15 +77,11 @@ fn add(
 ) {
     let table = &part.pclntab;
     let mut push = |pc: u64, row: Row| {
-        if let Some(pc) = relative(pc).filter(|_| rows.len() < MOST) {
-            // Functions of no length, or tables that overlap: the later one wins.
-            while rows.last().is_some_and(|last| last.pc >= pc) {
-                rows.pop();
-            }
-            rows.push(Row { pc, ..row });
+        if let Some(pc) = relative(pc) {
+            push(rows, pc, row);
         }
     };
-    if table.is_top(function) || table.name(function) == LEAVES {
+    if table.is_top(function) || table.is_named(function, LEAVES) {
         push(function.entry, Row::new(0, cfa::STOP, 0, rbp::SAME, 0));
         return;
     }
@@ -93,8 +89,20 @@ fn add(
         push(function.entry, Row::new(0, cfa::END, 0, rbp::SAME, 0));
         return;
     }
-    for (start, size) in table.frame_sizes(function, steps).take_while(|(start, _)| *start < end) {
+    for (start, size) in
+        table.frame_sizes(function, steps).take_while(|(start, _)| (function.entry..end).contains(start))
+    {
         push(start, row(size));
+    }
+}
+
+/// Adds a row. Functions of no length, or tables that overlap: the later one wins.
+fn push(rows: &mut Vec<Row>, pc: u32, row: Row) {
+    if rows.len() < MOST {
+        while rows.last().is_some_and(|last| last.pc >= pc) {
+            rows.pop();
+        }
+        rows.push(Row { pc, ..row });
     }
 }
 

@@ -54,6 +54,22 @@ pub struct Config {
     pub break_free_probes: bool,
 }
 
+impl Default for Config {
+    /// Heap and waits, until somebody ends it.
+    fn default() -> Self {
+        Self {
+            duration: None,
+            interval: None,
+            sort: Sort::LiveBytes,
+            min_age: Duration::ZERO,
+            tracing: Tracing { heap: true, waits: true, min_wait_ns: 0 },
+            max_live: 1_000_000,
+            kernel_log: false,
+            break_free_probes: false,
+        }
+    }
+}
+
 /// Hears what happens.
 pub trait Watcher {
     /// A step, for those who want to know.

@@ -25,7 +25,6 @@ pub(super) fn profiled(program: Program) -> Result<()> {
 }
 
 #[test]
-#[ignore = "reports have no heap of Go yet"]
 fn heap_as_in_its_own_profile() -> Result<()> {
     for (toolchain, variant) in
         [(OLDEST, Variant::Normal), (NEWEST, Variant::Normal), (NEWEST, Variant::Stripped)]
@@ -38,7 +37,6 @@ fn heap_as_in_its_own_profile() -> Result<()> {
 
 /// Where the program does not profile: within 25 % at each site that leaks, and no garbage.
 #[test]
-#[ignore = "reports have no heap of Go yet"]
 fn heap_without_the_profiler() -> Result<()> {
     need!(NEWEST);
     let mut fixture = GARBAGE.variant(Variant::Stripped).start(&[])?;

@@ -55,6 +55,8 @@ const PACKAGES: &[Package] = &[
     package("bpftrace"),
     package("gdb"),
     package("strace"),
+    // A terminal for the screens.
+    package("tmux"),
     // The scheduler's worst case.
     Package { name: "linux-perf", unless: Some("perf") },
 ];

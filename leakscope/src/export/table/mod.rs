@@ -16,6 +16,8 @@ use std::io::{self, Write};
 
 use page::{Page, Paint};
 
+pub(crate) use page::name as frame_name;
+
 use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};
 use crate::ledger::losses;
 use crate::report::Report;
@@ -199,4 +201,4 @@ fn footer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -192,7 +192,7 @@ fn line(frame: &Frame) -> Option<String> {
 }
 
 /// A frame in a line.
-fn name(frame: &Frame) -> String {
+pub(crate) fn name(frame: &Frame) -> String {
     let module = frame.module.as_deref().map(|m| m.rsplit('/').next().unwrap_or(m));
     let text = match (&frame.function, module) {
         (Some(function), _) => match line(frame) {

@@ -99,10 +99,11 @@ pub fn with_totals(mut heap: GoHeap, totals: Totals) -> GoHeap {
 fn agreement(live: u64, in_use: u64, error: Option<u64>) -> String {
     let (sites, heap) = (human::bytes(live), human::bytes(in_use));
     let share = 100.0 * live as f64 / in_use.max(1) as f64;
+    let expected = (live / 50).max(error.unwrap_or(0));
     let error = error.map(|error| format!(" ± {}", human::bytes(error))).unwrap_or_default();
     let rest = if live <= in_use {
         "; the rest was allocated since, or is garbage that was not swept"
-    } else if live - in_use <= live / 50 {
+    } else if live - in_use <= expected {
         ""
     } else {
         "; what the sites hold more is sampling error, or was freed since"
