@@ -32,6 +32,7 @@ use aya_log_ebpf::debug;
 /// Entry of a function that returns or resizes a block.
 #[uprobe]
 pub fn alloc_entry(ctx: ProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     heap::alloc_entry(&ctx);
     0
 }
@@ -39,6 +40,7 @@ pub fn alloc_entry(ctx: ProbeContext) -> u32 {
 /// Return probe of such a function.
 #[uretprobe]
 pub fn alloc_return(ctx: RetProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     // SAFETY: the context of a return probe is the registers of the thread, valid while we run.
     let regs = unsafe { &*ctx.regs };
     heap::alloc_return(heap::cookie(&ctx), regs, regs.rsp);
@@ -48,6 +50,7 @@ pub fn alloc_return(ctx: RetProbeContext) -> u32 {
 /// A `ret` instruction of such a function, where a return probe would break exceptions.
 #[uprobe]
 pub fn alloc_ret_instruction(ctx: ProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     // SAFETY: as above.
     let regs = unsafe { &*ctx.regs };
     heap::alloc_return_at_instruction(heap::cookie(&ctx), regs);
@@ -57,6 +60,7 @@ pub fn alloc_ret_instruction(ctx: ProbeContext) -> u32 {
 /// Entry of a function that frees a block.
 #[uprobe]
 pub fn free_entry(ctx: ProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     heap::free_entry(&ctx);
     0
 }
@@ -64,6 +68,7 @@ pub fn free_entry(ctx: ProbeContext) -> u32 {
 /// The dynamic linker has changed the list of libraries (`_dl_debug_state`).
 #[uprobe]
 pub fn libraries_changed(ctx: ProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     debug!(&ctx, "the list of libraries changes");
     emit::mappings_changed();
     0
@@ -107,6 +112,7 @@ pub fn thread_waking(ctx: BtfTracePointContext) -> i32 {
 /// A goroutine is created (`runtime.newproc1`).
 #[uprobe]
 pub fn go_created(ctx: ProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     go::created(&ctx);
     0
 }
@@ -114,6 +120,7 @@ pub fn go_created(ctx: ProbeContext) -> u32 {
 /// A goroutine ends (`runtime.goexit0`).
 #[uprobe]
 pub fn go_exited(ctx: ProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     go::exited(&ctx);
     0
 }
@@ -121,6 +128,7 @@ pub fn go_exited(ctx: ProbeContext) -> u32 {
 /// A span was taken from the Go heap for an object.
 #[uprobe]
 pub fn go_allocated(ctx: ProbeContext) -> u32 {
+    maps::on_the_own_stack(&ctx);
     go::allocated(&ctx);
     0
 }

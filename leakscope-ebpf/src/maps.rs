@@ -1,9 +1,10 @@
 //! Maps and load-time globals. Sizes that depend on the target are set by the loader.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, StackTrace};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, StackTrace};
 use leakscope_common::config::{KernelOffsets, MAX_MAPPINGS, RunState, state};
 use leakscope_common::counter::{COUNTERS as COUNTER_SLOTS, Loss, Tally};
 use leakscope_common::go::{GoPlaces, GoroutineTotals};
@@ -29,6 +30,25 @@ pub(crate) static MIN_WAIT: Global<u64> = Global::new(0);
 pub(crate) const SCRATCH_SLOTS: u32 = 4;
 /// Entries of the per-CPU cache of rows.
 pub(crate) const CACHED_ROWS: u32 = 4096;
+
+/// Empty for ever; see [`on_the_own_stack`].
+#[map]
+static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Makes the kernel run a probe on the thread's kernel stack.
+///
+/// Since Linux 6.13 programs of kprobe type that need 64 bytes of stack or more get a stack of their own per
+/// CPU (kernel/bpf/verifier.c, `bpf_enable_priv_stack`). A uprobe's program can be preempted, and another
+/// thread may run it on the same CPU meanwhile: both would write to that one stack. A program that could
+/// tail-call gets none (`check_max_stack_depth`). The call is never made: there is no target 0, which the
+/// verifier knows and takes the branch away.
+#[inline(always)]
+pub(crate) fn on_the_own_stack(ctx: &impl EbpfContext) {
+    if TARGET.load() == 0 {
+        // SAFETY: the context is the kernel's; where nothing is to be called the helper returns.
+        unsafe { NOWHERE.tail_call(ctx, 0) };
+    }
+}
 
 #[map]
 pub(crate) static STATE: Array<u64> = Array::with_max_entries(state::SLOTS, 0);

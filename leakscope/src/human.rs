@@ -99,6 +99,24 @@ pub fn cut(text: &str, width: usize) -> String {
     out
 }
 
+/// A function and where it is, cut to `width` columns: of `main.work pool.go:12` the function is cut, as
+/// long as something of it is left.
+pub fn cut_place(text: &str, width: usize) -> String {
+    const LEAST: usize = 12;
+    let numbered = |place: &&str| {
+        let line = place.rsplit_once(':').map_or("", |(_, line)| line);
+        !line.is_empty() && line.bytes().all(|b| b.is_ascii_digit())
+    };
+    let place = text.rsplit_once(' ').map(|(_, place)| place).filter(numbered);
+    let room = place.and_then(|place| width.checked_sub(columns(place) + 1)).filter(|room| *room >= LEAST);
+    match (place, room) {
+        (Some(place), Some(room)) if columns(text) > width => {
+            format!("{} {place}", cut(&text[..text.len() - place.len() - 1], room))
+        }
+        _ => cut(text, width),
+    }
+}
+
 /// `text` in lines of at most `width` columns, broken between words; what does not fit into `most`
 /// lines ends in `…`.
 pub fn wrap(text: &str, width: usize, most: usize) -> Vec<String> {
@@ -196,6 +214,10 @@ mod tests {
             ["漢字漢字", "漢字漢…", "漢字…"]
         );
         assert_eq!([cut("abc", 1), cut("abc", 0)], ["…", "…"]);
+        assert_eq!(cut_place("main.(*Set).work pool.go:12", 27), "main.(*Set).work pool.go:12");
+        assert_eq!(cut_place("main.(*Set).work pool.go:12", 24), "main.(*Set).… pool.go:12");
+        assert_eq!(cut_place("main.(*Set).work pool.go:12", 22), "main.(*Set).work pool…");
+        assert_eq!(cut_place("work+0x12 (no symbols of it)", 12), "work+0x12 (…");
         assert_eq!(wrap("one two three", 7, 9), ["one two", "three"]);
         assert_eq!(wrap("one two three four", 7, 2), ["one two", "three …"]);
         assert_eq!(wrap("incomprehensible word", 7, 9), ["incomp…", "word"]);

@@ -94,14 +94,14 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
         ("99th percentile, ms", 2, |answers| answers.all_but_a_hundredth),
     ];
     for (what, digits, figure) in figures {
-        println!("  {what:<22}{:<34}ratio to none in the same round", "median (least to most)");
+        println!("  {what:<24}{:<34}ratio to none in the same round", "median (least to most)");
         for (case, answers) in CASES.iter().zip(&measured) {
             let values: Vec<f64> = answers.iter().map(figure).collect();
             let ratios: Vec<f64> =
                 answers.iter().zip(&measured[0]).map(|(one, base)| figure(one) / figure(base)).collect();
             let values = format!("{:.digits$}", summary(&values).context("no measurement")?);
             let ratios = summary(&ratios).context("no measurement")?;
-            println!("    {:<20}{values:<34}{ratios:.3}", case.name());
+            println!("    {:<22}{values:<34}{ratios:.3}", case.name());
         }
     }
     println!("  {dumps} dumps");

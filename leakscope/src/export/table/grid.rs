@@ -9,7 +9,7 @@ use tabled::settings::style::{HorizontalLine, LineText};
 use tabled::settings::{Alignment, Color, Style};
 
 use super::page::{Page, Paint};
-use crate::human::{columns, cut, printable};
+use crate::human::{columns, cut, cut_place, printable};
 
 /// A column. The last one of a grid takes what room is left.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ impl Grid {
         let titles = shown.iter().map(|&c| cut(self.columns[c].title, widths[c]));
         let mut builder = Builder::from_iter([titles.collect::<Vec<_>>()]);
         for row in &self.rows {
-            let cell = |&c: &usize| cut(row.cells.get(c).map_or("", String::as_str), widths[c]);
+            let cell = |&c: &usize| cut_place(row.cells.get(c).map_or("", String::as_str), widths[c]);
             builder.push_record(shown.iter().map(cell));
         }
         let mut table = builder.build();

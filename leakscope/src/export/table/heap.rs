@@ -128,7 +128,7 @@ fn go(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     parts.extend(heap.go_in_use_bytes.map(|n| format!("{} in use", bytes(n))));
     parts.extend(heap.go_agreement.clone());
     if !parts.is_empty() {
-        page.line(Paint::Plain, &format!("Go heap: {}", parts.join("; ")))?;
+        page.sentences(Paint::Plain, &format!("Go heap: {}", parts.join("; ")))?;
     }
     let Some(classes) = heap.go_size_classes.as_deref().filter(|classes| !classes.is_empty()) else {
         return Ok(());
@@ -140,5 +140,5 @@ fn go(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     });
     let told = told.collect::<Vec<_>>().join(", ");
     let more = if classes.len() > MOST_CLASSES { ", …" } else { "" };
-    page.line(Paint::Plain, &format!("Go heap by size: {told}{more}"))
+    page.sentences(Paint::Plain, &format!("Go heap by size: {told}{more}"))
 }

@@ -64,7 +64,7 @@ pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Re
         heap::stacks(heap, page)?;
     }
     if let Some(waits) = &report.waits {
-        waits::details(waits, page)?;
+        waits::details(waits, report.goroutines.is_some(), page)?;
         wakers::long(waits, page)?;
     }
     footer(report, page)

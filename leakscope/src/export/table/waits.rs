@@ -71,11 +71,12 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// The stacks of the sites, with their threads and locks.
-pub(super) fn details(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+pub(super) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> io::Result<()> {
     let shown = shown(waits, page);
     let deadlocked = deadlock::shown(waits, page);
     let mut owners: HashSet<u32> = deadlocked.iter().map(|thread| thread.tid).collect();
-    for site in &shown {
+    // Below goroutines, idle threads are the Go scheduler's: the table says enough of them.
+    for site in shown.iter().filter(|site| !(goroutines && site.idle)) {
         let paint = if site.idle { Paint::Dim } else { Paint::Plain };
         page.blank()?;
         page.paragraph(if site.idle { Paint::Plain } else { Paint::Bold }, 0, 3, &title(site))?;
