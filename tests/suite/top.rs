@@ -268,7 +268,9 @@ fn the_screen_on_many_terminals() -> Result<()> {
     screen.until("all columns", |s| s.contains("UNIT") && s.contains("Memory"))?;
     screen.keys(&["?"])?;
     screen.wait_for("any key leaves it")?;
-    screen.keys(&["Escape", "q"])?;
+    screen.keys(&["x"])?;
+    screen.until("no help", |s| !s.contains("any key leaves it"))?;
+    screen.keys(&["q"])?;
     screen.wait_for("code 0")?;
     screen.line(SANE)?;
     let after = screen.wait_for("it-is-sane")?;

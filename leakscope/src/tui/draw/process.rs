@@ -24,7 +24,7 @@ pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer)
     let Some(process) = app.process.as_mut() else { return };
     let mut above = above(process, paused, theme, area);
     let below = if area.height < 8 { 0 } else { BELOW };
-    if process.detail.is_none() {
+    if process.detail.is_none() && process.report.is_some() {
         above.push(header(process, area.width, theme));
     }
     let taken = u16::try_from(above.len()).unwrap_or(u16::MAX).min(area.height);
@@ -189,11 +189,15 @@ fn columns(process: &ProcessView, width: usize) -> Vec<(&'static str, usize)> {
             ("SITE", 0),
         ],
         Tab::Heap => &[("LIVE", 6), ("+/MIN", 7), ("HISTORY", 10), ("BLOCKS", 9), ("OLDEST", 6), ("SITE", 0)],
-        Tab::Threads => &[("BLOCKED", 7), ("LONGEST", 7), ("FOR", 10), ("IN", 22), ("AT", 0)],
+        Tab::Threads => &[("BLOCKED", 7), ("LONGEST", 7), ("FOR", 16), ("IN", 22), ("AT", 0)],
         Tab::Goroutines => &[("COUNT", 7), ("GROWTH", 7), ("LONGEST", 7), ("STATE", 18), ("AT", 0)],
     };
-    let narrow = width < 70;
-    all.iter().copied().filter(|(name, _)| !narrow || !matches!(*name, "HISTORY" | "OLDEST" | "IN")).collect()
+    let kept = |name: &str| match width {
+        70.. => true,
+        40.. => !matches!(name, "HISTORY" | "OLDEST" | "IN"),
+        _ => matches!(name, "+/MIN" | "SITE" | "BLOCKED" | "COUNT" | "AT"),
+    };
+    all.iter().copied().filter(|(name, _)| kept(name)).collect()
 }
 
 /// Whether a column is one of numbers.
