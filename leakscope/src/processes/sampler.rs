@@ -12,7 +12,7 @@ use super::model::{Limit, LimitKind, Machine, Process, SCHEMA, Snapshot, Unseen}
 use super::place::Place;
 use super::pool::{self, Level, Mounts, Pool, ancestry};
 use super::runtime::{Detector, Runtime};
-use super::stat::{MemInfo, Stat};
+use super::stat::{MemInfo, Stat, resident_pages};
 use super::threads::{self, Blocked};
 
 /// Processes outside the screen whose details are looked at in one refresh.
@@ -169,8 +169,15 @@ impl Sampler {
             }
             path.push(entry.file_name());
             path.push("stat");
-            let stat = read(&path, &mut self.buffer).and_then(|()| Stat::parse(&self.buffer));
+            let mut stat = read(&path, &mut self.buffer).and_then(|()| Stat::parse(&self.buffer));
             path.pop();
+            if let Some(stat) = stat.as_mut().filter(|stat| !stat.kernel) {
+                // `stat` adds up only what the processors have told each other; `statm`, since Linux 6.16, all.
+                path.push("statm");
+                let resident = read(&path, &mut self.buffer).and_then(|()| resident_pages(&self.buffer));
+                stat.rss_pages = resident.unwrap_or(stat.rss_pages);
+                path.pop();
+            }
             path.pop();
             // It has ended meanwhile.
             let Some(stat) = stat else { continue };
