@@ -317,6 +317,17 @@ fn signal_top(screen: &Tmux, signal: i32) -> Result<()> {
     Ok(())
 }
 
+/// What a panic says is readable, on the terminal as it was.
+#[test]
+fn a_panic_gives_the_terminal_back() -> Result<()> {
+    let screen = Tmux::start(80, 24, &format!("{} top --break-screen; echo code $?", binary().display()))?;
+    let shown = screen.wait_for("code 101")?;
+    assert!(shown.contains("--break-screen") && shown.contains("panicked"), "{shown}");
+    screen.line(SANE)?;
+    screen.wait_for("it-is-sane")?;
+    Ok(())
+}
+
 /// A terminal that is closed ends it.
 #[test]
 fn a_closed_terminal() -> Result<()> {

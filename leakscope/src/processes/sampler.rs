@@ -1,6 +1,7 @@
 //! Reads `/proc` once a refresh.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -276,29 +277,17 @@ impl Sampler {
         for tracked in self.tracked.values() {
             let Some(details) = &tracked.details else { continue };
             for group in groups(&details.place) {
-                if !wanted.contains_key(&group) {
-                    let pool = self.groups.remove(&group).flatten();
-                    let level = self.level(&group, swap_free);
-                    let pool = level.map(|level| {
-                        let mut pool = pool.unwrap_or_else(|| Pool::new(level));
-                        pool.update(at_ns, level);
-                        pool
-                    });
-                    wanted.insert(group, pool);
-                }
+                let Entry::Vacant(entry) = wanted.entry(group) else { continue };
+                let known = self.groups.remove(entry.key()).flatten();
+                let pool = level(&self.mounts, entry.key(), swap_free).map(|level| {
+                    let mut pool = known.unwrap_or_else(|| Pool::new(level));
+                    pool.update(at_ns, level);
+                    pool
+                });
+                entry.insert(pool);
             }
         }
         self.groups = wanted;
-    }
-
-    fn level(&self, (unified, path): &Group, swap_free: u64) -> Option<Level> {
-        let mount = if *unified { &self.mounts.unified } else { &self.mounts.memory };
-        let directory = mount.as_ref()?.join(path.trim_start_matches('/'));
-        if *unified {
-            pool::unified_level(&directory, swap_free)
-        } else {
-            pool::memory_level(&directory, swap_free)
-        }
     }
 
     fn process(&self, pid: u32, tracked: &Tracked, total: u64) -> Process {
@@ -357,6 +346,17 @@ impl Sampler {
 impl Tracked {
     fn new(stat: Stat) -> Self {
         Self { stat, history: History::default(), seen: 0, details: None, blocked: None }
+    }
+}
+
+/// The level of a group, if it has a limit.
+fn level(mounts: &Mounts, (unified, path): &Group, swap_free: u64) -> Option<Level> {
+    let mount = if *unified { &mounts.unified } else { &mounts.memory };
+    let directory = mount.as_ref()?.join(path.trim_start_matches('/'));
+    if *unified {
+        pool::unified_level(&directory, swap_free)
+    } else {
+        pool::memory_level(&directory, swap_free)
     }
 }
 

@@ -95,9 +95,7 @@ fn title(process: &ProcessView, paused: bool, theme: Theme) -> Line<'static> {
     let mut spans = vec![Span::styled(name, theme.bold())];
     if let Some(report) = &process.report {
         let version = report.target.runtime_version.as_deref().unwrap_or("");
-        spans.push(Span::raw(printable(
-            &format!(" · {} {version}", report.target.runtime).trim_end().to_owned(),
-        )));
+        spans.push(Span::raw(printable(format!(" · {} {version}", report.target.runtime).trim_end())));
         spans.push(Span::raw(format!(" · watched {}", duration(report.window.duration_ns))));
     }
     match &process.phase {
@@ -123,7 +121,13 @@ fn figures(report: &Report) -> Line<'static> {
         parts.push(format!("RSS {} ({})", bytes(end), signed_bytes(change)));
     }
     if let Some(heap) = &report.heap {
-        let exact = if heap.exact { "exact" } else { "not exact" };
+        // A report of a window that goes on is never called exact.
+        let lost = report.losses.keys().any(|name| name.starts_with("heap."));
+        let exact = match (heap.exact, report.window.ended_by) {
+            (true, _) => "exact",
+            (false, None) if !lost => "no call missed so far",
+            _ => "not exact",
+        };
         let live = bytes(heap.totals.live_bytes);
         parts.push(format!("heap +{live} since attach, {exact}"));
     }
