@@ -320,7 +320,8 @@ fn signal_top(screen: &Tmux, signal: i32) -> Result<()> {
 /// What a panic says is readable, on the terminal as it was.
 #[test]
 fn a_panic_gives_the_terminal_back() -> Result<()> {
-    let screen = Tmux::start(80, 24, &format!("{} top --break-screen; echo code $?", binary().display()))?;
+    let line = format!("RUST_BACKTRACE=0 {} top --break-screen; echo code $?", binary().display());
+    let screen = Tmux::start(80, 24, &line)?;
     let shown = screen.wait_for("code 101")?;
     assert!(shown.contains("--break-screen") && shown.contains("panicked"), "{shown}");
     screen.line(SANE)?;
