@@ -237,7 +237,7 @@ fn pids_that_vanish() -> Result<()> {
     let mut fixture = Fixture::start(&CASES, &[])?;
     let pid = fixture.pid();
     let screen = Tmux::start(80, 24, &format!("{} top -i 0.3; echo code $?", binary().display()))?;
-    screen.wait_for("leakscope top")?;
+    screen.wait_for("HISTORY")?;
     screen.keys(&["/", &pid.to_string(), "Enter"])?;
     screen.until("the fixture alone", |s| s.contains("cases") && s.contains("1 of "))?;
     fixture.end()?;
