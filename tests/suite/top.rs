@@ -237,7 +237,7 @@ fn pids_that_vanish() -> Result<()> {
     let mut fixture = Fixture::start(&CASES, &[])?;
     let pid = fixture.pid();
     let screen = Tmux::start(80, 24, &format!("{} top -i 0.3; echo code $?", binary().display()))?;
-    screen.wait_for("leakscope top")?;
+    screen.wait_for("HISTORY")?;
     screen.keys(&["/", &pid.to_string(), "Enter"])?;
     screen.until("the fixture alone", |s| s.contains("cases") && s.contains("1 of "))?;
     fixture.end()?;
@@ -268,7 +268,9 @@ fn the_screen_on_many_terminals() -> Result<()> {
     screen.until("all columns", |s| s.contains("UNIT") && s.contains("Memory"))?;
     screen.keys(&["?"])?;
     screen.wait_for("any key leaves it")?;
-    screen.keys(&["Escape", "q"])?;
+    screen.keys(&["x"])?;
+    screen.until("no help", |s| !s.contains("any key leaves it"))?;
+    screen.keys(&["q"])?;
     screen.wait_for("code 0")?;
     screen.line(SANE)?;
     let after = screen.wait_for("it-is-sane")?;
@@ -315,6 +317,18 @@ fn signal_top(screen: &Tmux, signal: i32) -> Result<()> {
     Ok(())
 }
 
+/// What a panic says is readable, on the terminal as it was.
+#[test]
+fn a_panic_gives_the_terminal_back() -> Result<()> {
+    let line = format!("RUST_BACKTRACE=0 {} top --break-screen; echo code $?", binary().display());
+    let screen = Tmux::start(80, 24, &line)?;
+    let shown = screen.wait_for("code 101")?;
+    assert!(shown.contains("--break-screen") && shown.contains("panicked"), "{shown}");
+    screen.line(SANE)?;
+    screen.wait_for("it-is-sane")?;
+    Ok(())
+}
+
 /// A terminal that is closed ends it.
 #[test]
 fn a_closed_terminal() -> Result<()> {
@@ -336,13 +350,12 @@ fn sites_of_one_process_on_the_screen() -> Result<()> {
     fixture.expect("grow")?;
     let pid = fixture.pid().to_string();
     let place = tempfile::tempdir()?;
-    let line = format!(
-        "cd {} && {} top -i 0.5 --filter {pid}; echo code $?",
-        place.path().display(),
-        binary().display()
-    );
+    let line = format!("cd {} && {} top -i 0.5; echo code $?", place.path().display(), binary().display());
     let screen = Tmux::start(100, 30, &line)?;
-    screen.until("the fixture", |s| s.lines().any(|l| l.contains(&pid) && l.contains("grows ")))?;
+    screen.wait_for("HISTORY")?;
+    // Typed, not as an option: it would match leakscope's own command line.
+    screen.keys(&["/", &pid, "Enter"])?;
+    screen.until("the fixture alone", |s| s.contains("1 of ") && s.contains("grows "))?;
     screen.keys(&["Enter"])?;
     let shown = screen.until("its site", |s| s.contains("site_grow grows.c:") && s.contains("M "))?;
     assert!(shown.contains("Lost: ") && shown.contains("Cost: "), "{shown}");

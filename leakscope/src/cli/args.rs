@@ -134,6 +134,9 @@ pub struct TopArgs {
     /// A screen, one JSON array at the end, or a line of JSON at each refresh
     #[arg(long, value_enum, default_value_t = TopFormatArg::Screen)]
     format: TopFormatArg,
+    /// Panic at the first refresh of the screen, to show that the terminal is given back
+    #[arg(long, hide = true)]
+    break_screen: bool,
 }
 
 /// Arguments of `doctor`.
@@ -208,6 +211,7 @@ impl TopArgs {
             },
             filter: self.filter,
             format,
+            break_screen: self.break_screen,
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct TopConfig {
     pub filter: String,
     /// The form.
     pub format: TopFormat,
+    /// Panic on the screen; for tests.
+    pub break_screen: bool,
 }
 
 /// Time between refreshes of the list.
@@ -52,6 +54,7 @@ pub fn run(config: &TopConfig) -> Result<u8, Failure> {
                 iterations: config.iterations,
                 order: config.order,
                 filter: config.filter.clone(),
+                break_screen: config.break_screen,
             })?;
             Ok(0)
         }

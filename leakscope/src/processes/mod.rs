@@ -5,7 +5,7 @@
 //! containers and units, [`runtime`] tells languages, [`threads`] counts blocked threads. The result is a
 //! [`Snapshot`], which is also the JSON of `top --format json` (schema `leakscope.top/1`).
 //!
-//! What it costs: one `stat` a process and refresh. Threads are looked at for the processes on the screen
+//! What it costs: one `stat` and `statm` a process and refresh. Threads are looked at for the processes on the screen
 //! and, in turn, for a bounded number of others; runtimes and control groups once a process, again only
 //! after an exec or in long intervals.
 //!

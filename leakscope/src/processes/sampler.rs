@@ -1,6 +1,7 @@
 //! Reads `/proc` once a refresh.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +13,7 @@ use super::model::{Limit, LimitKind, Machine, Process, SCHEMA, Snapshot, Unseen}
 use super::place::Place;
 use super::pool::{self, Level, Mounts, Pool, ancestry};
 use super::runtime::{Detector, Runtime};
-use super::stat::{MemInfo, Stat};
+use super::stat::{MemInfo, Stat, resident_pages};
 use super::threads::{self, Blocked};
 
 /// Processes outside the screen whose details are looked at in one refresh.
@@ -169,8 +170,15 @@ impl Sampler {
             }
             path.push(entry.file_name());
             path.push("stat");
-            let stat = read(&path, &mut self.buffer).and_then(|()| Stat::parse(&self.buffer));
+            let mut stat = read(&path, &mut self.buffer).and_then(|()| Stat::parse(&self.buffer));
             path.pop();
+            if let Some(stat) = stat.as_mut().filter(|stat| !stat.kernel) {
+                // `stat` adds up only what the processors have told each other; `statm`, since Linux 6.16, all.
+                path.push("statm");
+                let resident = read(&path, &mut self.buffer).and_then(|()| resident_pages(&self.buffer));
+                stat.rss_pages = resident.unwrap_or(stat.rss_pages);
+                path.pop();
+            }
             path.pop();
             // It has ended meanwhile.
             let Some(stat) = stat else { continue };
@@ -269,29 +277,17 @@ impl Sampler {
         for tracked in self.tracked.values() {
             let Some(details) = &tracked.details else { continue };
             for group in groups(&details.place) {
-                if !wanted.contains_key(&group) {
-                    let pool = self.groups.remove(&group).flatten();
-                    let level = self.level(&group, swap_free);
-                    let pool = level.map(|level| {
-                        let mut pool = pool.unwrap_or_else(|| Pool::new(level));
-                        pool.update(at_ns, level);
-                        pool
-                    });
-                    wanted.insert(group, pool);
-                }
+                let Entry::Vacant(entry) = wanted.entry(group) else { continue };
+                let known = self.groups.remove(entry.key()).flatten();
+                let pool = level(&self.mounts, entry.key(), swap_free).map(|level| {
+                    let mut pool = known.unwrap_or_else(|| Pool::new(level));
+                    pool.update(at_ns, level);
+                    pool
+                });
+                entry.insert(pool);
             }
         }
         self.groups = wanted;
-    }
-
-    fn level(&self, (unified, path): &Group, swap_free: u64) -> Option<Level> {
-        let mount = if *unified { &self.mounts.unified } else { &self.mounts.memory };
-        let directory = mount.as_ref()?.join(path.trim_start_matches('/'));
-        if *unified {
-            pool::unified_level(&directory, swap_free)
-        } else {
-            pool::memory_level(&directory, swap_free)
-        }
     }
 
     fn process(&self, pid: u32, tracked: &Tracked, total: u64) -> Process {
@@ -350,6 +346,17 @@ impl Sampler {
 impl Tracked {
     fn new(stat: Stat) -> Self {
         Self { stat, history: History::default(), seen: 0, details: None, blocked: None }
+    }
+}
+
+/// The level of a group, if it has a limit.
+fn level(mounts: &Mounts, (unified, path): &Group, swap_free: u64) -> Option<Level> {
+    let mount = if *unified { &mounts.unified } else { &mounts.memory };
+    let directory = mount.as_ref()?.join(path.trim_start_matches('/'));
+    if *unified {
+        pool::unified_level(&directory, swap_free)
+    } else {
+        pool::memory_level(&directory, swap_free)
     }
 }
 

@@ -45,6 +45,11 @@ impl Stat {
     }
 }
 
+/// Resident pages by the text of `/proc/PID/statm`.
+pub fn resident_pages(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.split(' ').nth(1)?.parse().ok()
+}
+
 /// The part of `/proc/meminfo` that is of interest, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemInfo {
@@ -99,6 +104,12 @@ mod tests {
         for length in 0..REDIS.len() - 150 {
             let _ = Stat::parse(&REDIS.as_bytes()[..length]);
         }
+    }
+
+    #[test]
+    fn resident_memory() {
+        assert_eq!(resident_pages(b"587 366 344 2 0 56 0\n"), Some(366));
+        assert_eq!(resident_pages(b"587\n"), None);
     }
 
     #[test]

@@ -122,6 +122,9 @@ impl App {
                 KeyCode::Char('l') => return Some(Action::Redraw),
                 KeyCode::Char('f') => return self.movement(KeyCode::PageDown),
                 KeyCode::Char('b') => return self.movement(KeyCode::PageUp),
+                // What was typed before the screen was there comes as a line feed.
+                KeyCode::Char('j') => return self.on_key(KeyEvent::from(KeyCode::Enter)),
+                KeyCode::Char(_) => return None,
                 _ => {}
             }
         }

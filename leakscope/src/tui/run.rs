@@ -27,6 +27,8 @@ pub struct ScreenConfig {
     pub order: Order,
     /// Text that listed processes hold.
     pub filter: String,
+    /// Panic at the first refresh; for tests.
+    pub break_screen: bool,
 }
 
 /// Shows the screen until the user leaves.
@@ -54,6 +56,7 @@ pub fn run(config: &ScreenConfig) -> Result<(), Failure> {
         observations: 0,
         report_interval: config.report_interval,
         left: config.iterations,
+        broken: config.break_screen,
     };
     feeds::keys(screen.inputs.clone()).map_err(Failure::failed)?;
     screen.app.list.order = config.order;
@@ -96,6 +99,7 @@ struct Screen {
     observations: u64,
     report_interval: Duration,
     left: Option<u32>,
+    broken: bool,
 }
 
 impl Screen {
@@ -118,6 +122,7 @@ impl Screen {
             Input::Suspend => return self.act(Action::Suspend),
             Input::Resumed => self.taken.resume().map_err(|e| Failure::output("the terminal", e))?,
             Input::Snapshot(snapshot) => {
+                assert!(!self.broken, "--break-screen");
                 self.app.on_snapshot(snapshot);
                 self.app.list.resize(list_rows(&self.app, self.app.size.1));
                 self.look();

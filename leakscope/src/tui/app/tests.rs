@@ -37,7 +37,7 @@ fn pids(app: &App) -> Vec<u32> {
 }
 
 fn press(app: &mut App, keys: &[KeyCode]) -> Option<Action> {
-    keys.iter().map(|key| app.on_key(KeyEvent::from(*key))).next_back().flatten()
+    keys.iter().fold(None, |_, key| app.on_key(KeyEvent::from(*key)))
 }
 
 fn typed(app: &mut App, text: &str) -> Option<Action> {

@@ -24,7 +24,7 @@ pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer)
     let Some(process) = app.process.as_mut() else { return };
     let mut above = above(process, paused, theme, area);
     let below = if area.height < 8 { 0 } else { BELOW };
-    if process.detail.is_none() {
+    if process.detail.is_none() && process.report.is_some() {
         above.push(header(process, area.width, theme));
     }
     let taken = u16::try_from(above.len()).unwrap_or(u16::MAX).min(area.height);
@@ -95,9 +95,7 @@ fn title(process: &ProcessView, paused: bool, theme: Theme) -> Line<'static> {
     let mut spans = vec![Span::styled(name, theme.bold())];
     if let Some(report) = &process.report {
         let version = report.target.runtime_version.as_deref().unwrap_or("");
-        spans.push(Span::raw(printable(
-            &format!(" · {} {version}", report.target.runtime).trim_end().to_owned(),
-        )));
+        spans.push(Span::raw(printable(format!(" · {} {version}", report.target.runtime).trim_end())));
         spans.push(Span::raw(format!(" · watched {}", duration(report.window.duration_ns))));
     }
     match &process.phase {
@@ -123,7 +121,13 @@ fn figures(report: &Report) -> Line<'static> {
         parts.push(format!("RSS {} ({})", bytes(end), signed_bytes(change)));
     }
     if let Some(heap) = &report.heap {
-        let exact = if heap.exact { "exact" } else { "not exact" };
+        // A report of a window that goes on is never called exact.
+        let lost = report.losses.keys().any(|name| name.starts_with("heap."));
+        let exact = match (heap.exact, report.window.ended_by) {
+            (true, _) => "exact",
+            (false, None) if !lost => "no call missed so far",
+            _ => "not exact",
+        };
         let live = bytes(heap.totals.live_bytes);
         parts.push(format!("heap +{live} since attach, {exact}"));
     }
@@ -189,11 +193,15 @@ fn columns(process: &ProcessView, width: usize) -> Vec<(&'static str, usize)> {
             ("SITE", 0),
         ],
         Tab::Heap => &[("LIVE", 6), ("+/MIN", 7), ("HISTORY", 10), ("BLOCKS", 9), ("OLDEST", 6), ("SITE", 0)],
-        Tab::Threads => &[("BLOCKED", 7), ("LONGEST", 7), ("FOR", 10), ("IN", 22), ("AT", 0)],
+        Tab::Threads => &[("BLOCKED", 7), ("LONGEST", 7), ("FOR", 16), ("IN", 22), ("AT", 0)],
         Tab::Goroutines => &[("COUNT", 7), ("GROWTH", 7), ("LONGEST", 7), ("STATE", 18), ("AT", 0)],
     };
-    let narrow = width < 70;
-    all.iter().copied().filter(|(name, _)| !narrow || !matches!(*name, "HISTORY" | "OLDEST" | "IN")).collect()
+    let kept = |name: &str| match width {
+        70.. => true,
+        40.. => !matches!(name, "HISTORY" | "OLDEST" | "IN"),
+        _ => matches!(name, "+/MIN" | "SITE" | "BLOCKED" | "COUNT" | "AT"),
+    };
+    all.iter().copied().filter(|(name, _)| kept(name)).collect()
 }
 
 /// Whether a column is one of numbers.
