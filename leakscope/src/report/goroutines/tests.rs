@@ -120,12 +120,12 @@ fn statements_are_ranked_by_growth() {
         address: line,
         created,
         exited,
-        frames: vec![frame("main.serve", u32::try_from(line).unwrap_or(0))],
+        frames: vec![go("main.serve", u32::try_from(line).unwrap_or(0))],
     };
     let all = [statement(1, 1000, 1000), statement(2, 5, 50), statement(3, 70, 0)];
-    let report = goroutines(&seen(vec![]), Some(&all), None, None);
+    let report = goroutines(&seen(&[]), Some(&all), None, None);
     let told: Vec<(u64, i64, Option<u32>)> =
         report.creations.iter().flatten().map(|c| (c.rank, c.growth, c.frames[0].line)).collect();
     assert_eq!(told, [(1, 70, Some(3)), (2, 0, Some(1)), (3, -45, Some(2))]);
-    assert_eq!(goroutines(&seen(vec![]), None, None, None).creations, None, "not traced");
+    assert_eq!(goroutines(&seen(&[]), None, None, None).creations, None, "not traced");
 }

@@ -88,7 +88,7 @@ fn report(snapshot: &GoroutineSnapshot, seconds: u64) -> Report {
     report.target.runtime = "go".to_owned();
     report.target.runtime_version = Some("go1.21.4".to_owned());
     report.summary.headline = "11,274 of 13,647 goroutines are blocked in chan receive.".to_owned();
-    report.goroutines = Some(goroutines(snapshot, Some("/srv/bin/chat"), Some("example.com/chat")));
+    report.goroutines = Some(goroutines(snapshot, None, Some("/srv/bin/chat"), Some("example.com/chat")));
     report
 }
 
