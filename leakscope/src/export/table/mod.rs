@@ -195,4 +195,4 @@ fn footer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! Tables of reports made by hand, as people see them.
 
 mod goroutines;
-mod samples;
+pub(crate) mod samples;
 
 use super::*;
 use crate::human::columns;

@@ -6,12 +6,12 @@ use crate::report::Report;
 use crate::report::model::*;
 
 /// Seconds in ns.
-pub(super) const S: u64 = 1_000_000_000;
+pub(crate) const S: u64 = 1_000_000_000;
 /// An hour in ns.
-pub(super) const H: u64 = 3600 * S;
+pub(crate) const H: u64 = 3600 * S;
 
 /// A frame of C code with a line, or, without one, a frame of a library.
-pub(super) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
+pub(crate) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
     Frame {
         address: format!("0x{:x}", 0x1000 + function.len()),
         module: Some(if place.is_some() { "/srv/bin/bank" } else { "/lib/libc.so.6" }.to_owned()),
@@ -27,13 +27,13 @@ pub(super) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
 }
 
 /// A stack of a wait: a function of the C library, called from `function` of the user.
-pub(super) fn stack(primitive: &str, function: &str, line: u32) -> Vec<Frame> {
+pub(crate) fn stack(primitive: &str, function: &str, line: u32) -> Vec<Frame> {
     let user = |f, l| frame(f, Some(("bank.c", l)));
     vec![frame(primitive, None), user(function, line), user("worker", 90), frame("start_thread", None)]
 }
 
 /// A report that says nothing yet.
-pub(super) fn empty(duration_ns: u64) -> Report {
+pub(crate) fn empty(duration_ns: u64) -> Report {
     Report {
         schema: SCHEMA.to_owned(),
         leakscope_version: "0.1.0".to_owned(),
@@ -68,7 +68,7 @@ pub(super) fn empty(duration_ns: u64) -> Report {
 }
 
 /// A report of a heap alone, with two live sites.
-pub(super) fn heap() -> Report {
+pub(crate) fn heap() -> Report {
     let site = |rank: u64, live: u64, frames: Vec<Frame>| Site {
         site_id: rank.to_string(),
         rank,
@@ -133,7 +133,7 @@ pub(super) fn heap() -> Report {
 }
 
 /// A blocked thread.
-pub(super) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<&str>) -> WaitThread {
+pub(crate) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<&str>) -> WaitThread {
     WaitThread {
         tid,
         name: name.to_owned(),
@@ -145,7 +145,7 @@ pub(super) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<&str>)
 }
 
 /// A site of `dump`.
-pub(super) fn site(
+pub(crate) fn site(
     rank: u64,
     kind: WaitKind,
     primitive: &str,
@@ -175,7 +175,7 @@ pub(super) fn site(
 }
 
 /// A lock that thread 4711 holds.
-pub(super) fn lock(address: &str, waiters: u64, owner: &str) -> WaitLock {
+pub(crate) fn lock(address: &str, waiters: u64, owner: &str) -> WaitLock {
     WaitLock {
         address: address.to_owned(),
         waiters,
@@ -191,7 +191,7 @@ pub(super) fn lock(address: &str, waiters: u64, owner: &str) -> WaitLock {
 }
 
 /// A pool of four that waits for work.
-pub(super) fn pool(rank: u64) -> WaitSite {
+pub(crate) fn pool(rank: u64) -> WaitSite {
     let threads = (0..4).map(|n| blocked(4800 + n, &format!("pool-{}", n + 1), 2 * H, None)).collect();
     let mut site = site(
         rank,
@@ -206,7 +206,7 @@ pub(super) fn pool(rank: u64) -> WaitSite {
 }
 
 /// Waits of `dump`.
-pub(super) fn waits(sites: Vec<WaitSite>) -> Waits {
+pub(crate) fn waits(sites: Vec<WaitSite>) -> Waits {
     let blocked_now = sites.iter().map(|s| s.blocked_now).sum();
     Waits {
         exact: true,
@@ -223,7 +223,7 @@ pub(super) fn waits(sites: Vec<WaitSite>) -> Waits {
 }
 
 /// Twelve requests behind a lock whose holder sleeps, and an idle pool.
-pub(super) fn hot_mutex() -> Report {
+pub(crate) fn hot_mutex() -> Report {
     let threads = (0..12).map(|n| {
         blocked(4720 + n, &format!("req-{}", n + 1), 3 * H + u64::from(n) * 60 * S, Some("0x55d0c0de1040"))
     });
@@ -253,7 +253,7 @@ pub(super) fn hot_mutex() -> Report {
 }
 
 /// Two threads that took two locks in opposite order, and a third behind them.
-pub(super) fn deadlock() -> Report {
+pub(crate) fn deadlock() -> Report {
     let (a, b) = ("0x7f3a10000a40", "0x7f3a10000b80");
     let mut pay = site(
         1,
@@ -297,7 +297,7 @@ pub(super) fn deadlock() -> Report {
 }
 
 /// Nothing but threads that wait for work.
-pub(super) fn idle() -> Report {
+pub(crate) fn idle() -> Report {
     let mut report = empty(0);
     report.summary.headline = "Nothing is stuck: all 4 blocked threads wait for work.".to_owned();
     report.waits = Some(waits(vec![pool(1)]));
@@ -305,7 +305,7 @@ pub(super) fn idle() -> Report {
 }
 
 /// All that `attach` can tell: finished waits, wakers, creation sites, long waits.
-pub(super) fn attached() -> Report {
+pub(crate) fn attached() -> Report {
     let mut report = hot_mutex();
     report.window.duration_ns = 30 * S;
     report.overhead.probe_hits = 100_000;
