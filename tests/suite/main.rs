@@ -6,6 +6,7 @@ mod cli_errors;
 mod doctor;
 mod dump;
 mod exactness;
+mod export;
 mod fixtures;
 mod golang;
 mod kernels;

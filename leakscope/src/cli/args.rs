@@ -6,15 +6,19 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::Failure;
-use super::attach::{AttachConfig, Format};
+use super::attach::AttachConfig;
 use super::dump::DumpConfig;
 use super::duration::{duration, size};
+use super::format::FormatArgs;
 use super::output::Destination;
+use super::report::{By, ReportConfig};
 use super::top::{TopConfig, TopFormat};
 use crate::bpf::object::Tracing;
+use crate::export::profile::ProfileKind;
 use crate::golang::program::LayoutSource;
 use crate::ledger::Sort;
 use crate::processes::Order;
+use crate::report::select::Selection;
 use crate::session;
 
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
@@ -36,6 +40,8 @@ pub enum Command {
     Dump(DumpArgs),
     /// Show which processes grow, live: memory, when it will be full, blocked threads; then the sites of one
     Top(TopArgs),
+    /// Show a saved report: in another format, parts of it, or grouped
+    Report(ReportArgs),
     /// Tell what this kernel, these rights and this target allow, and what to do about the rest
     Doctor(DoctorArgs),
 }
@@ -70,9 +76,8 @@ pub struct AttachArgs {
     /// List each wait that took at least so long (the longest ones), besides counting all
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     min_wait: Option<Duration>,
-    /// Format of the report
-    #[arg(long, value_enum, default_value_t = FormatArg::Table)]
-    format: FormatArg,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Write reports to FILE (`-`: standard output; `DIR/`: a file each)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -99,9 +104,8 @@ pub struct DumpArgs {
     /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
     frames: Option<u32>,
-    /// Format of the report
-    #[arg(long, value_enum, default_value_t = FormatArg::Table)]
-    format: FormatArg,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -139,6 +143,42 @@ pub struct TopArgs {
     break_screen: bool,
 }
 
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Reports in JSON or JSON lines (`-`: standard input; of a directory with a series: the newest)
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Only stacks with a function, file or module that matches
+    #[arg(long, value_name = "REGEX")]
+    focus: Option<String>,
+    /// Leave out stacks with a function, file or module that matches
+    #[arg(long, value_name = "REGEX")]
+    ignore: Option<String>,
+    /// Add up sites by the line to blame, its function or its module, instead of by the whole stack
+    #[arg(long, value_enum)]
+    by: Option<ByArg>,
+    /// Sites to show in the table
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
+    frames: Option<u32>,
+    #[command(flatten)]
+    format: FormatArgs,
+    /// Write to FILE (`-`: standard output; `DIR/`: a file in it)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ByArg {
+    Site,
+    Blame,
+    Function,
+    Module,
+}
+
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -162,12 +202,6 @@ enum SortArg {
 enum OnlyArg {
     Heap,
     Waits,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FormatArg {
-    Table,
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -239,6 +273,14 @@ impl AttachArgs {
             ));
         }
         let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        let only = |what, flag| Err(format!("{what} not traced with --only {flag}; leave one of them out"));
+        let rendering = self.format.rendering(self.top, self.frames, |profile| match profile {
+            ProfileKind::Heap | ProfileKind::Allocs if !tracing.heap => only("the heap is", "waits"),
+            ProfileKind::Block | ProfileKind::Mutex if !tracing.waits => only("waits are", "heap"),
+            ProfileKind::Threadcreate if !tracing.waits => only("who creates threads is", "heap"),
+            _ => Ok(()),
+        })?;
+        rendering.goes_to(&output, self.interval.is_some())?;
         Ok(AttachConfig {
             pid: self.pid,
             session: session::Config {
@@ -256,10 +298,8 @@ impl AttachArgs {
                 kernel_log: self.verbose >= 2,
                 break_free_probes: self.break_free_probes,
             },
-            format: self.format.into(),
+            rendering,
             output,
-            top: self.top as usize,
-            frames: self.frames.map(|n| n as usize),
             verbose: self.verbose,
         })
     }
@@ -275,29 +315,52 @@ enum LayoutArg {
 
 impl DumpArgs {
     /// The configuration that these arguments ask for.
-    pub fn into_config(self) -> DumpConfig {
-        DumpConfig {
+    pub fn into_config(self) -> Result<DumpConfig, Failure> {
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        let rendering = self.format.rendering(self.top, self.frames, |profile| match profile {
+            ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Threadcreate => Err(
+                "dump looks at threads and goroutines as they are now; run `leakscope attach` for this one"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        })?;
+        rendering.goes_to(&output, false)?;
+        Ok(DumpConfig {
             pid: self.pid,
-            format: self.format.into(),
-            output: self.output.map_or(Destination::Stdout, Destination::from_path),
-            top: self.top as usize,
-            frames: self.frames.map(|n| n as usize),
+            rendering,
+            output,
             go_layouts: match self.go_layouts {
                 LayoutArg::Best => LayoutSource::Best,
                 LayoutArg::DebugInfo => LayoutSource::DebugInfo,
                 LayoutArg::Calibration => LayoutSource::Calibration,
             },
             verbose: self.verbose,
-        }
+        })
     }
 }
 
-impl From<FormatArg> for Format {
-    fn from(format: FormatArg) -> Self {
-        match format {
-            FormatArg::Table => Self::Table,
-            FormatArg::Json => Self::Json,
+impl ReportArgs {
+    /// The configuration that these arguments ask for.
+    pub fn into_config(self) -> Result<ReportConfig, Failure> {
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        let rendering = self.format.rendering(self.top, self.frames, |_| Ok(()))?;
+        rendering.goes_to(&output, false)?;
+        if self.files.len() > 1 && self.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
+            return Err(Failure::usage("`-`: standard input can be read once only"));
         }
+        Ok(ReportConfig {
+            files: self.files,
+            selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
+                .map_err(|error| Failure::usage(error.to_string()))?,
+            by: self.by.map(|by| match by {
+                ByArg::Site => By::Site,
+                ByArg::Blame => By::Blame,
+                ByArg::Function => By::Function,
+                ByArg::Module => By::Module,
+            }),
+            rendering,
+            output,
+        })
     }
 }
 
@@ -309,5 +372,59 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn refused(line: &str) -> String {
+        let parsed = Cli::try_parse_from(line.split(' ')).expect("it is parsed");
+        let failure = match parsed.command {
+            Command::Attach(arguments) => arguments.into_config().err(),
+            Command::Dump(arguments) => arguments.into_config().err(),
+            Command::Report(arguments) => arguments.into_config().err(),
+            Command::Doctor(_) | Command::Top(_) => None,
+        };
+        let failure = failure.unwrap_or_else(|| panic!("{line} is accepted"));
+        assert_eq!(failure.code, 2, "{failure}");
+        failure.to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        assert!(refused("leakscope dump 1 --format pprof --profile heap").contains("leakscope attach"));
+        assert!(
+            refused("leakscope dump 1 --format text --profile threadcreate").contains("leakscope attach")
+        );
+        assert!(
+            refused("leakscope dump 1 --profile block").contains("--format table shows the whole report")
+        );
+        assert!(refused("leakscope attach 1 --format json --profile heap").contains("--format json"));
+        for line in [
+            "leakscope attach 1 --only waits --format pprof --profile heap",
+            "leakscope attach 1 --only waits --format folded --profile allocs",
+            "leakscope attach 1 --only heap --format text --profile block",
+            "leakscope attach 1 --only heap --format text --profile mutex",
+            "leakscope attach 1 --only heap --format flamegraph --profile threadcreate",
+        ] {
+            assert!(refused(line).contains("not traced with --only"), "{line}");
+        }
+        for format in ["pprof", "folded", "flamegraph"] {
+            let line = format!("leakscope attach 1 --interval 1s --format {format}");
+            assert!(refused(&line).contains("-o FILE"), "{line}");
+        }
+        assert!(refused("leakscope report - -").contains("standard input"));
+        assert!(refused("leakscope report x --focus (").contains("--focus"));
+    }
+
+    #[test]
+    fn what_can_be_had_is_not() {
+        for line in [
+            "leakscope attach 1 --interval 1s --format jsonl",
+            "leakscope attach 1 --interval 1s --format pprof -o x",
+            "leakscope attach 1 --only waits --format pprof --profile mutex",
+            "leakscope attach 1 --format pprof --profile goroutine",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' ')).expect("it is parsed");
+            let Command::Attach(arguments) = parsed.command else { panic!("{line}") };
+            assert!(arguments.into_config().is_ok(), "{line}");
+        }
     }
 }

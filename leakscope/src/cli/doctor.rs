@@ -18,7 +18,7 @@ pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
     if arguments.facts {
         let mut text = serde_json::to_vec_pretty(&facts).map_err(Failure::failed)?;
         text.push(b'\n');
-        return match Output::open(&Destination::Stdout, "json")?.write(&text) {
+        return match Output::open(&Destination::Stdout, "json", false)?.write(&text) {
             Err(failure) => failure.broken_pipe_is_success(),
             Ok(()) => Ok(0),
         };
@@ -29,7 +29,7 @@ pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
     let mut page = Vec::new();
     let written = machine(&findings, &mut page).and_then(|()| page.write_all(&text));
     written.map_err(|e| Failure::output("the report", e))?;
-    match Output::open(&Destination::Stdout, "txt")?.write(&page) {
+    match Output::open(&Destination::Stdout, "txt", false)?.write(&page) {
         Err(failure) if !failure.broken_pipe => return Err(failure),
         _ => {}
     }

@@ -1,7 +1,8 @@
 //! `leakscope dump PID`.
 
 use super::Failure;
-use super::attach::{Format, Printer};
+use super::attach::Printer;
+use super::format::Rendering;
 use super::output::Destination;
 use crate::golang::program::LayoutSource;
 use crate::session;
@@ -11,14 +12,10 @@ use crate::session;
 pub struct DumpConfig {
     /// The process.
     pub pid: u32,
-    /// Format of the report.
-    pub format: Format,
+    /// What the report is turned into.
+    pub rendering: Rendering,
     /// Where it goes.
     pub output: Destination,
-    /// Sites in tables.
-    pub top: usize,
-    /// Frames in tables.
-    pub frames: Option<usize>,
     /// Where the layouts of a Go runtime come from.
     pub go_layouts: LayoutSource,
     /// How often `-v` was given.
@@ -26,10 +23,9 @@ pub struct DumpConfig {
 }
 
 /// Runs it.
-pub fn run(config: &DumpConfig) -> Result<u8, Failure> {
+pub fn run(config: DumpConfig) -> Result<u8, Failure> {
     let process = session::check_threads(config.pid)?;
-    let mut printer =
-        Printer::open(&config.output, config.format, config.top, config.frames, config.verbose)?;
+    let mut printer = Printer::open(&config.output, config.rendering, config.verbose)?;
     session::dump(&process, config.go_layouts, &mut printer)?;
     Ok(0)
 }

@@ -6,9 +6,11 @@ pub mod attach;
 pub mod doctor;
 pub mod dump;
 pub mod duration;
+pub mod format;
 pub mod logging;
 pub mod output;
 pub mod progress;
+pub mod report;
 pub mod top;
 mod top_script;
 
@@ -30,8 +32,9 @@ pub fn run() -> Result<u8, Failure> {
     };
     match parsed.command {
         args::Command::Attach(arguments) => attach::run(arguments.into_config()?),
-        args::Command::Dump(arguments) => dump::run(&arguments.into_config()),
+        args::Command::Dump(arguments) => dump::run(arguments.into_config()?),
         args::Command::Top(arguments) => top::run(&arguments.into_config()),
+        args::Command::Report(arguments) => report::run(arguments.into_config()?),
         args::Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }

@@ -70,20 +70,21 @@ enum Kind {
 
 impl Output {
     /// Checks the destination before anything is attached. `extension` is for files of a series.
-    pub fn open(destination: &Destination, extension: &'static str) -> Result<Self, Failure> {
+    /// With `appends` a file takes the reports one after another, as a pipe does.
+    pub fn open(destination: &Destination, extension: &'static str, appends: bool) -> Result<Self, Failure> {
         let name = destination.name();
         let failed = |e| Failure::output(&name, e);
         let kind = match destination {
             Destination::Stdout => Kind::Stdout,
             Destination::File(path) => match std::fs::symlink_metadata(path) {
+                Ok(metadata) if appends && !metadata.is_dir() => Kind::Open(create(path).map_err(failed)?),
+                Err(_) if appends => Kind::Open(create(path).map_err(failed)?),
                 Ok(metadata) if is_link_to_file(path, &metadata) => {
                     let real = std::fs::canonicalize(path).map_err(failed)?;
                     tempfile::tempfile_in(parent(&real)).map_err(failed)?;
                     Kind::Replace(real)
                 }
-                Ok(metadata) if is_special(&metadata) => Kind::Open(
-                    OpenOptions::new().write(true).create(true).truncate(true).open(path).map_err(failed)?,
-                ),
+                Ok(metadata) if is_special(&metadata) => Kind::Open(create(path).map_err(failed)?),
                 Ok(metadata) if metadata.is_dir() => {
                     return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
                 }
@@ -136,6 +137,10 @@ impl Output {
         };
         written.map_err(|e| Failure::output(&self.name, e))
     }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }
 
 fn write_stdout(bytes: &[u8]) -> io::Result<()> {
@@ -201,7 +206,7 @@ mod tests {
         let path = directory.path().join("report.json");
         std::fs::write(&path, "old").expect("write");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("chmod");
-        let mut output = Output::open(&Destination::from_path(path.clone()), "json").expect("open");
+        let mut output = Output::open(&Destination::from_path(path.clone()), "json", false).expect("open");
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "old", "checking changes nothing");
         output.write(b"new").expect("write");
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "new");
@@ -215,7 +220,7 @@ mod tests {
         let (file, link) = (directory.path().join("file"), directory.path().join("link"));
         std::fs::write(&file, "old").expect("write");
         std::os::unix::fs::symlink(&file, &link).expect("symlink");
-        Output::open(&Destination::from_path(link.clone()), "json")
+        Output::open(&Destination::from_path(link.clone()), "json", false)
             .expect("open")
             .write(b"new")
             .expect("write");
@@ -227,13 +232,13 @@ mod tests {
     fn a_series_is_bounded() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("series/");
-        let mut output = Output::open(&Destination::from_path(path.clone()), "json").expect("open");
+        let mut output = Output::open(&Destination::from_path(path.clone()), "json", false).expect("open");
         for _ in 0..SERIES + 5 {
             output.write(b"{}").expect("write");
         }
         assert_eq!(std::fs::read_dir(&path).expect("list").count(), SERIES);
         assert!(path.join(format!("report-{:06}.json", SERIES + 5)).exists());
-        let mut next_run = Output::open(&Destination::from_path(path.clone()), "json").expect("open");
+        let mut next_run = Output::open(&Destination::from_path(path.clone()), "json", false).expect("open");
         next_run.write(b"{}").expect("write");
         assert!(path.join(format!("report-{:06}.json", SERIES + 6)).exists(), "a new run goes on counting");
         assert_eq!(std::fs::read_dir(&path).expect("list").count(), SERIES);
@@ -241,11 +246,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_refused_early() {
-        let bad =
-            Output::open(&Destination::from_path("/nonexistent/x".into()), "json").expect_err("refused");
+        let bad = Output::open(&Destination::from_path("/nonexistent/x".into()), "json", false)
+            .expect_err("refused");
         assert_eq!(bad.code, 1);
         assert!(bad.to_string().contains("/nonexistent/x"), "{bad}");
-        let mut full = Output::open(&Destination::from_path("/dev/full".into()), "json").expect("opens");
+        let mut full =
+            Output::open(&Destination::from_path("/dev/full".into()), "json", false).expect("opens");
         assert!(full.write(b"x").expect_err("full").to_string().contains("/dev/full"));
         assert_eq!(Destination::from_path("-".into()), Destination::Stdout);
     }

@@ -26,7 +26,7 @@ struct Series {
 impl Series {
     fn open(config: &TopConfig) -> Result<Self, Failure> {
         Ok(Self {
-            output: Output::open(&Destination::Stdout, "json")?,
+            output: Output::open(&Destination::Stdout, "json", false)?,
             lines: config.format == TopFormat::JsonLines,
             text: Vec::new(),
             taken: 0,

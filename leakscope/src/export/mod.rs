@@ -1,4 +1,19 @@
 //! Reports as files and tables: pure functions of the report.
+//!
+//! [`json`], [`jsonl`] and [`table`] show a whole report. [`profile`] takes one question out of it, in the
+//! terms of Go's profiles; [`pprof`], [`text`], [`folded`] and [`flamegraph`] write that. [`names`] makes
+//! what comes from the target harmless in all of these.
 
+pub mod flamegraph;
+pub mod folded;
 pub mod json;
+pub mod jsonl;
+pub mod names;
+pub mod pprof;
+pub mod profile;
 pub mod table;
+pub mod text;
+mod tree;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! `leakscope report FILE…`.
+
+use std::path::PathBuf;
+
+use super::Failure;
+use super::format::{Format, Rendering};
+use super::output::Destination;
+use super::progress::Progress;
+use crate::report::read::{self, newest_of_each};
+use crate::report::select::Selection;
+use crate::report::{Report, group};
+
+pub use crate::report::group::By;
+
+/// Configuration of `report`.
+#[derive(Debug)]
+pub struct ReportConfig {
+    /// Saved reports.
+    pub files: Vec<PathBuf>,
+    /// Which stacks.
+    pub selection: Selection,
+    /// How sites are added up.
+    pub by: Option<By>,
+    /// What they are turned into.
+    pub rendering: Rendering,
+    /// Where that goes.
+    pub output: Destination,
+}
+
+/// Runs it.
+pub fn run(config: ReportConfig) -> Result<u8, Failure> {
+    let mut reports: Vec<Report> = Vec::new();
+    for file in &config.files {
+        reports.extend(read::file(file).map_err(Failure::failed)?);
+    }
+    let given = reports.len();
+    let mut reports = newest_of_each(reports);
+    if reports.len() < given {
+        Progress::new(0).say(&format!(
+            "leakscope: {} of {given} reports used: each is the newest of its process and window",
+            reports.len()
+        ));
+    }
+    if config.rendering.format == Format::Json && reports.len() > 1 {
+        return Err(Failure::usage(format!(
+            "--format json holds one report, and here are {}; use --format jsonl",
+            reports.len()
+        )));
+    }
+    for report in &mut reports {
+        config.selection.apply(report);
+        if let Some(by) = config.by {
+            group::by(report, by);
+        }
+    }
+    let mut output = config.rendering.open(&config.output)?;
+    let all: Vec<&Report> = reports.iter().collect();
+    let bytes = config.rendering.render(&all, output.is_terminal())?;
+    output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success)
+}

@@ -1,0 +1,19 @@
+//! A profile as folded stacks, as Brendan Gregg's tools read them: a line a stack, outermost frame first.
+
+use std::io::{self, Write};
+
+use super::profile::Profile;
+use super::tree::Paths;
+
+/// Writes `profile`; stacks that weigh nothing are left out.
+pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let paths = Paths::of(profile);
+    let mut line = String::new();
+    for (path, weight) in &paths.paths {
+        line.clear();
+        paths.line(path, *weight, &mut line);
+        line.push('\n');
+        out.write_all(line.as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The distinct places that stacks go through. One place is one address, with what was inlined there.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+
+use crate::export::names::hex;
+use crate::report::model::Frame;
+
+/// Frames of one address, innermost first; and whether they are where a stack begins.
+#[derive(Clone, Copy, Debug)]
+struct Key<'a> {
+    frames: &'a [Frame],
+    innermost: bool,
+}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // What differs between nearly all; the rest is for the comparison.
+        self.innermost.hash(state);
+        for frame in self.frames {
+            frame.address.hash(state);
+            if frame.address.is_empty() {
+                frame.function.hash(state);
+            }
+        }
+    }
+}
+
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.innermost == other.innermost
+            && (std::ptr::eq(self.frames, other.frames) || self.frames == other.frames)
+    }
+}
+
+impl Eq for Key<'_> {}
+
+/// A place.
+#[derive(Clone, Copy, Debug)]
+pub struct Location<'a> {
+    /// Its frames, innermost first; never empty.
+    pub frames: &'a [Frame],
+    /// Its address as reports have it: of callers, where the call returns to.
+    pub address: u64,
+    /// The address of the instruction: within the call.
+    pub instruction: u64,
+}
+
+/// Places by number.
+#[derive(Debug, Default)]
+pub struct Locations<'a> {
+    known: HashMap<Key<'a>, u32>,
+    all: Vec<Location<'a>>,
+}
+
+impl<'a> Locations<'a> {
+    /// The numbers of the places of a stack, innermost first.
+    pub fn enter(&mut self, frames: &'a [Frame]) -> impl Iterator<Item = u32> {
+        frames.split_inclusive(|frame| !frame.inlined).enumerate().map(|(depth, frames)| {
+            let key = Key { frames, innermost: depth == 0 };
+            *self.known.entry(key).or_insert_with(|| {
+                let address = hex(&frames[0].address);
+                let instruction = address.saturating_sub(u64::from(depth > 0));
+                self.all.push(Location { frames, address, instruction });
+                // Memory ends long before.
+                u32::try_from(self.all.len() - 1).unwrap_or(u32::MAX)
+            })
+        })
+    }
+
+    /// All places.
+    pub fn all(&self) -> &[Location<'a>] {
+        &self.all
+    }
+}

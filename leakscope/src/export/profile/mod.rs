@@ -1,0 +1,284 @@
+//! A report's sections as profiles in Go's terms: which stacks, which values, which labels.
+//!
+//! The values of a profile add up to the totals of the section that it is made of: what the section counts
+//! without a stack has a sample with a [`note`](Sample::note) in the place of frames.
+
+mod collect;
+pub mod location;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use crate::human::{bytes, counted, duration};
+use crate::ledger::losses;
+use crate::report::Report;
+use crate::report::model::Frame;
+
+/// Go's profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProfileKind {
+    /// Allocations by site; what is in use counts.
+    Heap,
+    /// The same; what was allocated counts.
+    Allocs,
+    /// What threads wait for.
+    Block,
+    /// The same, of mutexes and rwlocks alone.
+    Mutex,
+    /// Goroutines; the threads of a native process.
+    Goroutine,
+    /// What created threads.
+    Threadcreate,
+}
+
+/// A type of value, and its unit.
+pub type ValueType = (&'static str, &'static str);
+
+const HEAP: [ValueType; 4] = [
+    ("alloc_objects", "count"),
+    ("alloc_space", "bytes"),
+    ("inuse_objects", "count"),
+    ("inuse_space", "bytes"),
+];
+const WAITS: [ValueType; 2] = [("contentions", "count"), ("delay", "nanoseconds")];
+
+impl ProfileKind {
+    /// All, as `--profile` lists them.
+    pub const ALL: [Self; 6] =
+        [Self::Heap, Self::Allocs, Self::Block, Self::Mutex, Self::Goroutine, Self::Threadcreate];
+
+    /// Go's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Allocs => "allocs",
+            Self::Block => "block",
+            Self::Mutex => "mutex",
+            Self::Goroutine => "goroutine",
+            Self::Threadcreate => "threadcreate",
+        }
+    }
+
+    /// Types of the values of a sample, in Go's order.
+    pub const fn value_types(self) -> &'static [ValueType] {
+        match self {
+            Self::Heap | Self::Allocs => &HEAP,
+            Self::Block | Self::Mutex => &WAITS,
+            Self::Goroutine => &[("goroutine", "count")],
+            Self::Threadcreate => &[("threadcreate", "count")],
+        }
+    }
+
+    /// What a period is counted in.
+    pub const fn period_type(self) -> ValueType {
+        match self {
+            Self::Heap | Self::Allocs => ("space", "bytes"),
+            Self::Block | Self::Mutex => WAITS[0],
+            Self::Goroutine => ("goroutine", "count"),
+            Self::Threadcreate => ("threadcreate", "count"),
+        }
+    }
+
+    /// The type of value that is shown if nothing else is asked for; `None` where Go says none either.
+    pub const fn default_value_type(self) -> Option<&'static str> {
+        match self {
+            Self::Heap => Some("inuse_space"),
+            Self::Allocs => Some("alloc_space"),
+            _ => None,
+        }
+    }
+
+    /// What the one number of a stack counts in folded stacks and flame graphs.
+    pub const fn weighs(self) -> &'static str {
+        match self {
+            Self::Heap => "bytes in use",
+            Self::Allocs => "bytes allocated",
+            Self::Block => "blocked threads",
+            Self::Mutex => "threads blocked at locks",
+            Self::Goroutine => "goroutines or threads",
+            Self::Threadcreate => "threads created",
+        }
+    }
+
+    /// What `report` is best asked for: what holds its memory, else what piles up or is stuck.
+    pub fn of(report: &Report) -> Option<Self> {
+        let heap = report.heap.as_ref().is_some_and(|heap| !heap.sites.is_empty());
+        let order = [
+            (Self::Heap, heap),
+            (Self::Goroutine, report.goroutines.is_some()),
+            (Self::Block, report.waits.is_some()),
+            (Self::Heap, report.heap.is_some()),
+            (Self::Threadcreate, report.threads.is_some()),
+        ];
+        order.into_iter().find(|(_, there)| *there).map(|(kind, _)| kind)
+    }
+}
+
+/// A distinct stack with its values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample<'a> {
+    /// Frames, innermost first.
+    pub frames: &'a [Frame],
+    /// What stands for frames that are not known.
+    pub note: Option<Cow<'a, str>>,
+    /// Why the stack is not whole, if it is not.
+    pub cut: Option<&'a str>,
+    /// Whether it looks like waiting for work.
+    pub idle: bool,
+    /// As many as there are types; the others are 0.
+    pub values: [u64; 4],
+    /// The one number for pictures.
+    pub weight: u64,
+    /// Labels: key and value.
+    pub labels: Vec<(&'a str, Cow<'a, str>)>,
+}
+
+/// A stack with the sums of its samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack<'a> {
+    /// The first of them.
+    pub sample: &'a Sample<'a>,
+    /// Sums.
+    pub values: [u64; 4],
+    /// Their sum.
+    pub weight: u64,
+}
+
+/// One profile of one or more reports.
+#[derive(Clone, Debug)]
+pub struct Profile<'a> {
+    /// Which.
+    pub kind: ProfileKind,
+    /// The reports.
+    pub reports: Vec<&'a Report>,
+    /// Stacks with their values.
+    pub samples: Vec<Sample<'a>>,
+    /// What goes without saying in none: how exact the values are, what was lost.
+    pub comments: Vec<String>,
+}
+
+/// A report that has no such profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the report of {target} has no {} profile: {why}", kind.name())]
+pub struct NoProfile {
+    target: String,
+    kind: ProfileKind,
+    why: &'static str,
+}
+
+impl<'a> Profile<'a> {
+    /// The profile of a report.
+    pub fn of(report: &'a Report, kind: ProfileKind) -> Result<Self, NoProfile> {
+        Self::of_all(&[report], kind)
+    }
+
+    /// The profile of several reports: their samples, one after another.
+    pub fn of_all(reports: &[&'a Report], kind: ProfileKind) -> Result<Self, NoProfile> {
+        let mut profile = Self { kind, reports: reports.to_vec(), samples: Vec::new(), comments: Vec::new() };
+        for report in reports {
+            collect::samples(report, kind, &mut profile.samples).map_err(|why| NoProfile {
+                target: format!("{} (PID {})", report.target.comm, report.target.pid),
+                kind,
+                why,
+            })?;
+            comments(report, kind, &mut profile.comments);
+        }
+        Ok(profile)
+    }
+
+    /// The sums of all values.
+    pub fn totals(&self) -> [u64; 4] {
+        let mut totals = [0_u64; 4];
+        for sample in &self.samples {
+            for (sum, value) in totals.iter_mut().zip(sample.values) {
+                *sum = sum.saturating_add(value);
+            }
+        }
+        totals
+    }
+
+    /// The samples, those of the same stack (that differ in labels) as one.
+    pub fn stacks(&self) -> impl Iterator<Item = Stack<'_>> {
+        let same = |a: &Sample<'_>, b: &Sample<'_>| !a.frames.is_empty() && std::ptr::eq(a.frames, b.frames);
+        self.samples.chunk_by(same).map(|samples| {
+            let mut stack = Stack { sample: &samples[0], values: [0; 4], weight: 0 };
+            for sample in samples {
+                for (sum, value) in stack.values.iter_mut().zip(sample.values) {
+                    *sum = sum.saturating_add(value);
+                }
+                stack.weight = stack.weight.saturating_add(sample.weight);
+            }
+            stack
+        })
+    }
+
+    /// When the first report's window began, in ns since 1970.
+    pub fn started_ns(&self) -> i64 {
+        let began = self.reports.iter().filter_map(|report| unix_ns(&report.window.started_at));
+        began.min().unwrap_or(0)
+    }
+
+    /// How long the longest window is.
+    pub fn duration_ns(&self) -> u64 {
+        self.reports.iter().map(|report| report.window.duration_ns).max().unwrap_or(0)
+    }
+}
+
+/// A moment in RFC 3339.
+fn unix_ns(text: &str) -> Option<i64> {
+    let moment = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    i64::try_from(moment.unix_timestamp_nanos()).ok()
+}
+
+/// What a reader of the profile must know.
+fn comments(report: &Report, kind: ProfileKind, out: &mut Vec<String>) {
+    let target = &report.target;
+    let length = match report.window.duration_ns {
+        0 => "looked at once".to_owned(),
+        ns => format!("watched for {}", duration(ns)),
+    };
+    out.push(format!(
+        "leakscope {}: {} (PID {}) since {}, {length}",
+        report.leakscope_version, target.comm, target.pid, report.window.started_at
+    ));
+    out.push(report.summary.headline.clone());
+    let exact = |exact: bool| if exact { "exact" } else { "not exact" };
+    match kind {
+        ProfileKind::Heap | ProfileKind::Allocs => {
+            for source in report.heap.iter().flat_map(|heap| &heap.sources) {
+                let error = source.error_bytes.filter(|b| *b > 0);
+                let error = error.map(|b| format!(", off by up to {}", bytes(b))).unwrap_or_default();
+                out.push(format!("{}: {}, {}{error}", source.name, exact(source.exact), source.method));
+            }
+        }
+        ProfileKind::Block | ProfileKind::Mutex => {
+            if let Some(waits) = &report.waits {
+                out.push(format!("waits: {}, {}", exact(waits.exact), waits.method));
+            }
+            out.push(
+                "a wait that goes on counts as one, with its time so far; stacks are those of who waits"
+                    .to_owned(),
+            );
+        }
+        ProfileKind::Goroutine => match (&report.goroutines, &report.waits) {
+            (Some(all), _) => {
+                out.push(format!("goroutines: {}, {}", exact(all.exact), all.method));
+                if all.system > 0 {
+                    out.push(format!("the runtime's own {} are left out", counted(all.system, "goroutine")));
+                }
+            }
+            (None, Some(waits)) => {
+                out.push(format!("threads: {}, {}", exact(waits.exact), waits.method));
+            }
+            (None, None) => {}
+        },
+        ProfileKind::Threadcreate => out.push("threads that began in the window".to_owned()),
+    }
+    if report.losses.is_empty() {
+        out.push("lost: nothing".to_owned());
+    }
+    for (name, n) in &report.losses {
+        out.push(format!("lost: {n} x {name}: {}", losses::meaning(name)));
+    }
+}

@@ -1,0 +1,121 @@
+use super::*;
+use crate::export::table::tests::samples;
+use crate::report::model::*;
+
+fn profile(report: &Report, kind: ProfileKind) -> Profile<'_> {
+    Profile::of(report, kind).expect("a profile")
+}
+
+#[test]
+fn a_heap_adds_up() {
+    let report = samples::heap();
+    for kind in [ProfileKind::Heap, ProfileKind::Allocs] {
+        let profile = profile(&report, kind);
+        assert_eq!(profile.totals(), [20_800, 2_080_020, 10_400, 1_040_010]);
+        let live = kind == ProfileKind::Heap;
+        assert_eq!(profile.samples[0].weight, if live { 1_000_000 } else { 2_000_000 });
+        assert_eq!(profile.samples[1].cut, None, "it never arrived, which is no reason");
+    }
+    assert_eq!(ProfileKind::of(&report), Some(ProfileKind::Heap));
+    let profile = profile(&report, ProfileKind::Heap);
+    assert_eq!(
+        profile.comments[0],
+        "leakscope 0.1.0: bank (PID 4711) since 2026-11-23T03:00:00.887914Z, watched for 10.0 s"
+    );
+    assert_eq!(profile.comments[2], "malloc: not exact, every call was counted");
+    assert!(profile.comments[3].starts_with("lost: 3 x heap.live_full: "), "{:?}", profile.comments);
+    assert_eq!((profile.started_ns(), profile.duration_ns()), (1_795_402_800_887_914_000, 10_000_000_000));
+}
+
+/// Waits that ended and those that go on.
+#[test]
+fn waits_are_counted_with_their_threads() {
+    let report = samples::attached();
+    let waits = report.waits.as_ref().expect("waits");
+    let block = profile(&report, ProfileKind::Block);
+    let ended: u64 = waits.sites.iter().filter_map(|s| s.waits).sum();
+    let ended_ns: u64 = waits.sites.iter().filter_map(|s| s.wait_ns).sum();
+    let open_ns: u64 = waits.sites.iter().flat_map(|s| &s.threads).filter_map(|t| t.blocked_ns).sum();
+    assert_eq!(block.totals(), [ended + waits.blocked_now, ended_ns + open_ns, 0, 0]);
+    let labelled = block.samples.iter().find(|s| s.labels.iter().any(|l| l.0 == "lock")).expect("a lock");
+    let labels: Vec<String> = labelled.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(labels.join(" "), "kind=mutex operation=futex thread=req-1 lock=0x55d0c0de1040");
+    assert!(block.samples.iter().any(|s| s.idle && s.labels.contains(&("idle", "true".into()))));
+    let weight: u64 = block.stacks().map(|stack| stack.weight).sum();
+    assert_eq!(weight, waits.blocked_now);
+    assert_eq!(block.stacks().count(), waits.sites.len());
+    let mutex = profile(&report, ProfileKind::Mutex);
+    assert_eq!(mutex.totals()[0], 12);
+}
+
+#[test]
+fn a_census_counts_all_threads() {
+    let mut report = samples::hot_mutex();
+    assert_eq!(ProfileKind::of(&report), Some(ProfileKind::Block));
+    let waits = report.waits.as_mut().expect("waits");
+    waits.threads += 2;
+    waits.blocked_now += 1;
+    let total = waits.threads;
+    let census = profile(&report, ProfileKind::Goroutine);
+    assert_eq!(census.totals()[0], total);
+    let notes: Vec<&str> = census.samples.iter().filter_map(|s| s.note.as_deref()).collect();
+    assert_eq!(notes, ["running, or about to", "blocked, stack not captured"]);
+}
+
+/// The runtime's own goroutines are left out; what differs in state alone is one.
+#[test]
+fn goroutines_are_grouped_as_go_does() {
+    let mut report = samples::empty(0);
+    report.goroutines =
+        Some(crate::report::goroutines::tests::section(&[crate::report::goroutines::tests::look(
+            0,
+            &[(500, "chan receive"), (600, "IO wait")],
+        )]));
+    let all = report.goroutines.as_mut().expect("goroutines");
+    all.sites[0].labels = Some([("tenant".to_owned(), "a".to_owned())].into());
+    let mut same = all.sites[0].clone();
+    (same.state, same.count) = ("runnable".to_owned(), 3);
+    all.sites.push(same);
+    all.total += 3;
+    let total = all.total;
+    let profile = profile(&report, ProfileKind::Goroutine);
+    assert_eq!(profile.totals()[0], total);
+    assert_eq!(profile.samples.len(), 2);
+    assert_eq!(profile.samples[0].labels, [("tenant", "a".into())]);
+    assert_eq!(ProfileKind::of(&report), Some(ProfileKind::Goroutine));
+}
+
+#[test]
+fn created_threads_add_up() {
+    let report = samples::attached();
+    let profile = profile(&report, ProfileKind::Threadcreate);
+    assert_eq!(profile.totals()[0], report.threads.as_ref().expect("threads").created);
+}
+
+#[test]
+fn what_was_not_traced_has_no_profile() {
+    let report = samples::idle();
+    let refused = Profile::of(&report, ProfileKind::Heap).expect_err("no heap");
+    assert_eq!(
+        refused.to_string(),
+        "the report of bank (PID 4711) has no heap profile: the heap was not traced"
+    );
+    assert!(Profile::of(&report, ProfileKind::Threadcreate).is_err());
+    assert!(Profile::of(&samples::heap(), ProfileKind::Block).is_err());
+    assert!(Profile::of(&samples::heap(), ProfileKind::Goroutine).is_err());
+    assert_eq!(ProfileKind::of(&samples::empty(0)), None);
+}
+
+/// Numbers at their ends make no sum overflow.
+#[test]
+fn sums_stay_in_range() {
+    let mut report = samples::attached();
+    for site in &mut report.waits.as_mut().expect("waits").sites {
+        (site.waits, site.wait_ns, site.blocked_now) = (Some(u64::MAX), Some(u64::MAX), u64::MAX);
+    }
+    for kind in [ProfileKind::Block, ProfileKind::Mutex, ProfileKind::Goroutine] {
+        let profile = profile(&report, kind);
+        assert_eq!(profile.totals()[0], u64::MAX);
+        assert_eq!(profile.stacks().next().map(|stack| stack.weight), Some(u64::MAX));
+    }
+}

@@ -1,0 +1,134 @@
+//! A profile as text, in the layout of Go's `debug=1`.
+//!
+//! What Go has no line for, such as exactness and losses, follows at the end in lines that begin with `# `.
+
+use std::io::{self, Write};
+
+use super::names::{bracketed, file_name, function, harmless};
+use super::profile::location::{Location, Locations};
+use super::profile::{Profile, ProfileKind, Sample, Stack};
+use crate::human::columns;
+use crate::report::model::Frame;
+
+/// What a tab goes to a multiple of.
+const TAB: usize = 8;
+
+/// Writes `profile`.
+pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
+    header(profile, out)?;
+    let mut places = Locations::default();
+    let mut rendered: Vec<Place> = Vec::new();
+    let mut buffer = Vec::new();
+    for stack in profile.stacks() {
+        let ids: Vec<u32> = places.enter(stack.sample.frames).collect();
+        rendered.extend(places.all()[rendered.len()..].iter().map(Place::new));
+        buffer.clear();
+        values(profile.kind, &stack, &mut buffer)?;
+        buffer.extend_from_slice(b" @");
+        for place in ids.iter().map(|id| &rendered[*id as usize]) {
+            buffer.push(b' ');
+            buffer.extend_from_slice(place.address.as_bytes());
+        }
+        buffer.push(b'\n');
+        if profile.kind == ProfileKind::Goroutine {
+            labels(stack.sample, &mut buffer)?;
+        }
+        frames(ids.iter().map(|id| &rendered[*id as usize]), &mut buffer);
+        let notes = [stack.sample.cut, stack.sample.note.as_deref()];
+        for note in notes.into_iter().flatten() {
+            writeln!(buffer, "#\t{}", bracketed(note))?;
+        }
+        buffer.push(b'\n');
+        out.write_all(&buffer)?;
+    }
+    for comment in &profile.comments {
+        writeln!(out, "# {}", harmless(comment))?;
+    }
+    Ok(())
+}
+
+fn header(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let totals = profile.totals();
+    match profile.kind {
+        ProfileKind::Heap | ProfileKind::Allocs => {
+            let [allocs, alloc_bytes, objects, bytes] = totals;
+            // Twice the sampling rate, which is one in one.
+            writeln!(out, "heap profile: {objects}: {bytes} [{allocs}: {alloc_bytes}] @ heap/2")
+        }
+        ProfileKind::Block => writeln!(out, "--- contention:\ncycles/second=1000000000"),
+        ProfileKind::Mutex => {
+            writeln!(out, "--- mutex:\ncycles/second=1000000000\nsampling period=1")
+        }
+        kind => writeln!(out, "{} profile: total {}", kind.name(), totals[0]),
+    }
+}
+
+fn values(kind: ProfileKind, stack: &Stack<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    let [first, second, objects, bytes] = stack.values;
+    match kind {
+        ProfileKind::Heap | ProfileKind::Allocs => write!(out, "{objects}: {bytes} [{first}: {second}]"),
+        ProfileKind::Block | ProfileKind::Mutex => write!(out, "{second} {first}"),
+        ProfileKind::Goroutine | ProfileKind::Threadcreate => write!(out, "{first}"),
+    }
+}
+
+/// Labels of goroutines, as Go writes them.
+fn labels(sample: &Sample<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    // Of a native process they differ within a stack.
+    let own = !sample.labels.iter().any(|(key, _)| *key == "kind");
+    if !own || sample.labels.is_empty() {
+        return Ok(());
+    }
+    let quoted = |text: &str| serde_json::to_string(&harmless(text));
+    let mut all = Vec::new();
+    for (key, value) in &sample.labels {
+        all.push(format!("{}:{}", quoted(key)?, quoted(value)?));
+    }
+    writeln!(out, "# labels: {{{}}}", all.join(", "))
+}
+
+/// A place, rendered once.
+struct Place {
+    address: String,
+    /// Name and offset, its columns, and what follows, for each frame.
+    lines: Vec<(String, usize, String)>,
+}
+
+impl Place {
+    fn new(place: &Location<'_>) -> Self {
+        let lines = place.frames.iter().map(|frame| {
+            let name = format!("{}+{:#x}", function(frame), frame.function_offset.unwrap_or(0));
+            let width = columns(&name);
+            (name, width, position(frame))
+        });
+        Self { address: format!("{:#x}", place.address), lines: lines.collect() }
+    }
+}
+
+/// File and line, or the module.
+fn position(frame: &Frame) -> String {
+    match (&frame.file, &frame.module) {
+        (Some(file), _) => format!("{}:{}", harmless(file), frame.line.unwrap_or(0)),
+        (None, Some(module)) => format!("({})", harmless(file_name(module))),
+        (None, None) => "?".to_owned(),
+    }
+}
+
+/// The lines of a stack, in columns that tabs make.
+fn frames<'a>(places: impl Iterator<Item = &'a Place> + Clone, out: &mut Vec<u8>) {
+    let cell = |width: usize| (width + 1).next_multiple_of(TAB);
+    let wide = places.clone().map(|place| cell(place.address.len())).max().unwrap_or(0);
+    let names = places.clone().flat_map(|place| &place.lines).map(|line| cell(line.1)).max().unwrap_or(0);
+    let tabs = |out: &mut Vec<u8>, missing: usize| out.resize(out.len() + missing.div_ceil(TAB), b'\t');
+    for place in places {
+        for (name, width, position) in &place.lines {
+            out.extend_from_slice(b"#\t");
+            out.extend_from_slice(place.address.as_bytes());
+            tabs(out, wide - place.address.len());
+            out.extend_from_slice(name.as_bytes());
+            tabs(out, names - width);
+            out.extend_from_slice(position.as_bytes());
+            out.push(b'\n');
+        }
+    }
+}

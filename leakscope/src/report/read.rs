@@ -1,0 +1,172 @@
+//! Saved reports, which may be anything.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::Report;
+use super::model::SCHEMA;
+
+/// The longest file that is read: a report takes several times its size of memory.
+pub const LONGEST_BYTES: u64 = 1 << 30;
+
+/// Why a file is no report. The text names the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be read.
+    #[error("cannot read {file}: {error}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A directory without a series.
+    #[error("{0} is a directory without reports in JSON (report-*.json); name a file")]
+    NoSeries(String),
+    /// It is too long.
+    #[error("{0} is longer than 1 GiB; reports that long are not read")]
+    TooLong(String),
+    /// There is nothing in it.
+    #[error("{0} is empty; a report in JSON is needed, from --format json or jsonl")]
+    Empty(String),
+    /// It is gzipped.
+    #[error(
+        "{0} is gzipped, as pprof's profiles are; a report in JSON is needed, from --format json or jsonl"
+    )]
+    Gzipped(String),
+    /// It ends too early.
+    #[error("{file} ends in the middle of a report, at byte {bytes}; it was not written to its end")]
+    Truncated {
+        /// The file.
+        file: String,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// It is something else.
+    #[error("{file} is not JSON: {error}; a report from --format json or jsonl is needed")]
+    NotJson {
+        /// The file.
+        file: String,
+        /// The first mistake.
+        error: serde_json::Error,
+    },
+    /// It is JSON of something else.
+    #[error("{0} is JSON, but no report of leakscope: it names no schema")]
+    NoReport(String),
+    /// It has another schema.
+    #[error("{file} has the schema `{schema}`; this leakscope reads {SCHEMA}")]
+    OtherSchema {
+        /// The file.
+        file: String,
+        /// What it says.
+        schema: String,
+    },
+    /// It has the schema, but does not follow it.
+    #[error("{file} says that it is a {SCHEMA}, but is not: {error}")]
+    Invalid {
+        /// The file.
+        file: String,
+        /// The first mistake.
+        error: serde_json::Error,
+    },
+}
+
+/// The reports of a file, at least one: JSON or JSON lines. `-` is standard input; of a directory that
+/// keeps a series, the newest.
+pub fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
+    let name = path.display().to_string();
+    let unreadable = |error| ReadError::Unreadable { file: name.clone(), error };
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().lock().take(LONGEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        return parse("standard input", &bytes);
+    }
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if metadata.is_dir() {
+        let newest = newest(path).map_err(unreadable)?;
+        return file(&newest.ok_or(ReadError::NoSeries(name))?);
+    }
+    if metadata.len() > LONGEST_BYTES {
+        return Err(ReadError::TooLong(name));
+    }
+    let mut bytes = Vec::new();
+    let opened = File::open(path).map_err(unreadable)?;
+    opened.take(LONGEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    parse(&name, &bytes)
+}
+
+/// The newest report of a series.
+fn newest(directory: &Path) -> io::Result<Option<PathBuf>> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_report = name.starts_with("report-") && (name.ends_with(".json") || name.ends_with(".jsonl"));
+        if is_report && path.is_file() {
+            found.push(path);
+        }
+    }
+    Ok(found.into_iter().max())
+}
+
+/// What every report begins with.
+#[derive(Deserialize)]
+struct Probe {
+    schema: Option<String>,
+}
+
+/// The reports in a text, at least one. `name` is for messages.
+pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
+    let name = || name.to_owned();
+    if bytes.len() as u64 > LONGEST_BYTES {
+        return Err(ReadError::TooLong(name()));
+    }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return Err(ReadError::Gzipped(name()));
+    }
+    let wrong = |error: serde_json::Error| match error.classify() {
+        Category::Eof => ReadError::Truncated { file: name(), bytes: bytes.len() },
+        Category::Data => ReadError::NoReport(name()),
+        Category::Syntax | Category::Io => ReadError::NotJson { file: name(), error },
+    };
+    let mut reports = Vec::new();
+    let mut probes = serde_json::Deserializer::from_slice(bytes).into_iter::<Probe>();
+    let mut start = 0;
+    while let Some(probe) = probes.next() {
+        let schema = probe.map_err(wrong)?.schema.ok_or_else(|| ReadError::NoReport(name()))?;
+        if schema != SCHEMA {
+            let schema = crate::human::cut(&schema, 60);
+            return Err(ReadError::OtherSchema { file: name(), schema });
+        }
+        let end = probes.byte_offset();
+        let report = serde_json::from_slice(&bytes[start..end]);
+        reports.push(report.map_err(|error| ReadError::Invalid { file: name(), error })?);
+        start = end;
+    }
+    if reports.is_empty() { Err(ReadError::Empty(name())) } else { Ok(reports) }
+}
+
+/// Of reports of the same process and the same window, which tell a growing account, the newest.
+pub fn newest_of_each(reports: Vec<Report>) -> Vec<Report> {
+    let mut known: HashMap<(u32, String), usize> = HashMap::new();
+    let mut kept: Vec<Report> = Vec::new();
+    for report in reports {
+        match known.get(&(report.target.pid, report.window.started_at.clone())) {
+            Some(at) if kept[*at].window.duration_ns <= report.window.duration_ns => kept[*at] = report,
+            Some(_) => {}
+            None => {
+                known.insert((report.target.pid, report.window.started_at.clone()), kept.len());
+                kept.push(report);
+            }
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+use super::*;
+use crate::export::table::tests::samples;
+use crate::export::{json, jsonl};
+
+fn saved(report: &Report) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::write(report, &mut out).expect("memory takes all");
+    out
+}
+
+fn refused(bytes: &[u8]) -> String {
+    parse("x.json", bytes).expect_err("no report").to_string()
+}
+
+#[test]
+fn what_was_written_is_read() {
+    for report in [samples::heap(), samples::attached(), samples::deadlock()] {
+        assert_eq!(parse("x", &saved(&report)).expect("a report"), [report]);
+    }
+    let mut lines = Vec::new();
+    for report in [samples::heap(), samples::idle()] {
+        jsonl::write(&report, &mut lines).expect("memory takes all");
+    }
+    assert_eq!(parse("x", &lines).expect("reports"), [samples::heap(), samples::idle()]);
+}
+
+/// A field that a newer leakscope adds is passed over.
+#[test]
+fn new_fields_are_no_error() {
+    let text = String::from_utf8(saved(&samples::heap())).expect("UTF-8");
+    let newer = text.replacen('{', "{\"surprise\": [1, {}],", 1);
+    assert_eq!(parse("x", newer.as_bytes()).expect("a report"), [samples::heap()]);
+}
+
+#[test]
+fn other_files_are_refused_with_what_they_are() {
+    assert!(refused(b"").contains("x.json is empty"));
+    assert!(refused(b" \n").contains("is empty"));
+    assert!(refused(b"hello").contains("is not JSON"));
+    assert!(refused(b"{\"schema\": \"leakscope.report/1\", nonsense}").contains("is not JSON"));
+    assert!(refused(&[0xff, 0xfe, 0, 1]).contains("is not JSON"));
+    assert!(refused(&[0x1f, 0x8b, 8, 0]).contains("is gzipped"));
+    assert!(refused(b"[]").contains("no report of leakscope"));
+    assert!(refused(b"{}").contains("no report of leakscope"));
+    assert!(refused(b"{\"schema\": 1}").contains("no report of leakscope"));
+    assert!(refused(b"{\"schema\": \"leakscope.report/2\"}").contains("reads leakscope.report/1"));
+    assert!(refused(b"{\"schema\": \"leakscope.report/1\"}").contains("missing field"));
+    let nested = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+    refused(&nested);
+}
+
+/// Wherever it was cut off.
+#[test]
+fn a_part_of_a_report_is_truncated() {
+    let whole = saved(&samples::heap());
+    for end in (1..whole.len() - 2).step_by(97) {
+        let why = refused(&whole[..end]);
+        assert!(why.contains("ends in the middle"), "{end}: {why}");
+    }
+}
+
+#[test]
+fn paths() {
+    let place = tempfile::tempdir().expect("a directory");
+    let why = |path: &Path| file(path).expect_err("no report").to_string();
+    assert!(why(place.path()).contains("directory without reports"));
+    assert!(why(&place.path().join("absent")).contains("No such file"));
+    let long = place.path().join("long");
+    File::create(&long).and_then(|file| file.set_len(2 << 30)).expect("a sparse file");
+    assert!(why(&long).contains("longer than 1 GiB"));
+    std::fs::write(place.path().join("report-000009.json"), saved(&samples::idle())).expect("write");
+    std::fs::write(place.path().join("report-000010.json"), saved(&samples::heap())).expect("write");
+    assert_eq!(file(place.path()).expect("the newest"), [samples::heap()]);
+}
+
+#[test]
+fn of_a_series_the_newest_counts() {
+    let with = |pid, duration_ns| {
+        let mut report = samples::empty(duration_ns);
+        report.target.pid = pid;
+        report
+    };
+    let kept = newest_of_each(vec![with(1, 5), with(2, 1), with(1, 9), with(1, 7)]);
+    assert_eq!(kept, [with(1, 9), with(2, 1)]);
+}
