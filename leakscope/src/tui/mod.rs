@@ -1,8 +1,8 @@
 //! The screens of `leakscope top`.
 //!
 //! State and drawing are apart: [`app`] holds what is shown and is fed with snapshots, reports and keys, with
-//! no terminal and no clock; [`draw`] turns it into cells. [`run`] is the loop around both, [`feeds`] the
-//! threads that sample and trace, so that the screen never waits for either; [`terminal`] takes the terminal
+//! no terminal and no clock; [`draw`] turns it into cells. [`run`] is the loop around both, `feeds` the
+//! threads that sample and trace, so that the screen never waits for either; `terminal` takes the terminal
 //! and gives it back, whatever happens.
 //!
 //! Colours are those that the usual kinds of colour blindness can tell apart (cyan, yellow, bold, dim), and
