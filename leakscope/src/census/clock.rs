@@ -37,8 +37,13 @@ impl Clocks {
     }
 
     /// How long before `at_ns` (CLOCK_MONOTONIC) a thread last ran, whose `exec_start` on `cpu` is
-    /// `exec_start_ns`. `None` where that CPU's clock could not be read.
+    /// `exec_start_ns`. `None` where that CPU's clock could not be read, and where the time is 0: the kernel
+    /// takes it away from a thread that it moves to another CPU after it blocked (kernel/sched/fair.c,
+    /// `migrate_task_rq_fair`; since Linux 6.12 a thread stays in a CPU's queue for a while).
     pub fn blocked_ns(&self, cpu: u32, exec_start_ns: u64, at_ns: u64) -> Option<u64> {
+        if exec_start_ns == 0 {
+            return None;
+        }
         let reading = self.by_cpu.get(&cpu)?;
         let at_reading = reading.clock_task_ns.checked_sub(exec_start_ns)?;
         Some(at_reading.saturating_add(at_ns).saturating_sub(reading.at_ns))
