@@ -140,7 +140,7 @@ impl Census {
                 });
             differences.unless(thread["since"] == "before_attach", || format!("since: {thread}"));
         }
-        let few = group.threads.len() / 1000 + 1;
+        let few = group.threads.len() / 4 + 3;
         differences.unless(bounds <= few, || format!("only a bound of the time of {bounds} threads"));
         let said = site.at("longest_blocked_ns");
         differences.unless(*said == longest, || format!("longest: {said}, not {longest}"));
