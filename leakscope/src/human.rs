@@ -24,6 +24,12 @@ pub fn signed_bytes(n: i64) -> String {
     format!("{sign}{}", bytes(n.unsigned_abs()))
 }
 
+/// A change, with its sign.
+pub fn signed_count(n: i64) -> String {
+    let sign = if n < 0 { '-' } else { '+' };
+    format!("{sign}{}", count(n.unsigned_abs()))
+}
+
 /// An integer with thousands separators.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -188,6 +194,7 @@ mod tests {
         );
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
         assert_eq!([signed_bytes(-2048), signed_bytes(5)], ["-2.0 KiB", "+5 B"]);
+        assert_eq!([signed_count(-2048), signed_count(0)], ["-2,048", "+0"]);
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([counted(1, "block"), counted(2, "block")], ["1 block", "2 blocks"]);
         let spans =

@@ -8,7 +8,7 @@ use super::program::Program;
 /// Most goroutines that are read.
 pub const MOST: u64 = 1 << 24;
 /// Functions that refer to the list.
-const READERS: [&str; 3] = ["runtime.forEachGRace", "runtime.forEachG", "runtime.allgadd"];
+pub const READERS: [&str; 3] = ["runtime.forEachGRace", "runtime.forEachG", "runtime.allgadd"];
 /// Most places that are taken for the list and looked at more closely.
 const MOST_CANDIDATES: usize = 1 << 16;
 /// How many goroutines are looked at before a list is believed.

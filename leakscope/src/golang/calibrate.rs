@@ -15,8 +15,6 @@ use super::program::Program;
 const LOOKED_AT: usize = 384;
 /// Goroutines that are looked at.
 const SAMPLE: usize = 512;
-/// Functions that refer to the list of goroutines.
-const READERS: [&str; 3] = ["runtime.forEachGRace", "runtime.forEachG", "runtime.allgadd"];
 
 /// A goroutine's address and its first bytes.
 type Sampled = (u64, Vec<u8>);
@@ -79,7 +77,7 @@ fn derive(sched_g: usize, start: usize, id: usize, like: &GLayout) -> Option<GLa
 /// of `runtime.main`.
 fn sample(program: &Program, main: u64) -> Option<Vec<Sampled>> {
     let memory = program.memory();
-    for reader in READERS {
+    for reader in super::all_goroutines::READERS {
         let candidates = references(program, reader);
         for start in &candidates {
             for length in candidates.iter().filter(|length| *length != start) {

@@ -5,7 +5,7 @@ use std::io;
 
 use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint, StackView};
-use crate::human::{count, counted, cut, duration};
+use crate::human::{count, counted, cut, duration, signed_count};
 use crate::report::go_frames::without_path;
 use crate::report::model::{Frame, GoroutineSite, Goroutines};
 
@@ -32,7 +32,7 @@ fn shown<'a>(all: &'a Goroutines, page: &Page<'_>) -> Vec<&'a GoroutineSite> {
 /// How many there are, and how sure that is.
 pub(super) fn totals(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     let growth = match (all.growth_since_first, all.since_first_ns) {
-        (Some(growth), Some(ns)) => format!(", {} in {}", signed(growth), duration(ns)),
+        (Some(growth), Some(ns)) => format!(", {} in {}", signed_count(growth), duration(ns)),
         _ => String::new(),
     };
     let idle = all.sites.iter().filter(|site| site.idle && !site.system);
@@ -68,7 +68,7 @@ pub(super) fn table(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
         let rows = shown.iter().map(|site| {
             let mut cells = vec![site.rank.to_string(), count(site.count)];
             if grows {
-                cells.push(site.growth_since_first.map_or("-".to_owned(), signed));
+                cells.push(site.growth_since_first.map_or("-".to_owned(), signed_count));
             }
             cells.extend([blocked(site), state(site), cut(&short_creator(site), CREATOR), place(site)]);
             Row { cells, paint: paint(site) }
@@ -101,7 +101,7 @@ pub(super) fn creations(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()>
     let shown = &creations[..creations.len().min(page.style.top)];
     let rows = shown.iter().map(|creation| {
         let at = StackView { frames: &creation.frames, blame: creation.blame, end: None };
-        let numbers = [count(creation.created), count(creation.exited), signed(creation.growth)];
+        let numbers = [count(creation.created), count(creation.exited), signed_count(creation.growth)];
         let cells = [vec![creation.rank.to_string()], numbers.to_vec(), vec![at.blamed()]].concat();
         Row { cells, paint: if creation.growth > 0 { Paint::Plain } else { Paint::Dim } }
     });
@@ -270,8 +270,4 @@ fn paint(site: &GoroutineSite) -> Paint {
         _ if site.piling_up => Paint::Warn,
         _ => Paint::Plain,
     }
-}
-
-fn signed(n: i64) -> String {
-    format!("{}{}", if n < 0 { "-" } else { "+" }, count(n.unsigned_abs()))
 }

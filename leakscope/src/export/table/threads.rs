@@ -4,7 +4,7 @@ use std::io;
 
 use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint, StackView};
-use crate::human::{count, counted};
+use crate::human::{count, counted, signed_count};
 use crate::report::model::{ThreadSite, Threads};
 
 fn view(site: &ThreadSite) -> StackView<'_> {
@@ -26,13 +26,12 @@ pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
     ];
     let shown = &threads.sites[..threads.sites.len().min(page.style.top)];
     let rows = shown.iter().map(|site| {
-        let sign = if site.growth < 0 { "-" } else { "+" };
         let cells = vec![
             site.rank.to_string(),
             count(site.created),
             count(site.exited),
             count(site.alive),
-            format!("{sign}{}", count(site.growth.unsigned_abs())),
+            signed_count(site.growth),
             view(site).blamed(),
         ];
         Row { cells, paint: if site.alive == 0 { Paint::Dim } else { Paint::Plain } }
