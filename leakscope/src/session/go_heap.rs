@@ -21,6 +21,8 @@ const REST: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(10);
 /// Longest wait for an answer of the thread.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long what has come is taken in, at most, before an answer.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// Samples taken in at once.
 const AT_ONCE: usize = 8192;
 
@@ -86,23 +88,29 @@ impl Follower {
         loop {
             match asked.recv_timeout(pause) {
                 Ok(answer) => {
-                    self.rest = Duration::ZERO;
-                    self.look();
+                    self.catch_up();
                     // Nobody waits any more: then it is not needed.
                     let _ = answer.send(self.sampler.estimates());
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    pause = if self.look() { BUSY } else { (pause * 2).min(IDLE) };
+                    pause = if self.look() > 0 { BUSY } else { (pause * 2).min(IDLE) };
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Takes in what came; whether there was anything.
-    fn look(&mut self) -> bool {
+    /// Takes in all that has come until now, and asks what became of it.
+    fn catch_up(&mut self) {
+        let until = Instant::now() + CATCH_UP;
+        self.rest = Duration::ZERO;
+        while self.look() == AT_ONCE && Instant::now() < until {}
+    }
+
+    /// Takes in what came; how many that were.
+    fn look(&mut self) -> usize {
         // The generation first: what comes later is at least as young.
-        let Some(generation) = self.memory.u32(self.generation) else { return false };
+        let Some(generation) = self.memory.u32(self.generation) else { return 0 };
         self.sampler.at_generation(generation);
         let mut came = 0;
         while came < AT_ONCE
@@ -114,10 +122,11 @@ impl Follower {
             came += 1;
         }
         self.look_at_open();
-        if self.checked.elapsed() >= self.rest {
+        // What is still to come may tell of samples whose place serves others by now.
+        if came < AT_ONCE && self.checked.elapsed() >= self.rest {
             self.check(generation);
         }
-        came > 0
+        came
     }
 
     fn spans(&self, wanted: &[(u64, u64)]) -> Vec<Option<Span>> {

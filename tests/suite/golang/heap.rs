@@ -42,7 +42,7 @@ fn heap_without_the_profiler() -> Result<()> {
     let mut fixture = GARBAGE.variant(Variant::Stripped).start(&[])?;
     let scope = Leakscope::attach(fixture.pid()).start()?;
     for _ in 0..4 {
-        fixture.ask("work 50000", "worked ")?;
+        fixture.ask("work 20000", "worked ")?;
         fixture.collect()?;
     }
     let stats = fixture.collect()?;

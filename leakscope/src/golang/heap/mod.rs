@@ -71,7 +71,7 @@ fn sampled_method(estimates: &Estimates) -> String {
     };
     add(*odd, "batches could not be told apart and are left out");
     if *one_in > 1 {
-        text.push_str(&format!("; one batch in {one_in} is kept"));
+        text.push_str(&format!("; a sample stands for up to {one_in} batches"));
     }
     text
 }

@@ -11,15 +11,19 @@
 //! yet no other object is ever taken for the one that was sampled, unless an event was lost. An object
 //! that was allocated while a collection marked was taken for live by it; only the next one tells.
 //!
+//! Of more samples than are kept, those of few bytes are drawn, and count for those that are not: no
+//! sample that is kept stands for less than others do by far, and a large object is never given up for a
+//! small one ([`Sampler::draw`]).
+//!
 //! The estimate of a site is the sum of the weights of its live samples. Its variance is that of draws
 //! with unequal weights: each batch of a size class is the site's with the share that the site has among
-//! the class's samples.
+//! the class's batches, and is kept with a chance that is known.
 
 use std::collections::HashMap;
 
 use super::spans::{IN_USE, Span};
 
-/// Most samples that are kept; of more, a random half is dropped and the others count twice.
+/// Most samples that are kept.
 pub const MOST: usize = 1 << 16;
 /// Quantile of the normal distribution for an interval of 95 %.
 const QUANTILE: f64 = 1.96;
@@ -103,18 +107,27 @@ struct Sample {
     checked: u32,
     survived: u32,
     dead: bool,
+    /// Batches that it stands for: it was kept with a chance of one in so many.
+    factor: u64,
 }
 
 impl Sample {
-    /// Objects that it stands for.
+    /// The most bytes that it can stand for.
+    fn capacity(&self) -> u64 {
+        self.room.saturating_mul(self.size)
+    }
+
+    /// Objects of its batch.
     fn objects(&self) -> u64 {
         // Never seen before it was closed: it was open for a moment, and half of it is as good a guess
         // as any.
         if self.used > 0 { self.used } else { self.room.div_ceil(2) }
     }
 
-    fn bytes(&self) -> u64 {
-        self.objects().saturating_mul(self.size)
+    /// Objects and bytes that it stands for.
+    fn weight(&self) -> (u64, u64) {
+        let objects = self.objects().saturating_mul(self.factor);
+        (objects, objects.saturating_mul(self.size))
     }
 
     /// It was live in the collection that led to this generation.
@@ -164,7 +177,7 @@ pub struct Estimates {
     pub collections: u64,
     /// Batches that make no sense, or whose first object is not known.
     pub odd: u64,
-    /// Of how many samples one is kept.
+    /// The most batches that one sample stands for.
     pub one_in: u64,
 }
 
@@ -176,13 +189,13 @@ pub struct Sampler {
     open: HashMap<(u64, u8), u64>,
     /// Samples by the description of their span.
     in_span: HashMap<u64, Vec<u64>>,
-    /// Samples of a class since recording began.
+    /// Batches of a class since recording began.
     classes: HashMap<u8, u64>,
     /// Bytes and objects allocated in batches that are forgotten.
     allocated: HashMap<Option<u32>, (u64, u64)>,
     next: u64,
-    /// Samples are kept with a chance of one in two to the power of this.
-    thinned: u32,
+    /// Bytes that a sample stands for at least half of, if it stands for several batches.
+    share: u64,
     random: u64,
     /// Samples that are dead, and not yet taken out.
     dead: usize,
@@ -212,11 +225,8 @@ impl Sampler {
         if !large && let Some(previous) = self.open.insert((taken.p, span.class), number) {
             self.close(previous, taken.generation);
         }
-        if self.thinned > 0 && self.draw() & ((1 << self.thinned) - 1) != 0 {
-            return;
-        }
         *self.classes.entry(span.class).or_insert(0) += 1;
-        self.samples.push(Sample {
+        let mut sample = Sample {
             number,
             stack: taken.stack,
             span: taken.span,
@@ -233,7 +243,12 @@ impl Sampler {
             checked: taken.generation,
             survived: 0,
             dead: false,
-        });
+            factor: 1,
+        };
+        if !self.draw(&mut sample) {
+            return;
+        }
+        self.samples.push(sample);
         self.in_span.entry(taken.span).or_default().push(number);
         if self.samples.len() > MOST {
             self.thin();
@@ -268,7 +283,7 @@ impl Sampler {
         for number in dead {
             let Some(sample) = self.find(*number) else { continue };
             sample.dead = true;
-            let (span, stack, bytes, objects) = (sample.span, sample.stack, sample.bytes(), sample.objects());
+            let (span, stack, (objects, bytes)) = (sample.span, sample.stack, sample.weight());
             let allocated = self.allocated.entry(stack).or_default();
             *allocated = (allocated.0.saturating_add(bytes), allocated.1.saturating_add(objects));
             if let Some(numbers) = self.in_span.get_mut(&span) {
@@ -302,38 +317,45 @@ impl Sampler {
         self.samples.get_mut(at).filter(|sample| !sample.dead)
     }
 
-    /// Drops half of the samples.
+    /// Drops samples until there is room again.
     fn thin(&mut self) {
-        self.thinned += 1;
-        let samples = std::mem::take(&mut self.samples);
-        self.samples = samples.into_iter().filter(|s| !s.dead && self.draw() & 1 == 0).collect();
+        let mut samples = std::mem::take(&mut self.samples);
+        samples.retain(|sample| !sample.dead);
         self.dead = 0;
+        // The half with fewer bytes is drawn from at first.
+        let mut bytes: Vec<u64> = samples.iter().map(|s| s.capacity().saturating_mul(s.factor)).collect();
+        bytes.sort_unstable();
+        self.share = self.share.max(bytes.get(bytes.len() / 2).copied().unwrap_or(1));
+        while samples.len() > MOST / 4 * 3 && self.share < 1 << 62 {
+            self.share *= 2;
+            samples.retain_mut(|sample| self.draw(sample));
+        }
+        self.samples = samples;
         self.in_span.clear();
         for sample in &self.samples {
             self.in_span.entry(sample.span).or_default().push(sample.number);
         }
-        // What is remembered of those that are gone counts for half as well; see `factor`.
-        for count in self.classes.values_mut() {
-            *count /= 2;
+    }
+
+    /// Whether a sample is kept: it is drawn until it stands for its share of bytes.
+    fn draw(&mut self, sample: &mut Sample) -> bool {
+        while sample.capacity().saturating_mul(sample.factor).saturating_mul(2) <= self.share {
+            if self.random() & 1 != 0 {
+                return false;
+            }
+            sample.factor *= 2;
         }
-        for (bytes, objects) in self.allocated.values_mut() {
-            *bytes /= 2;
-            *objects /= 2;
-        }
+        true
     }
 
     /// Random bits (xorshift64*).
-    fn draw(&mut self) -> u64 {
+    fn random(&mut self) -> u64 {
         let mut x = if self.random == 0 { 0x9e37_79b9_7f4a_7c15 } else { self.random };
         x ^= x >> 12;
         x ^= x << 25;
         x ^= x >> 27;
         self.random = x;
         x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
-    }
-
-    fn factor(&self) -> u64 {
-        1 << self.thinned
     }
 
     /// Batches that may still serve objects: number, and address of the span's description.
@@ -403,15 +425,12 @@ impl Sampler {
 
     /// What is known now.
     pub fn estimates(&self) -> Estimates {
-        let factor = self.factor();
-        let times = |n: u64| n.saturating_mul(factor);
         let mut sites: HashMap<Option<u32>, Estimate> = HashMap::new();
-        // Live samples of a site and a class: how many, and the sum of their squared weights.
-        let mut strata: HashMap<(Option<u32>, u8), (u64, f64)> = HashMap::new();
+        let mut strata: HashMap<(Option<u32>, u8), Stratum> = HashMap::new();
         let mut least: HashMap<Option<u32>, u64> = HashMap::new();
         for sample in self.samples.iter().filter(|sample| !sample.dead) {
             let site = sites.entry(sample.stack).or_default();
-            let (bytes, objects) = (times(sample.bytes()), times(sample.objects()));
+            let (objects, bytes) = sample.weight();
             site.alloc_bytes = site.alloc_bytes.saturating_add(bytes);
             site.alloc_objects = site.alloc_objects.saturating_add(objects);
             if !sample.is_live() {
@@ -422,20 +441,23 @@ impl Sampler {
             site.live_objects = site.live_objects.saturating_add(objects);
             site.samples += 1;
             *least.entry(sample.stack).or_insert(0) += sample.size;
-            let (count, squares) = strata.entry((sample.stack, sample.class)).or_default();
-            *count += 1;
-            *squares += (bytes as f64).powi(2);
+            let square = (bytes as f64).powi(2);
+            let stratum = strata.entry((sample.stack, sample.class)).or_default();
+            stratum.samples += 1;
+            stratum.batches += sample.factor;
+            stratum.squares += square;
+            stratum.drawn += square / sample.factor as f64;
         }
         for (stack, (bytes, objects)) in &self.allocated {
             let site = sites.entry(*stack).or_default();
-            site.alloc_bytes = site.alloc_bytes.saturating_add(times(*bytes));
-            site.alloc_objects = site.alloc_objects.saturating_add(times(*objects));
+            site.alloc_bytes = site.alloc_bytes.saturating_add(*bytes);
+            site.alloc_objects = site.alloc_objects.saturating_add(*objects);
         }
         let mut variances: HashMap<Option<u32>, f64> = HashMap::new();
         let mut total = 0.0;
-        for ((stack, class), (count, squares)) in strata {
-            let of = self.classes.get(&class).copied().unwrap_or(0).max(count);
-            let variance = variance(class, count, of, squares, factor);
+        for ((stack, class), stratum) in strata {
+            let of = self.classes.get(&class).copied().unwrap_or(0).max(stratum.batches);
+            let variance = stratum.variance(class, of);
             total += variance;
             *variances.entry(stack).or_insert(0.0) += variance;
         }
@@ -453,26 +475,40 @@ impl Sampler {
             batches: self.batches,
             collections: self.collections,
             odd: self.odd,
-            one_in: factor,
+            one_in: self.samples.iter().map(|sample| sample.factor).max().unwrap_or(1),
         }
     }
 }
 
-/// Variance of the sum of `count` live weights (their squares sum up to `squares`) among `of` samples of
-/// a class.
-///
-/// A batch whose share of the site's live objects is p contributes its weight w with the chance p:
-/// w²·p·(1−p). The shares are estimated by (count+2)/(of+4) (Agresti and Coull), so that neither 0 nor 1 is
-/// ever certain.
-fn variance(class: u8, count: u64, of: u64, squares: f64, factor: u64) -> f64 {
-    if class < FIRST_SMALL {
-        // Every large object is seen; only thinning makes it a draw.
-        return squares * (1.0 - 1.0 / factor as f64);
+/// The live samples of a site in a class.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stratum {
+    samples: u64,
+    /// Batches that they stand for.
+    batches: u64,
+    /// Sum of their squared weights in bytes.
+    squares: f64,
+    /// The same, each divided by the batches that it stands for.
+    drawn: f64,
+}
+
+impl Stratum {
+    /// Variance of the sum of the weights, where the class has had `of` batches.
+    ///
+    /// A batch of the weight w whose share of the site's live objects is p is in the sum as w·f with the
+    /// chance p/f, where f is the batches that a sample stands for: its variance is w²·p·(f−p), estimated
+    /// from those in the sum by (w·f)²·(1−p/f). The shares are estimated by (count+2)/(of+4) (Agresti and
+    /// Coull), so that neither 0 nor 1 is ever certain.
+    fn variance(&self, class: u8, of: u64) -> f64 {
+        if class < FIRST_SMALL {
+            // Every large object is seen: only drawing makes it uncertain.
+            return self.squares - self.drawn;
+        }
+        let (samples, of) = (self.samples as f64, of as f64);
+        let share = ((self.batches as f64 + 2.0) / (of + 4.0)).min(1.0);
+        let correction = (samples + 2.0) / samples * of / (of + 4.0);
+        correction * (self.squares - share * self.drawn)
     }
-    let (count, of) = (count as f64, of as f64);
-    let share = (count + 2.0) / (of + 4.0);
-    let correction = (count + 2.0) / count * of / (of + 4.0);
-    squares * correction * (1.0 - share / factor as f64)
 }
 
 #[cfg(test)]

@@ -180,6 +180,56 @@ fn memory_is_bounded_and_the_estimate_stays() {
     assert_eq!(estimates.one_in, 8);
 }
 
+/// Among many small batches no large object is given up, nor counted for others.
+#[test]
+fn large_objects_stay_exact_among_many_samples() {
+    let mut sampler = Sampler::default();
+    sampler.at_generation(4);
+    let large = |at: u64| Taken {
+        description: Span::for_tests(0xd0_0000_0000 + 256 * at * PAGE, 1, 200 * PAGE, 1, 1, 200),
+        bits: Vec::new(),
+        ..taken(1 << 32 | at, 9, 4)
+    };
+    let batches = 3 * MOST as u64;
+    for at in 0..batches {
+        sampler.take(&taken(at, 1, 4));
+        if at % 10_000 == 0 {
+            sampler.take(&large(at));
+        }
+    }
+    sampler.at_generation(6);
+    let all: Vec<_> = sampler.due().into_iter().map(|(number, _)| (number, Fate::Swept(true))).collect();
+    sampler.checked(&all);
+    let estimates = sampler.estimates();
+    let (site, truth) = (of(&estimates, 9), batches.div_ceil(10_000) * 200 * PAGE);
+    assert_eq!((site.live_bytes, site.bounds), (truth, (truth, truth)));
+    assert!(estimates.one_in > 1);
+}
+
+/// Large objects alone: of too many of those, too, some are drawn, the largest ones last.
+#[test]
+fn large_objects_are_drawn_by_their_size() {
+    let mut sampler = Sampler::default();
+    sampler.at_generation(4);
+    let (mut truth, mut start) = (0, 0xd0_0000_0000);
+    for at in 0..3 * MOST as u64 {
+        let pages = if at % 10_000 == 0 { 2000 } else { 5 + at % 7 };
+        let description = Span::for_tests(start, 1, pages * PAGE, 1, 1, pages);
+        start += pages * PAGE;
+        truth += pages * PAGE;
+        sampler.take(&Taken { description, bits: Vec::new(), ..taken(at, 9, 4) });
+    }
+    assert!(sampler.samples.len() <= MOST);
+    assert_eq!(sampler.samples.iter().filter(|s| s.size == 2000 * PAGE && s.factor == 1).count(), 20);
+    sampler.at_generation(6);
+    let all: Vec<_> = sampler.due().into_iter().map(|(number, _)| (number, Fate::Swept(true))).collect();
+    sampler.checked(&all);
+    let site = of(&sampler.estimates(), 9);
+    assert!(site.live_bytes.abs_diff(truth) < truth / 50, "{} of {truth}", site.live_bytes);
+    assert!(site.bounds.0 <= truth && truth <= site.bounds.1, "{:?} {truth}", site.bounds);
+    assert!(site.bounds.1 - site.bounds.0 < truth / 20, "{:?} {truth}", site.bounds);
+}
+
 /// Two sites at 4:1 in one size class, drawn at random: nine in ten intervals hold the truth at least.
 #[test]
 fn intervals_hold_the_truth() {
