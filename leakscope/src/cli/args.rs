@@ -286,6 +286,7 @@ impl AttachArgs {
             session: session::Config {
                 duration: self.duration,
                 interval: self.interval,
+                rest: 0,
                 sort: match self.sort {
                     SortArg::LiveBytes => Sort::LiveBytes,
                     SortArg::LiveObjects => Sort::LiveObjects,

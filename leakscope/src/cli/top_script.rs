@@ -116,6 +116,7 @@ pub(super) fn reports(config: &TopConfig, pid: u32) -> Result<u8, Failure> {
         Reports { series: Series::open(config)?, progress: Progress::new(0), reader_gone: false };
     let observe = session::Config {
         interval: Some(config.interval.unwrap_or(REPORT_INTERVAL)),
+        rest: if config.interval.is_none() { session::REST_ON_SCREEN } else { 0 },
         ..session::Config::default()
     };
     let runtime =

@@ -40,6 +40,9 @@ pub struct Config {
     pub duration: Option<Duration>,
     /// Time between reports, besides the last one.
     pub interval: Option<Duration>,
+    /// After a report, the next one is at least so many times as long away as this one took to make: a
+    /// million live blocks are read for most of a second.
+    pub rest: u32,
     /// Order of sites.
     pub sort: Sort,
     /// Only blocks at least this old count as live.
@@ -54,12 +57,17 @@ pub struct Config {
     pub break_free_probes: bool,
 }
 
+/// [`Config::rest`] for reports that somebody looks at as they come: a tenth of a core goes into them at
+/// most.
+pub const REST_ON_SCREEN: u32 = 9;
+
 impl Default for Config {
     /// Heap and waits, until somebody ends it.
     fn default() -> Self {
         Self {
             duration: None,
             interval: None,
+            rest: 0,
             sort: Sort::LiveBytes,
             min_age: Duration::ZERO,
             tracing: Tracing { heap: true, waits: true, min_wait_ns: 0 },

@@ -220,8 +220,13 @@ impl Watch<'_> {
                 () = exited(pidfd.as_ref()) => return Ok(Some(EndedBy::TargetExit)),
                 () = sleep_until(deadline) => return Ok(Some(EndedBy::Duration)),
                 _ = reports.tick() => {
+                    let begun = Instant::now();
                     if !self.report(None, watcher)? {
                         return Ok(None);
+                    }
+                    let rest = begun.elapsed() * self.config.rest;
+                    if rest > every {
+                        reports.reset_after(rest);
                     }
                 }
                 () = sleep_until(self.leader_gone.map_or(far, |at| at + LEADER_GRACE)) => {

@@ -169,7 +169,11 @@ pub(super) fn observe(
     spawn("observation", move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let process = session::check(pid)?;
-            let config = session::Config { interval: Some(interval), ..session::Config::default() };
+            let config = session::Config {
+                interval: Some(interval),
+                rest: session::REST_ON_SCREEN,
+                ..session::Config::default()
+            };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(Failure::failed)?.block_on(session::run(process, &config, &mut reports))
         }));

@@ -73,6 +73,8 @@ pub struct ProcessView {
     pub sources: BTreeMap<(String, u32), String>,
     /// Shares of a core that the target (an estimate) and leakscope spent between the last two reports.
     pub cost: Option<(f64, f64)>,
+    /// Time between the last two reports, ns.
+    pub apart_ns: u64,
     /// Live bytes of sites when the mark was set.
     mark: Option<HashMap<String, u64>>,
     histories: HashMap<String, History>,
@@ -100,6 +102,7 @@ impl ProcessView {
             detail: None,
             sources: BTreeMap::new(),
             cost: None,
+            apart_ns: 0,
             mark: None,
             histories: HashMap::new(),
             rows: Vec::new(),
@@ -128,6 +131,7 @@ impl ProcessView {
         let before = self.report.as_ref().map(|r| (r.window.duration_ns, r.overhead.clone()));
         if let Some((before_ns, before)) = before.filter(|(ns, _)| *ns < at) {
             let share = |now: u64, then: u64| now.saturating_sub(then) as f64 / (at - before_ns) as f64;
+            self.apart_ns = at - before_ns;
             let now = &report.overhead;
             self.cost = Some((
                 share(now.estimated_target_cpu_ns, before.estimated_target_cpu_ns),

@@ -14,6 +14,8 @@ use crate::report::model::{Frame, WaitSite};
 use crate::tui::app::App;
 use crate::tui::process::{Phase, ProcessView, SiteOrder, Tab};
 
+/// Reports further apart than this are told to be.
+const SELDOM_NS: u64 = 2_500_000_000;
 /// Lines below the rows: losses and cost, and keys.
 const BELOW: u16 = 2;
 
@@ -454,8 +456,13 @@ fn cost(process: &ProcessView, report: &Report, theme: Theme) -> Line<'static> {
     } else {
         Span::styled(format!("Lost: {} · ", lost.join(", ")), theme.warn())
     };
+    // Many live blocks take long to read: then reports are rare.
+    let apart = match process.apart_ns {
+        rare if rare > SELDOM_NS => format!(", a report each {:.0} s", rare as f64 / 1e9),
+        _ => String::new(),
+    };
     // The losses come first: they are what must be seen.
-    Line::from(vec![lost, Span::raw(cost)])
+    Line::from(vec![lost, Span::raw(cost), Span::raw(apart)])
 }
 
 fn footer(process: &ProcessView, width: u16, theme: Theme) -> Line<'static> {
