@@ -86,10 +86,14 @@ pub struct KernelOffsets {
     pub task_status: u32,
     /// `task_struct.real_parent`
     pub task_real_parent: u32,
-    /// Always 0; fills the structure to a multiple of 8.
-    pub reserved: u32,
+    /// `task_struct.sched_info.last_arrival`; 0: not there (`CONFIG_SCHED_INFO` is off)
+    pub task_last_arrival: u32,
+    /// `task_struct.se.sum_exec_runtime`
+    pub task_sum_exec: u32,
+    /// `task_struct.se.prev_sum_exec_runtime`
+    pub task_prev_sum_exec: u32,
 }
-const _: () = assert!(size_of::<KernelOffsets>() == 104);
+const _: () = assert!(size_of::<KernelOffsets>() == 112);
 
 impl KernelOffsets {
     /// Nothing known.
@@ -119,7 +123,9 @@ impl KernelOffsets {
         upid_size: 0,
         task_status: 0,
         task_real_parent: 0,
-        reserved: 0,
+        task_last_arrival: 0,
+        task_sum_exec: 0,
+        task_prev_sum_exec: 0,
     };
 }
 

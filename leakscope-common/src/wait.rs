@@ -180,6 +180,10 @@ pub struct TaskRecord {
     pub switches: u64,
     /// When it last ran, in `clock_task` of its CPU, ns (`se.exec_start`).
     pub exec_start_ns: u64,
+    /// When it last got a CPU, in `clock` of that CPU, ns (`sched_info.last_arrival`); 0: not known.
+    pub arrival_ns: u64,
+    /// How long it ran since then, ns.
+    pub ran_ns: u64,
     /// When the record was made, CLOCK_MONOTONIC in ns.
     pub at_ns: u64,
     /// When the thread began, CLOCK_MONOTONIC in ns.
@@ -195,7 +199,7 @@ pub struct TaskRecord {
     /// Name.
     pub comm: [u8; 16],
 }
-const _: () = assert!(size_of::<TaskRecord>() == 32 + 32 + 32 + 8 + 48 + 64 + 16);
+const _: () = assert!(size_of::<TaskRecord>() == 32 + 48 + 32 + 8 + 48 + 64 + 16);
 
 impl TaskRecord {
     /// An empty record.
@@ -210,6 +214,8 @@ impl TaskRecord {
         return_count: 0,
         switches: 0,
         exec_start_ns: 0,
+        arrival_ns: 0,
+        ran_ns: 0,
         at_ns: 0,
         start_ns: 0,
         regs: Regs { ip: 0, sp: 0, bp: 0, exact: 0 },

@@ -61,6 +61,11 @@ fn write(seq: *mut seq_file, of: *mut task_struct, kind: u32) {
     record.on_cpu = task::field(task, offset!(task_on_cpu));
     record.switches = task::switches(task);
     record.exec_start_ns = task::field(task, offset!(task_exec_start));
+    if offset!(task_last_arrival) != 0 {
+        record.arrival_ns = task::field(task, offset!(task_last_arrival));
+    }
+    let ran: u64 = task::field(task, offset!(task_sum_exec));
+    record.ran_ns = ran.wrapping_sub(task::field(task, offset!(task_prev_sum_exec)));
     record.start_ns = task::field(task, offset!(task_start_time));
     let name = offset!(task_comm);
     let halves: [u64; 2] = [task::field(task, name), task::field(task, name.wrapping_add(8))];

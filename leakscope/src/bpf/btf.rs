@@ -184,6 +184,9 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
         pid_numbers: at("pid", "numbers")?,
         upid_size: structures.size("upid")?,
         task_real_parent: at("task_struct", "real_parent")?,
+        task_last_arrival: at("task_struct", "sched_info.last_arrival").unwrap_or(0),
+        task_sum_exec: at("task_struct", "se.sum_exec_runtime")?,
+        task_prev_sum_exec: at("task_struct", "se.prev_sum_exec_runtime")?,
         // Only tells 32-bit system calls apart.
         task_status: at("task_struct", "thread_info.status").unwrap_or(0),
         ..KernelOffsets::ZERO

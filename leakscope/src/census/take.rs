@@ -256,7 +256,7 @@ fn thread(
     });
     let (futex, fd, points_to) =
         looked.map_or((None, None, Vec::new()), |looked| (looked.futex, looked.fd, looked.points_to));
-    let since = clocks.blocked_ns(record.cpu, record.exec_start_ns, taken.census.at_ns);
+    let since = clocks.blocked_ns(record, taken.census.at_ns);
     Thread {
         tid: record.tid,
         ns_tid: record.ns_tid,
