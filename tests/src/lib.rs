@@ -42,6 +42,7 @@ pub mod fixture;
 pub mod gdb;
 pub mod go;
 pub mod lines;
+pub mod machine_code;
 pub mod process;
 pub mod programs;
 pub mod report;

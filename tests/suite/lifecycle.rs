@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::process::poll;
-use leakscope_tests::programs::{Allocator, LOAD, Library, PROCESSES};
+use leakscope_tests::programs::{Allocator, CASES, LOAD, Library, PROCESSES};
 use leakscope_tests::text::Text;
-use leakscope_tests::{Fixture, Leakscope};
+use leakscope_tests::{Fixture, Leakscope, go, machine_code};
 
 /// How often leakscope is killed; the long run takes 50.
 fn kills() -> usize {
@@ -186,5 +186,34 @@ fn leakscope_killed_while_attaching() -> Result<()> {
         text.wait_until_restored()?;
     }
     assert!(fixture.end()?.success());
+    Ok(())
+}
+
+/// A uprobe's program may be preempted, and another one may run on its CPU then: neither may work on a stack
+/// that belongs to the CPU, as the kernel gives programs of that type since Linux 6.13.
+#[test]
+fn programs_of_uprobes_work_on_the_stack_of_their_thread() -> Result<()> {
+    let mut kinds = std::collections::BTreeSet::new();
+    let mut check = |pid: u32, expected: &[&str]| -> Result<()> {
+        let scope = Leakscope::attach(pid).start()?;
+        let all = machine_code::programs(scope.pid())?;
+        let of_uprobes: Vec<_> = all.iter().filter(|p| p.kind == machine_code::Program::KPROBE).collect();
+        for name in expected {
+            ensure!(of_uprobes.iter().any(|p| p.name == *name), "{name} is not among {of_uprobes:?}");
+        }
+        for program in of_uprobes {
+            ensure!(!program.has_the_stack_of_the_cpu(), "{} works on the stack of the CPU", program.name);
+        }
+        kinds.extend(all.iter().filter(|p| p.has_the_stack_of_the_cpu()).map(|p| p.kind));
+        scope.finish()?;
+        Ok(())
+    };
+    let fixture = Fixture::start(&CASES, &["one-site"])?;
+    check(fixture.pid(), &["alloc_entry", "alloc_return", "free_entry", "libraries_chang"])?;
+    if go::GARBAGE.toolchain.root().is_some() {
+        let fixture = go::GARBAGE.start(&[])?;
+        check(fixture.pid(), &["go_created", "go_exited", "go_allocated"])?;
+    }
+    println!("kinds of programs that work on the stack of the CPU: {kinds:?}");
     Ok(())
 }
