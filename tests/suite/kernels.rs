@@ -23,6 +23,7 @@ fn programs() -> Result<()> {
     }
     if go::STORY.toolchain.root().is_some() {
         go::STORY.build()?;
+        go::GARBAGE.build()?;
     }
     Ok(())
 }

@@ -37,6 +37,8 @@ const TESTS: &[&str] = &[
     "dump::deadlocks::deadlock_of_two_in_c",
     "golang::goroutines_as_in_its_own_profile_normal",
     "doctor::this_machine",
+    "lifecycle::programs_of_uprobes_work_on_the_stack_of_their_thread",
+    "exactness::eight_threads_at_full_speed",
 ];
 
 /// Fetches, boots and tests each kernel: packages such as `linux-image-6.12.95+deb12-amd64` or the
@@ -86,7 +88,10 @@ fn suite(workspace: &Workspace) -> Result<String> {
 /// Prints what the console showed of the tests; whether all went well.
 fn tell(kernel: &Kernel, console: &str) -> bool {
     let lines: Vec<&str> = console.lines().map(str::trim).collect();
-    let version = lines.iter().find_map(|line| line.strip_prefix("machine: ")).unwrap_or("did not come up");
+    let version = lines
+        .iter()
+        .find_map(|line| line.split_once("machine: "))
+        .map_or("did not come up", |(_, version)| version);
     println!("\n{}: {version}", kernel.package);
     for line in &lines {
         let row = line.starts_with('|') || line.starts_with("SKIPPED ") || line.starts_with("test ");
