@@ -373,7 +373,7 @@ impl Counts {
 }
 
 /// The hash of a bucket (`stkbucket`).
-fn hash(stack: &[u64], size: u64) -> u64 {
+pub(crate) fn hash(stack: &[u64], size: u64) -> u64 {
     let mix = |hash: u64, word: u64| {
         let hash = hash.wrapping_add(word);
         let hash = hash.wrapping_add(hash << 10);

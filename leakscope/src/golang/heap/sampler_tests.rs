@@ -256,3 +256,84 @@ fn intervals_hold_the_truth() {
     }
     assert!(held >= 180, "{held} of 200");
 }
+
+mod any {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![0u64..70, any::<u64>(), (0u32..64).prop_map(|bits| 1 << bits)]
+    }
+
+    prop_compose! {
+        fn span()(
+            words in prop::array::uniform8(number()),
+            start in 0u64..4,
+            state in 0u8..4,
+            class in any::<u8>(),
+            generation in 0u32..12,
+            size in prop_oneof![Just(1024), number()],
+        ) -> Span {
+            let [pages, elements, free_index, alloc_count, alloc_bits, alloc_cache, limit, _] = words;
+            let start = 0xc0_0000_0000 + start * PAGE;
+            Span {
+                start,
+                pages,
+                state,
+                class,
+                element_size: size,
+                elements,
+                free_index,
+                alloc_count,
+                sweep_generation: generation,
+                alloc_bits,
+                alloc_cache,
+                limit: start.wrapping_add(limit),
+            }
+        }
+    }
+
+    /// A sound span as often as any.
+    fn described() -> impl Strategy<Value = Span> {
+        prop_oneof![(0u64..4, 0u64..8).prop_map(|(at, count)| super::span(at, count)), span()]
+    }
+
+    proptest! {
+        /// Whatever the target says, in whatever order: nothing overflows, and what comes of it is sane.
+        #[test]
+        fn spans(
+            steps in prop::collection::vec(
+                (0u8..5, described(), 0u64..4, 0u32..12, any::<bool>(), prop::collection::vec(any::<u8>(), 0..3)),
+                0..60,
+            ),
+        ) {
+            let mut sampler = Sampler::default();
+            for (step, description, at, generation, marking, bits) in steps {
+                match step {
+                    0 => sampler.at_generation(generation),
+                    1 => {
+                        let open = sampler.open();
+                        open.iter().for_each(|(number, _)| sampler.seen_open(*number, &description));
+                    }
+                    2 => {
+                        let due: Vec<_> = sampler.due().into_iter().map(|(number, _)| {
+                            let bit = sampler.bit(number, &description);
+                            (number, bit.map_or_else(|fate| fate, |index| Fate::Swept(index & 1 == 0)))
+                        }).collect();
+                        sampler.checked(&due);
+                    }
+                    _ => sampler.take(&Taken {
+                        span: at, p: at & 1, stack: Some(generation), generation, marking, description, bits,
+                    }),
+                }
+            }
+            let estimates = sampler.estimates();
+            prop_assert!(estimates.odd <= estimates.batches);
+            for (_, site) in estimates.sites {
+                prop_assert!(site.bounds.0 <= site.live_bytes && site.live_bytes <= site.bounds.1, "{site:?}");
+                prop_assert!(site.live_bytes <= site.alloc_bytes, "{site:?}");
+            }
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use super::{INLINED_AT, Synthetic};
 use crate::golang::buildinfo;
 use crate::golang::census::GoCensus;
+use crate::golang::frames::Frames;
 use crate::golang::goroutines::Reader;
+use crate::golang::heap;
+use crate::golang::heap_account::GoHeap;
 use crate::golang::pclntab::Pclntab;
 use crate::golang::program::{LayoutSource, Program};
 use crate::golang::rows;
@@ -27,6 +30,9 @@ pub fn exercise(program: &Synthetic) {
                 assert_sane(&census);
             }
         }
+        if let Ok(heap) = heap::read(&opened, &mut Frames::default()) {
+            assert_heap(&heap);
+        }
         assert_rows(&opened);
     }
     let (reads, bytes, largest) = program.space.cost();
@@ -43,6 +49,15 @@ fn assert_sane(census: &GoCensus) {
     assert!(census.stacks.iter().all(|stack| stack.frames.len() <= DEEPEST));
     assert!(census.labels.iter().all(|labels| !labels.is_empty()));
     assert!(census.losses.iter().all(|(_, count)| *count > 0));
+}
+
+fn assert_heap(heap: &GoHeap) {
+    let bytes = heap.totals_by_class.iter().fold(0u64, |sum, class| sum.saturating_add(class.bytes));
+    assert_eq!(bytes, heap.heap_in_use_bytes);
+    for site in &heap.sites {
+        assert!(site.live_objects <= site.alloc_objects && site.live_bytes <= site.alloc_bytes, "{site:?}");
+        assert!(site.live_bytes_bounds.is_none_or(|(low, high)| low <= high), "{site:?}");
+    }
 }
 
 fn assert_rows(program: &Program) {

@@ -1,5 +1,5 @@
-//! A small Go program made of bytes, for tests and fuzzing: a file, the memory it would have, and a few
-//! goroutines, laid out as the version that is asked for lays them out.
+//! A small Go program made of bytes, for tests and fuzzing: a file, the memory it would have, a few
+//! goroutines and a heap, laid out as the version that is asked for lays them out.
 //!
 //! Every structure that is made is listed ([`Synthetic::structures`]), so that a test can damage it.
 
@@ -7,6 +7,7 @@ mod bytes;
 mod edit;
 mod exercise;
 mod goroutines;
+pub mod heap;
 mod labels;
 pub(crate) mod pclntab;
 mod space;
@@ -35,7 +36,7 @@ pub const HEAP: u64 = 0xc000_0000;
 pub const STACK: u64 = 2048;
 
 /// The program's functions, in the order of their addresses.
-pub const FUNCTIONS: [Func; 15] = [
+pub const FUNCTIONS: [Func; 17] = [
     Func { name: "runtime.goexit", frame: 0, kind: 6, top: true, inlines: false },
     Func { name: "runtime.main", frame: 40, kind: 0, top: false, inlines: false },
     Func { name: "runtime.gopark", frame: 24, kind: 0, top: false, inlines: false },
@@ -51,6 +52,8 @@ pub const FUNCTIONS: [Func; 15] = [
     Func { name: "main.worker", frame: 32, kind: 0, top: false, inlines: true },
     Func { name: "main.wrapped", frame: 16, kind: 21, top: false, inlines: false },
     Func { name: "main.recurse", frame: 8, kind: 0, top: false, inlines: false },
+    Func { name: "runtime.profilealloc", frame: 8, kind: 0, top: false, inlines: false },
+    Func { name: "runtime.mProf_PostSweep", frame: 8, kind: 0, top: false, inlines: false },
 ];
 /// Bytes of code of each.
 pub const CODE: u64 = 64;
@@ -119,6 +122,7 @@ impl Synthetic {
         let file = made.file.clone();
         made.space.map(BASE, file);
         goroutines::add(&mut made, goroutines);
+        heap::add(&mut made);
         made
     }
 
@@ -147,6 +151,7 @@ impl Synthetic {
         let slice = self.put(&mut file, "allgs", &words(&[0, 0, 0]));
         let pointer = self.put(&mut file, "allgptr", &words(&[0]));
         let length = self.put(&mut file, "allglen", &words(&[0]));
+        let (rate, cycle) = heap::variables(self, &mut file, offsets);
         let module = file.align(32);
         let mut description = vec![0; offsets.find("moduledata", "__size").expect("known").max(640)];
         let mut set = |at: usize, value: u64| description[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -174,8 +179,12 @@ impl Synthetic {
         debug_assert!(info == variables && slice == data && strings < data);
         // Code: nothing, but for the functions that refer to variables.
         file.write(text.0, &vec![0x90; (text.1 - text.0) as usize]);
-        let refers =
-            [("runtime.forEachGRace", vec![length, pointer]), ("runtime.waitReason.String", vec![strings])];
+        let refers = [
+            ("runtime.forEachGRace", vec![length, pointer]),
+            ("runtime.waitReason.String", vec![strings]),
+            ("runtime.profilealloc", vec![rate]),
+            ("runtime.mProf_PostSweep", vec![cycle]),
+        ];
         for (function, targets) in refers {
             let mut at = code(function, 8);
             for target in targets {

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod goroutines;
+mod heap;
 mod labels;
 mod refused;
 mod whole;
