@@ -35,11 +35,10 @@ fn heap_as_in_its_own_profile() -> Result<()> {
     Ok(())
 }
 
-/// Where the program does not profile: within 25 % at each site that leaks, and no garbage.
-#[test]
-fn heap_without_the_profiler() -> Result<()> {
-    need!(NEWEST);
-    let mut fixture = GARBAGE.variant(Variant::Stripped).start(&[])?;
+/// Where the program does not profile: within 25 % at each site that leaks, no garbage, and all of them
+/// within 10 % of what the heap holds. Says how far it is off.
+pub(super) fn sampled(program: Program) -> Result<String> {
+    let mut fixture = program.start(&[])?;
     let scope = Leakscope::attach(fixture.pid()).start()?;
     for _ in 0..4 {
         fixture.ask("work 20000", "worked ")?;
@@ -49,23 +48,38 @@ fn heap_without_the_profiler() -> Result<()> {
     let truth = truth(&mut fixture)?;
     let report = scope.finish()?.report()?;
     let sites = go_sites(&report);
-    for (function, (_, bytes)) in truth.iter().filter(|(_, (_, bytes))| *bytes > 0) {
-        let here = sites.iter().filter(|site| {
-            let frames = site["frames"].as_array().into_iter().flatten();
-            frames.into_iter().any(|frame| frame["function"] == function.as_str())
-        });
-        let live: f64 = here.map(|site| site["live_bytes"].as_f64().unwrap_or(0.0)).sum();
-        let share = live / *bytes as f64;
-        assert!((0.75..1.25).contains(&share), "{function}: {live} of {bytes}");
-    }
-    for site in &sites {
+    let live = |site: &Value| site["live_bytes"].as_f64().unwrap_or(0.0);
+    let passes = |site: &Value, function: &str| {
         let frames = site["frames"].as_array().into_iter().flatten();
-        let garbage = frames.into_iter().any(|frame| frame["function"] == "main.(*worker).makeGarbage");
-        let live = site["live_bytes"].as_f64().unwrap_or(0.0);
-        assert!(!garbage || live < 0.02 * stats.bytes as f64, "garbage is listed: {site}");
+        frames.into_iter().any(|frame| frame["function"] == function)
+    };
+    let mut shares = Vec::new();
+    for (function, (_, bytes)) in truth.iter().filter(|(_, (_, bytes))| *bytes > 0) {
+        let here: Vec<_> = sites.iter().filter(|site| passes(site, function)).collect();
+        let share = here.iter().map(|site| live(site)).sum::<f64>() / *bytes as f64;
+        ensure!((0.75..1.25).contains(&share), "{function}: {share} of {bytes}: {here:?}");
+        if let [only] = here[..] {
+            let bound = |name: &str| only[name].as_u64().unwrap_or(0);
+            let bounds = (bound("live_bytes_low"), bound("live_bytes_high"));
+            // An interval of 95 % misses the truth at times; then not by much.
+            let (low, high) = (bounds.0 - bounds.0 / 20, bounds.1 + bounds.1 / 20);
+            ensure!((low..=high).contains(bytes), "{function}: {bounds:?} without {bytes}");
+        }
+        shares.push(format!("{:.1} %", 100.0 * share));
     }
-    let total: f64 = sites.iter().map(|site| site["live_bytes"].as_f64().unwrap_or(0.0)).sum();
-    let share = total / stats.bytes as f64;
-    assert!((0.9..1.1).contains(&share), "{total} of {stats:?}");
+    ensure!(shares.len() == 2, "two sites leak: {truth:?}");
+    for site in sites.iter().filter(|site| passes(site, "main.(*worker).makeGarbage")) {
+        ensure!(live(site) < 0.02 * stats.bytes as f64, "garbage is listed: {site}");
+    }
+    let share = sites.iter().map(|site| live(site)).sum::<f64>() / stats.bytes as f64;
+    ensure!((0.9..1.1).contains(&share), "{share} of {stats:?}");
+    Ok(format!("{}, all {:.1} %", shares.join(", "), 100.0 * share))
+}
+
+#[test]
+fn heap_without_the_profiler() -> Result<()> {
+    need!(NEWEST);
+    let off = sampled(GARBAGE.with(NEWEST).variant(Variant::Stripped))?;
+    println!("{off}");
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Every release in every usual variant; `cargo xtask go-matrix` asks for it.
 
-use super::heap::profiled;
+use leakscope_tests::go::GARBAGE;
+
+use super::heap::{profiled, sampled};
 use super::*;
 
 /// With `LEAKSCOPE_GO_MATRIX=goroutines` or `all` (heaps, too) it prints a row for each build; without,
@@ -17,7 +19,8 @@ fn every_release_and_variant() -> Result<()> {
             "DIFFERS"
         }
     };
-    println!("| release | variant | goroutines | heap | dump ms |\n|---|---|---|---|---|");
+    println!("| release | variant | goroutines | heap | dump ms | heap without the profiler, of the truth |");
+    println!("|---|---|---|---|---|---|");
     for program in programs(STORY) {
         need!(program.toolchain);
         let mut fixture = program.start(&[])?;
@@ -28,7 +31,15 @@ fn every_release_and_variant() -> Result<()> {
         drop(fixture);
         let goroutines = verdict(result.map(drop));
         let heap = if with_heap { verdict(profiled(program)) } else { "-" };
-        println!("| {} | {} | {goroutines} | {heap} | {took} |", program.toolchain, program.variant);
+        // Once a release: what is sampled does not depend on how it was linked.
+        let sampled = if with_heap && program.variant == Variant::Normal {
+            let off = sampled(GARBAGE.with(program.toolchain)).with_context(|| program.to_string());
+            off.unwrap_or_else(|error| verdict(Err(error)).to_owned())
+        } else {
+            "-".to_owned()
+        };
+        let (release, variant) = (program.toolchain, program.variant);
+        println!("| {release} | {variant} | {goroutines} | {heap} | {took} | {sampled} |");
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
