@@ -19,6 +19,9 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The exit code where permission or kernel support is missing.
+    pub const UNSUPPORTED: u8 = 4;
+
     /// The work failed (exit code 1).
     pub fn failed(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 1, error: error.into(), broken_pipe: false }
@@ -31,7 +34,7 @@ impl Failure {
 
     /// Permission or kernel support is missing (exit code 4).
     pub fn unsupported(message: impl std::fmt::Display) -> Self {
-        Self { code: 4, error: anyhow::anyhow!("{message}"), broken_pipe: false }
+        Self { code: Self::UNSUPPORTED, error: anyhow::anyhow!("{message}"), broken_pipe: false }
     }
 
     /// Output to `to` failed.
@@ -50,7 +53,7 @@ impl From<ProcessError> for Failure {
     fn from(error: ProcessError) -> Self {
         let code = match error {
             ProcessError::NoSuchProcess(_) | ProcessError::Zombie(..) => 5,
-            ProcessError::Denied { .. } => 4,
+            ProcessError::Denied { .. } => Self::UNSUPPORTED,
             ProcessError::ThreadId { .. } => 2,
             ProcessError::KernelThread(..)
             | ProcessError::LeaderGone(..)
@@ -65,7 +68,7 @@ impl From<BpfError> for Failure {
     fn from(error: BpfError) -> Self {
         let code = match error {
             BpfError::TargetGone => 5,
-            BpfError::Load(_) => 4,
+            BpfError::Load(_) => Self::UNSUPPORTED,
             BpfError::Missing(_) | BpfError::Attach { .. } | BpfError::Map { .. } => 1,
         };
         Self { code, error: error.into(), broken_pipe: false }

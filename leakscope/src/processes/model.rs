@@ -196,7 +196,8 @@ pub fn known_blocked(process: &Process) -> u64 {
 }
 
 /// Whether a process is meant by the filter: its name, command line, container, unit, runtime or PID
-/// holds it, in any case of letters.
+/// holds it, in any case of letters. Our own command line holds it whenever it was given there: that is
+/// no match.
 pub fn matches(process: &Process, filter: &str) -> bool {
     if filter.is_empty() {
         return true;
@@ -205,10 +206,8 @@ pub fn matches(process: &Process, filter: &str) -> bool {
     let holds = |text: &str| text.to_lowercase().contains(&filter);
     process.pid.to_string().contains(&filter)
         || holds(&process.comm)
-        || [&process.cmdline, &process.container, &process.unit, &process.cgroup]
-            .into_iter()
-            .flatten()
-            .any(|text| holds(text))
+        || [&process.container, &process.unit, &process.cgroup].into_iter().flatten().any(|text| holds(text))
+        || process.cmdline.as_deref().is_some_and(holds) && process.pid != std::process::id()
         || process.runtime.is_some_and(|r| holds(r.name()))
 }
 
@@ -285,5 +284,9 @@ pub(crate) mod tests {
             assert!(matches(&redis, filter), "{filter}");
         }
         assert!(!matches(&redis, "nginx"));
+        redis.cmdline = Some("leakscope top --filter nginx".to_owned());
+        assert!(matches(&redis, "nginx"));
+        redis.pid = std::process::id();
+        assert!(!matches(&redis, "nginx"), "what we were asked for");
     }
 }

@@ -24,6 +24,8 @@ pub enum Action {
     Read(Vec<(String, u32)>),
     /// Write the report to a file.
     Save,
+    /// Leave, and look at this process as root.
+    Sudo(u32),
 }
 
 /// All that is shown.
@@ -86,12 +88,25 @@ impl App {
         if let Some(process) = &mut self.process {
             let ended = process.report.as_ref().and_then(|r| r.window.ended_by);
             let why = why.unwrap_or_else(|| match ended {
-                Some(crate::report::model::EndedBy::Exec) => "it runs another program now".to_owned(),
+                Some(crate::report::model::EndedBy::Exec) => "it runs another program".to_owned(),
                 Some(crate::report::model::EndedBy::TargetExit) => "it has ended".to_owned(),
                 _ => "the observation has ended".to_owned(),
             });
             process.phase = Phase::Ended(why);
         }
+    }
+
+    /// The process cannot be traced with the rights that there are.
+    pub fn on_denied(&mut self, why: String) {
+        if let Some(process) = &mut self.process {
+            process.phase = Phase::Denied(why);
+        }
+    }
+
+    /// The process that only root may look at, if that is what is shown and we are not root.
+    pub fn wants_root(&self) -> Option<u32> {
+        let process = self.process.as_ref().filter(|_| self.unprivileged)?;
+        matches!(process.phase, Phase::Denied(_)).then_some(process.pid)
     }
 
     /// Lines of sources.
@@ -210,6 +225,11 @@ impl App {
     }
 
     fn process_key(&mut self, code: KeyCode) -> Option<Action> {
+        if code == KeyCode::Char('S')
+            && let Some(pid) = self.wants_root()
+        {
+            return Some(Action::Sudo(pid));
+        }
         let process = self.process.as_mut()?;
         match code {
             KeyCode::Esc | KeyCode::Backspace | KeyCode::Left | KeyCode::Char('q')

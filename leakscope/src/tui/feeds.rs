@@ -45,6 +45,8 @@ pub(super) enum Observed {
     Report(Box<Report>),
     /// It is over; why, where that is no ordinary end.
     Ended(Option<String>),
+    /// Permission is missing, or the kernel's support.
+    Denied(String),
 }
 
 /// How often it is checked whether the terminal is still there.
@@ -177,12 +179,13 @@ pub(super) fn observe(
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(Failure::failed)?.block_on(session::run(process, &config, &mut reports))
         }));
-        let why = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(failure)) => Some(failure.to_string()),
-            Err(_) => Some(terminal::panicked().unwrap_or_else(|| "it panicked".to_owned())),
+        let end = match result {
+            Ok(Ok(())) => Observed::Ended(None),
+            Ok(Err(failure)) if failure.code == Failure::UNSUPPORTED => Observed::Denied(failure.to_string()),
+            Ok(Err(failure)) => Observed::Ended(Some(failure.to_string())),
+            Err(_) => Observed::Ended(Some(terminal::panicked().unwrap_or_else(|| "it panicked".to_owned()))),
         };
-        reports.send(Observed::Ended(why));
+        reports.send(end);
     })?;
     Ok(Observation { number, unwanted })
 }

@@ -30,6 +30,8 @@ pub enum Phase {
     },
     /// It is over, and why.
     Ended(String),
+    /// It may not be traced by this user, or not here at all; why.
+    Denied(String),
 }
 
 /// Orders of heap sites.

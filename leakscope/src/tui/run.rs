@@ -1,6 +1,8 @@
 //! The loop: inputs to state, state to screen.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
@@ -56,6 +58,7 @@ pub fn run(config: &ScreenConfig) -> Result<(), Failure> {
         observations: 0,
         report_interval: config.report_interval,
         left: config.iterations,
+        as_root: None,
         broken: config.break_screen,
     };
     feeds::keys(screen.inputs.clone()).map_err(Failure::failed)?;
@@ -80,13 +83,30 @@ pub fn run(config: &ScreenConfig) -> Result<(), Failure> {
             break;
         }
     }
-    let attached = screen.observation.is_some();
+    let (attached, as_root) = (screen.observation.is_some(), screen.as_root);
     drop(screen);
+    if let Some(pid) = as_root {
+        return Err(with_sudo(config, pid));
+    }
     if attached {
         // After the terminal is as it was: the end of this process waits for the kernel.
         eprintln!("leakscope: leaving; the kernel removes the probes");
     }
     Ok(())
+}
+
+/// Begins anew as root, at this process; comes back only if that fails.
+fn with_sudo(config: &ScreenConfig, pid: u32) -> Failure {
+    let own = match std::env::current_exe() {
+        Ok(own) => own,
+        Err(error) => return Failure::failed(error),
+    };
+    let mut sudo = Command::new("sudo");
+    sudo.arg("--").arg(&own).arg("top").arg(pid.to_string());
+    sudo.arg("--interval").arg(config.report_interval.as_secs_f64().to_string());
+    eprintln!("leakscope: sudo -- {} top {pid}", own.display());
+    let error = sudo.exec();
+    Failure::unsupported(format!("cannot run sudo: {error}; run `leakscope top {pid}` as root"))
 }
 
 struct Screen {
@@ -99,6 +119,8 @@ struct Screen {
     observations: u64,
     report_interval: Duration,
     left: Option<u32>,
+    /// The process that is to be looked at as root, after this screen.
+    as_root: Option<u32>,
     broken: bool,
 }
 
@@ -139,6 +161,7 @@ impl Screen {
                         Observed::Warning(text) => self.app.on_warning(text),
                         Observed::Report(report) => self.app.on_report(*report),
                         Observed::Ended(why) => self.app.on_ended(why),
+                        Observed::Denied(why) => self.app.on_denied(why),
                     }
                 }
             }
@@ -156,6 +179,10 @@ impl Screen {
     fn act(&mut self, action: Action) -> Result<bool, Failure> {
         match action {
             Action::Quit => return Ok(false),
+            Action::Sudo(pid) => {
+                self.as_root = Some(pid);
+                return Ok(false);
+            }
             Action::Suspend => self.taken.suspend().map_err(|e| Failure::output("the terminal", e))?,
             Action::Redraw => {
                 self.taken.terminal.clear().map_err(|e| Failure::output("the terminal", e))?;

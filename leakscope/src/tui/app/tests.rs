@@ -216,3 +216,17 @@ fn an_end_is_told() {
     app.on_report(heap_report(9, &[]));
     assert!(app.process.is_none(), "a late report opens nothing");
 }
+
+#[test]
+fn who_may_not_trace_can_ask_for_root() {
+    let mut app = inside();
+    app.unprivileged = true;
+    assert_eq!(typed(&mut app, "S"), None, "not while it is attaching");
+    app.on_ended(Some("no such process".to_owned()));
+    assert_eq!(typed(&mut app, "S"), None, "root would see no more");
+    app.on_denied("it takes root".to_owned());
+    let pid = app.process.as_ref().map(|p| p.pid);
+    assert_eq!(typed(&mut app, "S"), pid.map(Action::Sudo));
+    app.unprivileged = false;
+    assert_eq!(typed(&mut app, "S"), None, "root is refused for another reason");
+}

@@ -23,8 +23,13 @@ const BELOW: u16 = 2;
 pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let paused = app.paused;
     let message = app.message.clone();
+    let wants_root = app.wants_root().is_some();
     let Some(process) = app.process.as_mut() else { return };
     let mut above = above(process, paused, theme, area);
+    if wants_root {
+        above.push(Line::default());
+        above.push(Line::from("S looks at it as root: asks sudo, and leaves this screen for another one"));
+    }
     let below = if area.height < 8 { 0 } else { BELOW };
     if process.detail.is_none() && process.report.is_some() {
         above.push(header(process, area.width, theme));
@@ -58,7 +63,7 @@ fn above(process: &ProcessView, paused: bool, theme: Theme, area: Rect) -> Vec<L
         let what = match &process.phase {
             Phase::Attaching => "reading its files and placing probes …".to_owned(),
             Phase::Attached { .. } => "the first report comes in a second …".to_owned(),
-            Phase::Ended(why) => why.clone(),
+            Phase::Ended(why) | Phase::Denied(why) => why.clone(),
         };
         let room = (area.width as usize).max(16);
         text.extend(
@@ -105,10 +110,10 @@ fn title(process: &ProcessView, paused: bool, theme: Theme) -> Line<'static> {
         Phase::Attached { probes } => {
             spans.push(Span::raw(format!(" · {}", counted(*probes as u64, "probe"))));
         }
-        Phase::Ended(why) if process.report.is_some() => {
+        Phase::Ended(why) | Phase::Denied(why) if process.report.is_some() => {
             spans.push(Span::styled(format!(" · over: {}", printable(why)), theme.warn()));
         }
-        Phase::Ended(_) => spans.push(Span::styled(" · not attached", theme.warn())),
+        Phase::Ended(_) | Phase::Denied(_) => spans.push(Span::styled(" · not attached", theme.warn())),
     }
     if paused {
         spans.push(Span::styled(" · PAUSED (p goes on)", theme.warn()));

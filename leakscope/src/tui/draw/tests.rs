@@ -132,6 +132,14 @@ fn one_process() {
 }
 
 #[test]
+fn a_process_that_takes_root() {
+    let mut app = inside(&[]);
+    app.unprivileged = true;
+    app.on_denied("no permission to trace: run leakscope as root (sudo)".to_owned());
+    assert_shown("takes-root", &screen(&mut app, 80, 8));
+}
+
+#[test]
 fn blocked_threads() {
     let mut app = inside(&[deadlock()]);
     app.on_key(KeyEvent::from(KeyCode::Tab));
