@@ -3,7 +3,7 @@
 //! The return address lies above the frame and the caller's frame pointer directly below it (the
 //! compiler's prologue, `cmd/internal/obj/x86/obj6.go`). Functions that change the stack pointer in
 //! another way, to switch stacks, have no row: their callers are found by the frame pointer, which they
-//! keep. The one that calls C has a rule of its own, so that what C allocates is charged to the Go code
+//! keep since Go 1.21. The one that calls C has a rule of its own, so that what C allocates is charged to the Go code
 //! that called it.
 
 use leakscope_common::unwind::{Row, cfa, rbp};
@@ -15,6 +15,10 @@ use super::program::Program;
 const MOST: usize = 16 << 20;
 /// The function that leaves a goroutine's stack for good: under it is the thread's own stack, empty.
 const LEAVES: &str = "runtime.mcall";
+/// Those that go to the thread's own stack, empty too, and come back. Since Go 1.21 they keep the goroutine's
+/// frame pointer there, which leads on; before, nothing does (`runtime/asm_amd64.s`).
+const LEAVE_FOR_A_WHILE: [&str; 2] = ["runtime.systemstack", "runtime.morestack"];
+const FIRST_WITH_FRAME_POINTER: u32 = 21;
 /// The function that calls C: on the thread's stack, wherever the goroutine's is.
 const CALLS_C: &str = "runtime.asmcgocall";
 /// Last version in which it keeps the goroutine's stack pointer 5 words up (`runtime/asm_amd64.s`); since
@@ -61,6 +65,15 @@ pub fn build(program: &Program) -> Option<GoRows> {
             }
             continue;
         }
+        let leads_on = program.minor >= FIRST_WITH_FRAME_POINTER;
+        let is_bottom = part.pclntab.is_named(function, LEAVES)
+            || !leads_on && LEAVE_FOR_A_WHILE.iter().any(|name| part.pclntab.is_named(function, name));
+        if is_bottom {
+            if let Some(pc) = relative(function.entry) {
+                push(&mut rows.rows, pc, Row::new(0, cfa::STOP, 0, rbp::SAME, 0));
+            }
+            continue;
+        }
         add(part, function, end, &mut rows.rows, &mut steps, relative);
     }
     rows.rows.dedup_by(|later, earlier| later.same_rule(*earlier));
@@ -81,7 +94,7 @@ fn add(
             push(rows, pc, row);
         }
     };
-    if table.is_top(function) || table.is_named(function, LEAVES) {
+    if table.is_top(function) {
         push(function.entry, Row::new(0, cfa::STOP, 0, rbp::SAME, 0));
         return;
     }

@@ -3,6 +3,7 @@
 use super::blame_tables::{
     ALLOCATOR_MODULES, ALLOCATOR_NAMES, ALLOCATOR_PREFIXES, FRAMEWORK_MODULES, FRAMEWORK_PREFIXES,
     RUNTIME_MODULES, RUNTIME_NAMES, RUNTIME_PREFIXES, RUNTIME_SOURCES, RUST_RUNTIME_CRATES,
+    TRAMPOLINE_PREFIXES,
 };
 
 /// What is known about a frame.
@@ -33,12 +34,19 @@ pub enum FrameOwner {
 ///
 /// Where there is none, it is the first that belongs to a framework; else the first that is no
 /// allocator; else the outermost. `None` if there are no frames. A frame without a name counts by
-/// its module.
+/// its module. Code made at run time that nothing names would tell nothing: what it called stands for it.
 pub fn blame(frames: &[BlameInput<'_>]) -> Option<usize> {
     let owners: Vec<FrameOwner> = frames.iter().map(owner).collect();
-    owners
-        .iter()
-        .position(|&owner| owner == FrameOwner::User)
+    let users = owners.iter().position(|&owner| owner == FrameOwner::User);
+    users
+        .map(|at| {
+            let nameless = frames[at].function.is_none() && frames[at].module.is_none();
+            let called = frames[..at].iter().zip(&owners).rposition(|(frame, &owner)| {
+                let leads = frame.function.is_some_and(|name| !has_prefix(name, TRAMPOLINE_PREFIXES));
+                leads && owner != FrameOwner::Allocator
+            });
+            called.filter(|_| nameless).unwrap_or(at)
+        })
         .or_else(|| owners.iter().position(|&owner| owner == FrameOwner::Framework))
         .or_else(|| owners.iter().position(|&owner| owner != FrameOwner::Allocator))
         .or_else(|| frames.len().checked_sub(1))

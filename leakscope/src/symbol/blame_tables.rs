@@ -246,3 +246,7 @@ pub(super) const FRAMEWORK_MODULES: &[&str] = &[
     "libprotobuf", "libtbb", "libtbbmalloc", "libQt5Core", "libQt6Core", "libfolly", "libz", "libzstd",
     "liblzma",
 ];
+
+/// Functions that only lead from code made at run time to what it calls: V8's builtins
+/// (`src/builtins/builtins-definitions.h`).
+pub(super) const TRAMPOLINE_PREFIXES: &[&str] = &["Builtins_"];

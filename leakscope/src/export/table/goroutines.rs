@@ -210,6 +210,12 @@ fn short(frame: &Frame) -> Frame {
     Frame { function, ..frame.clone() }
 }
 
+/// What a frame is called where there is little room.
+pub(crate) fn short_name(frame: &Frame) -> String {
+    let is_go = frame.file.as_deref().is_some_and(|file| file.ends_with(".go"));
+    if is_go { super::frame_name(&short(frame)) } else { super::frame_name(frame) }
+}
+
 fn short_creator(site: &GoroutineSite) -> String {
     let frame = site.created_by.as_ref().map(short);
     StackView { frames: frame.as_slice(), blame: None, end: Some("-") }.blamed()

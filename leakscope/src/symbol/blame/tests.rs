@@ -233,6 +233,25 @@ fn node_and_go() {
 }
 
 #[test]
+fn code_made_at_run_time() {
+    let frame = |function| BlameInput { function, module: Some("/usr/bin/node"), file: None };
+    let stack = [
+        frame(Some("malloc")),
+        frame(Some("node::Buffer::New(v8::Isolate*, unsigned long)")),
+        frame(Some("node::Buffer::CreateUnsafeArrayBuffer(int)")),
+        frame(Some("Builtins_CallApiCallback")),
+        BlameInput::default(),
+        frame(Some("Builtins_JSEntry")),
+        frame(Some("main")),
+    ];
+    assert_eq!(blame(&stack), Some(2), "what it called");
+    let mut named = stack;
+    named[4].function = Some("Cache.insert");
+    assert_eq!(blame(&named), Some(4), "somebody wrote a map of it");
+    assert_eq!(blame(&[stack[0], stack[4], stack[6]]), Some(1), "nothing else has a name");
+}
+
+#[test]
 fn frames_without_names_count_by_module() {
     check("? @ /srv/libclosed.so", &["malloc @ libc.so.6", "? @ libc.so.6", "? @ /srv/libclosed.so", "main"]);
     check("? @ [anonymous]", &["malloc @ libc.so.6", "? @ [anonymous]"]);

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::text::{growth, size, span};
 use super::{Theme, bar, cell, graph, keys, lines, part};
-use crate::export::table::frame_name;
+use crate::export::table::{frame_name, short_name};
 use crate::human::{bytes, count, counted, duration, printable, signed_bytes, wrap};
 use crate::report::Report;
 use crate::report::model::{Frame, WaitSite};
@@ -266,7 +266,7 @@ fn is_idle(process: &ProcessView, row: usize) -> bool {
 /// The frame to blame, or the innermost one.
 fn blamed(frames: &[Frame], blame: Option<u64>) -> String {
     let frame = blame.and_then(|i| frames.get(i as usize)).or(frames.first());
-    frame.map_or_else(|| "(stack not captured)".to_owned(), frame_name)
+    frame.map_or_else(|| "(stack not captured)".to_owned(), short_name)
 }
 
 fn field(process: &ProcessView, row: usize, name: &str, width: usize, theme: Theme) -> (String, Style) {
