@@ -222,9 +222,13 @@ fn short_creator(site: &GoroutineSite) -> String {
 }
 
 /// The blame frame; where there is no stack, the first function and why.
-fn place(site: &GoroutineSite) -> String {
+pub(crate) fn place(site: &GoroutineSite) -> String {
+    // The compiler's wrapper around a statement's call is left out: one that has not run yet has nothing
+    // but the place that it returns to.
+    let is_new = |frame: &Frame| frame.function.as_deref() == Some("runtime.goexit");
     match &site.start_function {
         Some(start) if site.frames.is_empty() => format!("{} ({})", without_path(start), site.stack_end),
+        Some(start) if site.frames.iter().all(is_new) => format!("{} (about to start)", without_path(start)),
         _ => {
             let at = site.blame.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
             let frame = site.frames.get(at).map(short);

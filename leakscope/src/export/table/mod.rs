@@ -16,7 +16,7 @@ use std::io::{self, Write};
 
 use page::{Page, Paint};
 
-pub(crate) use goroutines::short_name;
+pub(crate) use goroutines::{place as goroutine_place, short_name};
 pub(crate) use page::name as frame_name;
 
 use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::text::{growth, size, span};
 use super::{Theme, bar, cell, graph, keys, lines, part};
-use crate::export::table::{frame_name, short_name};
+use crate::export::table::{frame_name, goroutine_place, short_name};
 use crate::human::{bytes, count, counted, duration, printable, signed_bytes, wrap};
 use crate::report::Report;
 use crate::report::model::{Frame, WaitSite};
@@ -311,7 +311,7 @@ fn field(process: &ProcessView, row: usize, name: &str, width: usize, theme: The
             },
             "LONGEST" => site.longest_blocked_ns.map_or_else(dash, |ns| (span(ns), plain)),
             "STATE" => (site.wait_reason.clone().unwrap_or_else(|| site.state.clone()), plain),
-            _ => (blamed(&site.frames, site.blame), plain),
+            _ => (goroutine_place(site), plain),
         };
     }
     (String::new(), plain)
