@@ -4,27 +4,32 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-use super::Failure;
 use super::attach::AttachConfig;
+use super::diff::{DiffConfig, DiffFormat};
 use super::dump::DumpConfig;
 use super::duration::{duration, size};
-use super::format::FormatArgs;
+use super::fail_on::FailOnArgs;
+use super::format::{FormatArgs, ProfileArg};
 use super::output::Destination;
 use super::report::{By, ReportConfig};
 use super::top::{TopConfig, TopFormat};
+use super::{Failure, examples};
 use crate::bpf::object::Tracing;
+use crate::diff;
 use crate::export::profile::ProfileKind;
 use crate::golang::program::LayoutSource;
 use crate::ledger::Sort;
 use crate::processes::Order;
 use crate::report::select::Selection;
 use crate::session;
+use crate::threshold::Subject;
 
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
 /// change, no restart.
 #[derive(Debug, Parser)]
-#[command(name = "leakscope", version, propagate_version = true)]
+#[command(name = "leakscope", version, propagate_version = true, after_help = examples::ALL)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -35,15 +40,29 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Trace a running process: where its outstanding memory was allocated, and who is blocked where
+    #[command(after_help = examples::ATTACH)]
     Attach(AttachArgs),
     /// Show who is blocked where right now: no tracing, no pause
+    #[command(after_help = examples::DUMP)]
     Dump(DumpArgs),
     /// Show which processes grow, live: memory, when it will be full, blocked threads; then the sites of one
+    #[command(after_help = examples::TOP)]
     Top(TopArgs),
     /// Show a saved report: in another format, parts of it, or grouped
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Show what grew between two saved reports, or since the first of a series
+    #[command(after_help = examples::DIFF)]
+    Diff(DiffArgs),
     /// Tell what this kernel, these rights and this target allow, and what to do about the rest
+    #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Print what a shell needs to complete leakscope's arguments
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory
+    #[command(after_help = examples::MAN)]
+    Man(ManArgs),
 }
 
 /// Arguments of `attach`.
@@ -78,9 +97,14 @@ pub struct AttachArgs {
     min_wait: Option<Duration>,
     #[command(flatten)]
     format: FormatArgs,
-    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each)
+    #[command(flatten)]
+    fail_on: FailOnArgs,
+    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each, named by its time, which `report DIR/` and `diff DIR/` take as one)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Most reports that `-o DIR/` keeps [default: 60]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: Option<u32>,
     /// Most live blocks that can be told apart; sizes the maps (about 100 bytes a block)
     #[arg(long, value_name = "N", default_value = "1M", value_parser = size, allow_negative_numbers = true)]
     max_live: u64,
@@ -106,9 +130,14 @@ pub struct DumpArgs {
     frames: Option<u32>,
     #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten)]
+    fail_on: FailOnArgs,
     /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Most reports that `-o DIR/` keeps [default: 60]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: Option<u32>,
     /// Say more on standard error
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -146,7 +175,7 @@ pub struct TopArgs {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Reports in JSON or JSON lines (`-`: standard input; of a directory with a series: the newest)
+    /// Reports in JSON or JSON lines (`-`: standard input; of a directory with a series: the last, with its growth since the first)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Only stacks with a function, file or module that matches
@@ -166,9 +195,67 @@ pub struct ReportArgs {
     frames: Option<u32>,
     #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten)]
+    fail_on: FailOnArgs,
     /// Write to FILE (`-`: standard output; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The earlier report, in JSON; or alone, a directory or JSON lines with a series: its first and its last
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// The later report
+    #[arg(value_name = "NEW")]
+    new: Option<PathBuf>,
+    /// Compare reports of different programs, too
+    #[arg(long)]
+    any_program: bool,
+    /// Rank sites of the heap by growth of this
+    #[arg(long, value_enum, default_value_t = DiffSortArg::Bytes)]
+    sort: DiffSortArg,
+    /// Only stacks with a function, file or module that matches
+    #[arg(long, value_name = "REGEX")]
+    focus: Option<String>,
+    /// Leave out stacks with a function, file or module that matches
+    #[arg(long, value_name = "REGEX")]
+    ignore: Option<String>,
+    /// Format of the difference
+    #[arg(long, value_enum, default_value_t = DiffFormatArg::Table)]
+    format: DiffFormatArg,
+    /// Which of Go's profiles pprof shows [default: heap where it was traced, else goroutine of Go programs and block of others]
+    #[arg(long, value_enum)]
+    profile: Option<ProfileArg>,
+    #[command(flatten)]
+    fail_on: FailOnArgs,
+    /// Sites to show in each table
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Frames to show of each stack in the table [default: 16]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
+    frames: Option<u32>,
+    /// Write to FILE (`-`: standard output; `DIR/`: a file in it)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DiffSortArg {
+    Bytes,
+    Objects,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DiffFormatArg {
+    /// For people
+    Table,
+    /// All there is, indented
+    Json,
+    /// For `go tool pprof`: values of NEW less those of OLD
+    Pprof,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -188,6 +275,22 @@ pub struct DoctorArgs {
     /// Print what was found out about this machine as JSON, for a bug report
     #[arg(long, conflicts_with = "pid")]
     pub facts: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where they go; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -272,15 +375,20 @@ impl AttachArgs {
                 "--min-wait: waits are not traced with --only heap; leave one of them out",
             ));
         }
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep)?;
         let only = |what, flag| Err(format!("{what} not traced with --only {flag}; leave one of them out"));
-        let rendering = self.format.rendering(self.top, self.frames, |profile| match profile {
+        let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs if !tracing.heap => only("the heap is", "waits"),
             ProfileKind::Block | ProfileKind::Mutex if !tracing.waits => only("waits are", "heap"),
             ProfileKind::Threadcreate if !tracing.waits => only("who creates threads is", "heap"),
             _ => Ok(()),
         })?;
         rendering.goes_to(&output, self.interval.is_some())?;
+        let thresholds = self.fail_on.thresholds(Subject::Report, |section| match section {
+            "heap" if !tracing.heap => only("the heap is", "waits"),
+            "waits" if !tracing.waits => only("waits are", "heap"),
+            _ => Ok(()),
+        })?;
         Ok(AttachConfig {
             pid: self.pid,
             session: session::Config {
@@ -300,6 +408,7 @@ impl AttachArgs {
                 break_free_probes: self.break_free_probes,
             },
             rendering,
+            thresholds,
             output,
             verbose: self.verbose,
         })
@@ -317,8 +426,8 @@ enum LayoutArg {
 impl DumpArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<DumpConfig, Failure> {
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
-        let rendering = self.format.rendering(self.top, self.frames, |profile| match profile {
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep)?;
+        let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Threadcreate => Err(
                 "dump looks at threads and goroutines as they are now; run `leakscope attach` for this one"
                     .to_owned(),
@@ -326,9 +435,16 @@ impl DumpArgs {
             _ => Ok(()),
         })?;
         rendering.goes_to(&output, false)?;
+        let thresholds = self.fail_on.thresholds(Subject::Report, |section| match section {
+            "heap" | "threads" => Err(format!(
+                "dump looks at threads and goroutines as they are now, so {section} is null; run `leakscope attach`"
+            )),
+            _ => Ok(()),
+        })?;
         Ok(DumpConfig {
             pid: self.pid,
             rendering,
+            thresholds,
             output,
             go_layouts: match self.go_layouts {
                 LayoutArg::Best => LayoutSource::Best,
@@ -344,13 +460,14 @@ impl ReportArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<ReportConfig, Failure> {
         let output = self.output.map_or(Destination::Stdout, Destination::from_path);
-        let rendering = self.format.rendering(self.top, self.frames, |_| Ok(()))?;
+        let rendering = self.format.rendering(&output, self.top, self.frames, |_| Ok(()))?;
         rendering.goes_to(&output, false)?;
         if self.files.len() > 1 && self.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
             return Err(Failure::usage("`-`: standard input can be read once only"));
         }
         Ok(ReportConfig {
             files: self.files,
+            thresholds: self.fail_on.thresholds(Subject::Report, |_| Ok(()))?,
             selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
                 .map_err(|error| Failure::usage(error.to_string()))?,
             by: self.by.map(|by| match by {
@@ -361,6 +478,44 @@ impl ReportArgs {
             }),
             rendering,
             output,
+        })
+    }
+}
+
+impl DiffArgs {
+    /// The configuration that these arguments ask for.
+    pub fn into_config(self) -> Result<DiffConfig, Failure> {
+        let format = match self.format {
+            DiffFormatArg::Table => DiffFormat::Table,
+            DiffFormatArg::Json => DiffFormat::Json,
+            DiffFormatArg::Pprof => DiffFormat::Pprof,
+        };
+        let profile = self.profile.map(ProfileKind::from);
+        if let Some(profile) = profile.filter(|_| format != DiffFormat::Pprof) {
+            return Err(Failure::usage(format!(
+                "--profile {}: only --format pprof shows one profile; the others show all that changed",
+                profile.name()
+            )));
+        }
+        let stdin = |path: &PathBuf| path.as_os_str() == "-";
+        if stdin(&self.old) && self.new.as_ref().is_some_and(stdin) {
+            return Err(Failure::usage("`-`: standard input can be read once only"));
+        }
+        Ok(DiffConfig {
+            thresholds: self.fail_on.thresholds(Subject::Diff, |_| Ok(()))?,
+            old: self.old,
+            new: self.new,
+            options: diff::Options {
+                any_program: self.any_program,
+                by_objects: matches!(self.sort, DiffSortArg::Objects),
+            },
+            selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
+                .map_err(|error| Failure::usage(error.to_string()))?,
+            format,
+            profile,
+            top: self.top as usize,
+            frames: self.frames.map(|n| n as usize),
+            output: self.output.map_or(Destination::Stdout, Destination::from_path),
         })
     }
 }
@@ -381,7 +536,8 @@ mod tests {
             Command::Attach(arguments) => arguments.into_config().err(),
             Command::Dump(arguments) => arguments.into_config().err(),
             Command::Report(arguments) => arguments.into_config().err(),
-            Command::Doctor(_) | Command::Top(_) => None,
+            Command::Diff(arguments) => arguments.into_config().err(),
+            Command::Doctor(_) | Command::Top(_) | Command::Completions(_) | Command::Man(_) => None,
         };
         let failure = failure.unwrap_or_else(|| panic!("{line} is accepted"));
         assert_eq!(failure.code, 2, "{failure}");

@@ -107,7 +107,13 @@ impl Builder {
         let labels = sample.labels.iter().chain(&cut);
         proto::Sample {
             location_id,
-            value: sample.values[..values].iter().map(|value| clamped(*value)).collect(),
+            value: sample
+                .values
+                .iter()
+                .zip(sample.base)
+                .take(values)
+                .map(|(n, base)| difference(*n, base))
+                .collect(),
             label: labels
                 .map(|(key, value)| proto::Label {
                     key: self.strings.index(&harmless(key)),
@@ -158,6 +164,12 @@ impl Strings {
         self.known.insert(text.to_owned(), index);
         index
     }
+}
+
+/// What `n` is more than `base`, as far as the format goes.
+fn difference(n: u64, base: u64) -> i64 {
+    let difference = i128::from(n) - i128::from(base);
+    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// The nearest number that the format has.

@@ -4,6 +4,7 @@
 //! without a stack has a sample with a [`note`](Sample::note) in the place of frames.
 
 mod collect;
+mod difference;
 pub mod location;
 #[cfg(test)]
 mod tests;
@@ -128,6 +129,8 @@ pub struct Sample<'a> {
     pub idle: bool,
     /// As many as there are types; the others are 0.
     pub values: [u64; 4],
+    /// The values of what this is compared with; 0 where it is compared with nothing.
+    pub base: [u64; 4],
     /// The one number for pictures.
     pub weight: u64,
     /// Labels: key and value.
