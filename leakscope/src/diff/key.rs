@@ -15,6 +15,15 @@ use crate::report::model::Frame;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StackKey(Box<[u32]>);
 
+/// Which frames of a stack count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frames {
+    /// All.
+    All,
+    /// Those that are functions in the machine's terms, too.
+    NotInlined,
+}
+
 /// Frames by number.
 #[derive(Debug, Default)]
 pub(crate) struct Keys<'a> {
@@ -36,11 +45,12 @@ impl<'a> Keys<'a> {
     }
 
     /// The key of a stack; `end` stands for frames where there are none.
-    pub(crate) fn stack(&mut self, frames: &'a [Frame], end: Option<&str>) -> StackKey {
+    pub(crate) fn stack(&mut self, frames: &'a [Frame], end: Option<&str>, which: Frames) -> StackKey {
         if frames.is_empty() {
             return StackKey(Box::new([self.number(format!("\0end {}", end.unwrap_or_default()))]));
         }
-        StackKey(frames.iter().map(|frame| self.frame(frame)).collect())
+        let counts = |frame: &&Frame| which == Frames::All || !frame.inlined;
+        StackKey(frames.iter().filter(counts).map(|frame| self.frame(frame)).collect())
     }
 
     /// The number of a frame.

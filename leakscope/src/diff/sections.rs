@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
-use super::key::Keys;
+use super::key::{Frames, Keys};
 use super::model::{
     Change, GoroutineSiteDiff, GoroutinesDiff, HeapDiff, HeapSite, HeapTotals, MemoryDiff, ThreadsDiff,
     WaitSiteDiff, WaitsDiff,
@@ -53,25 +54,54 @@ impl<'a, S> Pair<'a, S> {
     }
 }
 
-/// Matches sites by their keys.
+/// Matches sites by their keys: by that of the whole stack, and what is left by that without inlined frames,
+/// as builds differ in what is inlined, and in whether debug info tells of it.
 fn matched<'a, S, K: Hash + Eq>(
     old: &'a [S],
     new: &'a [S],
+    mut key: impl FnMut(&'a S, Frames) -> K,
+) -> Vec<Pair<'a, S>> {
+    let whole = new.iter().map(|site| Pair { old: Vec::new(), new: vec![site] });
+    let whole = whole.chain(old.iter().map(|site| Pair { old: vec![site], new: Vec::new() }));
+    let merged = merge(whole, |site| key(site, Frames::All));
+    let (mut pairs, left): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|pair| !pair.old.is_empty() && !pair.new.is_empty());
+    // Of these, only what finds its other side is added up.
+    let mut sides: HashMap<K, (bool, bool)> = HashMap::new();
+    for pair in &left {
+        let side = sides.entry(key(pair.shown(), Frames::NotInlined)).or_default();
+        side.0 |= !pair.old.is_empty();
+        side.1 |= !pair.new.is_empty();
+    }
+    let (found, alone): (Vec<_>, Vec<_>) = left
+        .into_iter()
+        .partition(|pair| sides.get(&key(pair.shown(), Frames::NotInlined)) == Some(&(true, true)));
+    pairs.extend(merge(found.into_iter(), |site| key(site, Frames::NotInlined)));
+    pairs.extend(alone);
+    pairs
+}
+
+/// Adds up pairs that have the same key.
+fn merge<'a, S, K: Hash + Eq>(
+    pairs: impl Iterator<Item = Pair<'a, S>>,
     mut key: impl FnMut(&'a S) -> K,
 ) -> Vec<Pair<'a, S>> {
     let mut known: HashMap<K, usize> = HashMap::new();
-    let mut pairs: Vec<Pair<'a, S>> = Vec::new();
-    for (sites, is_new) in [(new, true), (old, false)] {
-        for site in sites {
-            let at = *known.entry(key(site)).or_insert_with(|| {
-                pairs.push(Pair { old: Vec::new(), new: Vec::new() });
-                pairs.len() - 1
-            });
-            let side = if is_new { &mut pairs[at].new } else { &mut pairs[at].old };
-            side.push(site);
+    let mut merged: Vec<Pair<'a, S>> = Vec::new();
+    for pair in pairs {
+        match known.entry(key(pair.shown())) {
+            Entry::Occupied(at) => {
+                let sum = &mut merged[*at.get()];
+                sum.old.extend(pair.old);
+                sum.new.extend(pair.new);
+            }
+            Entry::Vacant(at) => {
+                at.insert(merged.len());
+                merged.push(pair);
+            }
         }
     }
-    pairs
+    merged
 }
 
 /// The resident sets.
@@ -88,7 +118,9 @@ pub(super) fn heap<'a>(
     by_objects: bool,
 ) -> Option<HeapDiff> {
     let (old, new) = (old.heap.as_ref()?, new.heap.as_ref()?);
-    let key = |site: &'a Site| (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref()));
+    let key = |site: &'a Site, which| {
+        (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), which))
+    };
     let mut sites: Vec<HeapSite> = matched(&old.sites, &new.sites, key).iter().map(heap_site).collect();
     if by_objects {
         sites.sort_by_key(|site| Reverse((site.growth_objects, site.growth_bytes)));
@@ -146,7 +178,8 @@ fn heap_site(pair: &Pair<'_, Site>) -> HeapSite {
 /// Blocked threads.
 pub(super) fn waits<'a>(old: &'a Report, new: &'a Report, keys: &mut Keys<'a>) -> Option<WaitsDiff> {
     let (old, new) = (old.waits.as_ref()?, new.waits.as_ref()?);
-    let key = |site: &'a WaitSite| (site.kind, keys.stack(&site.frames, site.stack_end.as_deref()));
+    let key =
+        |site: &'a WaitSite, which| (site.kind, keys.stack(&site.frames, site.stack_end.as_deref(), which));
     let mut sites: Vec<WaitSiteDiff> = matched(&old.sites, &new.sites, key).iter().map(wait_site).collect();
     sites.sort_by_key(|site| (site.idle, Reverse(site.growth_blocked), Reverse(site.growth_wait_ns)));
     rank(&mut sites, |site, rank| site.rank = rank);
@@ -199,10 +232,10 @@ pub(super) fn goroutines<'a>(
     keys: &mut Keys<'a>,
 ) -> Option<GoroutinesDiff> {
     let (old, new) = (old.goroutines.as_ref()?, new.goroutines.as_ref()?);
-    let key = |site: &'a GoroutineSite| {
+    let key = |site: &'a GoroutineSite, which| {
         let creator: Option<&'a Frame> = site.created_by.as_ref();
         let creator = creator.map(|frame| keys.frame(frame));
-        (state(site), creator, site.system, keys.stack(&site.frames, Some(&site.stack_end)))
+        (state(site), creator, site.system, keys.stack(&site.frames, Some(&site.stack_end), which))
     };
     let pairs = matched(&old.sites, &new.sites, key);
     let mut sites: Vec<GoroutineSiteDiff> = pairs.iter().map(goroutine_site).collect();

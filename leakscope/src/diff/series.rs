@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::key::Keys;
+use super::key::{Frames, Keys};
 use super::program;
 use crate::human::{duration, moment};
 use crate::report::Report;
@@ -51,13 +51,14 @@ fn sites_before(first: &Report, last: &Report) -> Vec<u64> {
     let mut keys = Keys::new(first, last);
     let mut before: HashMap<_, u64> = HashMap::new();
     for site in &was.sites {
-        let key = (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref()));
+        let key = (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All));
         let sum = before.entry(key).or_default();
         *sum = sum.saturating_add(site.live_bytes);
     }
     // What several sites share is taken off the first.
     let old = is.sites.iter().map(|site| {
-        before.remove(&(site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref())))
+        before
+            .remove(&(site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All)))
     });
     old.map(|bytes| bytes.unwrap_or(0)).collect()
 }

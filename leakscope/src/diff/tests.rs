@@ -76,6 +76,17 @@ fn a_report_has_not_grown_from_itself() {
     }
 }
 
+/// A build without debug info tells of no inlined frames.
+#[test]
+fn inlined_frames_match_what_has_none() {
+    let (old, mut new) = (earlier(), earlier());
+    let site = &mut new.heap.as_mut().expect("heap").sites[0];
+    site.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
+    let heap = compare(&old, &new, Options::default()).expect("the same program").heap.expect("heap");
+    assert!(heap.sites.iter().all(|site| site.change == Change::Same), "{:?}", heap.sites);
+    assert_eq!(heap.sites.len(), 3);
+}
+
 #[test]
 fn threads_that_block() {
     let (old, new) = (samples::idle(), samples::hot_mutex());

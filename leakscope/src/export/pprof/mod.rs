@@ -52,14 +52,15 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
         let mut lines = Vec::with_capacity(place.frames.len());
         for frame in place.frames {
             names_files |= frame.file.is_some();
-            let function = builder.function(&function(frame), frame.file.as_deref());
+            let function =
+                builder.function(&function(frame), frame.file.as_deref(), frame.function_line.unwrap_or(0));
             lines.push(proto::Line { function_id: function, line: frame.line.unwrap_or(0).into() });
         }
         let mapping_id = mappings.id(place, names_files);
         location.push(proto::Location { id, mapping_id, address: place.instruction, line: lines });
     }
     for (note, id) in std::mem::take(&mut builder.notes).into_iter().zip(first_note..) {
-        let function_id = builder.function(&note, None);
+        let function_id = builder.function(&note, None, 0);
         let line = vec![proto::Line { function_id, line: 0 }];
         location.push(proto::Location { id, mapping_id: 0, address: 0, line });
     }
@@ -86,7 +87,7 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
 struct Builder {
     strings: Strings,
     functions: Vec<proto::Function>,
-    known: HashMap<(i64, i64), u64>,
+    known: HashMap<(i64, i64, i64), u64>,
     notes: Vec<String>,
 }
 
@@ -133,15 +134,16 @@ impl Builder {
         at as u64
     }
 
-    fn function(&mut self, name: &str, file: Option<&str>) -> u64 {
+    fn function(&mut self, name: &str, file: Option<&str>, start_line: u32) -> u64 {
         let filename = file.map_or(0, |file| self.strings.index(&harmless(file)));
         // Readers take what looks like parameters out of a C++ name that equals the linker's; of Rust's
         // names they leave nothing then.
         let system_name = if name.contains("::") { 0 } else { self.strings.index(name) };
         let name = self.strings.index(name);
-        *self.known.entry((name, filename)).or_insert_with(|| {
+        let start_line = i64::from(start_line);
+        *self.known.entry((name, filename, start_line)).or_insert_with(|| {
             let id = self.functions.len() as u64 + 1;
-            self.functions.push(proto::Function { id, name, system_name, filename });
+            self.functions.push(proto::Function { id, name, system_name, filename, start_line });
             id
         })
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{NoProfile, Profile, ProfileKind, Sample};
-use crate::diff::key::{Keys, StackKey};
+use crate::diff::key::{Frames, Keys, StackKey};
 use crate::report::Report;
 
 /// Labels that differ from run to run: of samples that differ in no other, the sums are compared.
@@ -51,5 +51,5 @@ impl<'a> Profile<'a> {
 fn key<'a>(sample: &Sample<'a>, keys: &mut Keys<'a>) -> Key {
     let labels = sample.labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into_owned()));
     let note = sample.note.as_ref().map(|note: &Cow<'_, str>| note.clone().into_owned());
-    (keys.stack(sample.frames, None), note, labels.collect())
+    (keys.stack(sample.frames, None, Frames::All), note, labels.collect())
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
+use foldhash::fast::RandomState;
+
 use crate::export::names::hex;
 use crate::report::model::Frame;
 
@@ -61,7 +63,8 @@ pub struct Location<'a> {
 /// Places by number.
 #[derive(Debug, Default)]
 pub struct Locations<'a> {
-    known: HashMap<Key<'a>, u32>,
+    /// With a quick hash: millions of frames are looked up.
+    known: HashMap<Key<'a>, u32, RandomState>,
     all: Vec<Location<'a>>,
 }
 

@@ -108,8 +108,15 @@ fn view<'a>(frames: &'a [Frame], blame: Option<u64>, end: Option<&'a str>) -> St
 }
 
 /// Draws a grid, and tells how much is not in it.
-fn draw(columns: Vec<Column>, rows: Vec<Row>, changed: usize, page: &mut Page<'_>) -> io::Result<()> {
+fn draw(mut columns: Vec<Column>, mut rows: Vec<Row>, changed: usize, page: &mut Page<'_>) -> io::Result<()> {
     let more = changed - rows.len();
+    // Whether sites are new or gone is told where one is.
+    if let Some(at) = columns.iter().position(|column| column.title.is_empty())
+        && rows.iter().all(|row| row.cells[at].is_empty())
+    {
+        columns.remove(at);
+        rows.iter_mut().for_each(|row| drop(row.cells.remove(at)));
+    }
     page.blank()?;
     Grid { columns, rows, parted: None }.draw(page)?;
     if more > 0 {
