@@ -33,7 +33,7 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
     let sample_type = profile.kind.value_types().iter().map(|of| builder.value_type(*of)).collect();
     let period_type = Some(builder.value_type(profile.kind.period_type()));
     let default_sample_type = profile.kind.default_value_type().map_or(0, |name| builder.strings.index(name));
-    let mut places = Locations::default();
+    let mut places = Locations::new(profile.processes() > 1);
     let stacks: Vec<Vec<u64>> = profile
         .samples
         .iter()

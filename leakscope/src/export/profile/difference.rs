@@ -44,6 +44,7 @@ impl<'a> Profile<'a> {
         profile.comments.extend(comments);
         profile.comments.extend(base.comments.into_iter().map(told("old")));
         profile.samples = samples;
+        profile.compared = true;
         Ok(profile)
     }
 }

@@ -157,6 +157,8 @@ pub struct Profile<'a> {
     pub reports: Vec<&'a Report>,
     /// Stacks with their values.
     pub samples: Vec<Sample<'a>>,
+    /// Whether samples have a base, from another report.
+    pub compared: bool,
     /// What goes without saying in none: how exact the values are, what was lost.
     pub comments: Vec<String>,
 }
@@ -178,7 +180,13 @@ impl<'a> Profile<'a> {
 
     /// The profile of several reports: their samples, one after another.
     pub fn of_all(reports: &[&'a Report], kind: ProfileKind) -> Result<Self, NoProfile> {
-        let mut profile = Self { kind, reports: reports.to_vec(), samples: Vec::new(), comments: Vec::new() };
+        let mut profile = Self {
+            kind,
+            reports: reports.to_vec(),
+            samples: Vec::new(),
+            compared: false,
+            comments: Vec::new(),
+        };
         for report in reports {
             collect::samples(report, kind, &mut profile.samples).map_err(|why| NoProfile {
                 target: format!("{} (PID {})", report.target.comm, report.target.pid),
@@ -188,6 +196,12 @@ impl<'a> Profile<'a> {
             comments(report, kind, &mut profile.comments);
         }
         Ok(profile)
+    }
+
+    /// How many reports its frames come from.
+    pub fn processes(&self) -> usize {
+        // Those of a difference are of two.
+        if self.compared { 2 } else { self.reports.len() }
     }
 
     /// The sums of all values.
