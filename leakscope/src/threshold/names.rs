@@ -104,14 +104,16 @@ pub(super) fn check(threshold: &Threshold, subject: Subject) -> Result<(), Strin
 fn compared(threshold: &Threshold, kind: Kind, name: &str, so_far: &str) -> Result<(), String> {
     use super::Comparison::{Equal, NotEqual};
     let equality = matches!(threshold.comparison, Equal | NotEqual);
+    // `live_bytes`, `live_bytes_low`.
+    let is_in = |unit: &str| name.split('_').any(|word| word == unit);
     match (&threshold.limit, kind) {
         (Limit::Number { unit, .. }, Kind::Number) => {
             let counted = threshold.function == Some(Function::Count);
             match unit {
-                Unit::Bytes if counted || !name.ends_with("_bytes") && !name.starts_with("live_bytes") => {
+                Unit::Bytes if counted || !is_in("bytes") => {
                     Err(format!("`{so_far}` is not in bytes; leave the unit out"))
                 }
-                Unit::Time if counted || !name.ends_with("_ns") => {
+                Unit::Time if counted || !is_in("ns") => {
                     Err(format!("`{so_far}` is no time; leave the unit out"))
                 }
                 _ => Ok(()),
