@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::go::NEWEST;
 use leakscope_tests::process::run;
-use leakscope_tests::programs::GROWS;
+use leakscope_tests::programs::{BLOCKED, GROWS};
 use leakscope_tests::scope::binary;
 use leakscope_tests::server::find_program;
 use leakscope_tests::{Fixture, skip, workspace};
@@ -39,8 +39,10 @@ fn recipes() -> Result<Vec<String>> {
 
 /// A `leakscope` that gets Ctrl-C after some seconds, and a `sudo` that only runs.
 fn shims(place: &Path) -> Result<()> {
-    let leakscope =
-        format!("#!/bin/sh\nexec timeout --preserve-status -s INT 6 '{}' \"$@\"\n", binary().display());
+    let leakscope = format!(
+        "#!/bin/sh\nexec timeout --foreground --preserve-status -s INT 6 '{}' \"$@\"\n",
+        binary().display()
+    );
     for (name, text) in [("leakscope", leakscope.as_str()), ("sudo", "#!/bin/sh\nexec \"$@\"\n")] {
         let path = place.join(name);
         fs::write(&path, text)?;
@@ -58,6 +60,7 @@ fn every_recipe_runs() -> Result<()> {
     let mut fixture = Fixture::start(&GROWS, &[])?;
     fixture.say("grow 20")?;
     fixture.expect("grow")?;
+    let blocked = Fixture::start(&BLOCKED, &["mutex", "5"])?;
     let place = tempfile::tempdir()?;
     let tools = tempfile::tempdir()?;
     shims(tools.path())?;
@@ -67,7 +70,8 @@ fn every_recipe_runs() -> Result<()> {
     ensure!(recipes.len() > 15, "too few: {recipes:?}");
     for recipe in recipes {
         // A minute is too long to wait for.
-        let line = recipe.replace("PID", &fixture.pid().to_string());
+        let pid = if recipe.contains(" dump ") { blocked.pid() } else { fixture.pid() };
+        let line = recipe.replace("PID", &pid.to_string());
         let line = line.replace("--interval 10s", "--interval 1s").replace("--interval 1m", "--interval 1s");
         let mut command = Command::new("bash");
         command.args(["-o", "pipefail", "-c", &line]).current_dir(place.path()).env("PATH", &path);
