@@ -315,13 +315,14 @@ fn what_is_no_report() -> Result<()> {
         (place.path().to_owned(), "directory without reports"),
         (place.path().join("absent"), "cannot read"),
     ] {
-        Leakscope::bare()
-            .arg("report")
-            .arg(&path)
-            .run()?
-            .assert_fails(1, &[said, &path.display().to_string()]);
+        let parts = [said, &path.display().to_string()];
+        Leakscope::bare().arg("report").arg(&path).run()?.assert_fails(1, &parts);
+        Leakscope::bare().arg("diff").arg(&path).arg(&path).run()?.assert_fails(1, &parts);
+        Leakscope::bare().arg("diff").arg(&path).run()?.assert_fails(1, &parts);
     }
     Leakscope::bare().arg("report").run()?.assert_fails(2, &["FILE"]);
+    Leakscope::bare().arg("diff").run()?.assert_fails(2, &["OLD"]);
+    Leakscope::bare().args(["diff", "-", "-"]).run()?.assert_fails(2, &["standard input"]);
     Ok(())
 }
 

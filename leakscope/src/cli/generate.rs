@@ -22,10 +22,10 @@ pub fn completions(shell: Shell) -> Result<u8, Failure> {
 pub fn man(directory: &Path) -> Result<u8, Failure> {
     let name = directory.display().to_string();
     std::fs::create_dir_all(directory).map_err(|error| Failure::output(&name, error))?;
-    let mut whole = Cli::command();
+    // `help` has no page of its own.
+    let mut whole = Cli::command().disable_help_subcommand(true);
     whole.build();
-    let subcommands =
-        whole.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set());
+    let subcommands = whole.get_subcommands().filter(|command| !command.is_hide_set());
     for command in std::iter::once(&whole).chain(subcommands) {
         let (file, text) = page(command).map_err(|error| Failure::output("the manual page", error))?;
         let destination = Destination::File(directory.join(file));
@@ -55,6 +55,7 @@ mod tests {
         {
             let text = std::fs::read_to_string(place.path().join(format!("{name}.1"))).expect(name);
             assert!(text.contains(".TH ") && text.contains("Examples:"), "{text}");
+            assert!(!text.contains("leakscope\\-help"), "{text}");
         }
     }
 }
