@@ -17,8 +17,8 @@ use std::io::{self, Write};
 
 use page::{Page, Paint};
 
-pub(crate) use goroutines::short_name;
 pub use diff::write as write_diff;
+pub(crate) use goroutines::short_name;
 pub(crate) use page::name as frame_name;
 
 use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};
