@@ -7,8 +7,8 @@
 //! PATH   := NAME { "." NAME | "[" NUMBER "]" | "[*]" | "[" STRING "]" }
 //! OP     := ">" | ">=" | "<" | "<=" | "==" | "!="
 //! LIMIT  := NUMBER [UNIT] | "true" | "false" | STRING
-//! UNIT   := "B" "kB" "MB" "GB" "TB" "KiB" "MiB" "GiB" "TiB"        of a field that ends in _bytes
-//!         | "ns" "us" "ms" "s" "m" "h" "d"                         of a field that ends in _ns
+//! UNIT   := "B" "kB" "MB" "GB" "TB" "KiB" "MiB" "GiB" "TiB"        of a field named …bytes
+//!         | "ns" "us" "ms" "s" "m" "h" "d"                         of a field named …_ns
 //!         | "k" "M" "G"                                            of any
 //! STRING := '"' … '"'
 //! ```
