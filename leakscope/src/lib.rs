@@ -4,13 +4,14 @@
 //! instruction) -> [`bpf`] (load, attach, maps, ring buffer; the only module that imports aya) ->
 //! [`stack`] (interned stacks) -> [`ledger`] (the account, plain data) -> [`report`] (the model) ->
 //! [`export`]. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
-//! everything together; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
+//! everything together; [`diff`] compares two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people.
 
 pub mod bpf;
 pub mod census;
 pub mod cli;
+pub mod diff;
 pub mod export;
 pub mod failure;
 pub mod golang;
@@ -23,6 +24,7 @@ pub mod session;
 pub mod stack;
 pub mod symbol;
 pub mod target;
+pub mod threshold;
 pub mod tui;
 pub mod unwind;
 pub mod wait;

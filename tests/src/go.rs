@@ -312,6 +312,15 @@ impl GoFixture {
         })
     }
 
+    /// Has it write its goroutine profile as `go tool pprof` reads it, and tells where.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn own_profile(&mut self) -> Result<PathBuf> {
+        self.dump()?;
+        Ok(self.place.path().join("goroutine.0"))
+    }
+
     /// Lets it collect garbage.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Reports in other formats, as other programs read them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::go::{NEWEST, STORY};
 use leakscope_tests::process::{Guard, poll, run, run_ok};
-use leakscope_tests::programs::{BLOCKED, CASES, SITES_C};
+use leakscope_tests::programs::{BLOCKED, CASES, Program, SITES_C, SITES_CPP, SITES_RUST};
 use leakscope_tests::scope::{Finished, read_report};
 use leakscope_tests::server::find_program;
 use leakscope_tests::{Fixture, Leakscope, Report, skip};
@@ -20,14 +21,14 @@ const PPROF_TIMEOUT: Duration = Duration::from_secs(600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What `go tool pprof` prints of a profile.
-fn pprof(arguments: &[&str], profile: &Path) -> Result<String> {
+pub(crate) fn pprof(arguments: &[&str], profile: &Path) -> Result<String> {
     let go = NEWEST.root().context("the newest Go is installed")?.join("bin/go");
     let mut command = Command::new(go);
     command.args(["tool", "pprof"]).args(arguments).arg(profile);
     run_ok(command.env("HOME", cache()).env("GOCACHE", cache()).env("PPROF_TMPDIR", cache()), PPROF_TIMEOUT)
 }
 
-fn cache() -> std::path::PathBuf {
+pub(crate) fn cache() -> std::path::PathBuf {
     leakscope_tests::target_directory().join("go/cache")
 }
 
@@ -114,14 +115,54 @@ fn assert_totals(finished: &Finished) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_program_in_c() -> Result<()> {
+/// What people ask pprof for: each command knows the function; where there are sources, with its lines.
+fn assert_pprof(profile: &Path, function: &str, source: Option<&str>) -> Result<()> {
+    let top = ["-top", "-cum", "-nodefraction=0", "-nodecount=10000"];
+    for arguments in [&top[..], &["-peek", function], &["-traces"]] {
+        let said = pprof(arguments, profile)?;
+        ensure!(said.contains(function), "{arguments:?}: {said}");
+    }
+    if let Some(line) = source {
+        let said = pprof(&["-list", function], profile)?;
+        ensure!(said.contains("ROUTINE ====") && said.contains(line), "-list: {said}");
+    }
+    // Against itself nothing is left.
+    let nothing = pprof(&["-top", "-diff_base", &profile.display().to_string()], profile)?;
+    let rows = nothing.split_once("flat%").context("rows")?.1.lines().skip(1);
+    let left: Vec<&str> = rows.filter(|row| !row.trim_start().starts_with("0 ")).collect();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}
+
+/// The sites of a fixture: totals, and what pprof tells of them.
+fn a_program_with_sites(program: &Program, function: &str, source: &str) -> Result<()> {
     need!(NEWEST);
-    let mut fixture = Fixture::start(&SITES_C, &["all"])?;
+    let mut fixture = Fixture::start(program, &["all"])?;
     let scope = Leakscope::attach_all(fixture.pid()).start()?;
     fixture.go()?;
     let finished = scope.finish()?;
     assert_totals(&finished)?;
+    let rendered = render(&finished.file("report.json"), &["--format", "pprof", "--profile", "allocs"])?;
+    assert_pprof(&rendered.file("out"), function, Some(source))
+}
+
+#[test]
+fn a_program_in_cpp() -> Result<()> {
+    a_program_with_sites(&SITES_CPP, "site_new", "site_new")
+}
+
+#[test]
+fn a_program_in_rust() -> Result<()> {
+    a_program_with_sites(&SITES_RUST, "keep_string", "fn keep_string")
+}
+
+#[test]
+fn a_program_in_c() -> Result<()> {
+    a_program_with_sites(&SITES_C, "site_realloc", "realloc(")?;
+    let mut fixture = Fixture::start(&SITES_C, &["all"])?;
+    let scope = Leakscope::attach_all(fixture.pid()).start()?;
+    fixture.go()?;
+    let finished = scope.finish()?;
     let rendered = render(&finished.file("report.json"), &["--format", "pprof"])?;
     let top = pprof(&["-top", "-sample_index=alloc_space"], &rendered.file("out"))?;
     assert!(top.contains("site_realloc") && top.contains("Build ID: "), "{top}");
@@ -157,7 +198,10 @@ fn redis() -> Result<()> {
     poll("redis answers", MINUTE, || Ok(ask(&["PING"]).ok()))?;
     let scope = Leakscope::attach_all(server.pid()).start()?;
     ask(&["DEBUG", "POPULATE", "1000"])?;
-    assert_totals(&scope.finish()?)
+    let finished = scope.finish()?;
+    assert_totals(&finished)?;
+    let rendered = render(&finished.file("report.json"), &["--format", "pprof"])?;
+    assert_pprof(&rendered.file("out"), "main", None)
 }
 
 #[test]
@@ -173,16 +217,57 @@ fn python() -> Result<()> {
     let scope = Leakscope::attach_all(python.pid()).start()?;
     std::io::Write::write_all(python.child().stdin.as_mut().context("stdin")?, b"go\n")?;
     said.wait_for("done", MINUTE, |line| line == "done")?;
-    assert_totals(&scope.finish()?)
+    let finished = scope.finish()?;
+    assert_totals(&finished)?;
+    let rendered = render(&finished.file("report.json"), &["--format", "pprof"])?;
+    assert_pprof(&rendered.file("out"), "main", None)
+}
+
+/// How many goroutines of a profile go through each function. The main one is left out, as it writes Go's own
+/// profile; so is the outermost frame, as Go does; and what a generic function was made for, which Go tells
+/// in one format of two.
+fn counts(profile: &Path) -> Result<BTreeMap<String, i64>> {
+    let all = ["-top", "-cum", "-nodefraction=0", "-nodecount=10000", r"-ignore=^main\.main$"];
+    let text = pprof(&all, profile)?;
+    let mut counts = BTreeMap::new();
+    for row in text.split_once("flat%").context("rows")?.1.lines().skip(1) {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let (numbers, name) = words.split_at_checked(5).context("a row")?;
+        let name = name.join(" ");
+        let name = match (name.find('['), name.rfind(']')) {
+            (Some(open), Some(close)) => format!("{}[...]{}", &name[..open], &name[close + 1..]),
+            _ => name,
+        };
+        if name != "runtime.goexit" {
+            *counts.entry(name).or_default() += numbers[3].parse::<i64>()?;
+        }
+    }
+    Ok(counts)
 }
 
 #[test]
 fn a_program_in_go() -> Result<()> {
     need!(NEWEST);
-    let fixture = STORY.start(&[])?;
+    let mut fixture = STORY.start(&[])?;
     let finished = Leakscope::dump(fixture.pid()).run()?;
     assert_totals(&finished)?;
     let rendered = render(&finished.file("report.json"), &["--format", "pprof"])?;
+    let profile = rendered.file("out");
+    assert_pprof(&profile, "notifyFxn", None)?;
+    // Beside the profile that Go makes of itself: the same functions with the same counts.
+    let own = fixture.own_profile()?;
+    let (ours, theirs) = (counts(&profile)?, counts(&own)?);
+    ensure!(ours.len() > 20, "{ours:?}");
+    assert_eq!(ours, theirs);
+    // Go's tables tell where functions begin.
+    let begins = |file: &Path| -> Result<usize> {
+        let raw = pprof(&["-raw"], file)?;
+        Ok(raw
+            .lines()
+            .filter(|line| line.contains("notifyFxn") && line.contains(" s=") && !line.contains(" s=0"))
+            .count())
+    };
+    ensure!(begins(&profile)? > 0 && begins(&own)? > 0, "no start lines");
     let top = pprof(&["-top", "-cum"], &rendered.file("out"))?;
     assert!(top.contains("Type: goroutine") && top.contains("main.(*WebSocket).notifyFxn"), "{top}");
     Ok(())
@@ -230,13 +315,14 @@ fn what_is_no_report() -> Result<()> {
         (place.path().to_owned(), "directory without reports"),
         (place.path().join("absent"), "cannot read"),
     ] {
-        Leakscope::bare()
-            .arg("report")
-            .arg(&path)
-            .run()?
-            .assert_fails(1, &[said, &path.display().to_string()]);
+        let parts = [said, &path.display().to_string()];
+        Leakscope::bare().arg("report").arg(&path).run()?.assert_fails(1, &parts);
+        Leakscope::bare().arg("diff").arg(&path).arg(&path).run()?.assert_fails(1, &parts);
+        Leakscope::bare().arg("diff").arg(&path).run()?.assert_fails(1, &parts);
     }
     Leakscope::bare().arg("report").run()?.assert_fails(2, &["FILE"]);
+    Leakscope::bare().arg("diff").run()?.assert_fails(2, &["OLD"]);
+    Leakscope::bare().args(["diff", "-", "-"]).run()?.assert_fails(2, &["standard input"]);
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 mod allocators;
 mod break_tests;
+mod browser;
 mod cli_errors;
+mod diff;
 mod doctor;
 mod dump;
 mod exactness;
@@ -15,6 +17,7 @@ mod output;
 mod real;
 mod real_go;
 mod real_waits;
+mod recipes;
 mod stacks;
 mod top;
 mod waits;

@@ -1,4 +1,4 @@
-//! Development tasks: setup, demo, test, bench, fuzz, go-matrix, kernels, schema.
+//! Development tasks: setup, demo, test, bench, dist, fuzz, go-matrix, kernels, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
 //! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
@@ -6,6 +6,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod fuzz;
 mod go_matrix;
 mod kernels;
@@ -33,6 +34,8 @@ cargo xtask TASK
   bench [NAME]   cost of tracing against no tracer and a bpftrace script: pairs, redis, attach;
                  of tracing waits in the program, in another one and in none: waits-redis, waits-pipe;
                  of looking at a server's goroutines: go-http
+  dist [--check] a self-contained leakscope as .tar.gz and .deb in target/dist; --check installs and
+                 runs them where nothing else is, and removes them again (needs root)
   fuzz [TARGET…] [--seconds N]
                  the fuzz targets of tests/fuzz, each for N seconds (60)
   go-matrix [goroutines]
@@ -80,6 +83,11 @@ fn dispatch(args: &[&str]) -> Result<()> {
             [name] => bench::run(&Workspace::open()?, Some(name)),
             _ => bail!("`cargo xtask bench` takes one NAME\n\n{HELP}"),
         },
+        "dist" => match rest {
+            [] => dist::run(&Workspace::open()?, false),
+            ["--check"] => dist::run(&Workspace::open()?, true),
+            _ => bail!("`cargo xtask dist` takes `--check` or nothing\n\n{HELP}"),
+        },
         "fuzz" => fuzz::run(&Workspace::open()?, &fuzz::Options::parse(rest)?),
         "go-matrix" => match rest {
             [] => go_matrix::run(&Workspace::open()?, true),
@@ -103,9 +111,9 @@ fn dispatch(args: &[&str]) -> Result<()> {
     }
 }
 
-/// Writes the schemas that the types of a report and of a list of processes give.
+/// Writes the schemas that the types of a report, a difference and a list of processes give.
 fn schema(workspace: &Workspace) -> Result<()> {
-    for name in ["report", "top"] {
+    for name in ["report", "top", "diff"] {
         let mut command = workspace.cargo();
         command.args(["run", "--quiet", "--package", "leakscope", "--example", "schema", "--", name]);
         let text = run::quietly(&mut command).context("the schema could not be made")?;

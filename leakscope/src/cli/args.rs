@@ -1,30 +1,35 @@
 //! The command line's types. They stop here: each turns into the configuration of its subcommand.
 
+mod saved;
+
+pub use saved::{DiffArgs, ReportArgs};
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-use super::Failure;
 use super::attach::AttachConfig;
 use super::dump::DumpConfig;
 use super::duration::{duration, size};
+use super::fail_on::FailOnArgs;
 use super::format::FormatArgs;
 use super::output::Destination;
-use super::report::{By, ReportConfig};
 use super::top::{TopConfig, TopFormat};
+use super::{Failure, examples};
 use crate::bpf::object::Tracing;
 use crate::export::profile::ProfileKind;
 use crate::golang::program::LayoutSource;
 use crate::ledger::Sort;
 use crate::processes::Order;
-use crate::report::select::Selection;
 use crate::session;
+use crate::threshold::Subject;
 
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
 /// change, no restart.
 #[derive(Debug, Parser)]
-#[command(name = "leakscope", version, propagate_version = true)]
+#[command(name = "leakscope", version, propagate_version = true, after_help = examples::ALL)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -35,15 +40,29 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Trace a running process: where its outstanding memory was allocated, and who is blocked where
+    #[command(after_help = examples::ATTACH)]
     Attach(AttachArgs),
     /// Show who is blocked where right now: no tracing, no pause
+    #[command(after_help = examples::DUMP)]
     Dump(DumpArgs),
     /// Show which processes grow, live: memory, when it will be full, blocked threads; then the sites of one
+    #[command(after_help = examples::TOP)]
     Top(TopArgs),
     /// Show a saved report: in another format, parts of it, or grouped
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Show what grew between two saved reports, or since the first of a series
+    #[command(after_help = examples::DIFF)]
+    Diff(DiffArgs),
     /// Tell what this kernel, these rights and this target allow, and what to do about the rest
+    #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Print what a shell needs to complete leakscope's arguments
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory
+    #[command(after_help = examples::MAN)]
+    Man(ManArgs),
 }
 
 /// Arguments of `attach`.
@@ -78,9 +97,14 @@ pub struct AttachArgs {
     min_wait: Option<Duration>,
     #[command(flatten)]
     format: FormatArgs,
-    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each)
+    #[command(flatten)]
+    fail_on: FailOnArgs,
+    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each, named by its time, which `report DIR/` and `diff DIR/` take as one)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Most reports that `-o DIR/` keeps [default: 60]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: Option<u32>,
     /// Most live blocks that can be told apart; sizes the maps (about 100 bytes a block)
     #[arg(long, value_name = "N", default_value = "1M", value_parser = size, allow_negative_numbers = true)]
     max_live: u64,
@@ -106,9 +130,14 @@ pub struct DumpArgs {
     frames: Option<u32>,
     #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten)]
+    fail_on: FailOnArgs,
     /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Most reports that `-o DIR/` keeps [default: 60]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: Option<u32>,
     /// Say more on standard error
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -143,42 +172,6 @@ pub struct TopArgs {
     break_screen: bool,
 }
 
-/// Arguments of `report`.
-#[derive(Debug, Args)]
-pub struct ReportArgs {
-    /// Reports in JSON or JSON lines (`-`: standard input; of a directory with a series: the newest)
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
-    /// Only stacks with a function, file or module that matches
-    #[arg(long, value_name = "REGEX")]
-    focus: Option<String>,
-    /// Leave out stacks with a function, file or module that matches
-    #[arg(long, value_name = "REGEX")]
-    ignore: Option<String>,
-    /// Add up sites by the line to blame, its function or its module, instead of by the whole stack
-    #[arg(long, value_enum)]
-    by: Option<ByArg>,
-    /// Sites to show in the table
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
-    frames: Option<u32>,
-    #[command(flatten)]
-    format: FormatArgs,
-    /// Write to FILE (`-`: standard output; `DIR/`: a file in it)
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ByArg {
-    Site,
-    Blame,
-    Function,
-    Module,
-}
-
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -188,6 +181,22 @@ pub struct DoctorArgs {
     /// Print what was found out about this machine as JSON, for a bug report
     #[arg(long, conflicts_with = "pid")]
     pub facts: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where they go; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -272,15 +281,20 @@ impl AttachArgs {
                 "--min-wait: waits are not traced with --only heap; leave one of them out",
             ));
         }
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep)?;
         let only = |what, flag| Err(format!("{what} not traced with --only {flag}; leave one of them out"));
-        let rendering = self.format.rendering(self.top, self.frames, |profile| match profile {
+        let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs if !tracing.heap => only("the heap is", "waits"),
             ProfileKind::Block | ProfileKind::Mutex if !tracing.waits => only("waits are", "heap"),
             ProfileKind::Threadcreate if !tracing.waits => only("who creates threads is", "heap"),
             _ => Ok(()),
         })?;
         rendering.goes_to(&output, self.interval.is_some())?;
+        let thresholds = self.fail_on.thresholds(Subject::Report, |section| match section {
+            "heap" if !tracing.heap => only("the heap is", "waits"),
+            "waits" if !tracing.waits => only("waits are", "heap"),
+            _ => Ok(()),
+        })?;
         Ok(AttachConfig {
             pid: self.pid,
             session: session::Config {
@@ -300,6 +314,7 @@ impl AttachArgs {
                 break_free_probes: self.break_free_probes,
             },
             rendering,
+            thresholds,
             output,
             verbose: self.verbose,
         })
@@ -317,8 +332,8 @@ enum LayoutArg {
 impl DumpArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<DumpConfig, Failure> {
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
-        let rendering = self.format.rendering(self.top, self.frames, |profile| match profile {
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep)?;
+        let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Threadcreate => Err(
                 "dump looks at threads and goroutines as they are now; run `leakscope attach` for this one"
                     .to_owned(),
@@ -326,9 +341,16 @@ impl DumpArgs {
             _ => Ok(()),
         })?;
         rendering.goes_to(&output, false)?;
+        let thresholds = self.fail_on.thresholds(Subject::Report, |section| match section {
+            "heap" | "threads" => Err(format!(
+                "dump looks at threads and goroutines as they are now, so {section} is null; run `leakscope attach`"
+            )),
+            _ => Ok(()),
+        })?;
         Ok(DumpConfig {
             pid: self.pid,
             rendering,
+            thresholds,
             output,
             go_layouts: match self.go_layouts {
                 LayoutArg::Best => LayoutSource::Best,
@@ -336,31 +358,6 @@ impl DumpArgs {
                 LayoutArg::Calibration => LayoutSource::Calibration,
             },
             verbose: self.verbose,
-        })
-    }
-}
-
-impl ReportArgs {
-    /// The configuration that these arguments ask for.
-    pub fn into_config(self) -> Result<ReportConfig, Failure> {
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
-        let rendering = self.format.rendering(self.top, self.frames, |_| Ok(()))?;
-        rendering.goes_to(&output, false)?;
-        if self.files.len() > 1 && self.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
-            return Err(Failure::usage("`-`: standard input can be read once only"));
-        }
-        Ok(ReportConfig {
-            files: self.files,
-            selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
-                .map_err(|error| Failure::usage(error.to_string()))?,
-            by: self.by.map(|by| match by {
-                ByArg::Site => By::Site,
-                ByArg::Blame => By::Blame,
-                ByArg::Function => By::Function,
-                ByArg::Module => By::Module,
-            }),
-            rendering,
-            output,
         })
     }
 }
@@ -381,7 +378,8 @@ mod tests {
             Command::Attach(arguments) => arguments.into_config().err(),
             Command::Dump(arguments) => arguments.into_config().err(),
             Command::Report(arguments) => arguments.into_config().err(),
-            Command::Doctor(_) | Command::Top(_) => None,
+            Command::Diff(arguments) => arguments.into_config().err(),
+            Command::Doctor(_) | Command::Top(_) | Command::Completions(_) | Command::Man(_) => None,
         };
         let failure = failure.unwrap_or_else(|| panic!("{line} is accepted"));
         assert_eq!(failure.code, 2, "{failure}");

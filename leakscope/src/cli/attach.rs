@@ -1,5 +1,6 @@
 //! `leakscope attach PID`.
 
+use super::fail_on::Thresholds;
 use super::format::{Format, Rendering};
 use super::output::{Destination, Output};
 use super::progress::Progress;
@@ -16,6 +17,8 @@ pub struct AttachConfig {
     pub session: session::Config,
     /// What reports are turned into.
     pub rendering: Rendering,
+    /// When to fail.
+    pub thresholds: Thresholds,
     /// Where they go.
     pub output: Destination,
     /// How often `-v` was given.
@@ -28,11 +31,11 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
         logging::enable();
     }
     let process = session::check(config.pid)?;
-    let mut printer = Printer::open(&config.output, config.rendering, config.verbose)?;
+    let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(session::run(process, &config.session, &mut printer))?;
-    Ok(0)
+    Ok(printer.code())
 }
 
 /// Prints reports as they come.
@@ -40,14 +43,47 @@ pub(super) struct Printer {
     progress: Progress,
     output: Output,
     rendering: Rendering,
+    thresholds: Thresholds,
     reader_gone: bool,
 }
 
 impl Printer {
     /// Checks the destination before anything is attached.
-    pub(super) fn open(output: &Destination, rendering: Rendering, verbose: u8) -> Result<Self, Failure> {
+    pub(super) fn open(
+        output: &Destination,
+        rendering: Rendering,
+        thresholds: Thresholds,
+        verbose: u8,
+    ) -> Result<Self, Failure> {
         let output = rendering.open(output)?;
-        Ok(Self { progress: Progress::new(verbose), output, rendering, reader_gone: false })
+        Ok(Self { progress: Progress::new(verbose), output, rendering, thresholds, reader_gone: false })
+    }
+
+    /// The exit code after the last report.
+    pub(super) fn code(&self) -> u8 {
+        self.thresholds.code()
+    }
+
+    fn print(&mut self, report: &Report) -> Result<bool, Failure> {
+        if self.reader_gone {
+            return Ok(false);
+        }
+        let bytes = self.rendering.render(&[report], self.output.is_terminal())?;
+        match self.output.write(&bytes) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.broken_pipe => {
+                self.reader_gone = true;
+                Ok(false)
+            }
+            Err(failure) => {
+                // Nothing is lost: what the file does not take goes to the terminal or pipe.
+                if !self.output.is_stdout() {
+                    self.progress.warn("the report follows on standard output instead");
+                    Output::open(&Destination::Stdout, "txt", false)?.write(&bytes)?;
+                }
+                Err(failure)
+            }
+        }
     }
 }
 
@@ -69,7 +105,7 @@ impl Watcher for Printer {
     }
 
     fn first_look(&mut self, report: &Report) -> Result<(), Failure> {
-        self.report(report).map(|_| ())
+        self.print(report).map(|_| ())
     }
 
     fn interrupted(&mut self, probes: usize) {
@@ -80,24 +116,8 @@ impl Watcher for Printer {
     }
 
     fn report(&mut self, report: &Report) -> Result<bool, Failure> {
-        if self.reader_gone {
-            return Ok(false);
-        }
-        let bytes = self.rendering.render(&[report], self.output.is_terminal())?;
-        match self.output.write(&bytes) {
-            Ok(()) => Ok(true),
-            Err(failure) if failure.broken_pipe => {
-                self.reader_gone = true;
-                Ok(false)
-            }
-            Err(failure) => {
-                // Nothing is lost: what the file does not take goes to the terminal or pipe.
-                if !self.output.is_stdout() {
-                    self.progress.warn("the report follows on standard output instead");
-                    Output::open(&Destination::Stdout, "txt", false)?.write(&bytes)?;
-                }
-                Err(failure)
-            }
-        }
+        let goes_on = self.print(report);
+        self.thresholds.check(report, &self.progress);
+        goes_on
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::attach::Printer;
+use super::fail_on::Thresholds;
 use super::format::Rendering;
 use super::output::Destination;
 use crate::golang::program::LayoutSource;
@@ -14,6 +15,8 @@ pub struct DumpConfig {
     pub pid: u32,
     /// What the report is turned into.
     pub rendering: Rendering,
+    /// When to fail.
+    pub thresholds: Thresholds,
     /// Where it goes.
     pub output: Destination,
     /// Where the layouts of a Go runtime come from.
@@ -25,7 +28,7 @@ pub struct DumpConfig {
 /// Runs it.
 pub fn run(config: DumpConfig) -> Result<u8, Failure> {
     let process = session::check_threads(config.pid)?;
-    let mut printer = Printer::open(&config.output, config.rendering, config.verbose)?;
+    let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
     session::dump(&process, config.go_layouts, &mut printer)?;
-    Ok(0)
+    Ok(printer.code())
 }

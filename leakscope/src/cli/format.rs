@@ -14,9 +14,9 @@ const PIPE_WIDTH: usize = 120;
 /// What reports are turned into.
 #[derive(Debug, Args)]
 pub struct FormatArgs {
-    /// Format of the report
-    #[arg(long, value_enum, default_value_t = FormatArg::Table)]
-    format: FormatArg,
+    /// Format of the report [default: table; with `-o DIR/` json]
+    #[arg(long, value_enum)]
+    format: Option<FormatArg>,
     /// Which of Go's profiles pprof, text, folded and flamegraph show [default: heap where it was traced, else goroutine of Go programs and block of others]
     #[arg(long, value_enum)]
     profile: Option<ProfileArg>,
@@ -40,8 +40,9 @@ enum FormatArg {
     Flamegraph,
 }
 
+/// Go's profiles, as `--profile` names them.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ProfileArg {
+pub(super) enum ProfileArg {
     /// What is in use, by who allocated it
     Heap,
     /// What was allocated
@@ -54,6 +55,19 @@ enum ProfileArg {
     Goroutine,
     /// Who created threads
     Threadcreate,
+}
+
+impl From<ProfileArg> for ProfileKind {
+    fn from(profile: ProfileArg) -> Self {
+        match profile {
+            ProfileArg::Heap => Self::Heap,
+            ProfileArg::Allocs => Self::Allocs,
+            ProfileArg::Block => Self::Block,
+            ProfileArg::Mutex => Self::Mutex,
+            ProfileArg::Goroutine => Self::Goroutine,
+            ProfileArg::Threadcreate => Self::Threadcreate,
+        }
+    }
 }
 
 /// The report's format.
@@ -128,11 +142,14 @@ impl FormatArgs {
     /// What these arguments ask for; `offered` refuses the profiles that there will be none of.
     pub(super) fn rendering(
         self,
+        output: &Destination,
         top: u32,
         frames: Option<u32>,
         offered: impl Fn(ProfileKind) -> Result<(), String>,
     ) -> Result<Rendering, Failure> {
-        let format = match self.format {
+        let whole =
+            if matches!(output, Destination::Directory(..)) { FormatArg::Json } else { FormatArg::Table };
+        let format = match self.format.unwrap_or(whole) {
             FormatArg::Table => Format::Table,
             FormatArg::Json => Format::Json,
             FormatArg::Jsonl => Format::Jsonl,
@@ -141,14 +158,7 @@ impl FormatArgs {
             FormatArg::Folded => Format::Folded,
             FormatArg::Flamegraph => Format::Flamegraph,
         };
-        let profile = self.profile.map(|profile| match profile {
-            ProfileArg::Heap => ProfileKind::Heap,
-            ProfileArg::Allocs => ProfileKind::Allocs,
-            ProfileArg::Block => ProfileKind::Block,
-            ProfileArg::Mutex => ProfileKind::Mutex,
-            ProfileArg::Goroutine => ProfileKind::Goroutine,
-            ProfileArg::Threadcreate => ProfileKind::Threadcreate,
-        });
+        let profile = self.profile.map(ProfileKind::from);
         if let Some(profile) = profile {
             if !format.is_profile() {
                 return Err(Failure::usage(format!(
@@ -212,17 +222,16 @@ impl Rendering {
     }
 
     fn style(&self, terminal: bool) -> table::TableStyle {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
-            || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let width =
-            terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
-        table::TableStyle {
-            width: width.max(40),
-            color: terminal && !plain,
-            top: self.top,
-            frames: self.frames,
-        }
+        table_style(self.top, self.frames, terminal)
     }
+}
+
+/// How tables are printed to a terminal or elsewhere.
+pub(super) fn table_style(top: usize, frames: Option<usize>, terminal: bool) -> table::TableStyle {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+        || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    let width = terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
+    table::TableStyle { width: width.max(40), color: terminal && !plain, top, frames }
 }
 
 fn each(reports: &[&Report], write: impl FnMut(&Report) -> std::io::Result<()>) -> std::io::Result<()> {

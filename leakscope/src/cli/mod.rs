@@ -3,10 +3,14 @@
 
 pub mod args;
 pub mod attach;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
 pub mod duration;
+mod examples;
+pub mod fail_on;
 pub mod format;
+pub mod generate;
 pub mod logging;
 pub mod output;
 pub mod progress;
@@ -35,6 +39,9 @@ pub fn run() -> Result<u8, Failure> {
         args::Command::Dump(arguments) => dump::run(arguments.into_config()?),
         args::Command::Top(arguments) => top::run(&arguments.into_config()),
         args::Command::Report(arguments) => report::run(arguments.into_config()?),
+        args::Command::Diff(arguments) => diff::run(arguments.into_config()?),
         args::Command::Doctor(arguments) => doctor::run(&arguments),
+        args::Command::Completions(arguments) => generate::completions(arguments.shell),
+        args::Command::Man(arguments) => generate::man(&arguments.directory),
     }
 }

@@ -2,17 +2,20 @@
 //!
 //! A new or regular file is written beside itself and renamed, so that a reader never sees half a
 //! report; a device, FIFO or symlink is opened and written; a directory gets a file for each
-//! report, and keeps the newest ones only.
+//! report named by its time, and keeps the newest ones only: what is not named so is never removed.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Failure;
+use time::OffsetDateTime;
 
-/// Reports that a directory keeps.
-const SERIES: usize = 100;
+use super::Failure;
+use crate::report::series;
+
+/// Reports that a directory keeps if nothing else is said.
+pub(super) const KEPT: u32 = 60;
 
 /// What `-o` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +24,8 @@ pub enum Destination {
     Stdout,
     /// A file; each report replaces the one before.
     File(PathBuf),
-    /// A directory with a series of reports.
-    Directory(PathBuf),
+    /// A directory with a series of reports, and how many of them it keeps.
+    Directory(PathBuf, usize),
 }
 
 impl Destination {
@@ -31,9 +34,20 @@ impl Destination {
         if path.as_os_str() == "-" {
             Self::Stdout
         } else if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
-            Self::Directory(path)
+            Self::Directory(path, KEPT as usize)
         } else {
             Self::File(path)
+        }
+    }
+
+    /// The same; a directory keeps so many reports.
+    pub(super) fn keeping(self, most: Option<u32>) -> Result<Self, Failure> {
+        match (self, most) {
+            (Self::Directory(path, _), Some(most)) => Ok(Self::Directory(path, most as usize)),
+            (_, Some(most)) => Err(Failure::usage(format!(
+                "--keep {most}: only a directory keeps several reports; write to it with -o DIR/"
+            ))),
+            (any, None) => Ok(any),
         }
     }
 
@@ -41,7 +55,7 @@ impl Destination {
     pub fn name(&self) -> String {
         match self {
             Self::Stdout => "standard output".to_owned(),
-            Self::File(path) | Self::Directory(path) => path.display().to_string(),
+            Self::File(path) | Self::Directory(path, _) => path.display().to_string(),
         }
     }
 }
@@ -63,8 +77,8 @@ enum Kind {
     Series {
         directory: PathBuf,
         extension: &'static str,
-        written: Vec<PathBuf>,
-        next: u64,
+        keep: usize,
+        newest: Option<OffsetDateTime>,
     },
 }
 
@@ -94,10 +108,12 @@ impl Output {
                     Kind::Replace(path.clone())
                 }
             },
-            Destination::Directory(path) => {
+            Destination::Directory(path, keep) => {
                 std::fs::create_dir_all(path).map_err(failed)?;
                 tempfile::tempfile_in(path).map_err(failed)?;
-                series(path.clone(), extension).map_err(failed)?
+                // Goes on after the reports that an earlier run has left.
+                let newest = series::files(path, extension).map_err(failed)?.pop().map(|(at, _)| at);
+                Kind::Series { directory: path.clone(), extension, keep: *keep, newest }
             }
         };
         Ok(Self { kind, name })
@@ -123,16 +139,11 @@ impl Output {
             Kind::Stdout => write_stdout(bytes),
             Kind::Open(file) => file.write_all(bytes).and_then(|()| file.flush()),
             Kind::Replace(path) => replace(path, bytes),
-            Kind::Series { directory, extension, written, next } => {
-                let path = directory.join(format!("report-{:06}.{extension}", *next));
-                *next += 1;
-                let result = replace(&path, bytes);
-                written.push(path);
-                if written.len() > SERIES {
-                    // The oldest of ours; if somebody moved it away, so much the better.
-                    let _ = std::fs::remove_file(written.remove(0));
-                }
-                result
+            Kind::Series { directory, extension, keep, newest } => {
+                let at = series::next(OffsetDateTime::now_utc(), *newest);
+                *newest = Some(at);
+                let written = replace(&directory.join(series::name(at, extension)), bytes);
+                written.and_then(|()| prune(directory, extension, *keep))
             }
         };
         written.map_err(|e| Failure::output(&self.name, e))
@@ -153,22 +164,17 @@ fn is_link_to_file(path: &Path, metadata: &Metadata) -> bool {
     metadata.is_symlink() && std::fs::metadata(path).is_ok_and(|target| target.is_file())
 }
 
-/// Goes on after the reports that an earlier run has left.
-fn series(directory: PathBuf, extension: &'static str) -> io::Result<Kind> {
-    let number = |path: &Path| -> Option<u64> {
-        let name = path.file_name()?.to_str()?;
-        name.strip_prefix("report-")?.strip_suffix(extension)?.strip_suffix('.')?.parse().ok()
-    };
-    let mut found: Vec<(u64, PathBuf)> = std::fs::read_dir(&directory)?
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            Some((number(&path)?, path))
-        })
-        .collect();
-    found.sort();
-    let next = found.last().map_or(1, |(n, _)| n.saturating_add(1));
-    let written = found.into_iter().map(|(_, path)| path).collect();
-    Ok(Kind::Series { directory, extension, written, next })
+/// Removes the oldest reports of a series until so many are left. One that somebody else has removed in the
+/// meantime is gone all the same.
+fn prune(directory: &Path, extension: &str, keep: usize) -> io::Result<()> {
+    let files = series::files(directory, extension)?;
+    for (_, path) in &files[..files.len().saturating_sub(keep)] {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn is_special(metadata: &Metadata) -> bool {
@@ -229,19 +235,30 @@ mod tests {
     }
 
     #[test]
-    fn a_series_is_bounded() {
+    fn a_series_is_bounded_and_removes_nothing_else() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("series/");
-        let mut output = Output::open(&Destination::from_path(path.clone()), "json", false).expect("open");
-        for _ in 0..SERIES + 5 {
-            output.write(b"{}").expect("write");
+        std::fs::create_dir(&path).expect("directory");
+        let others = ["report-000001.json", "report-20010101T000000.000Z.json.bak", "notes.txt"];
+        others.iter().for_each(|name| std::fs::write(path.join(name), "mine").expect("write"));
+        std::os::unix::fs::symlink("/etc/passwd", path.join("report-20010101T000000.000Z.json"))
+            .expect("symlink");
+        std::fs::write(path.join("report-20010101T000000.000Z.txt"), "another format").expect("write");
+        let here = others.len() + 2;
+        let destination = Destination::from_path(path.clone()).keeping(Some(5)).expect("a directory");
+        let files = || series::files(&path, "json").expect("files");
+        for run in 0..2 {
+            let mut output = Output::open(&destination, "json", false).expect("open");
+            for n in 0..7 {
+                output.write(format!("{run} {n}").as_bytes()).expect("write");
+            }
         }
-        assert_eq!(std::fs::read_dir(&path).expect("list").count(), SERIES);
-        assert!(path.join(format!("report-{:06}.json", SERIES + 5)).exists());
-        let mut next_run = Output::open(&Destination::from_path(path.clone()), "json", false).expect("open");
-        next_run.write(b"{}").expect("write");
-        assert!(path.join(format!("report-{:06}.json", SERIES + 6)).exists(), "a new run goes on counting");
-        assert_eq!(std::fs::read_dir(&path).expect("list").count(), SERIES);
+        let kept: Vec<String> =
+            files().iter().map(|(_, path)| std::fs::read_to_string(path).expect("read")).collect();
+        assert_eq!(kept, ["1 2", "1 3", "1 4", "1 5", "1 6"], "the newest, in the order of their names");
+        assert_eq!(std::fs::read_dir(&path).expect("list").count(), here + 5);
+        let refused = Destination::from_path("file".into()).keeping(Some(5)).expect_err("no directory");
+        assert!(refused.to_string().contains("-o DIR/"), "{refused}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Failure;
+use super::fail_on::Thresholds;
 use super::format::{Format, Rendering};
 use super::output::Destination;
 use super::progress::Progress;
@@ -23,20 +24,23 @@ pub struct ReportConfig {
     pub by: Option<By>,
     /// What they are turned into.
     pub rendering: Rendering,
+    /// When to fail.
+    pub thresholds: Thresholds,
     /// Where that goes.
     pub output: Destination,
 }
 
 /// Runs it.
-pub fn run(config: ReportConfig) -> Result<u8, Failure> {
+pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
+    let progress = Progress::new(0);
     let mut reports: Vec<Report> = Vec::new();
     for file in &config.files {
-        reports.extend(read::file(file).map_err(Failure::failed)?);
+        reports.extend(read::file_or_series(file).map_err(Failure::failed)?);
     }
     let given = reports.len();
     let mut reports = newest_of_each(reports);
     if reports.len() < given {
-        Progress::new(0).say(&format!(
+        progress.say(&format!(
             "leakscope: {} of {given} reports used: each is the newest of its process and window",
             reports.len()
         ));
@@ -56,5 +60,7 @@ pub fn run(config: ReportConfig) -> Result<u8, Failure> {
     let mut output = config.rendering.open(&config.output)?;
     let all: Vec<&Report> = reports.iter().collect();
     let bytes = config.rendering.render(&all, output.is_terminal())?;
-    output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success)
+    let written = output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success);
+    reports.iter().for_each(|report| config.thresholds.check(report, &progress));
+    written.map(|_| config.thresholds.code())
 }

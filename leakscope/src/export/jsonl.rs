@@ -1,11 +1,14 @@
-//! Reports as lines of JSON: each report is one line.
+//! A report as one line of JSON.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
+use super::json::BUFFER;
 use crate::report::Report;
 
-/// Writes `report` and a newline.
+/// Writes `report`.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, report)?;
-    out.write_all(b"\n")
+    let mut out = BufWriter::with_capacity(BUFFER, out);
+    serde_json::to_writer(&mut out, report)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }

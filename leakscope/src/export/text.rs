@@ -16,7 +16,7 @@ const TAB: usize = 8;
 /// Writes `profile`.
 pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
     header(profile, out)?;
-    let mut places = Locations::default();
+    let mut places = Locations::new(profile.processes() > 1);
     let mut rendered: Vec<Place> = Vec::new();
     let mut buffer = Vec::new();
     for stack in profile.stacks() {

@@ -38,7 +38,7 @@ impl Names {
 impl Paths {
     pub(super) fn of(profile: &Profile<'_>) -> Self {
         let mut names = Names::default();
-        let mut places = Locations::default();
+        let mut places = Locations::new(profile.processes() > 1);
         // For each place the numbers of its names, outermost first.
         let mut rendered: Vec<Vec<u32>> = Vec::new();
         let mut paths = Vec::new();

@@ -17,6 +17,8 @@ pub struct GoFrame {
     pub file: Arc<str>,
     /// Line in it; 0 if the tables have none.
     pub line: u32,
+    /// Line that the function begins at; 0 if the tables have none, as those before Go 1.20.
+    pub start_line: u32,
     /// Whether it was inlined into the next frame.
     pub inlined: bool,
 }

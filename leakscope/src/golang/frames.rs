@@ -115,6 +115,7 @@ impl Frames {
             function_offset: None,
             file: self.intern(String::new()),
             line: 0,
+            start_line: 0,
             inlined: false,
         }
     }
@@ -157,6 +158,7 @@ impl Frames {
                 function_offset: call.is_none().then(|| at.pc - function.entry),
                 file: self.intern(file),
                 line,
+                start_line: call.map_or_else(|| table.start_line(function), |call| call.start_line),
                 inlined: call.is_some(),
             };
             frames.push((kind, Arc::new(frame)));

@@ -123,6 +123,8 @@ pub struct InlinedCall {
     name: usize,
     /// An address in the function that it was inlined into, from that one's entry.
     pub parent: u32,
+    /// Line that the inlined function begins at; 0 before Go 1.20.
+    pub start_line: u32,
 }
 
 impl Pclntab {
@@ -312,6 +314,11 @@ impl Pclntab {
         Some((self.text_at(self.header.files.checked_add(at as usize)?), u32::try_from(line).ok()?))
     }
 
+    /// The line that a function begins at; 0 where the table does not say, as before Go 1.20.
+    pub fn start_line(&self, function: Function) -> u32 {
+        if self.header.go120 { self.record_u32(function, 36).unwrap_or(0) } else { 0 }
+    }
+
     fn tables(&self, function: Function) -> Option<(usize, usize)> {
         let values = self.record_u32(function, 28)? as usize;
         Some((values, usize::from(self.record_byte(function, 1))))
@@ -349,6 +356,7 @@ impl Pclntab {
             kind: *bytes.get(kind)?,
             name: u32_at(bytes, name)? as usize,
             parent: u32_at(bytes, parent)?,
+            start_line: if self.header.go120 { u32_at(bytes, 12)? } else { 0 },
         })
     }
 

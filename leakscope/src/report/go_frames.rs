@@ -45,6 +45,7 @@ pub(super) fn frame(go: &GoFrame, exe: Option<&str>) -> Frame {
         function_offset: go.function_offset,
         file: known(&go.file),
         line: (go.line > 0).then_some(go.line),
+        function_line: (go.start_line > 0).then_some(go.start_line),
         inlined: go.inlined,
         why_unknown: go.function.is_empty().then(|| "it lies in no Go function".to_owned()),
     }

@@ -44,6 +44,7 @@ impl By {
                 function_offset: None,
                 file: None,
                 line: None,
+                function_line: None,
                 why_unknown: None,
                 ..whole
             },

@@ -1,7 +1,7 @@
 //! The report: `model` is its shape (and its JSON), `build` makes one from what was observed, with
 //! `heap`, `waits` and `goroutines` for these sections, `names` resolves frames, `headline`,
 //! `wait_headline` and `goroutine_headline` find the sentences that answer the questions. Of saved reports,
-//! `read` takes them in, `select` leaves a part of one, `group` adds up sites.
+//! `read` takes them in, `series` names those of a directory, `select` leaves a part of one, `group` adds up sites.
 
 pub mod build;
 pub(crate) mod go_frames;
@@ -16,6 +16,7 @@ pub mod model;
 pub mod names;
 pub mod read;
 pub mod select;
+pub mod series;
 pub mod wait_headline;
 pub mod waits;
 
@@ -34,7 +35,7 @@ fn site_id(stack: Option<StackId>) -> String {
 }
 
 /// Numbers sites anew, from 1.
-fn rank<S>(sites: &mut [S], mut set: impl FnMut(&mut S, u64)) {
+pub(crate) fn rank<S>(sites: &mut [S], mut set: impl FnMut(&mut S, u64)) {
     for (site, rank) in sites.iter_mut().zip(1..) {
         set(site, rank);
     }

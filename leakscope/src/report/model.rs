@@ -240,6 +240,8 @@ pub struct Frame {
     pub file: Option<String>,
     /// Line in it.
     pub line: Option<u32>,
+    /// Line that the function begins at, where Go's own tables tell (Go 1.20 and newer).
+    pub function_line: Option<u32>,
     /// Whether it was inlined into the next frame.
     pub inlined: bool,
     /// Why there is no function.

@@ -87,6 +87,7 @@ impl Names {
             function_offset: None,
             file: None,
             line: None,
+            function_line: None,
             inlined: false,
             why_unknown: Some(why.to_string()),
         };

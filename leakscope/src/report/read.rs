@@ -88,7 +88,7 @@ pub fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
     }
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
-        let newest = newest(path).map_err(unreadable)?;
+        let newest = reports_in(path).map_err(unreadable)?.pop();
         return file(&newest.ok_or(ReadError::NoSeries(name))?);
     }
     if metadata.len() > LONGEST_BYTES {
@@ -100,8 +100,50 @@ pub fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
     parse(&name, &bytes)
 }
 
-/// The newest report of a series.
-fn newest(directory: &Path) -> io::Result<Option<PathBuf>> {
+/// The reports of a file; a series in a directory is one: its last report, with its growth since the first.
+pub fn file_or_series(path: &Path) -> Result<Vec<Report>, ReadError> {
+    if !path.is_dir() {
+        return file(path);
+    }
+    let Series { first, last, .. } = series(path)?;
+    let Some(mut last) = last else { return Ok(vec![first]) };
+    crate::diff::series::grow_since(&first, &mut last);
+    Ok(vec![last])
+}
+
+/// Reports of one series.
+#[derive(Debug)]
+pub struct Series {
+    /// The first.
+    pub first: Report,
+    /// The last, if there are several.
+    pub last: Option<Report>,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// The first and the last report of a series: a directory, or a file of JSON lines. What lies between is
+/// not read.
+pub fn series(path: &Path) -> Result<Series, ReadError> {
+    let name = path.display().to_string();
+    if !path.is_dir() {
+        let mut reports = file(path)?;
+        let count = reports.len();
+        let last = if count > 1 { reports.pop() } else { None };
+        let first = reports.into_iter().next().ok_or(ReadError::Empty(name))?;
+        return Ok(Series { first, last, count });
+    }
+    let files = reports_in(path).map_err(|error| ReadError::Unreadable { file: name.clone(), error })?;
+    let (Some(first), Some(last)) = (files.first(), files.last()) else {
+        return Err(ReadError::NoSeries(name));
+    };
+    let first = file(first)?.into_iter().next().ok_or_else(|| ReadError::Empty(name.clone()))?;
+    let last = if files.len() > 1 { file(last)?.pop() } else { None };
+    Ok(Series { first, last, count: files.len() })
+}
+
+/// The reports of a directory, oldest first.
+fn reports_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -111,7 +153,8 @@ fn newest(directory: &Path) -> io::Result<Option<PathBuf>> {
             found.push(path);
         }
     }
-    Ok(found.into_iter().max())
+    found.sort();
+    Ok(found)
 }
 
 /// What every report begins with.

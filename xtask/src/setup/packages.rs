@@ -46,6 +46,9 @@ const PACKAGES: &[Package] = &[
     package("python3-dev"),
     Package { name: "nodejs", unless: Some("node") },
     package("postgresql"),
+    // A browser for flame graphs, and what the README reads JSON with.
+    Package { name: "chromium", unless: Some("google-chrome") },
+    package("jq"),
     // Servers in Go, with their own profiles.
     package("prometheus"),
     package("etcd-server"),

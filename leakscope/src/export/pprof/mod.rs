@@ -33,7 +33,7 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
     let sample_type = profile.kind.value_types().iter().map(|of| builder.value_type(*of)).collect();
     let period_type = Some(builder.value_type(profile.kind.period_type()));
     let default_sample_type = profile.kind.default_value_type().map_or(0, |name| builder.strings.index(name));
-    let mut places = Locations::default();
+    let mut places = Locations::new(profile.processes() > 1);
     let stacks: Vec<Vec<u64>> = profile
         .samples
         .iter()
@@ -52,14 +52,15 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
         let mut lines = Vec::with_capacity(place.frames.len());
         for frame in place.frames {
             names_files |= frame.file.is_some();
-            let function = builder.function(&function(frame), frame.file.as_deref());
+            let function =
+                builder.function(&function(frame), frame.file.as_deref(), frame.function_line.unwrap_or(0));
             lines.push(proto::Line { function_id: function, line: frame.line.unwrap_or(0).into() });
         }
         let mapping_id = mappings.id(place, names_files);
         location.push(proto::Location { id, mapping_id, address: place.instruction, line: lines });
     }
     for (note, id) in std::mem::take(&mut builder.notes).into_iter().zip(first_note..) {
-        let function_id = builder.function(&note, None);
+        let function_id = builder.function(&note, None, 0);
         let line = vec![proto::Line { function_id, line: 0 }];
         location.push(proto::Location { id, mapping_id: 0, address: 0, line });
     }
@@ -86,7 +87,7 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
 struct Builder {
     strings: Strings,
     functions: Vec<proto::Function>,
-    known: HashMap<(i64, i64), u64>,
+    known: HashMap<(i64, i64, i64), u64>,
     notes: Vec<String>,
 }
 
@@ -107,7 +108,13 @@ impl Builder {
         let labels = sample.labels.iter().chain(&cut);
         proto::Sample {
             location_id,
-            value: sample.values[..values].iter().map(|value| clamped(*value)).collect(),
+            value: sample
+                .values
+                .iter()
+                .zip(sample.base)
+                .take(values)
+                .map(|(n, base)| difference(*n, base))
+                .collect(),
             label: labels
                 .map(|(key, value)| proto::Label {
                     key: self.strings.index(&harmless(key)),
@@ -127,15 +134,16 @@ impl Builder {
         at as u64
     }
 
-    fn function(&mut self, name: &str, file: Option<&str>) -> u64 {
+    fn function(&mut self, name: &str, file: Option<&str>, start_line: u32) -> u64 {
         let filename = file.map_or(0, |file| self.strings.index(&harmless(file)));
         // Readers take what looks like parameters out of a C++ name that equals the linker's; of Rust's
         // names they leave nothing then.
         let system_name = if name.contains("::") { 0 } else { self.strings.index(name) };
         let name = self.strings.index(name);
-        *self.known.entry((name, filename)).or_insert_with(|| {
+        let start_line = i64::from(start_line);
+        *self.known.entry((name, filename, start_line)).or_insert_with(|| {
             let id = self.functions.len() as u64 + 1;
-            self.functions.push(proto::Function { id, name, system_name, filename });
+            self.functions.push(proto::Function { id, name, system_name, filename, start_line });
             id
         })
     }
@@ -158,6 +166,12 @@ impl Strings {
         self.known.insert(text.to_owned(), index);
         index
     }
+}
+
+/// What `n` is more than `base`, as far as the format goes.
+fn difference(n: u64, base: u64) -> i64 {
+    let difference = i128::from(n) - i128::from(base);
+    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// The nearest number that the format has.

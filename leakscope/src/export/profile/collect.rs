@@ -47,7 +47,7 @@ fn stack<'a>(frames: &'a [Frame], end: Option<&'a str>) -> Sample<'a> {
     // Stacks that were grouped are whole, too.
     let whole = |end: &str| end == "root" || end.contains("grouped by ");
     let cut = end.filter(|end| !whole(end) && !frames.is_empty());
-    Sample { frames, note, cut, idle: false, values: [0; 4], weight: 0, labels: Vec::new() }
+    Sample { frames, note, cut, idle: false, values: [0; 4], base: [0; 4], weight: 0, labels: Vec::new() }
 }
 
 /// What is counted without a stack.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
+use foldhash::fast::RandomState;
+
 use crate::export::names::hex;
 use crate::report::model::Frame;
 
@@ -11,6 +13,8 @@ use crate::report::model::Frame;
 struct Key<'a> {
     frames: &'a [Frame],
     innermost: bool,
+    /// Whether frames come from several processes: then one address can be several places.
+    several: bool,
 }
 
 impl Hash for Key<'_> {
@@ -30,20 +34,19 @@ impl PartialEq for Key<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.innermost == other.innermost
             && self.frames.len() == other.frames.len()
-            && self.frames.iter().zip(other.frames).all(|(a, b)| same(a, b))
+            && self.frames.iter().zip(other.frames).all(|(a, b)| same(a, b, self.several))
     }
 }
 
 impl Eq for Key<'_> {}
 
 /// Whether two frames are the same place. What follows from the rest is not compared: there are millions.
-fn same(a: &Frame, b: &Frame) -> bool {
+fn same(a: &Frame, b: &Frame, several: bool) -> bool {
     let named = |frame: &Frame| frame.function.is_some();
     a.address == b.address
         && a.line == b.line
         && a.function == b.function
-        && a.module == b.module
-        && a.build_id == b.build_id
+        && (named(a) && !several || a.module == b.module && a.build_id == b.build_id)
         && (named(a) || (&a.offset, &a.why_unknown) == (&b.offset, &b.why_unknown))
 }
 
@@ -61,15 +64,23 @@ pub struct Location<'a> {
 /// Places by number.
 #[derive(Debug, Default)]
 pub struct Locations<'a> {
-    known: HashMap<Key<'a>, u32>,
+    /// With a quick hash: millions of frames are looked up.
+    known: HashMap<Key<'a>, u32, RandomState>,
     all: Vec<Location<'a>>,
+    several: bool,
 }
 
 impl<'a> Locations<'a> {
+    /// For stacks of one process, or of several, whose addresses mean nothing to each other.
+    pub fn new(several: bool) -> Self {
+        Self { several, ..Self::default() }
+    }
+
     /// The numbers of the places of a stack, innermost first.
     pub fn enter(&mut self, frames: &'a [Frame]) -> impl Iterator<Item = u32> {
-        frames.split_inclusive(|frame| !frame.inlined).enumerate().map(|(depth, frames)| {
-            let key = Key { frames, innermost: depth == 0 };
+        let several = self.several;
+        frames.split_inclusive(|frame| !frame.inlined).enumerate().map(move |(depth, frames)| {
+            let key = Key { frames, innermost: depth == 0, several };
             *self.known.entry(key).or_insert_with(|| {
                 let address = hex(&frames[0].address);
                 let instruction = address.saturating_sub(u64::from(depth > 0));

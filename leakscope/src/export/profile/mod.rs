@@ -4,6 +4,7 @@
 //! without a stack has a sample with a [`note`](Sample::note) in the place of frames.
 
 mod collect;
+mod difference;
 pub mod location;
 #[cfg(test)]
 mod tests;
@@ -128,6 +129,8 @@ pub struct Sample<'a> {
     pub idle: bool,
     /// As many as there are types; the others are 0.
     pub values: [u64; 4],
+    /// The values of what this is compared with; 0 where it is compared with nothing.
+    pub base: [u64; 4],
     /// The one number for pictures.
     pub weight: u64,
     /// Labels: key and value.
@@ -154,6 +157,8 @@ pub struct Profile<'a> {
     pub reports: Vec<&'a Report>,
     /// Stacks with their values.
     pub samples: Vec<Sample<'a>>,
+    /// Whether samples have a base, from another report.
+    pub compared: bool,
     /// What goes without saying in none: how exact the values are, what was lost.
     pub comments: Vec<String>,
 }
@@ -175,7 +180,13 @@ impl<'a> Profile<'a> {
 
     /// The profile of several reports: their samples, one after another.
     pub fn of_all(reports: &[&'a Report], kind: ProfileKind) -> Result<Self, NoProfile> {
-        let mut profile = Self { kind, reports: reports.to_vec(), samples: Vec::new(), comments: Vec::new() };
+        let mut profile = Self {
+            kind,
+            reports: reports.to_vec(),
+            samples: Vec::new(),
+            compared: false,
+            comments: Vec::new(),
+        };
         for report in reports {
             collect::samples(report, kind, &mut profile.samples).map_err(|why| NoProfile {
                 target: format!("{} (PID {})", report.target.comm, report.target.pid),
@@ -185,6 +196,12 @@ impl<'a> Profile<'a> {
             comments(report, kind, &mut profile.comments);
         }
         Ok(profile)
+    }
+
+    /// How many reports its frames come from.
+    pub fn processes(&self) -> usize {
+        // Those of a difference are of two.
+        if self.compared { 2 } else { self.reports.len() }
     }
 
     /// The sums of all values.

@@ -3,6 +3,7 @@
 
 mod bars;
 mod deadlock;
+mod diff;
 mod goroutines;
 mod grid;
 mod heap;
@@ -16,6 +17,7 @@ use std::io::{self, Write};
 
 use page::{Page, Paint};
 
+pub use diff::write as write_diff;
 pub(crate) use goroutines::{place as goroutine_place, short_name};
 pub(crate) use page::name as frame_name;
 

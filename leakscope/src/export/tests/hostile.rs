@@ -210,3 +210,25 @@ fn tables_are_calm() {
     table::write(&hostile(), &style, &mut out).expect("memory takes all");
     assert_calm(&String::from_utf8(out).expect("UTF-8"));
 }
+
+#[test]
+fn differences_are_calm() {
+    let options = crate::diff::Options { any_program: true, ..Default::default() };
+    let (plain, hostile) = (samples::attached(), hostile());
+    for (old, new) in [(&plain, &hostile), (&hostile, &plain), (&hostile, &hostile)] {
+        let diff = crate::diff::compare(old, new, options).expect("any program");
+        let style = table::TableStyle { width: 100, color: false, top: 99, frames: None };
+        let mut out = Vec::new();
+        table::write_diff(&diff, &style, &mut out).expect("memory takes all");
+        assert_calm(&String::from_utf8(out).expect("UTF-8"));
+        let mut out = Vec::new();
+        json::write(&diff, &mut out).expect("memory takes all");
+        assert_eq!(serde_json::from_slice::<crate::diff::Diff>(&out).expect("a difference"), diff);
+        let profile = Profile::difference(old, new, ProfileKind::Block).expect("a profile");
+        let message = crate::export::pprof::message(&profile);
+        message.string_table.iter().for_each(|text| assert_calm(text));
+    }
+    let refused =
+        crate::diff::compare(&plain, &hostile, crate::diff::Options::default()).expect_err("refused");
+    assert_calm(&refused.to_string());
+}

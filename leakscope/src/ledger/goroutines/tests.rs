@@ -9,6 +9,7 @@ pub(crate) fn frame(function: &str, line: u32) -> GoFrame {
         function_offset: Some(0x1d),
         file: "/src/server.go".into(),
         line,
+        start_line: 0,
         inlined: false,
     }
 }

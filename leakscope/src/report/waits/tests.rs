@@ -35,6 +35,7 @@ fn name(id: StackId) -> Option<NamedStack> {
             function_offset: None,
             file: user.then(|| "/src/pool.c".to_owned()),
             line: user.then_some(line),
+            function_line: None,
             inlined: false,
             why_unknown: None,
         }

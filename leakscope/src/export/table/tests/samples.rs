@@ -21,6 +21,7 @@ pub(crate) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
         function_offset: Some(0x1d),
         file: place.map(|(file, _)| format!("/src/{file}")),
         line: place.map(|(_, line)| line),
+        function_line: None,
         inlined: false,
         why_unknown: None,
     }

@@ -1,0 +1,124 @@
+//! `leakscope diff OLD NEW`.
+
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use super::fail_on::Thresholds;
+use super::format::table_style;
+use super::output::{Destination, Output};
+use super::progress::Progress;
+use crate::diff::{Diff, Options, compare};
+use crate::export::profile::{Profile, ProfileKind};
+use crate::export::{json, pprof, table};
+use crate::report::Report;
+use crate::report::read::{self, newest_of_each};
+use crate::report::select::Selection;
+
+/// What a difference is turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiffFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// profile.proto, values of the new report less those of the old one.
+    Pprof,
+}
+
+/// Configuration of `diff`.
+#[derive(Debug)]
+pub struct DiffConfig {
+    /// The old report, or a series.
+    pub old: PathBuf,
+    /// The new report; `None` where `old` is a series.
+    pub new: Option<PathBuf>,
+    /// How they are compared.
+    pub options: Options,
+    /// Which stacks.
+    pub selection: Selection,
+    /// When to fail.
+    pub thresholds: Thresholds,
+    /// What the difference is turned into.
+    pub format: DiffFormat,
+    /// Which profile pprof gets.
+    pub profile: Option<ProfileKind>,
+    /// Sites in tables.
+    pub top: usize,
+    /// Frames of each stack in tables.
+    pub frames: Option<usize>,
+    /// Where it goes.
+    pub output: Destination,
+}
+
+/// Runs it.
+pub fn run(mut config: DiffConfig) -> Result<u8, Failure> {
+    let (mut old, mut new) = both(&config)?;
+    config.selection.apply(&mut old);
+    config.selection.apply(&mut new);
+    let diff = compare(&old, &new, config.options).map_err(Failure::failed)?;
+    let extension = match config.format {
+        DiffFormat::Table => "txt",
+        DiffFormat::Json => "json",
+        DiffFormat::Pprof => "pb.gz",
+    };
+    let mut output = Output::open(&config.output, extension, false)?;
+    if config.format == DiffFormat::Pprof && output.is_terminal() {
+        return Err(Failure::usage("--format pprof is not for terminals; write it to a file with -o FILE"));
+    }
+    let bytes = render(&config, &diff, (&old, &new), output.is_terminal())?;
+    let written = output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success);
+    config.thresholds.check(&diff, &Progress::new(0));
+    written.map(|_| config.thresholds.code())
+}
+
+/// The two reports.
+fn both(config: &DiffConfig) -> Result<(Report, Report), Failure> {
+    match &config.new {
+        Some(new) => Ok((one(&config.old)?, one(new)?)),
+        None => {
+            let series = read::series(&config.old).map_err(Failure::failed)?;
+            let Some(last) = series.last else {
+                return Err(Failure::failed(anyhow::anyhow!(
+                    "{} holds one report only; name two reports, or a series of at least two",
+                    config.old.display()
+                )));
+            };
+            Ok((series.first, last))
+        }
+    }
+}
+
+/// The report of a file: of one account that grows, the newest.
+fn one(path: &Path) -> Result<Report, Failure> {
+    let mut reports = newest_of_each(read::file(path).map_err(Failure::failed)?);
+    match (reports.pop(), reports.len()) {
+        (Some(report), 0) => Ok(report),
+        (_, others) => Err(Failure::failed(anyhow::anyhow!(
+            "{} holds reports of {} processes or windows; name files with one each",
+            path.display(),
+            others + 1
+        ))),
+    }
+}
+
+fn render(
+    config: &DiffConfig,
+    diff: &Diff,
+    (old, new): (&Report, &Report),
+    terminal: bool,
+) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let written = match config.format {
+        DiffFormat::Table => {
+            table::write_diff(diff, &table_style(config.top, config.frames, terminal), &mut bytes)
+        }
+        DiffFormat::Json => json::write(diff, &mut bytes),
+        DiffFormat::Pprof => {
+            let nothing = || Failure::failed(anyhow::anyhow!("the reports hold no profile at all"));
+            let kind = config.profile.or_else(|| ProfileKind::of(new)).ok_or_else(nothing)?;
+            pprof::write(&Profile::difference(old, new, kind).map_err(Failure::failed)?, &mut bytes)
+        }
+    };
+    written.map_err(|e| Failure::output("the difference", e))?;
+    Ok(bytes)
+}

@@ -1,0 +1,85 @@
+//! `--fail-on`: thresholds that make leakscope exit with 3.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Failure;
+use super::progress::Progress;
+use crate::threshold::{Outcome, Subject, Threshold};
+
+/// The exit code of an exceeded threshold.
+const EXCEEDED: u8 = 3;
+
+/// Thresholds as users give them.
+#[derive(Debug, Args)]
+pub struct FailOnArgs {
+    /// Exit with 3 if this holds of the JSON's fields, such as 'heap.totals.growth_bytes > 64MiB'; may be repeated
+    #[arg(
+        long,
+        value_name = "EXPR",
+        long_help = "Exit with 3, and say why, if this holds. The report is written all the same. May be repeated; of \
+                     several reports (--interval) each is checked.\n\n\
+                     EXPR is FIELD COMPARISON LIMIT. FIELD is a path in the JSON: heap.totals.live_bytes, heap.sites[0].live_bytes, \
+                     losses[\"heap.live_full\"]. [*] stands for all elements of a list, in one of any(…), all(…), max(…), \
+                     min(…), sum(…), count(…). COMPARISON is > >= < <= == or !=. LIMIT is a number, with B kB MB GB KiB MiB \
+                     GiB for fields in _bytes and ns us ms s m h d for fields in _ns, or true, false or \"text\". What is \
+                     null exceeds nothing, and standard error says so.\n\n\
+                     heap.totals.live_bytes > 64MiB\n\
+                     max(heap.sites[*].live_bytes) >= 1GiB\n\
+                     any(waits.sites[*].longest_blocked_ns) > 5m\n\
+                     count(waits.deadlocks) > 0\n\
+                     goroutines.total > 10000"
+    )]
+    fail_on: Vec<String>,
+}
+
+/// Thresholds, and which of them were exceeded.
+#[derive(Debug, Default)]
+pub struct Thresholds {
+    all: Vec<Threshold>,
+    /// For each, whether it was exceeded, and whether it was said to be of a null.
+    said: Vec<(bool, bool)>,
+}
+
+impl FailOnArgs {
+    /// Checks that they can be asked of `subject`; `offered` refuses sections that it will not have.
+    pub(super) fn thresholds(
+        &self,
+        subject: Subject,
+        offered: impl Fn(&str) -> Result<(), String>,
+    ) -> Result<Thresholds, Failure> {
+        let mut all = Vec::new();
+        for text in &self.fail_on {
+            let threshold = Threshold::new(text, subject).map_err(Failure::usage)?;
+            offered(threshold.section())
+                .map_err(|why| Failure::usage(format!("--fail-on '{threshold}': {why}")))?;
+            all.push(threshold);
+        }
+        let said = vec![(false, false); all.len()];
+        Ok(Thresholds { all, said })
+    }
+}
+
+impl Thresholds {
+    /// Checks a report or a difference; says each reason once.
+    pub(super) fn check(&mut self, subject: &impl Serialize, progress: &Progress) {
+        for (threshold, (exceeded, unknown)) in self.all.iter().zip(&mut self.said) {
+            match threshold.check(subject) {
+                Outcome::Exceeded(why) if !*exceeded => {
+                    *exceeded = true;
+                    progress.say(&format!("leakscope: --fail-on: {why}"));
+                }
+                Outcome::Unknown(path) if !*unknown => {
+                    *unknown = true;
+                    progress.warn(&format!("--fail-on '{threshold}' was not checked: {path} is null"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// 3 if one was exceeded, else 0.
+    pub(super) fn code(&self) -> u8 {
+        if self.said.iter().any(|(exceeded, _)| *exceeded) { EXCEEDED } else { 0 }
+    }
+}

@@ -1,0 +1,85 @@
+//! The sentences that say what changed most.
+
+use super::model::{Diff, Frame, Summary};
+use crate::export::names::function;
+use crate::human::{bytes, count, counted, signed_bytes};
+
+/// The answer in short: what grew in each section, the first of them as headline.
+pub(super) fn summary(diff: &Diff) -> Summary {
+    let parts = [heap(diff), goroutines(diff), stuck(diff)];
+    let mut sentences: Vec<String> = parts.into_iter().flatten().collect();
+    if sentences.is_empty() {
+        let compared = diff.heap.is_some() || diff.waits.is_some() || diff.goroutines.is_some();
+        let headline = if compared {
+            "Nothing grew: no more live memory, no more goroutines, no more threads that are stuck."
+        } else {
+            "Nothing to compare: the reports have no section in common."
+        };
+        sentences.push(headline.to_owned());
+    }
+    let headline = sentences.remove(0);
+    Summary { headline, findings: sentences }
+}
+
+fn place(frames: &[Frame], blame: Option<u64>) -> String {
+    let blamed = blame.and_then(|at| frames.get(usize::try_from(at).ok()?)).or(frames.first());
+    blamed.map_or_else(|| "a stack that was not captured".to_owned(), function)
+}
+
+/// The part of a growth that one site has.
+fn part(site: i64, all: i64) -> String {
+    if site >= all {
+        return "all of that or more".to_owned();
+    }
+    format!("{:.0} % of that", site as f64 * 100.0 / all as f64)
+}
+
+fn heap(diff: &Diff) -> Option<String> {
+    let heap = diff.heap.as_ref()?;
+    let totals = &heap.totals;
+    let top = heap.sites.iter().max_by_key(|site| site.growth_bytes).filter(|site| site.growth_bytes > 0)?;
+    let top_place = place(&top.frames, top.blame);
+    if totals.growth_bytes <= 0 {
+        return Some(format!(
+            "Live memory did not grow ({}), but that from {top_place} did: {}.",
+            signed_bytes(totals.growth_bytes),
+            signed_bytes(top.growth_bytes)
+        ));
+    }
+    Some(format!(
+        "Live memory grew by {}, from {} to {}; {} from {top_place}.",
+        bytes(totals.growth_bytes.unsigned_abs()),
+        bytes(totals.old_live_bytes),
+        bytes(totals.new_live_bytes),
+        part(top.growth_bytes, totals.growth_bytes),
+    ))
+}
+
+fn goroutines(diff: &Diff) -> Option<String> {
+    let all = diff.goroutines.as_ref().filter(|all| all.growth > 0)?;
+    let top = all.sites.iter().filter(|site| !site.system).max_by_key(|site| site.growth)?;
+    let reason = top.wait_reason.as_deref().unwrap_or(&top.state);
+    Some(format!(
+        "{} more, {} now; {} in {reason} at {}.",
+        counted(all.growth.unsigned_abs(), "goroutine"),
+        count(all.new_total),
+        part(top.growth, all.growth),
+        place(&top.frames, top.blame)
+    ))
+}
+
+fn stuck(diff: &Diff) -> Option<String> {
+    let waits = diff.waits.as_ref()?;
+    let deadlocks = waits.new_deadlocks.saturating_sub(waits.old_deadlocks);
+    if deadlocks > 0 {
+        return Some(format!("{} more than before.", counted(deadlocks, "deadlock")));
+    }
+    let stuck = waits.sites.iter().filter(|site| !site.idle);
+    let top = stuck.max_by_key(|site| site.growth_blocked).filter(|site| site.growth_blocked > 0)?;
+    Some(format!(
+        "{} more blocked at {}, {} now.",
+        counted(top.growth_blocked.unsigned_abs(), "thread"),
+        place(&top.frames, top.blame),
+        count(top.new_blocked)
+    ))
+}

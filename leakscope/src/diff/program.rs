@@ -1,0 +1,135 @@
+//! Whether two reports are of one program, and what makes them hard to compare.
+
+use super::model::Side;
+use crate::export::names::{file_name, harmless};
+use crate::human::{cut, duration, moment};
+use crate::report::Report;
+
+/// Reports of different programs, which have no stacks in common.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the reports are of different programs: {old} and {new}; name two reports of one program, or add \
+     --any-program to compare them all the same"
+)]
+pub struct DifferentPrograms {
+    old: String,
+    new: String,
+}
+
+/// What a program is called wherever it runs: a Go program's main module, else the file's name.
+fn name(report: &Report) -> &str {
+    let target = &report.target;
+    let module = target.go.as_ref().and_then(|go| go.main_module.as_deref());
+    // What `go run` and tests are built from has no name of its own.
+    if let Some(module) = module.filter(|module| !module.is_empty() && *module != "command-line-arguments") {
+        return module;
+    }
+    let exe = target.exe.as_deref().map(|exe| file_name(exe.strip_suffix(" (deleted)").unwrap_or(exe)));
+    exe.unwrap_or(&target.comm)
+}
+
+/// For messages.
+fn told(report: &Report) -> String {
+    format!("{} (PID {})", cut(&harmless(name(report)), 60), report.target.pid)
+}
+
+/// A report in short.
+pub(super) fn side(report: &Report) -> Side {
+    Side {
+        pid: report.target.pid,
+        comm: report.target.comm.clone(),
+        exe: report.target.exe.clone(),
+        started_at: report.window.started_at.clone(),
+        duration_ns: report.window.duration_ns,
+        exact: exact(report),
+    }
+}
+
+fn exact(report: &Report) -> bool {
+    report.losses.is_empty()
+        && report.heap.as_ref().is_none_or(|heap| heap.exact)
+        && report.waits.as_ref().is_none_or(|waits| waits.exact)
+        && report.goroutines.as_ref().is_none_or(|all| all.exact)
+}
+
+/// Whether two reports are of one program.
+pub(super) fn same(old: &Report, new: &Report) -> bool {
+    name(old) == name(new) && old.target.runtime == new.target.runtime
+}
+
+/// Refuses different programs; notes what else differs.
+pub(super) fn check(
+    old: &Report,
+    new: &Report,
+    any_program: bool,
+    notes: &mut Vec<String>,
+) -> Result<(), DifferentPrograms> {
+    if !same(old, new) {
+        let different = DifferentPrograms { old: told(old), new: told(new) };
+        if !any_program {
+            return Err(different);
+        }
+        notes.push(format!("these are different programs: {} and {}", different.old, different.new));
+    } else if old.target.cmdline != new.target.cmdline {
+        notes.push(format!("the command lines differ: `{}` and `{}`", command_line(old), command_line(new)));
+    }
+    sections(old, new, notes);
+    windows(old, new, notes);
+    for (which, report) in [("old", old), ("new", new)] {
+        if !exact(report) {
+            notes.push(format!("the {which} report is not exact; `leakscope report` tells why"));
+        }
+    }
+    Ok(())
+}
+
+fn command_line(report: &Report) -> String {
+    cut(&harmless(&report.target.cmdline.join(" ")), 60)
+}
+
+/// What only one of them has.
+fn sections(old: &Report, new: &Report, notes: &mut Vec<String>) {
+    for (what, was, is) in [
+        ("the heap", old.heap.is_some(), new.heap.is_some()),
+        ("waits", old.waits.is_some(), new.waits.is_some()),
+        ("goroutines", old.goroutines.is_some(), new.goroutines.is_some()),
+    ] {
+        if was != is {
+            let which = if was { "old" } else { "new" };
+            notes.push(format!("{what}: only in the {which} report, so not compared"));
+        }
+    }
+}
+
+/// Windows that do not tell the same: of other lengths, or in the wrong order.
+fn windows(old: &Report, new: &Report, notes: &mut Vec<String>) {
+    let (was, is) = (&old.window, &new.window);
+    let one_account = old.target.pid == new.target.pid && was.started_at == is.started_at;
+    if one_account {
+        if is.duration_ns < was.duration_ns {
+            notes.push(
+                "the first report is the newer one: what is told as growth was there before".to_owned(),
+            );
+        }
+        return;
+    }
+    if is.started_at < was.started_at {
+        notes.push(format!(
+            "the first report is the newer one ({} and {}): what is told as growth was there before",
+            moment(&was.started_at),
+            moment(&is.started_at)
+        ));
+    }
+    if old.heap.is_none() || new.heap.is_none() {
+        return;
+    }
+    let (short, long) = (was.duration_ns.min(is.duration_ns), was.duration_ns.max(is.duration_ns));
+    // Within a tenth.
+    if long - short > long / 10 {
+        notes.push(format!(
+            "the windows are {} and {} long, and each counts what was allocated in it",
+            duration(was.duration_ns),
+            duration(is.duration_ns)
+        ));
+    }
+}

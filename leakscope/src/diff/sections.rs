@@ -1,0 +1,291 @@
+//! The differences of the sections of two reports.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+
+use super::key::{Frames, Keys};
+use super::model::{
+    Change, GoroutineSiteDiff, GoroutinesDiff, HeapDiff, HeapSite, HeapTotals, MemoryDiff, ThreadsDiff,
+    WaitSiteDiff, WaitsDiff,
+};
+use crate::report::model::{Frame, GoroutineSite, Site, Totals, WaitSite};
+use crate::report::{Report, rank};
+
+/// New less old, as far as a number goes.
+fn growth(old: u64, new: u64) -> i64 {
+    let difference = i128::from(new) - i128::from(old);
+    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Sites of both reports that have the same key.
+struct Pair<'a, S> {
+    old: Vec<&'a S>,
+    new: Vec<&'a S>,
+}
+
+impl<'a, S> Pair<'a, S> {
+    /// The one to show: the first of the new report, else of the old one.
+    fn shown(&self) -> &'a S {
+        // There is no pair without a site.
+        self.new.first().unwrap_or_else(|| &self.old[0])
+    }
+
+    fn sums(&self, of: impl Fn(&S) -> u64) -> (u64, u64) {
+        let sum = |sites: &[&S]| sites.iter().map(|site| of(site)).fold(0, u64::saturating_add);
+        (sum(&self.old), sum(&self.new))
+    }
+
+    /// Sums of what is known; none where nothing is.
+    fn known(&self, of: impl Fn(&S) -> Option<u64>) -> (Option<u64>, Option<u64>) {
+        let sum = |sites: &[&S]| sites.iter().filter_map(|site| of(site)).reduce(u64::saturating_add);
+        (sum(&self.old), sum(&self.new))
+    }
+
+    fn change(&self, growth: i64) -> Change {
+        match growth {
+            _ if self.old.is_empty() => Change::New,
+            _ if self.new.is_empty() => Change::Gone,
+            1.. => Change::Grown,
+            0 => Change::Same,
+            _ => Change::Shrunk,
+        }
+    }
+}
+
+/// Matches sites by their keys: by that of the whole stack, and what is left by that without inlined frames,
+/// as builds differ in what is inlined, and in whether debug info tells of it.
+fn matched<'a, S, K: Hash + Eq>(
+    old: &'a [S],
+    new: &'a [S],
+    mut key: impl FnMut(&'a S, Frames) -> K,
+) -> Vec<Pair<'a, S>> {
+    let whole = new.iter().map(|site| Pair { old: Vec::new(), new: vec![site] });
+    let whole = whole.chain(old.iter().map(|site| Pair { old: vec![site], new: Vec::new() }));
+    let merged = merge(whole, |site| key(site, Frames::All));
+    let (mut pairs, left): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|pair| !pair.old.is_empty() && !pair.new.is_empty());
+    // Of these, only what finds its other side is added up.
+    let mut sides: HashMap<K, (bool, bool)> = HashMap::new();
+    for pair in &left {
+        let side = sides.entry(key(pair.shown(), Frames::NotInlined)).or_default();
+        side.0 |= !pair.old.is_empty();
+        side.1 |= !pair.new.is_empty();
+    }
+    let (found, alone): (Vec<_>, Vec<_>) = left
+        .into_iter()
+        .partition(|pair| sides.get(&key(pair.shown(), Frames::NotInlined)) == Some(&(true, true)));
+    pairs.extend(merge(found.into_iter(), |site| key(site, Frames::NotInlined)));
+    pairs.extend(alone);
+    pairs
+}
+
+/// Adds up pairs that have the same key.
+fn merge<'a, S, K: Hash + Eq>(
+    pairs: impl Iterator<Item = Pair<'a, S>>,
+    mut key: impl FnMut(&'a S) -> K,
+) -> Vec<Pair<'a, S>> {
+    let mut known: HashMap<K, usize> = HashMap::new();
+    let mut merged: Vec<Pair<'a, S>> = Vec::new();
+    for pair in pairs {
+        match known.entry(key(pair.shown())) {
+            Entry::Occupied(at) => {
+                let sum = &mut merged[*at.get()];
+                sum.old.extend(pair.old);
+                sum.new.extend(pair.new);
+            }
+            Entry::Vacant(at) => {
+                at.insert(merged.len());
+                merged.push(pair);
+            }
+        }
+    }
+    merged
+}
+
+/// The resident sets.
+pub(super) fn memory(old: &Report, new: &Report) -> Option<MemoryDiff> {
+    let (old, new) = (old.memory.rss_end_bytes?, new.memory.rss_end_bytes?);
+    Some(MemoryDiff { old_rss_bytes: old, new_rss_bytes: new, growth_bytes: growth(old, new) })
+}
+
+/// The heaps.
+pub(super) fn heap<'a>(
+    old: &'a Report,
+    new: &'a Report,
+    keys: &mut Keys<'a>,
+    by_objects: bool,
+) -> Option<HeapDiff> {
+    let (old, new) = (old.heap.as_ref()?, new.heap.as_ref()?);
+    let key = |site: &'a Site, which| {
+        (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), which))
+    };
+    let mut sites: Vec<HeapSite> = matched(&old.sites, &new.sites, key).iter().map(heap_site).collect();
+    if by_objects {
+        sites.sort_by_key(|site| Reverse((site.growth_objects, site.growth_bytes)));
+    } else {
+        sites.sort_by_key(|site| Reverse((site.growth_bytes, site.growth_objects)));
+    }
+    rank(&mut sites, |site, rank| site.rank = rank);
+    Some(HeapDiff { exact: old.exact && new.exact, totals: totals(&old.totals, &new.totals), sites })
+}
+
+fn totals(old: &Totals, new: &Totals) -> HeapTotals {
+    HeapTotals {
+        old_live_bytes: old.live_bytes,
+        new_live_bytes: new.live_bytes,
+        growth_bytes: growth(old.live_bytes, new.live_bytes),
+        old_live_objects: old.live_objects,
+        new_live_objects: new.live_objects,
+        growth_objects: growth(old.live_objects, new.live_objects),
+        old_alloc_bytes: old.alloc_bytes,
+        new_alloc_bytes: new.alloc_bytes,
+        old_alloc_objects: old.alloc_objects,
+        new_alloc_objects: new.alloc_objects,
+    }
+}
+
+fn heap_site(pair: &Pair<'_, Site>) -> HeapSite {
+    let shown = pair.shown();
+    let (old_live_bytes, new_live_bytes) = pair.sums(|site| site.live_bytes);
+    let (old_live_objects, new_live_objects) = pair.sums(|site| site.live_objects);
+    let (old_alloc_bytes, new_alloc_bytes) = pair.sums(|site| site.alloc_bytes);
+    let (old_alloc_objects, new_alloc_objects) = pair.sums(|site| site.alloc_objects);
+    let growth_bytes = growth(old_live_bytes, new_live_bytes);
+    HeapSite {
+        rank: 0,
+        change: pair.change(growth_bytes),
+        source: shown.source.clone(),
+        old_live_bytes,
+        new_live_bytes,
+        growth_bytes,
+        old_live_objects,
+        new_live_objects,
+        growth_objects: growth(old_live_objects, new_live_objects),
+        old_alloc_bytes,
+        new_alloc_bytes,
+        old_alloc_objects,
+        new_alloc_objects,
+        old_stacks: pair.old.len() as u64,
+        new_stacks: pair.new.len() as u64,
+        blame: shown.blame,
+        frames: shown.frames.clone(),
+        stack_end: shown.stack_end.clone(),
+    }
+}
+
+/// Blocked threads.
+pub(super) fn waits<'a>(old: &'a Report, new: &'a Report, keys: &mut Keys<'a>) -> Option<WaitsDiff> {
+    let (old, new) = (old.waits.as_ref()?, new.waits.as_ref()?);
+    let key =
+        |site: &'a WaitSite, which| (site.kind, keys.stack(&site.frames, site.stack_end.as_deref(), which));
+    let mut sites: Vec<WaitSiteDiff> = matched(&old.sites, &new.sites, key).iter().map(wait_site).collect();
+    sites.sort_by_key(|site| (site.idle, Reverse(site.growth_blocked), Reverse(site.growth_wait_ns)));
+    rank(&mut sites, |site, rank| site.rank = rank);
+    let stuck = |sites: &[WaitSite]| {
+        sites.iter().filter(|site| !site.idle).map(|site| site.blocked_now).fold(0, u64::saturating_add)
+    };
+    Some(WaitsDiff {
+        exact: old.exact && new.exact,
+        old_blocked: old.blocked_now,
+        new_blocked: new.blocked_now,
+        growth_blocked: growth(old.blocked_now, new.blocked_now),
+        growth_stuck: growth(stuck(&old.sites), stuck(&new.sites)),
+        old_deadlocks: old.deadlocks.len() as u64,
+        new_deadlocks: new.deadlocks.len() as u64,
+        sites,
+    })
+}
+
+fn wait_site(pair: &Pair<'_, WaitSite>) -> WaitSiteDiff {
+    let shown = pair.shown();
+    let (old_blocked, new_blocked) = pair.sums(|site| site.blocked_now);
+    let (old_waits, new_waits) = pair.known(|site| site.waits);
+    let (old_wait_ns, new_wait_ns) = pair.known(|site| site.wait_ns);
+    let growth_blocked = growth(old_blocked, new_blocked);
+    WaitSiteDiff {
+        rank: 0,
+        change: pair.change(growth_blocked),
+        kind: shown.kind,
+        primitive: shown.primitive.clone(),
+        idle: shown.idle,
+        old_blocked,
+        new_blocked,
+        growth_blocked,
+        old_waits,
+        new_waits,
+        old_wait_ns,
+        new_wait_ns,
+        growth_wait_ns: old_wait_ns.zip(new_wait_ns).map(|(old, new)| growth(old, new)),
+        longest_blocked_ns: pair.new.iter().filter_map(|site| site.longest_blocked_ns).max(),
+        blame: shown.blame,
+        frames: shown.frames.clone(),
+        stack_end: shown.stack_end.clone(),
+    }
+}
+
+/// Goroutines.
+pub(super) fn goroutines<'a>(
+    old: &'a Report,
+    new: &'a Report,
+    keys: &mut Keys<'a>,
+) -> Option<GoroutinesDiff> {
+    let (old, new) = (old.goroutines.as_ref()?, new.goroutines.as_ref()?);
+    let key = |site: &'a GoroutineSite, which| {
+        let creator: Option<&'a Frame> = site.created_by.as_ref();
+        let creator = creator.map(|frame| keys.frame(frame));
+        (state(site), creator, site.system, keys.stack(&site.frames, Some(&site.stack_end), which))
+    };
+    let pairs = matched(&old.sites, &new.sites, key);
+    let mut sites: Vec<GoroutineSiteDiff> = pairs.iter().map(goroutine_site).collect();
+    sites.sort_by_key(|site| (site.system, site.idle, Reverse(site.growth)));
+    rank(&mut sites, |site, rank| site.rank = rank);
+    Some(GoroutinesDiff {
+        exact: old.exact && new.exact,
+        old_total: old.total,
+        new_total: new.total,
+        growth: growth(old.total, new.total),
+        sites,
+    })
+}
+
+/// What goroutines do; running and waiting to run are the same moment seen twice.
+fn state(site: &GoroutineSite) -> &str {
+    match site.wait_reason.as_deref() {
+        Some(reason) => reason,
+        None if site.state == "runnable" => "running",
+        None => &site.state,
+    }
+}
+
+fn goroutine_site(pair: &Pair<'_, GoroutineSite>) -> GoroutineSiteDiff {
+    let shown = pair.shown();
+    let (old_count, new_count) = pair.sums(|site| site.count);
+    let growth = growth(old_count, new_count);
+    GoroutineSiteDiff {
+        rank: 0,
+        change: pair.change(growth),
+        old_count,
+        new_count,
+        growth,
+        state: shown.state.clone(),
+        wait_reason: shown.wait_reason.clone(),
+        idle: shown.idle,
+        system: shown.system,
+        created_by: shown.created_by.clone(),
+        blame: shown.blame,
+        frames: shown.frames.clone(),
+        stack_end: shown.stack_end.clone(),
+    }
+}
+
+/// How many threads there are.
+pub(super) fn threads(old: &Report, new: &Report) -> Option<ThreadsDiff> {
+    let alive = |report: &Report| {
+        let counted = report.threads.as_ref().and_then(|threads| threads.alive);
+        counted.or_else(|| report.waits.as_ref().map(|waits| waits.threads))
+    };
+    let (old, new) = (alive(old)?, alive(new)?);
+    Some(ThreadsDiff { old_alive: old, new_alive: new, growth: growth(old, new) })
+}

@@ -1,0 +1,181 @@
+//! Differences of reports made by hand.
+
+use super::model::Change;
+use super::*;
+use crate::export::table::tests::samples;
+use crate::export::table::{self, TableStyle};
+use crate::report::model::Frame;
+
+/// Another build, run again: everything moves but the functions.
+fn rebuilt(frames: &mut [Frame]) {
+    for (frame, n) in frames.iter_mut().zip(7_u32..) {
+        frame.address = format!("{:#x}", 0x7000 + n);
+        frame.offset = Some(format!("{:#x}", 0x100 + n));
+        frame.build_id = Some("ffff".to_owned());
+        frame.line = frame.line.map(|line| line + n);
+        frame.function_offset = Some(n.into());
+    }
+}
+
+/// A report whose sites are all that there is.
+fn earlier() -> Report {
+    let mut report = samples::heap();
+    add_up(&mut report);
+    report
+}
+
+fn add_up(report: &mut Report) {
+    let heap = report.heap.as_mut().expect("heap");
+    heap.totals.live_bytes = heap.sites.iter().map(|site| site.live_bytes).sum();
+    heap.totals.live_objects = heap.sites.iter().map(|site| site.live_objects).sum();
+}
+
+/// The same program later, built anew: its largest site has grown, one is gone and one is new.
+fn later() -> Report {
+    let mut report = samples::heap();
+    report.target.pid += 1;
+    report.window.started_at = "2026-11-24T03:00:00Z".to_owned();
+    let heap = report.heap.as_mut().expect("heap");
+    heap.sites.iter_mut().for_each(|site| rebuilt(&mut site.frames));
+    heap.sites[0].live_bytes += 5000;
+    heap.sites[0].live_objects += 50;
+    let mut new = heap.sites.remove(1);
+    new.frames[0].function = Some("calloc".to_owned());
+    (new.live_bytes, new.live_objects) = (7000, 1);
+    heap.sites.push(new);
+    add_up(&mut report);
+    report
+}
+
+#[test]
+fn a_rebuilt_program_matches_by_function() {
+    let (old, new) = (earlier(), later());
+    let diff = compare(&old, &new, Options::default()).expect("the same program");
+    let heap = diff.heap.expect("heap");
+    let (was, is) = (old.heap.expect("heap"), new.heap.expect("heap"));
+    assert_eq!(heap.sites.len(), was.sites.len() + 1, "none but the new one is added");
+    let told: Vec<_> = heap.sites.iter().map(|site| (site.change, site.growth_bytes)).collect();
+    assert_eq!(told[..2], [(Change::New, 7000), (Change::Grown, 5000)]);
+    assert_eq!(told.last(), Some(&(Change::Gone, -was.sites[1].live_bytes.cast_signed())));
+    let growth: i64 = heap.sites.iter().map(|site| site.growth_bytes).sum();
+    assert_eq!(growth, heap.totals.growth_bytes);
+    assert_eq!(
+        heap.totals.growth_bytes,
+        is.totals.live_bytes.cast_signed() - was.totals.live_bytes.cast_signed()
+    );
+}
+
+#[test]
+fn a_report_has_not_grown_from_itself() {
+    for report in [samples::heap(), samples::attached(), samples::deadlock(), samples::hot_mutex()] {
+        let diff = compare(&report, &report, Options::default()).expect("the same program");
+        assert!(diff.summary.headline.starts_with("Nothing grew"), "{}", diff.summary.headline);
+        let heap = diff.heap.iter().flat_map(|heap| &heap.sites).map(|site| site.growth_bytes);
+        let waits = diff.waits.iter().flat_map(|waits| &waits.sites).map(|site| site.growth_blocked);
+        assert!(heap.chain(waits).all(|growth| growth == 0));
+    }
+}
+
+/// A build without debug info tells of no inlined frames.
+#[test]
+fn inlined_frames_match_what_has_none() {
+    let (old, mut new) = (earlier(), earlier());
+    let site = &mut new.heap.as_mut().expect("heap").sites[0];
+    site.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
+    let heap = compare(&old, &new, Options::default()).expect("the same program").heap.expect("heap");
+    assert!(heap.sites.iter().all(|site| site.change == Change::Same), "{:?}", heap.sites);
+    assert_eq!(heap.sites.len(), 3);
+}
+
+#[test]
+fn threads_that_block() {
+    let (old, new) = (samples::idle(), samples::hot_mutex());
+    let diff = compare(&old, &new, Options::default()).expect("the same program");
+    let waits = diff.waits.expect("waits");
+    assert!(waits.growth_stuck > 0 && !waits.sites[0].idle && waits.sites[0].growth_blocked > 0);
+    assert!(diff.summary.headline.contains("more blocked at append_log"), "{}", diff.summary.headline);
+}
+
+#[test]
+fn ranked_by_objects_where_asked() {
+    let diff = compare(&earlier(), &later(), Options { by_objects: true, ..Options::default() });
+    let heap = diff.expect("the same program").heap.expect("heap");
+    assert_eq!((heap.sites[0].growth_objects, heap.sites[1].growth_objects), (50, 1));
+}
+
+#[test]
+fn different_programs_are_refused() {
+    let (mut old, mut new) = (samples::heap(), samples::heap());
+    old.target.exe = Some("/srv/1/bank".to_owned());
+    new.target.exe = Some("/srv/2/bank (deleted)".to_owned());
+    assert!(compare(&old, &new, Options::default()).is_ok(), "a path is no program");
+    new.target.exe = Some("/srv/2/shop".to_owned());
+    let refused = compare(&old, &new, Options::default()).expect_err("refused").to_string();
+    assert!(refused.contains("bank (PID 4711) and shop (PID 4711)"), "{refused}");
+    assert!(refused.contains("--any-program"), "{refused}");
+    let diff = compare(&old, &new, Options { any_program: true, ..Options::default() }).expect("asked for");
+    assert!(diff.notes[0].contains("different programs"), "{:?}", diff.notes);
+}
+
+#[test]
+fn what_cannot_be_compared_is_noted() {
+    let notes = |old: &Report, new: &Report| compare(old, new, Options::default()).expect("comparable").notes;
+    let (mut old, mut new) = (samples::heap(), samples::attached());
+    new.heap = None;
+    let said = notes(&old, &new);
+    assert!(said.iter().any(|note| note.starts_with("the heap: only in the old report")), "{said:?}");
+    assert!(said.iter().any(|note| note.starts_with("waits: only in the new report")), "{said:?}");
+    let mut new = samples::heap();
+    new.target.cmdline = vec!["bank".to_owned(), "--fast".to_owned()];
+    new.window.started_at = "2026-11-22T03:00:00Z".to_owned();
+    new.window.duration_ns *= 30;
+    let said = notes(&old, &new).join("\n");
+    for part in
+        ["the command lines differ: `` and `bank --fast`", "is the newer one", "10.0 s and 5 m 0 s long"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for report in [&mut old, &mut new] {
+        let frame = &mut report.heap.as_mut().expect("heap").sites[0].frames[1];
+        (frame.function, frame.why_unknown) = (None, Some("no symbols".to_owned()));
+    }
+    assert!(notes(&old, &new).join("\n").contains("bank: not the same build"));
+    for report in [&mut old, &mut new] {
+        report.heap.as_mut().expect("heap").sites[0].frames[1].build_id = Some("ab".to_owned());
+    }
+    assert!(!notes(&old, &new).join("\n").contains("not the same build"), "its place tells");
+}
+
+#[test]
+fn the_largest_numbers() {
+    let (mut old, mut new) = (samples::heap(), samples::heap());
+    for site in &mut old.heap.as_mut().expect("heap").sites {
+        site.live_bytes = u64::MAX;
+    }
+    new.heap.as_mut().expect("heap").sites.clear();
+    let diff = compare(&old, &new, Options::default()).expect("the same program");
+    assert_eq!(diff.heap.expect("heap").sites[0].growth_bytes, i64::MIN);
+}
+
+#[test]
+fn a_table() {
+    let diff = compare(&earlier(), &later(), Options::default()).expect("the same program");
+    let mut out = Vec::new();
+    let style = TableStyle { width: 100, color: false, top: 3, frames: None };
+    table::write_diff(&diff, &style, &mut out).expect("memory takes all");
+    let text = String::from_utf8(out).expect("UTF-8");
+    assert!(text.contains("+6.8 KiB") && text.contains("new"), "{text}");
+    assert!(text.contains("▶ cache_session"), "{text}");
+}
+
+#[test]
+fn a_series_tells_growth_since_its_first() {
+    let (first, mut last) = (earlier(), later());
+    series::grow_since(&first, &mut last);
+    let heap = last.heap.as_ref().expect("heap");
+    assert_eq!(heap.sites[0].growth_bytes, 5000);
+    let sum: i64 = heap.sites.iter().map(|site| site.growth_bytes).sum();
+    assert!(sum >= 12_000, "{sum}");
+    let said = last.summary.findings.last().expect("a finding");
+    assert!(said.contains("series: PID 4711"), "{said}");
+}
