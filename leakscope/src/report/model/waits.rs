@@ -1,0 +1,247 @@
+//! What a report says of threads: who is blocked, who ended waits, who created them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Frame;
+use crate::wait::WaitKind;
+
+/// Blocked threads: those that are, and what has blocked during the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Waits {
+    /// Whether every wait of the window was counted, and every thread of the census has its stack.
+    pub exact: bool,
+    /// How the numbers were had.
+    pub method: String,
+    /// Threads of the process at the end of the window.
+    pub threads: u64,
+    /// Of these, blocked ones.
+    pub blocked_now: u64,
+    /// Of the blocked ones, those that kept changing while they were looked at and have no stack.
+    pub unsettled: u64,
+    /// Threads that began or ended while the process was looked at, as far as that was seen.
+    pub vanished: u64,
+    /// Sites, ranked: deadlocks first, idle ones last.
+    pub sites: Vec<WaitSite>,
+    /// Cycles of threads that wait for each other.
+    pub deadlocks: Vec<Deadlock>,
+    /// Stacks that ended waits, by the wait time that they ended; empty for `dump`.
+    pub wakers: Vec<Waker>,
+    /// The longest single waits that ended in the window, at least `--min-wait` long; empty without it.
+    pub long_waits: Vec<LongWait>,
+}
+
+/// A distinct stack that blocked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitSite {
+    /// Identifies the stack within this run.
+    pub site_id: String,
+    /// Place, from 1.
+    pub rank: u64,
+    /// What is waited for.
+    pub kind: WaitKind,
+    /// The system call; null where the thread was in none (a page fault).
+    pub operation: Option<String>,
+    /// The function of a library or runtime that tells the kind, such as `pthread_mutex_lock`.
+    pub primitive: Option<String>,
+    /// Whether this looks like waiting for work, not like being stuck.
+    pub idle: bool,
+    /// The rule that says so.
+    pub idle_rule: Option<String>,
+    /// Threads blocked here at the end of the window.
+    pub blocked_now: u64,
+    /// How long the one that waits longest has been blocked.
+    pub longest_blocked_ns: Option<u64>,
+    /// Waits that ended in the window; null for `dump`.
+    pub waits: Option<u64>,
+    /// Their time.
+    pub wait_ns: Option<u64>,
+    /// The longest of them.
+    pub max_wait_ns: Option<u64>,
+    /// How many took at most so long: pairs of upper bound in ns and count, without empty ones. What lies
+    /// above 2^47 ns (39 h) is one class; its bound is the longest of these waits.
+    pub histogram: Vec<(u64, u64)>,
+    /// Index into `frames` of the first frame that is the user's own; null if there is none.
+    pub blame: Option<u64>,
+    /// Frames, innermost first.
+    pub frames: Vec<Frame>,
+    /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
+    pub stack_end: Option<String>,
+    /// The threads blocked here, longest first.
+    pub threads: Vec<WaitThread>,
+    /// The locks that they wait for.
+    pub locks: Vec<WaitLock>,
+}
+
+/// A blocked thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitThread {
+    /// Thread ID.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// How long it has been blocked.
+    pub blocked_ns: Option<u64>,
+    /// Whether `blocked_ns` is only a lower bound.
+    pub at_least: bool,
+    /// Where `blocked_ns` comes from.
+    pub since: Since,
+    /// Address of the lock that it waits for, if it waits for one.
+    pub lock: Option<String>,
+}
+
+/// Where a time of blocking comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Since {
+    /// It blocked before the attach: the kernel's note of when the thread last ran.
+    BeforeAttach,
+    /// Its start was traced.
+    Traced,
+}
+
+/// A lock that threads wait for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitLock {
+    /// Its address in the target.
+    pub address: String,
+    /// Threads of this site that wait for it.
+    pub waiters: u64,
+    /// The thread that holds it.
+    pub owner_tid: Option<u32>,
+    /// Its name.
+    pub owner_name: Option<String>,
+    /// What the owner does: its kind of wait, or `running`.
+    pub owner_state: Option<String>,
+    /// Where the owner is, if it is blocked itself, innermost frame first. Of a site with very many
+    /// locks only the most wanted ones have this: the others' owners are in the sites' lists of threads.
+    pub owner_frames: Option<Vec<Frame>>,
+    /// Index into `owner_frames` of the first frame that is the user's own.
+    pub owner_blame: Option<u64>,
+    /// True if the owner was inferred, not read from the lock: see `owner_method`.
+    pub owner_inferred: bool,
+    /// How the owner was found.
+    pub owner_method: Option<String>,
+    /// Why the owner is not known.
+    pub owner_unknown: Option<String>,
+}
+
+/// Threads that wait for each other in a circle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Deadlock {
+    /// The threads; each waits for a lock that the next one holds, the last one for the first's.
+    pub cycle: Vec<DeadlockThread>,
+    /// False if an owner in it was inferred and not read from the lock.
+    pub certain: bool,
+    /// Further threads that wait, directly or not, for a thread of the cycle.
+    pub also_blocked: u64,
+}
+
+/// A thread in a deadlock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadlockThread {
+    /// Thread ID.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// Address of the lock that it waits for.
+    pub waits_for: String,
+    /// The thread that holds that lock.
+    pub held_by: u32,
+    /// Addresses of the locks that it is known to hold.
+    pub holds: Vec<String>,
+    /// How long it has been blocked.
+    pub blocked_ns: Option<u64>,
+    /// The site where it is blocked: its stack.
+    pub site_id: String,
+}
+
+/// A stack that ended waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Waker {
+    /// Identifies the waker within this run.
+    pub waker_id: String,
+    /// Place, from 1: by the wait time that was not idle.
+    pub rank: u64,
+    /// Wait time that it ended.
+    pub wait_ns: u64,
+    /// Part of it that was waited at idle sites.
+    pub idle_wait_ns: u64,
+    /// Waits that it ended.
+    pub wakes: u64,
+    /// What it is.
+    pub by: WakerKind,
+    /// Name of the other process.
+    pub comm: Option<String>,
+    /// Sites whose waits it ended, most wait time first.
+    pub sites: Vec<String>,
+    /// Index into `frames` of the first frame that is the user's own.
+    pub blame: Option<u64>,
+    /// Frames, innermost first; empty if it is no thread of the target.
+    pub frames: Vec<Frame>,
+    /// Why the stack ended.
+    pub stack_end: Option<String>,
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WakerKind {
+    /// A thread of the target.
+    Thread,
+    /// A thread of another process.
+    OtherProcess,
+    /// A timer, a device or a kernel thread.
+    TimerOrInterrupt,
+}
+
+/// A single wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LongWait {
+    /// The thread.
+    pub tid: u32,
+    /// The site.
+    pub site_id: String,
+    /// When it began, from the start of the window.
+    pub start_ns: u64,
+    /// How long it took.
+    pub wait_ns: u64,
+}
+
+/// Threads created by one stack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadSite {
+    /// Identifies the stack within this run.
+    pub site_id: String,
+    /// Place, from 1: by threads alive.
+    pub rank: u64,
+    /// Threads that it created in the window.
+    pub created: u64,
+    /// Of these, ended ones.
+    pub exited: u64,
+    /// Of these, living ones.
+    pub alive: u64,
+    /// Change of `alive` since the report before (or since recording began).
+    pub growth: i64,
+    /// Index into `frames` of the first frame that is the user's own.
+    pub blame: Option<u64>,
+    /// Frames, innermost first.
+    pub frames: Vec<Frame>,
+    /// Why the stack ended.
+    pub stack_end: Option<String>,
+}
+
+/// Threads during the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Threads {
+    /// Threads that began.
+    pub created: u64,
+    /// Threads that ended.
+    pub exited: u64,
+    /// Threads at the end; null if the target is gone.
+    pub alive: Option<u64>,
+    /// Change of the number of threads over the window: `created` less `exited`.
+    pub growth: i64,
+    /// Where they were created, most living ones first.
+    pub sites: Vec<ThreadSite>,
+}
