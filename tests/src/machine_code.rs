@@ -32,6 +32,8 @@ impl std::fmt::Debug for Program {
 impl Program {
     /// `BPF_PROG_TYPE_KPROBE`: uprobes, too.
     pub const KPROBE: u32 = 2;
+    /// `BPF_PROG_TYPE_TRACING`: those on tracepoints with BTF.
+    pub const TRACING: u32 = 26;
 
     /// Whether its stack belongs to the CPU: then another program of its kind may run on the same one while
     /// this one is preempted.
@@ -59,6 +61,8 @@ impl Program {
         // SAFETY: a descriptor of our own that nobody else knows.
         unsafe { libc::close(i32::try_from(fd)?) };
         told.with_context(|| format!("read program {id}"))?;
+        // Where the kernel hides addresses it tells the length, but no code.
+        ensure!(info.jited != 0, "the machine code of program {id} is kept secret");
         let length = info.jited_length as usize;
         ensure!((1..=ROOM).contains(&length), "program {id} has {length} bytes of machine code");
         code.truncate(length);

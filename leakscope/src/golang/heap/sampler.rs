@@ -330,6 +330,11 @@ impl Sampler {
             self.share *= 2;
             samples.retain_mut(|sample| self.draw(sample));
         }
+        // So large that no share is: lies.
+        if samples.len() > MOST {
+            self.odd += (samples.len() - MOST) as u64;
+            samples.truncate(MOST);
+        }
         self.samples = samples;
         self.in_span.clear();
         for sample in &self.samples {

@@ -190,7 +190,8 @@ impl Span {
         let end = self.start.saturating_add(self.bytes());
         let small = self.element_size > 0 && self.element_size <= LARGEST_SMALL;
         let fits = self.state == MANUAL
-            || self.alloc_count <= self.elements
+            || self.elements > 0
+                && self.alloc_count <= self.elements
                 && self.element_size.saturating_mul(self.elements) <= self.bytes()
                 && (self.class < 2 || small);
         placed && self.limit > self.start && self.limit <= end && fits
@@ -420,6 +421,8 @@ mod tests {
             Span { alloc_count: 513, ..span },
             Span { elements: u64::MAX, ..span },
             Span { element_size: 0, ..span },
+            Span { elements: 0, alloc_count: 0, ..span },
+            Span { elements: 0, alloc_count: 0, class: 0, element_size: 1 << 62, ..span },
             Span { limit: span.start, ..span },
             Span { limit: u64::MAX, ..span },
         ] {
