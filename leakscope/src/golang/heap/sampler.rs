@@ -13,7 +13,7 @@
 //!
 //! Of more samples than are kept, those of few bytes are drawn, and count for those that are not: no
 //! sample that is kept stands for less than others do by far, and a large object is never given up for a
-//! small one ([`Sampler::draw`]).
+//! small one (`Sampler::draw`).
 //!
 //! The estimate of a site is the sum of the weights of its live samples. Its variance is that of draws
 //! with unequal weights: each batch of a size class is the site's with the share that the site has among

@@ -30,7 +30,7 @@ pub const IN_USE_BYTES: u64 = SIZE * (1 + 20 + 63 + 64 + 65 + 170);
 /// Lays out the variables: the rate of the profile, its cycle, its list, and the heap itself.
 pub(super) fn variables(made: &mut Synthetic, file: &mut Bytes, offsets: &Offsets) -> (u64, u64) {
     let rate = made.put(file, "rate", &1u64.to_le_bytes());
-    let cycle = made.put(file, "cycle", &(GENERATION / 2 << 1 | 1).to_le_bytes());
+    let cycle = made.put(file, "cycle", &(((GENERATION / 2) << 1) | 1).to_le_bytes());
     made.put(file, "buckets", &BUCKETS.to_le_bytes());
     let member = |member| offsets.find("mheap", member).expect("known");
     let mut heap = vec![0; member("pagesInUse") + 8];
