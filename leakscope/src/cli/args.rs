@@ -15,7 +15,7 @@ use super::dump::DumpConfig;
 use super::duration::{duration, size};
 use super::fail_on::FailOnArgs;
 use super::format::FormatArgs;
-use super::output::Destination;
+use super::output::{self, Destination};
 use super::top::{TopConfig, TopFormat};
 use super::{Failure, examples};
 use crate::bpf::object::Tracing;
@@ -135,7 +135,7 @@ pub struct DumpArgs {
     /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Most reports that `-o DIR/` keeps [default: 60]
+    /// Most reports that `-o DIR/` keeps [default: all]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
     /// Say more on standard error
@@ -281,7 +281,10 @@ impl AttachArgs {
                 "--min-wait: waits are not traced with --only heap; leave one of them out",
             ));
         }
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep)?;
+        let output = self
+            .output
+            .map_or(Destination::Stdout, Destination::from_path)
+            .keeping(self.keep, Some(output::KEPT))?;
         let only = |what, flag| Err(format!("{what} not traced with --only {flag}; leave one of them out"));
         let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs if !tracing.heap => only("the heap is", "waits"),
@@ -332,7 +335,8 @@ enum LayoutArg {
 impl DumpArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<DumpConfig, Failure> {
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep)?;
+        let output =
+            self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep, None)?;
         let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Threadcreate => Err(
                 "dump looks at threads and goroutines as they are now; run `leakscope attach` for this one"

@@ -13,7 +13,7 @@ const EXCEEDED: u8 = 3;
 /// Thresholds as users give them.
 #[derive(Debug, Args)]
 pub struct FailOnArgs {
-    /// Exit with 3 if this holds of the JSON's fields, such as 'heap.totals.growth_bytes > 64MiB'; may be repeated
+    /// Exit with 3 if this holds of the JSON's fields, such as 'heap.totals.live_bytes > 64MiB'; may be repeated
     #[arg(
         long,
         value_name = "EXPR",

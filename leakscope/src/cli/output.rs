@@ -2,9 +2,10 @@
 //!
 //! A new or regular file is written beside itself and renamed, so that a reader never sees half a
 //! report; a device, FIFO or symlink is opened and written; a directory gets a file for each
-//! report named by its time, and keeps the newest ones only: what is not named so is never removed.
+//! report named by its time, and may keep the newest ones only: what is not named so is never removed. One
+//! leakscope at a time writes to it, so that none removes what another one makes.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -24,8 +25,8 @@ pub enum Destination {
     Stdout,
     /// A file; each report replaces the one before.
     File(PathBuf),
-    /// A directory with a series of reports, and how many of them it keeps.
-    Directory(PathBuf, usize),
+    /// A directory with a series of reports, and how many of them it keeps; all if `None`.
+    Directory(PathBuf, Option<usize>),
 }
 
 impl Destination {
@@ -34,16 +35,29 @@ impl Destination {
         if path.as_os_str() == "-" {
             Self::Stdout
         } else if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
-            Self::Directory(path, KEPT as usize)
+            Self::Directory(path, None)
         } else {
             Self::File(path)
         }
     }
 
-    /// The same; a directory keeps so many reports.
-    pub(super) fn keeping(self, most: Option<u32>) -> Result<Self, Failure> {
+    /// The same, for what is written once: a directory is refused.
+    pub(super) fn of_one(path: PathBuf) -> Result<Self, Failure> {
+        match Self::from_path(path) {
+            Self::Directory(path, _) => Err(Failure::usage(format!(
+                "-o {}: that is a directory, where `attach` and `dump` keep their reports; name a file in it",
+                path.display()
+            ))),
+            one => Ok(one),
+        }
+    }
+
+    /// The same; a directory keeps so many reports, or `usually` many.
+    pub(super) fn keeping(self, most: Option<u32>, usually: Option<u32>) -> Result<Self, Failure> {
         match (self, most) {
-            (Self::Directory(path, _), Some(most)) => Ok(Self::Directory(path, most as usize)),
+            (Self::Directory(path, _), _) => {
+                Ok(Self::Directory(path, most.or(usually).map(|most| most as usize)))
+            }
             (_, Some(most)) => Err(Failure::usage(format!(
                 "--keep {most}: only a directory keeps several reports; write to it with -o DIR/"
             ))),
@@ -77,8 +91,10 @@ enum Kind {
     Series {
         directory: PathBuf,
         extension: &'static str,
-        keep: usize,
+        keep: Option<usize>,
         newest: Option<OffsetDateTime>,
+        /// The directory, locked.
+        _lock: File,
     },
 }
 
@@ -111,9 +127,15 @@ impl Output {
             Destination::Directory(path, keep) => {
                 std::fs::create_dir_all(path).map_err(failed)?;
                 tempfile::tempfile_in(path).map_err(failed)?;
+                let lock = File::open(path).map_err(failed)?;
+                if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+                    return Err(Failure::usage(format!(
+                        "-o {name}: another leakscope writes its reports there; take a directory for each"
+                    )));
+                }
                 // Goes on after the reports that an earlier run has left.
                 let newest = series::files(path, extension).map_err(failed)?.pop().map(|(at, _)| at);
-                Kind::Series { directory: path.clone(), extension, keep: *keep, newest }
+                Kind::Series { directory: path.clone(), extension, keep: *keep, newest, _lock: lock }
             }
         };
         Ok(Self { kind, name })
@@ -139,11 +161,11 @@ impl Output {
             Kind::Stdout => write_stdout(bytes),
             Kind::Open(file) => file.write_all(bytes).and_then(|()| file.flush()),
             Kind::Replace(path) => replace(path, bytes),
-            Kind::Series { directory, extension, keep, newest } => {
+            Kind::Series { directory, extension, keep, newest, .. } => {
                 let at = series::next(OffsetDateTime::now_utc(), *newest);
                 *newest = Some(at);
                 let written = replace(&directory.join(series::name(at, extension)), bytes);
-                written.and_then(|()| prune(directory, extension, *keep))
+                written.and_then(|()| keep.map_or(Ok(()), |keep| prune(directory, extension, keep)))
             }
         };
         written.map_err(|e| Failure::output(&self.name, e))
@@ -245,7 +267,7 @@ mod tests {
             .expect("symlink");
         std::fs::write(path.join("report-20010101T000000.000Z.txt"), "another format").expect("write");
         let here = others.len() + 2;
-        let destination = Destination::from_path(path.clone()).keeping(Some(5)).expect("a directory");
+        let destination = Destination::from_path(path.clone()).keeping(Some(5), None).expect("a directory");
         let files = || series::files(&path, "json").expect("files");
         for run in 0..2 {
             let mut output = Output::open(&destination, "json", false).expect("open");
@@ -257,8 +279,24 @@ mod tests {
             files().iter().map(|(_, path)| std::fs::read_to_string(path).expect("read")).collect();
         assert_eq!(kept, ["1 2", "1 3", "1 4", "1 5", "1 6"], "the newest, in the order of their names");
         assert_eq!(std::fs::read_dir(&path).expect("list").count(), here + 5);
-        let refused = Destination::from_path("file".into()).keeping(Some(5)).expect_err("no directory");
+        let refused = Destination::from_path("file".into()).keeping(Some(5), None).expect_err("no directory");
         assert!(refused.to_string().contains("-o DIR/"), "{refused}");
+        let refused = Destination::of_one(path.clone()).expect_err("a directory");
+        assert!(refused.to_string().contains("name a file in it"), "{refused}");
+        // Nothing is removed unless somebody says so.
+        let all = Destination::from_path(path.clone()).keeping(None, None).expect("a directory");
+        let mut output = Output::open(&all, "json", false).expect("open");
+        output.write(b"one more").expect("write");
+        assert_eq!(files().len(), 6);
+        let second = Output::open(&all, "json", false).expect_err("another one writes there");
+        assert!(second.to_string().contains("another leakscope"), "{second}");
+        assert_eq!(
+            Destination::from_path(path).keeping(None, Some(7)).ok(),
+            Some(match all {
+                Destination::Directory(path, None) => Destination::Directory(path, Some(7)),
+                other => panic!("{other:?}"),
+            })
+        );
     }
 
     #[test]

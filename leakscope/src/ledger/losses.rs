@@ -88,6 +88,21 @@ const UNFINISHED: [(StackEnd, &str, &str); 8] = [
     ),
 ];
 
+/// Losses that no counter of the kernel side has, and what they mean.
+const OTHERS: &[(&str, &str)] = &[
+    (RECURSION_MISSES, RECURSION_MISSES_MEANING),
+    (STACKS_MISSING, STACKS_MISSING_MEANING),
+    (ROWS_FULL, ROWS_FULL_MEANING),
+    (PROBES_FAILED, PROBES_FAILED_MEANING),
+    (LOADED_LATE, LOADED_LATE_MEANING),
+    (ROWS_INCOMPLETE, ROWS_INCOMPLETE_MEANING),
+    (EXITS_UNSEEN, EXITS_UNSEEN_MEANING),
+    (MAPPINGS_FULL, MAPPINGS_FULL_MEANING),
+    (GO_UNSETTLED, GO_UNSETTLED_MEANING),
+    (GO_DAMAGED, GO_DAMAGED_MEANING),
+    (GO_LABELS, GO_LABELS_MEANING),
+];
+
 /// The non-zero losses of the counter map by name.
 pub fn named(counters: &[u64], recursion_misses: u64) -> BTreeMap<String, u64> {
     let mut losses: BTreeMap<String, u64> = Loss::ALL
@@ -109,22 +124,19 @@ pub fn named(counters: &[u64], recursion_misses: u64) -> BTreeMap<String, u64> {
 
 /// What a loss means, for the reader.
 pub fn meaning(name: &str) -> &'static str {
-    match name {
-        RECURSION_MISSES => RECURSION_MISSES_MEANING,
-        STACKS_MISSING => STACKS_MISSING_MEANING,
-        ROWS_FULL => ROWS_FULL_MEANING,
-        PROBES_FAILED => PROBES_FAILED_MEANING,
-        LOADED_LATE => LOADED_LATE_MEANING,
-        ROWS_INCOMPLETE => ROWS_INCOMPLETE_MEANING,
-        EXITS_UNSEEN => EXITS_UNSEEN_MEANING,
-        MAPPINGS_FULL => MAPPINGS_FULL_MEANING,
-        GO_UNSETTLED => GO_UNSETTLED_MEANING,
-        GO_DAMAGED => GO_DAMAGED_MEANING,
-        GO_LABELS => GO_LABELS_MEANING,
-        _ => unfinished_meaning(name)
-            .or_else(|| Loss::ALL.iter().find(|l| l.name() == name).map(|l| l.meaning()))
-            .unwrap_or_default(),
-    }
+    OTHERS
+        .iter()
+        .find(|(n, _)| *n == name)
+        .map(|(_, meaning)| *meaning)
+        .or_else(|| unfinished_meaning(name))
+        .or_else(|| Loss::ALL.iter().find(|l| l.name() == name).map(|l| l.meaning()))
+        .unwrap_or_default()
+}
+
+/// The names of all losses that there may be.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let counted = Loss::ALL.iter().map(|loss| loss.name());
+    counted.chain(UNFINISHED.iter().map(|(_, name, _)| *name)).chain(OTHERS.iter().map(|(name, _)| *name))
 }
 
 fn unfinished_meaning(name: &str) -> Option<&'static str> {

@@ -142,8 +142,15 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
     Ok(Series { first, last, count: files.len() })
 }
 
-/// The reports of a directory, oldest first.
+/// The reports of a directory, oldest first: those that `-o DIR/` has named, or where there are none, files
+/// that were named alike by hand, in the order of their names.
 fn reports_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut named = super::series::files(directory, "json")?;
+    named.extend(super::series::files(directory, "jsonl")?);
+    named.sort();
+    if !named.is_empty() {
+        return Ok(named.into_iter().map(|(_, path)| path).collect());
+    }
     let mut found: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();

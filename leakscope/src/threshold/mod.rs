@@ -142,7 +142,7 @@ impl Threshold {
     /// What it says of `subject`, a report or a difference.
     pub fn check(&self, subject: &impl Serialize) -> Outcome {
         let mut values = values::at(subject, &self.path, self.function == Some(Function::Count));
-        if values.is_empty() && self.section() == "losses" {
+        if values.is_empty() && matches!(&self.path[..], [Step::Name(of), Step::Name(_)] if of == "losses") {
             // What was not lost is not listed.
             values.push(Value::Number(0));
         }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::{Function, Limit, Step, Subject, Threshold, Unit};
+use crate::ledger::losses;
 use crate::{diff, report};
 
 /// Names that an error lists.
@@ -39,6 +40,9 @@ pub(super) fn check(threshold: &Threshold, subject: Subject) -> Result<(), Strin
         let place = if so_far.is_empty() { called.to_owned() } else { format!("`{so_far}`") };
         match step {
             Step::Name(field) => {
+                if so_far == "losses" {
+                    loss(field)?;
+                }
                 here = self::field(schema, here, field)
                     .map_err(|known| unknown(schema, field, &so_far, &place, &known))?;
                 name = field;
@@ -134,6 +138,21 @@ fn field<'a>(schema: &'a Value, at: &'a Value, name: &str) -> Result<&'a Value, 
     }
     // A map takes any key.
     at.get("additionalProperties").filter(|of| of.is_object()).ok_or_else(|| fields(at))
+}
+
+/// Whether a loss of that name can be: a misspelt one would never be exceeded.
+fn loss(name: &str) -> Result<(), String> {
+    if losses::names().any(|known| known == name) {
+        return Ok(());
+    }
+    let like = |known: &&str| strsim::jaro_winkler(known, name);
+    let mut alike: Vec<&str> =
+        losses::names().filter(|known| like(known) > ALIKE || known.starts_with(name)).collect();
+    alike.sort_by(|a, b| like(b).total_cmp(&like(a)));
+    let near =
+        alike.iter().take(3).map(|known| format!("`losses[\"{known}\"]`")).collect::<Vec<_>>().join(" or ");
+    let near = if near.is_empty() { "`count(losses) > 0`".to_owned() } else { near };
+    Err(format!("there is no loss `{name}`; do you mean {near}?"))
 }
 
 fn fields(at: &Value) -> Vec<String> {

@@ -145,8 +145,9 @@ fn limit(rest: &mut Rest<'_>) -> Result<Limit, String> {
     // No more digits than an i128 has room for, also times a unit.
     let digits: i128 = format!("{whole}{part}").parse().map_err(|_| "too large".to_owned())?;
     let scale = 10_i128.pow(part.len() as u32);
-    if digits * factor % scale != 0 {
-        return Err("the number is not whole in the smallest unit".to_owned());
+    // With a unit, less than a byte or a nanosecond is left out.
+    if factor == 1 && digits % scale != 0 {
+        return Err("the number is not whole".to_owned());
     }
     let value = digits * factor / scale;
     Ok(Limit::Number { value: if negative { -value } else { value }, unit })

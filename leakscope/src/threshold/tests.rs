@@ -29,7 +29,7 @@ fn what_holds() {
         ("heap.exact != true", "false"),
         ("any(heap.sources[*].name) == \"malloc\"", "\"malloc\""),
         ("losses[\"heap.live_full\"] > 2", "3"),
-        ("losses[\"stacks.full\"] == 0", "0"),
+        ("losses[\"stacks.ring_full\"] == 0", "0"),
         ("count(losses) > 0", "1"),
         ("window.duration_ns >= 10s", "10000000000"),
         ("window.duration_ns < 0.5m", "10000000000"),
@@ -56,6 +56,12 @@ fn what_does_not() {
         "max(heap.go_size_classes[*].bytes) > 0",
     ] {
         let outcome = outcome(text, &heap);
+        assert!(!matches!(outcome, Outcome::Exceeded(_)), "{text}: {outcome:?}");
+    }
+    let mut whole = samples::heap();
+    whole.losses.clear();
+    for text in ["count(losses[*]) > 0", "any(losses[*]) == 0", "count(losses) > 0"] {
+        let outcome = outcome(text, &whole);
         assert!(!matches!(outcome, Outcome::Exceeded(_)), "{text}: {outcome:?}");
     }
     let kept = outcome("count(waits.deadlocks) > 0", &samples::attached());
@@ -117,6 +123,9 @@ fn what_is_refused() {
         ("heap.sites[0.live_bytes > 5", "`]` is missing"),
         ("heap.totals[0].live_bytes > 5", "is no list"),
         ("losses[0] > 5", "is no list"),
+        ("losses[\"heap.live_ful\"] > 0", "losses[\"heap.live_full\"]"),
+        ("losses.heap.live_full > 0", "losses[\"heap."),
+        ("losses.xyzzy > 0", "count(losses) > 0"),
         ("losses[\"a] > 5", "not closed"),
         ("heap.exact > true", "== true"),
         ("target.comm > \"a\"", "== \"…\""),

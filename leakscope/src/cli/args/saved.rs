@@ -112,7 +112,7 @@ enum ByArg {
 impl ReportArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<ReportConfig, Failure> {
-        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        let output = self.output.map_or(Ok(Destination::Stdout), Destination::of_one)?;
         let rendering = self.format.rendering(&output, self.top, self.frames, |_| Ok(()))?;
         rendering.goes_to(&output, false)?;
         if self.files.len() > 1 && self.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
@@ -168,7 +168,7 @@ impl DiffArgs {
             profile,
             top: self.top as usize,
             frames: self.frames.map(|n| n as usize),
-            output: self.output.map_or(Destination::Stdout, Destination::from_path),
+            output: self.output.map_or(Ok(Destination::Stdout), Destination::of_one)?,
         })
     }
 }

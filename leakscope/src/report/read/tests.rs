@@ -83,3 +83,20 @@ fn of_a_series_the_newest_counts() {
     let kept = newest_of_each(vec![with(1, 5), with(2, 1), with(1, 9), with(1, 7)]);
     assert_eq!(kept, [with(1, 9), with(2, 1)]);
 }
+
+/// Copies and other files beside a series are none of its reports.
+#[test]
+fn only_what_is_named_so_is_of_a_series() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let write = |name: &str, report: &Report| {
+        std::fs::write(directory.path().join(name), saved(report)).expect("write");
+    };
+    write("report-b.json", &samples::idle());
+    write("report-a.json", &samples::heap());
+    let by_hand = series(directory.path()).expect("two reports");
+    assert_eq!((by_hand.count, by_hand.first, by_hand.last), (2, samples::heap(), Some(samples::idle())));
+    write("report-20260102T000000.000Z.json", &samples::deadlock());
+    write("report-20260101T000000.000Z.jsonl", &samples::attached());
+    let named = series(directory.path()).expect("two reports");
+    assert_eq!((named.count, named.first, named.last), (2, samples::attached(), Some(samples::deadlock())));
+}
