@@ -6,19 +6,27 @@ use crate::human::{bytes, count, counted, signed_bytes};
 
 /// The answer in short: what grew in each section, the first of them as headline.
 pub(super) fn summary(diff: &Diff) -> Summary {
-    let parts = [heap(diff), goroutines(diff), stuck(diff)];
+    let parts = [heap(diff).or_else(|| rss(diff)), goroutines(diff), stuck(diff)];
     let mut sentences: Vec<String> = parts.into_iter().flatten().collect();
     if sentences.is_empty() {
-        let compared = diff.heap.is_some() || diff.waits.is_some() || diff.goroutines.is_some();
-        let headline = if compared {
-            "Nothing grew: no more live memory, no more goroutines, no more threads that are stuck."
-        } else {
-            "Nothing to compare: the reports have no section in common."
-        };
-        sentences.push(headline.to_owned());
+        sentences.push(nothing(diff));
     }
     let headline = sentences.remove(0);
     Summary { headline, findings: sentences }
+}
+
+/// That nothing grew, of what is compared.
+fn nothing(diff: &Diff) -> String {
+    let compared = [
+        (diff.heap.is_some(), "no more live memory"),
+        (diff.goroutines.is_some(), "no more goroutines"),
+        (diff.waits.is_some(), "no more threads that are stuck"),
+    ];
+    let compared: Vec<&str> = compared.iter().filter(|(there, _)| *there).map(|(_, what)| *what).collect();
+    if compared.is_empty() {
+        return "Nothing to compare: the reports have no section in common.".to_owned();
+    }
+    format!("Nothing grew: {}.", compared.join(", "))
 }
 
 fn place(frames: &[Frame], blame: Option<u64>) -> String {
@@ -53,6 +61,24 @@ fn heap(diff: &Diff) -> Option<String> {
         bytes(totals.new_live_bytes),
         part(top.growth_bytes, totals.growth_bytes),
     ))
+}
+
+/// A resident set that grew by less, or by a smaller part of it, says nothing.
+const NOTABLE_RSS: (u64, u64) = (8 << 20, 100);
+
+/// That memory grew, where no heap tells what of it.
+fn rss(diff: &Diff) -> Option<String> {
+    let memory = diff.memory.as_ref().filter(|_| diff.heap.is_none())?;
+    let grown = u64::try_from(memory.growth_bytes).ok()?;
+    let (least, part) = NOTABLE_RSS;
+    (grown >= least && grown >= memory.old_rss_bytes / part).then(|| {
+        format!(
+            "RSS grew by {}, from {} to {}; the heap is not in both reports: `leakscope attach` records it.",
+            bytes(grown),
+            bytes(memory.old_rss_bytes),
+            bytes(memory.new_rss_bytes)
+        )
+    })
 }
 
 fn goroutines(diff: &Diff) -> Option<String> {

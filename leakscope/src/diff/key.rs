@@ -2,11 +2,12 @@
 //!
 //! A frame is its function, without what a compiler adds to tell its copies apart: no address, no build
 //! ID, no line. A frame without a function is its module; and, where both reports have the very same build
-//! of that module, its place in it.
+//! of that module, its place in it. Code made at run time has no module; within one account its address tells.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::program;
 use crate::export::names::file_name;
 use crate::report::Report;
 use crate::report::model::Frame;
@@ -24,9 +25,14 @@ pub(crate) enum Frames {
     NotInlined,
 }
 
+/// What frames without a module lie in.
+const MADE_AT_RUN_TIME: &str = "code made at run time";
+
 /// Frames by number.
 #[derive(Debug, Default)]
 pub(crate) struct Keys<'a> {
+    /// Whether the reports are of one account, in which addresses stay.
+    one_account: bool,
     /// Build IDs that both reports have.
     shared: HashSet<&'a str>,
     /// Functions as the reports have them.
@@ -40,8 +46,9 @@ pub(crate) struct Keys<'a> {
 impl<'a> Keys<'a> {
     /// For stacks of these two.
     pub(crate) fn new(old: &'a Report, new: &'a Report) -> Self {
+        let one_account = program::one_account(old, new);
         let (old, new) = (builds(old), builds(new));
-        Self { shared: old.intersection(&new).copied().collect(), ..Self::default() }
+        Self { one_account, shared: old.intersection(&new).copied().collect(), ..Self::default() }
     }
 
     /// The key of a stack; `end` stands for frames where there are none.
@@ -65,8 +72,15 @@ impl<'a> Keys<'a> {
             self.functions.insert((function, go), number);
             return number;
         }
-        let Some(module) = frame.module.as_deref() else { return self.number("\0no module".to_owned()) };
-        let known = frame.build_id.as_deref().is_some_and(|id| self.shared.contains(id));
+        let Some(module) = frame.module.as_deref() else {
+            if self.one_account {
+                return self.number(format!("\0at {}", frame.address));
+            }
+            self.vague.insert(MADE_AT_RUN_TIME);
+            return self.number("\0no module".to_owned());
+        };
+        let shared = |id| self.shared.contains(id);
+        let known = self.one_account || frame.build_id.as_deref().is_some_and(shared);
         let name = match frame.offset.as_deref().filter(|_| known) {
             Some(offset) => format!("\0{}+{offset}", library(module)),
             None => {
@@ -99,14 +113,14 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// The build IDs of frames that have no function.
+/// The build IDs of all frames.
 fn builds(report: &Report) -> HashSet<&str> {
     let heap = report.heap.iter().flat_map(|heap| &heap.sites).map(|site| &site.frames);
     let waits = report.waits.iter().flat_map(|waits| &waits.sites).map(|site| &site.frames);
     let goroutines = report.goroutines.iter().flat_map(|all| &all.sites).map(|site| &site.frames);
     let threads = report.threads.iter().flat_map(|threads| &threads.sites).map(|site| &site.frames);
     let frames = heap.chain(waits).chain(goroutines).chain(threads).flatten();
-    frames.filter(|frame| frame.function.is_none()).filter_map(|frame| frame.build_id.as_deref()).collect()
+    frames.filter_map(|frame| frame.build_id.as_deref()).collect()
 }
 
 /// The file's name without the version of a library: `libssl.so` of `/lib/libssl.so.3.0.2`.

@@ -1,9 +1,13 @@
 //! Whether two reports are of one program, and what makes them hard to compare.
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::model::Side;
 use crate::export::names::{file_name, harmless};
 use crate::human::{cut, duration, moment};
 use crate::report::Report;
+use crate::report::model::Window;
 
 /// Reports of different programs, which have no stacks in common.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +61,20 @@ pub(super) fn same(old: &Report, new: &Report) -> bool {
     name(old) == name(new) && old.target.runtime == new.target.runtime
 }
 
+/// Whether the reports are of one observation that went on, in which addresses and names of sites stay.
+pub(super) fn one_account(old: &Report, new: &Report) -> bool {
+    old.target.pid == new.target.pid && old.window.started_at == new.window.started_at
+}
+
+/// From the end of the old report's window to that of the new one; `None` where that is not known.
+pub(super) fn between(old: &Report, new: &Report) -> Option<u64> {
+    let end = |window: &Window| {
+        let started = OffsetDateTime::parse(&window.started_at, &Rfc3339).ok()?;
+        started.unix_timestamp_nanos().checked_add(window.duration_ns.into())
+    };
+    u64::try_from(end(&new.window)?.checked_sub(end(&old.window)?)?).ok()
+}
+
 /// Refuses different programs; notes what else differs.
 pub(super) fn check(
     old: &Report,
@@ -104,8 +122,7 @@ fn sections(old: &Report, new: &Report, notes: &mut Vec<String>) {
 /// Windows that do not tell the same: of other lengths, or in the wrong order.
 fn windows(old: &Report, new: &Report, notes: &mut Vec<String>) {
     let (was, is) = (&old.window, &new.window);
-    let one_account = old.target.pid == new.target.pid && was.started_at == is.started_at;
-    if one_account {
+    if one_account(old, new) {
         if is.duration_ns < was.duration_ns {
             notes.push(
                 "the first report is the newer one: what is told as growth was there before".to_owned(),

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::key::{Frames, Keys};
 use super::program;
 use crate::human::{duration, moment};
-use crate::report::Report;
+use crate::report::model::{Goroutines, Site};
+use crate::report::{Report, goroutine_headline};
 
 /// Puts what `last` has more than `first` into the growth of its totals and sites. Says in its findings
 /// since when; or why there is no such growth.
@@ -25,17 +26,22 @@ pub fn grow_since(first: &Report, last: &mut Report) {
         heap.totals.growth_bytes =
             signed(heap.totals.live_bytes).saturating_sub(signed(was.totals.live_bytes));
     }
+    let between = program::between(first, last);
     if let (Some(was), Some(all)) = (&first.goroutines, &mut last.goroutines) {
-        all.growth = Some(signed(all.total).saturating_sub(signed(was.total)));
-        all.growth_since_first = all.growth;
-        // Sites of goroutines have names that are the same in other runs.
-        let before: HashMap<&str, u64> =
-            was.sites.iter().map(|site| (site.site_id.as_str(), site.count)).collect();
-        for site in &mut all.sites {
-            let old = before.get(site.site_id.as_str()).copied().unwrap_or(0);
-            site.growth = Some(signed(site.count).saturating_sub(signed(old)));
-            site.growth_since_first = site.growth;
+        let told = goroutine_headline::sentences(all);
+        goroutines(was, all, between);
+        let mut summary: Vec<&mut String> = last.summary.findings.iter_mut().collect();
+        summary.push(&mut last.summary.headline);
+        for (old, new) in told.iter().zip(goroutine_headline::sentences(all)) {
+            if let Some(at) = summary.iter().position(|said| *said == old) {
+                *summary.swap_remove(at) = new.replace(" since leakscope came", " since the first report");
+            }
         }
+    }
+    if let (Some(was), Some(threads)) = (&first.threads, &mut last.threads)
+        && let (Some(old), Some(new)) = (was.alive, threads.alive)
+    {
+        threads.growth = signed(new).saturating_sub(signed(old));
     }
     last.summary.findings.push(format!(
         "Growth is told since the first report of the series: PID {}, window from {}, {} long.",
@@ -45,22 +51,49 @@ pub fn grow_since(first: &Report, last: &mut Report) {
     ));
 }
 
-/// What each site of the last report's heap held in the first one.
-fn sites_before(first: &Report, last: &Report) -> Vec<u64> {
+/// Puts in what there are more than in `was`, so long before.
+fn goroutines(was: &Goroutines, all: &mut Goroutines, between_ns: Option<u64>) {
+    all.growth = Some(signed(all.total).saturating_sub(signed(was.total)));
+    all.growth_since_first = all.growth;
+    (all.since_first_ns, all.since_previous_ns) = (between_ns, between_ns);
+    // Sites of goroutines have names that are the same in other runs.
+    let before: HashMap<&str, u64> =
+        was.sites.iter().map(|site| (site.site_id.as_str(), site.count)).collect();
+    for site in &mut all.sites {
+        let old = before.get(site.site_id.as_str()).copied().unwrap_or(0);
+        site.growth = Some(signed(site.count).saturating_sub(signed(old)));
+        site.growth_since_first = site.growth;
+    }
+}
+
+/// What each site of the last report's heap held in the first one. In one account sites have names; in
+/// others, sites that go through the same functions share what such sites held.
+fn sites_before<'a>(first: &'a Report, last: &'a Report) -> Vec<u64> {
     let (Some(was), Some(is)) = (&first.heap, &last.heap) else { return Vec::new() };
+    if program::one_account(first, last) {
+        let before: HashMap<&str, u64> =
+            was.sites.iter().map(|site| (site.site_id.as_str(), site.live_bytes)).collect();
+        let old = is.sites.iter().map(|site| before.get(site.site_id.as_str()).copied().unwrap_or(0));
+        return old.collect();
+    }
     let mut keys = Keys::new(first, last);
+    let mut key = |site: &'a Site| {
+        (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All))
+    };
     let mut before: HashMap<_, u64> = HashMap::new();
     for site in &was.sites {
-        let key = (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All));
-        let sum = before.entry(key).or_default();
+        let sum = before.entry(key(site)).or_default();
         *sum = sum.saturating_add(site.live_bytes);
     }
-    // What several sites share is taken off the first.
-    let old = is.sites.iter().map(|site| {
-        before
-            .remove(&(site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All)))
+    let of_last: Vec<_> = is.sites.iter().map(key).collect();
+    let ends: HashMap<_, usize> = of_last.iter().zip(0..).collect();
+    let shares = is.sites.iter().zip(&of_last).enumerate().map(|(i, (site, key))| {
+        let Some(left) = before.get_mut(key) else { return 0 };
+        let share = if ends.get(key) == Some(&i) { *left } else { site.live_bytes.min(*left) };
+        *left -= share;
+        share
     });
-    old.map(|bytes| bytes.unwrap_or(0)).collect()
+    shares.collect()
 }
 
 fn signed(n: u64) -> i64 {

@@ -179,3 +179,115 @@ fn a_series_tells_growth_since_its_first() {
     let said = last.summary.findings.last().expect("a finding");
     assert!(said.contains("series: PID 4711"), "{said}");
 }
+
+/// Two sites that differ in no more than a line, as they were a while later and unchanged.
+#[test]
+fn sites_of_the_same_functions_do_not_grow_by_being_two() {
+    for one_account in [true, false] {
+        let mut first = earlier();
+        let heap = first.heap.as_mut().expect("heap");
+        let mut other = heap.sites[0].clone();
+        other.site_id.push('2');
+        other.frames[0].line = Some(99);
+        other.live_bytes = 100 << 20;
+        heap.sites.push(other);
+        let mut last = first.clone();
+        last.window.duration_ns *= 2;
+        if !one_account {
+            last.target.pid += 1;
+        }
+        series::grow_since(&first, &mut last);
+        let growth: Vec<i64> = last.heap.expect("heap").sites.iter().map(|site| site.growth_bytes).collect();
+        assert_eq!(growth, [0; 4], "one account: {one_account}");
+    }
+}
+
+/// What is told of goroutines is their growth since the first report, and since when.
+#[test]
+fn goroutines_of_a_series() {
+    use crate::report::goroutine_headline::sentences;
+    use crate::report::goroutines::tests::{look, section};
+    let s = samples::S;
+    let report = |looks: &[_], duration_ns| {
+        let mut report = samples::empty(duration_ns);
+        let all = section(looks);
+        let mut told = sentences(&all);
+        report.summary = model::Summary { headline: told.remove(0), findings: told };
+        report.goroutines = Some(all);
+        report
+    };
+    let first = report(&[look(0, &[(1_000, "chan receive")])], 10 * s);
+    let mut last =
+        report(&[look(0, &[(1_100, "chan receive")]), look(20, &[(1_200, "chan receive")])], 3610 * s);
+    assert!(last.summary.headline.contains("100 more since leakscope came"), "{}", last.summary.headline);
+    series::grow_since(&first, &mut last);
+    let all = last.goroutines.as_ref().expect("goroutines");
+    assert_eq!((all.growth_since_first, all.since_first_ns), (Some(200), Some(3600 * s)));
+    let told = &last.summary.headline;
+    assert!(told.contains("200 more since the first report (3 a minute)"), "{told}");
+}
+
+#[test]
+fn threads_of_a_series() {
+    let (first, mut last) = (samples::attached(), samples::attached());
+    let threads = last.threads.as_mut().expect("threads");
+    threads.alive = first.threads.as_ref().and_then(|threads| threads.alive).map(|alive| alive + 7);
+    assert!(threads.alive.is_some());
+    series::grow_since(&first, &mut last);
+    assert_eq!(last.threads.map(|threads| threads.growth), Some(7));
+}
+
+/// Nothing is said of what was not compared.
+#[test]
+fn what_did_not_grow() {
+    let headline = |old: &Report, new: &Report| {
+        compare(old, new, Options::default()).expect("the same program").summary.headline
+    };
+    let mut old = samples::idle();
+    old.heap = None;
+    old.memory.rss_end_bytes = Some(100 << 20);
+    let mut new = old.clone();
+    assert_eq!(headline(&old, &new), "Nothing grew: no more threads that are stuck.");
+    new.memory.rss_end_bytes = Some(1124 << 20);
+    assert!(
+        headline(&old, &new).starts_with("RSS grew by 1.0 GiB, from 100.0 MiB to 1.1 GiB; the heap is not")
+    );
+    new.memory.rss_end_bytes = Some(101 << 20);
+    assert!(headline(&old, &new).starts_with("Nothing grew"));
+}
+
+/// Frames that nothing names are told apart by their addresses while these stay, else taken as one.
+#[test]
+fn code_made_at_run_time() {
+    let mut old = earlier();
+    let sites = &mut old.heap.as_mut().expect("heap").sites;
+    for (site, address) in sites.iter_mut().zip(["0x7f10", "0x7f20"]) {
+        let frame = Frame { address: address.to_owned(), ..samples::frame("", None) };
+        site.frames = vec![Frame { function: None, module: None, offset: None, ..frame }];
+    }
+    let mut new = old.clone();
+    let told = |old: &Report, new: &Report| {
+        let diff = compare(old, new, Options::default()).expect("the same program");
+        (diff.heap.expect("heap").sites.len(), diff.notes.join("\n").contains("code made at run time"))
+    };
+    assert_eq!(told(&old, &new), (3, false));
+    new.target.pid += 1;
+    assert_eq!(told(&old, &new), (2, true));
+}
+
+/// A build that only frames with functions tell is the same build all the same.
+#[test]
+fn builds_of_named_frames_count() {
+    let (mut old, mut new) = (earlier(), earlier());
+    new.target.pid += 1;
+    for report in [&mut old, &mut new] {
+        let sites = &mut report.heap.as_mut().expect("heap").sites;
+        sites
+            .iter_mut()
+            .flat_map(|site| &mut site.frames)
+            .for_each(|frame| frame.build_id = Some("ab".to_owned()));
+    }
+    old.heap.as_mut().expect("heap").sites[0].frames[1].function = None;
+    let notes = compare(&old, &new, Options::default()).expect("the same program").notes.join("\n");
+    assert!(!notes.contains("not the same build"), "{notes}");
+}

@@ -47,6 +47,11 @@ pub(super) fn findings(all: &Goroutines) -> Vec<String> {
     notable(all).skip(1).take(MORE_SITES).map(|site| sentence(site, all)).collect()
 }
 
+/// All that is ever said of them: of each site that is worth it, and that all is well.
+pub(crate) fn sentences(all: &Goroutines) -> Vec<String> {
+    notable(all).map(|site| sentence(site, all)).chain([calm(all)]).collect()
+}
+
 /// What there is to say if [`goroutines()`] has nothing.
 pub(super) fn calm(all: &Goroutines) -> String {
     if all.total == 0 {

@@ -6,7 +6,7 @@
 pub mod build;
 pub(crate) mod go_frames;
 pub mod go_heap;
-mod goroutine_headline;
+pub(crate) mod goroutine_headline;
 mod goroutine_idle;
 pub(crate) mod goroutines;
 pub mod group;
