@@ -8,7 +8,7 @@ use super::format::table_style;
 use super::output::{Destination, Output};
 use super::progress::Progress;
 use crate::diff::{Diff, Options, compare};
-use crate::export::profile::{Profile, ProfileKind};
+use crate::export::profile::{NoProfile, Profile, ProfileKind};
 use crate::export::{json, pprof, table};
 use crate::report::Report;
 use crate::report::read::{self, newest_of_each};
@@ -101,6 +101,17 @@ fn one(path: &Path) -> Result<Report, Failure> {
     }
 }
 
+/// Why there is no difference of profiles, and of which there is one.
+fn missing(error: NoProfile, old: &Report, new: &Report) -> Failure {
+    let both = ProfileKind::ALL.into_iter().filter(|kind| kind.is_in(old) && kind.is_in(new));
+    let both: Vec<&str> = both.map(ProfileKind::name).collect();
+    let told = match both.is_empty() {
+        true => "the reports hold no profile in common".to_owned(),
+        false => format!("both reports hold {}", both.join(", ")),
+    };
+    Failure::failed(anyhow::anyhow!("{error}; {told}"))
+}
+
 fn render(
     config: &DiffConfig,
     diff: &Diff,
@@ -114,9 +125,10 @@ fn render(
         }
         DiffFormat::Json => json::write(diff, &mut bytes),
         DiffFormat::Pprof => {
-            let nothing = || Failure::failed(anyhow::anyhow!("the reports hold no profile at all"));
-            let kind = config.profile.or_else(|| ProfileKind::of(new)).ok_or_else(nothing)?;
-            pprof::write(&Profile::difference(old, new, kind).map_err(Failure::failed)?, &mut bytes)
+            let nothing = || Failure::failed(anyhow::anyhow!("the reports hold no profile in common"));
+            let kind = config.profile.or_else(|| ProfileKind::of_all(&[old, new])).ok_or_else(nothing)?;
+            let difference = Profile::difference(old, new, kind).map_err(|error| missing(error, old, new))?;
+            pprof::write(&difference, &mut bytes)
         }
     };
     written.map_err(|e| Failure::output("the difference", e))?;

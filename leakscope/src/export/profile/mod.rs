@@ -104,15 +104,31 @@ impl ProfileKind {
 
     /// What `report` is best asked for: what holds its memory, else what piles up or is stuck.
     pub fn of(report: &Report) -> Option<Self> {
-        let heap = report.heap.as_ref().is_some_and(|heap| !heap.sites.is_empty());
+        Self::of_all(&[report])
+    }
+
+    /// The same of several: the first that all of them hold.
+    pub fn of_all(reports: &[&Report]) -> Option<Self> {
+        let any = |there: fn(&Report) -> bool| reports.iter().any(|report| there(report));
         let order = [
-            (Self::Heap, heap),
-            (Self::Goroutine, report.goroutines.is_some()),
-            (Self::Block, report.waits.is_some()),
-            (Self::Heap, report.heap.is_some()),
-            (Self::Threadcreate, report.threads.is_some()),
+            (Self::Heap, any(|report| report.heap.as_ref().is_some_and(|heap| !heap.sites.is_empty()))),
+            (Self::Goroutine, any(|report| report.goroutines.is_some())),
+            (Self::Block, true),
+            (Self::Heap, true),
+            (Self::Threadcreate, true),
         ];
-        order.into_iter().find(|(_, there)| *there).map(|(kind, _)| kind)
+        let mut held = order.into_iter().filter(|(_, wanted)| *wanted).map(|(kind, _)| kind);
+        held.find(|kind| reports.iter().all(|report| kind.is_in(report)))
+    }
+
+    /// Whether `report` holds it.
+    pub const fn is_in(self, report: &Report) -> bool {
+        match self {
+            Self::Heap | Self::Allocs => report.heap.is_some(),
+            Self::Block | Self::Mutex => report.waits.is_some(),
+            Self::Goroutine => report.goroutines.is_some() || report.waits.is_some(),
+            Self::Threadcreate => report.threads.is_some(),
+        }
     }
 }
 

@@ -119,3 +119,20 @@ fn sums_stay_in_range() {
         assert_eq!(profile.stacks().next().map(|stack| stack.weight), Some(u64::MAX));
     }
 }
+
+/// Of two reports, what both hold.
+#[test]
+fn profiles_of_both() {
+    let (heap, waits) = (samples::heap(), samples::deadlock());
+    assert_eq!(ProfileKind::of_all(&[&heap, &waits]), None);
+    let mut both = samples::deadlock();
+    both.heap.clone_from(&heap.heap);
+    assert_eq!(ProfileKind::of_all(&[&both, &waits]), Some(ProfileKind::Block));
+    assert_eq!(ProfileKind::of_all(&[&waits, &both]), Some(ProfileKind::Block));
+    assert_eq!(ProfileKind::of_all(&[&heap, &both]), Some(ProfileKind::Heap));
+    for report in [&heap, &waits, &both] {
+        for kind in ProfileKind::ALL {
+            assert_eq!(Profile::of(report, kind).is_ok(), kind.is_in(report), "{}", kind.name());
+        }
+    }
+}
