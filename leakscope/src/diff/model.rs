@@ -208,7 +208,7 @@ pub struct WaitSiteDiff {
     pub old_wait_ns: Option<u64>,
     /// Time of the new report's waits.
     pub new_wait_ns: Option<u64>,
-    /// Change of that time; null unless both are known.
+    /// Change of that time, from or to 0 where a report lacks the site; null unless both reports know times.
     pub growth_wait_ns: Option<i64>,
     /// How long the one that waits longest has been blocked in the new report.
     pub longest_blocked_ns: Option<u64>,

@@ -180,7 +180,11 @@ pub(super) fn waits<'a>(old: &'a Report, new: &'a Report, keys: &mut Keys<'a>) -
     let (old, new) = (old.waits.as_ref()?, new.waits.as_ref()?);
     let key =
         |site: &'a WaitSite, which| (site.kind, keys.stack(&site.frames, site.stack_end.as_deref(), which));
-    let mut sites: Vec<WaitSiteDiff> = matched(&old.sites, &new.sites, key).iter().map(wait_site).collect();
+    // A `dump` knows no times of waits that ended.
+    let counted = |sites: &[WaitSite]| sites.is_empty() || sites.iter().any(|site| site.wait_ns.is_some());
+    let counted = counted(&old.sites) && counted(&new.sites);
+    let pairs = matched(&old.sites, &new.sites, key);
+    let mut sites: Vec<WaitSiteDiff> = pairs.iter().map(|pair| wait_site(pair, counted)).collect();
     sites.sort_by_key(|site| (site.idle, Reverse(site.growth_blocked), Reverse(site.growth_wait_ns)));
     rank(&mut sites, |site, rank| site.rank = rank);
     let stuck = |sites: &[WaitSite]| {
@@ -198,12 +202,15 @@ pub(super) fn waits<'a>(old: &'a Report, new: &'a Report, keys: &mut Keys<'a>) -
     })
 }
 
-fn wait_site(pair: &Pair<'_, WaitSite>) -> WaitSiteDiff {
+/// `counted` tells whether both reports know the times of waits that ended; a side without the site has
+/// waited for no time then.
+fn wait_site(pair: &Pair<'_, WaitSite>, counted: bool) -> WaitSiteDiff {
     let shown = pair.shown();
     let (old_blocked, new_blocked) = pair.sums(|site| site.blocked_now);
     let (old_waits, new_waits) = pair.known(|site| site.waits);
     let (old_wait_ns, new_wait_ns) = pair.known(|site| site.wait_ns);
     let growth_blocked = growth(old_blocked, new_blocked);
+    let known = |ns: Option<u64>, side: &[_]| ns.or((counted && side.is_empty()).then_some(0));
     WaitSiteDiff {
         rank: 0,
         change: pair.change(growth_blocked),
@@ -217,7 +224,9 @@ fn wait_site(pair: &Pair<'_, WaitSite>) -> WaitSiteDiff {
         new_waits,
         old_wait_ns,
         new_wait_ns,
-        growth_wait_ns: old_wait_ns.zip(new_wait_ns).map(|(old, new)| growth(old, new)),
+        growth_wait_ns: known(old_wait_ns, &pair.old)
+            .zip(known(new_wait_ns, &pair.new))
+            .map(|(old, new)| growth(old, new)),
         longest_blocked_ns: pair.new.iter().filter_map(|site| site.longest_blocked_ns).max(),
         blame: shown.blame,
         frames: shown.frames.clone(),

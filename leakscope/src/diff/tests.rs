@@ -291,3 +291,26 @@ fn builds_of_named_frames_count() {
     let notes = compare(&old, &new, Options::default()).expect("the same program").notes.join("\n");
     assert!(!notes.contains("not the same build"), "{notes}");
 }
+
+/// A site that a report lacks was waited at for no time, if that report knows times.
+#[test]
+fn new_sites_of_waits_rank_by_their_time() {
+    let growth = |old: &Report, new: &Report| -> Vec<Option<i64>> {
+        let diff = compare(old, new, Options::default()).expect("the same program");
+        diff.waits.expect("waits").sites.iter().map(|site| site.growth_wait_ns).collect()
+    };
+    let mut new = samples::hot_mutex();
+    let sites = &mut new.waits.as_mut().expect("waits").sites;
+    sites.truncate(2);
+    for (site, time) in sites.iter_mut().zip([100, 900]) {
+        (site.idle, site.blocked_now, site.wait_ns) = (false, 0, Some(time));
+    }
+    let mut old = new.clone();
+    let sites = &mut old.waits.as_mut().expect("waits").sites;
+    sites.pop();
+    sites[0].wait_ns = Some(300);
+    assert_eq!(growth(&old, &new), [Some(900), Some(-200)]);
+    assert_eq!(growth(&new, &old), [Some(200), Some(-900)]);
+    old.waits.as_mut().expect("waits").sites[0].wait_ns = None;
+    assert_eq!(growth(&old, &new), [None, None], "a dump");
+}
