@@ -29,8 +29,7 @@ pub(super) fn run(workspace: &Workspace, made: &Made) -> Result<()> {
     let (root, inside) = only_directory(place.path())?;
     works(&root, &inside, &program)?;
     if find_in_path("dpkg").is_none() {
-        println!("no dpkg here: the package was not tried");
-        return Ok(());
+        bail!("dpkg is not installed, so the package cannot be tried; install it (`apt-get install dpkg`)");
     }
     run::heading("package");
     let place = tempfile::tempdir().context("no place for the package's files")?;
