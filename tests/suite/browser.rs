@@ -118,8 +118,9 @@ fn pages_of_pprof() -> Result<()> {
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut server = Group(Guard::spawn(command.stderr(Stdio::piped()))?);
     let errors = server.0.child().stderr.take().context("stderr is piped")?;
-    let said =
-        BufReader::new(errors).lines().map_while(Result::ok).find(|line| line.contains("Serving web UI"));
+    // Open to the end: what pprof says later must not end it by SIGPIPE.
+    let mut errors = BufReader::new(errors).lines();
+    let said = errors.by_ref().map_while(Result::ok).find(|line| line.contains("Serving web UI"));
     ensure!(said.is_some(), "pprof did not start");
     let _ = leakscope_tests::server::wait_for_port(port.parse()?);
     for path in ["/ui/top", "/ui/flamegraph", "/ui/peek?f=site_malloc"] {
@@ -127,6 +128,7 @@ fn pages_of_pprof() -> Result<()> {
         ensure!(page.starts_with("HTTP/1.0 200"), "{path}: {}", page.lines().next().unwrap_or_default());
         ensure!(page.contains("site_malloc"), "{path}: {page}");
     }
+    drop(errors);
     Ok(())
 }
 
