@@ -16,6 +16,8 @@ use crate::human;
 use sampler::Estimates;
 use spans::Totals;
 
+/// Quantile of the normal distribution for an interval of 95 %.
+const QUANTILE: f64 = 1.96;
 /// [`GoHeap::method`] where the program keeps no profile.
 pub const NO_PROFILE_METHOD: &str = "the program keeps no memory profile: it is known how much the heap \
                                      holds, but not what allocated it";
