@@ -77,18 +77,12 @@ pub struct AttachArgs {
     /// Report every so often instead of only at the end
     #[arg(short, long, value_parser = duration, allow_negative_numbers = true)]
     interval: Option<Duration>,
-    /// Sites to show in the table
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
     /// Order of sites
     #[arg(long, value_enum, default_value_t = SortArg::LiveBytes)]
     sort: SortArg,
     /// Count only blocks that are at least this old as live
     #[arg(long, value_name = "AGE", value_parser = duration, allow_negative_numbers = true)]
     min_age: Option<Duration>,
-    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
-    frames: Option<u32>,
     /// Trace only this
     #[arg(long, value_enum, value_name = "WHAT")]
     only: Option<OnlyArg>,
@@ -122,12 +116,6 @@ pub struct DumpArgs {
     /// Process to look at
     #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: u32,
-    /// Sites to show in the table
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
-    frames: Option<u32>,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -286,7 +274,7 @@ impl AttachArgs {
             .map_or(Destination::Stdout, Destination::from_path)
             .keeping(self.keep, Some(output::KEPT))?;
         let only = |what, flag| Err(format!("{what} not traced with --only {flag}; leave one of them out"));
-        let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
+        let rendering = self.format.rendering(&output, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs if !tracing.heap => only("the heap is", "waits"),
             ProfileKind::Block | ProfileKind::Mutex if !tracing.waits => only("waits are", "heap"),
             ProfileKind::Threadcreate if !tracing.waits => only("who creates threads is", "heap"),
@@ -337,7 +325,7 @@ impl DumpArgs {
     pub fn into_config(self) -> Result<DumpConfig, Failure> {
         let output =
             self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep, None)?;
-        let rendering = self.format.rendering(&output, self.top, self.frames, |profile| match profile {
+        let rendering = self.format.rendering(&output, |profile| match profile {
             ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Threadcreate => Err(
                 "dump looks at threads and goroutines as they are now; run `leakscope attach` for this one"
                     .to_owned(),

@@ -16,28 +16,16 @@ const PIPE_WIDTH: usize = 120;
 pub struct FormatArgs {
     /// Format of the report [default: table; with `-o DIR/` json]
     #[arg(long, value_enum)]
-    format: Option<FormatArg>,
+    format: Option<Format>,
     /// Which of Go's profiles pprof, text, folded and flamegraph show [default: heap where it was traced, else goroutine of Go programs and block of others]
     #[arg(long, value_enum)]
     profile: Option<ProfileArg>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FormatArg {
-    /// For people
-    Table,
-    /// All there is, indented
-    Json,
-    /// All there is, a line a report
-    Jsonl,
-    /// For `go tool pprof` and what else reads profile.proto, gzipped
-    Pprof,
-    /// The layout of Go's debug=1
-    Text,
-    /// For flame graph tools: a line a stack
-    Folded,
-    /// An SVG to zoom and search in
-    Flamegraph,
+    /// Sites to show in the table
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
+    frames: Option<u32>,
 }
 
 /// Go's profiles, as `--profile` names them.
@@ -71,21 +59,21 @@ impl From<ProfileArg> for ProfileKind {
 }
 
 /// The report's format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// For people
     Table,
-    /// For programs.
+    /// All there is, indented
     Json,
-    /// The same, a line each.
+    /// All there is, a line a report
     Jsonl,
-    /// profile.proto.
+    /// For `go tool pprof` and what else reads profile.proto, gzipped
     Pprof,
-    /// Go's debug=1.
+    /// The layout of Go's debug=1
     Text,
-    /// Folded stacks.
+    /// For flame graph tools: a line a stack
     Folded,
-    /// A picture.
+    /// An SVG to zoom and search in
     Flamegraph,
 }
 
@@ -143,21 +131,10 @@ impl FormatArgs {
     pub(super) fn rendering(
         self,
         output: &Destination,
-        top: u32,
-        frames: Option<u32>,
         offered: impl Fn(ProfileKind) -> Result<(), String>,
     ) -> Result<Rendering, Failure> {
-        let whole =
-            if matches!(output, Destination::Directory(..)) { FormatArg::Json } else { FormatArg::Table };
-        let format = match self.format.unwrap_or(whole) {
-            FormatArg::Table => Format::Table,
-            FormatArg::Json => Format::Json,
-            FormatArg::Jsonl => Format::Jsonl,
-            FormatArg::Pprof => Format::Pprof,
-            FormatArg::Text => Format::Text,
-            FormatArg::Folded => Format::Folded,
-            FormatArg::Flamegraph => Format::Flamegraph,
-        };
+        let whole = if matches!(output, Destination::Directory(..)) { Format::Json } else { Format::Table };
+        let format = self.format.unwrap_or(whole);
         let profile = self.profile.map(ProfileKind::from);
         if let Some(profile) = profile {
             if !format.is_profile() {
@@ -169,7 +146,7 @@ impl FormatArgs {
             }
             offered(profile).map_err(|why| Failure::usage(format!("--profile {}: {why}", profile.name())))?;
         }
-        Ok(Rendering { format, profile, top: top as usize, frames: frames.map(|n| n as usize) })
+        Ok(Rendering { format, profile, top: self.top as usize, frames: self.frames.map(|n| n as usize) })
     }
 }
 

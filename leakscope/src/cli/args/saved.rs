@@ -30,17 +30,11 @@ pub struct ReportArgs {
     /// Add up sites by the line to blame, its function or its module, instead of by the whole stack
     #[arg(long, value_enum)]
     by: Option<ByArg>,
-    /// Sites to show in the table
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-    /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
-    frames: Option<u32>,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
     fail_on: FailOnArgs,
-    /// Write to FILE (`-`: standard output; `DIR/`: a file in it)
+    /// Write to FILE (`-`: standard output)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -80,7 +74,7 @@ pub struct DiffArgs {
     /// Frames to show of each stack in the table [default: 16]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
     frames: Option<u32>,
-    /// Write to FILE (`-`: standard output; `DIR/`: a file in it)
+    /// Write to FILE (`-`: standard output)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -113,7 +107,7 @@ impl ReportArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<ReportConfig, Failure> {
         let output = self.output.map_or(Ok(Destination::Stdout), Destination::of_one)?;
-        let rendering = self.format.rendering(&output, self.top, self.frames, |_| Ok(()))?;
+        let rendering = self.format.rendering(&output, |_| Ok(()))?;
         rendering.goes_to(&output, false)?;
         if self.files.len() > 1 && self.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
             return Err(Failure::usage("`-`: standard input can be read once only"));
