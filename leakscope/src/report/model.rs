@@ -224,7 +224,8 @@ pub struct Frame {
     pub file: Option<String>,
     /// Line in it.
     pub line: Option<u32>,
-    /// Line that the function begins at, where Go's own tables tell (Go 1.20 and newer).
+    /// Line of the function's declaration; where debug info has line tables alone, that of its
+    /// first instruction. Go programs tell it from Go 1.20 on.
     pub function_line: Option<u32>,
     /// Whether it was inlined into the next frame.
     pub inlined: bool,

@@ -136,6 +136,7 @@ impl Names {
                     function_offset: f.offset_in_function,
                     file: f.file.clone(),
                     line: f.line,
+                    function_line: f.function_line,
                     inlined: f.inlined,
                     why_unknown: f.why_unknown.as_ref().map(ToString::to_string),
                     ..empty(NoSymbol::Unmapped)

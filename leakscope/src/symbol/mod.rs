@@ -32,6 +32,7 @@ mod blame;
 #[rustfmt::skip]
 mod blame_tables;
 mod code_file;
+mod declared;
 pub(crate) mod decompress;
 mod demangle;
 mod find;
@@ -79,6 +80,8 @@ pub struct SymbolFrame {
     pub file: Option<String>,
     /// Line in `file`.
     pub line: Option<u32>,
+    /// Line that the function is declared at.
+    pub function_line: Option<u32>,
     /// Whether the function was inlined into the next frame.
     pub inlined: bool,
     /// Why there is no name.

@@ -1,5 +1,6 @@
 //! The symbolizer: blazesym behind a cache, a memory bound and a panic guard.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use blazesym::helper::ElfResolver;
 use blazesym::symbolize::{CodeInfo, FindSymOpts, Reason, ResolvedSym, Symbolize as _};
 
+use super::declared::Declarations;
 use super::find::DebugFiles;
 use super::image::{Image, ImageError, MAX_IMAGE_BYTES, MAX_TOTAL_BYTES};
 use super::{CodeFile, NoSymbol, Resolved, SymbolFrame, demangle};
@@ -46,10 +48,18 @@ struct FileSymbols {
 #[derive(Debug)]
 enum Source {
     NotOpened,
-    Open(Box<ElfResolver>),
+    Open(Box<Opened>),
     /// There is nothing of this kind.
     Absent,
     Failed(String),
+}
+
+/// Where names come from.
+#[derive(Debug)]
+struct Opened {
+    resolver: ElfResolver,
+    /// Where functions begin. A file whose debug info addr2line does not take still has names.
+    declarations: Option<RefCell<Declarations>>,
 }
 
 impl Symbolizer {
@@ -120,7 +130,8 @@ impl FileSymbols {
         };
         self.symbols.open(bytes, |limit, bytes| {
             let image = Image::symbols_only(&self.elf, debug, limit)?;
-            open_image(&image, bytes).map(Some)
+            let resolver = open_image(&image, bytes)?;
+            Ok(Some(Opened { resolver, declarations: None }))
         });
         match (self.symbols.find(at, address), lines) {
             (Answer::Found(named), Some(lines)) => with_name(lines, Some(named)),
@@ -154,6 +165,20 @@ fn is_path_of(full: Option<&str>, name: Option<&str>) -> bool {
         .any(|(at, _)| matches!(full[at + last.len()..].chars().next(), None | Some('<' | '(')))
 }
 
+impl Opened {
+    /// The lines that the functions at `at` are declared at, the innermost first. Where debug info has
+    /// line tables alone, the last one is the line of the function's first instruction, at `entry`.
+    fn declared(&self, at: u64, entry: u64) -> Vec<Option<u32>> {
+        let Some(declarations) = &self.declarations else { return Vec::new() };
+        let mut lines = declarations.borrow_mut().lines(at);
+        if let Some(last @ None) = lines.last_mut() {
+            let first = self.resolver.find_sym(entry, &FindSymOpts::CodeInfo);
+            *last = first.ok().and_then(Result::ok).and_then(|symbol| line(symbol.code_info.as_deref()));
+        }
+        lines
+    }
+}
+
 /// What a source says about an address.
 enum Answer {
     Found(Resolved),
@@ -162,7 +187,7 @@ enum Answer {
     Nothing,
 }
 
-type Opened = Result<Option<ElfResolver>, OpenError>;
+type OpenResult = Result<Option<Opened>, OpenError>;
 
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
@@ -173,13 +198,13 @@ enum OpenError {
 }
 
 impl Source {
-    fn open(&mut self, bytes: &mut u64, open: impl FnOnce(u64, &mut u64) -> Opened) {
+    fn open(&mut self, bytes: &mut u64, open: impl FnOnce(u64, &mut u64) -> OpenResult) {
         if !matches!(self, Self::NotOpened) {
             return;
         }
         let limit = MAX_IMAGE_BYTES.min(MAX_TOTAL_BYTES.saturating_sub(*bytes));
         *self = match guarded(|| open(limit, bytes)) {
-            Ok(Ok(Some(resolver))) => Self::Open(Box::new(resolver)),
+            Ok(Ok(Some(opened))) => Self::Open(Box::new(opened)),
             Ok(Ok(None)) => Self::Absent,
             Ok(Err(error)) => Self::Failed(error.to_string()),
             Err(Panicked) => Self::Failed(MALFORMED.to_owned()),
@@ -188,10 +213,10 @@ impl Source {
 
     /// Looks `at` up; offsets in functions are those of `address`.
     fn find(&mut self, at: u64, address: u64) -> Answer {
-        let Self::Open(resolver) = self else { return Answer::Nothing };
+        let Self::Open(opened) = self else { return Answer::Nothing };
         let found = guarded(|| {
-            resolver.find_sym(at, &FindSymOpts::CodeInfoAndInlined).map(|found| match found {
-                Ok(symbol) => Answer::Found(convert(&symbol, address)),
+            opened.resolver.find_sym(at, &FindSymOpts::CodeInfoAndInlined).map(|found| match found {
+                Ok(symbol) => Answer::Found(convert(&symbol, address, &opened.declared(at, symbol.addr))),
                 Err(Reason::MissingSyms) => Answer::Unknown(NoSymbol::Stripped),
                 Err(_) => Answer::Unknown(NoSymbol::NotCovered),
             })
@@ -217,7 +242,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
 }
 
-fn open_dwarf(elf: &ElfFile, debug: &DebugFiles, limit: u64, bytes: &mut u64) -> Opened {
+fn open_dwarf(elf: &ElfFile, debug: &DebugFiles, limit: u64, bytes: &mut u64) -> OpenResult {
     let supplement = match &debug.supplement {
         Some(file) => Some(Image::supplement(file, limit / 2)?),
         None => None,
@@ -228,7 +253,9 @@ fn open_dwarf(elf: &ElfFile, debug: &DebugFiles, limit: u64, bytes: &mut u64) ->
     };
     let resolver = open_image(&image, bytes)?;
     *bytes += extra;
-    Ok(Some(resolver))
+    let declarations =
+        Declarations::open(image.file(), supplement.as_ref().map(Image::file)).ok().map(RefCell::new);
+    Ok(Some(Opened { resolver, declarations }))
 }
 
 /// The only directory that blazesym may search holds our own descriptors: the link to the image of
@@ -239,12 +266,17 @@ fn open_image(image: &Image, bytes: &mut u64) -> Result<ElfResolver, OpenError> 
     Ok(resolver)
 }
 
-fn convert(symbol: &ResolvedSym<'_>, address: u64) -> Resolved {
+/// Line 0 is code that belongs to no line.
+fn line(info: Option<&CodeInfo<'_>>) -> Option<u32> {
+    info.and_then(|info| info.line).filter(|&line| line != 0)
+}
+
+/// `declared` are the lines that the functions are declared at, if known: the innermost first.
+fn convert(symbol: &ResolvedSym<'_>, address: u64, declared: &[Option<u32>]) -> Resolved {
     let named = |name: &str| (!name.is_empty()).then(|| demangle(name).into_owned());
     let place = |info: Option<&CodeInfo<'_>>| {
         let file = info.map(|info| info.to_path().to_string_lossy().into_owned());
-        // Line 0 is code that belongs to no line.
-        (file, info.and_then(|info| info.line).filter(|&line| line != 0))
+        (file, line(info))
     };
     let mut frames: Vec<SymbolFrame> = symbol
         .inlined
@@ -269,6 +301,11 @@ fn convert(symbol: &ResolvedSym<'_>, address: u64) -> Resolved {
         line,
         ..SymbolFrame::default()
     });
+    // Both readers follow the same entries; if they do not agree, only the outer one is certain.
+    let agree = declared.len() == frames.len();
+    for (back, frame) in frames.iter_mut().rev().enumerate().take(if agree { usize::MAX } else { 1 }) {
+        frame.function_line = declared.iter().rev().nth(back).copied().flatten();
+    }
     Resolved { frames }
 }
 

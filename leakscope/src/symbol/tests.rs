@@ -121,6 +121,10 @@ fn lines_of(resolved: &Resolved) -> Vec<Option<u32>> {
 fn check_outer(resolved: &Resolved, call: &Call) {
     assert_eq!(names(resolved), ["inner", "middle", "outer"]);
     assert_eq!(lines_of(resolved), [Some(3), Some(6), Some(9)]);
+    assert_eq!(
+        resolved.frames.iter().map(|f| f.function_line).collect::<Vec<_>>(),
+        [Some(2), Some(5), Some(8)]
+    );
     assert_eq!(resolved.frames.iter().map(|f| f.inlined).collect::<Vec<_>>(), [true, true, false]);
     let outer = &resolved.frames[2];
     assert_eq!(outer.offset_in_function, Some(call.returns_to - call.function));

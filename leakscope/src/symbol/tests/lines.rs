@@ -108,6 +108,30 @@ fn main() {
 }
 
 #[test]
+fn line_tables_alone_tell_where_functions_begin() {
+    let source = "mod store {
+    #[inline(never)]
+    pub fn put(
+        n: usize,
+    ) -> Vec<u64> {
+        std::hint::black_box(Vec::with_capacity(n))
+    }
+}
+fn main() {
+    std::hint::black_box(store::put(std::env::args().count()));
+}
+";
+    for (info, line) in [("-Cdebuginfo=2", 3), ("-Cdebuginfo=line-tables-only", 3), ("-Cdebuginfo=0", 0)] {
+        let program = Program::compile("rustc", "prog.rs", source, &["-O", "--edition=2021", info]);
+        let call = program.call_in("store::put");
+        let resolved = Symbolizer::new().resolve(&code_file(&program.path, None), call.returns_to, false);
+        let put = resolved.frames.last().expect("there are frames");
+        assert!(put.function.as_deref().is_some_and(|name| name.ends_with("store::put")), "{resolved:?}");
+        assert_eq!(put.function_line.unwrap_or(0), line, "{info}: {resolved:?}");
+    }
+}
+
+#[test]
 fn answers_are_kept() {
     let program = Program::c(&[]);
     let call = program.call_in("outer");
