@@ -1,13 +1,14 @@
 //! What changed between two reports: pure functions of them.
 //!
 //! [`compare`] is the whole of it. `program` tells whether the reports are of one program and what else
-//! makes them hard to compare, `key` says which stacks are the same in another build or run, `sections`
-//! matches sites and takes their differences, `series` puts the growth since an earlier report into a
+//! makes them hard to compare, `key` says which stacks are the same in another build or run, `pairs`
+//! matches sites, `sections` takes their differences, `series` puts the growth since an earlier report into a
 //! later one, `headline` finds the sentence, and `model` is the result and its JSON.
 
 mod headline;
 pub(crate) mod key;
 pub mod model;
+pub(crate) mod pairs;
 mod program;
 mod sections;
 pub mod series;

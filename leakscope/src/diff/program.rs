@@ -66,6 +66,15 @@ pub(super) fn one_account(old: &Report, new: &Report) -> bool {
     old.target.pid == new.target.pid && old.window.started_at == new.window.started_at
 }
 
+/// Whether a Go program was built anew between the reports, as far as build IDs tell.
+pub(super) fn rebuilt(old: &Report, new: &Report) -> bool {
+    let build = |report: &Report| {
+        let mut frames = report.goroutines.iter().flat_map(|all| &all.sites).flat_map(|site| &site.frames);
+        frames.find_map(|frame| frame.build_id.clone())
+    };
+    build(old).zip(build(new)).is_some_and(|(old, new)| old != new)
+}
+
 /// From the end of the old report's window to that of the new one; `None` where that is not known.
 pub(super) fn between(old: &Report, new: &Report) -> Option<u64> {
     let end = |window: &Window| {

@@ -1,107 +1,20 @@
 //! The differences of the sections of two reports.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
 
-use super::key::{Frames, Keys};
+use super::key::{Frames, Keys, StackKey};
 use super::model::{
-    Change, GoroutineSiteDiff, GoroutinesDiff, HeapDiff, HeapSite, HeapTotals, MemoryDiff, ThreadsDiff,
-    WaitSiteDiff, WaitsDiff,
+    GoroutineSiteDiff, GoroutinesDiff, HeapDiff, HeapSite, HeapTotals, MemoryDiff, ThreadsDiff, WaitSiteDiff,
+    WaitsDiff,
 };
-use crate::report::model::{Frame, GoroutineSite, Site, Totals, WaitSite};
+use super::pairs::{Pair, matched};
+use crate::report::model::{GoroutineSite, Site, Totals, WaitSite};
 use crate::report::{Report, rank};
 
 /// New less old, as far as a number goes.
-fn growth(old: u64, new: u64) -> i64 {
+pub(super) fn growth(old: u64, new: u64) -> i64 {
     let difference = i128::from(new) - i128::from(old);
     i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
-}
-
-/// Sites of both reports that have the same key.
-struct Pair<'a, S> {
-    old: Vec<&'a S>,
-    new: Vec<&'a S>,
-}
-
-impl<'a, S> Pair<'a, S> {
-    /// The one to show: the first of the new report, else of the old one.
-    fn shown(&self) -> &'a S {
-        // There is no pair without a site.
-        self.new.first().unwrap_or_else(|| &self.old[0])
-    }
-
-    fn sums(&self, of: impl Fn(&S) -> u64) -> (u64, u64) {
-        let sum = |sites: &[&S]| sites.iter().map(|site| of(site)).fold(0, u64::saturating_add);
-        (sum(&self.old), sum(&self.new))
-    }
-
-    /// Sums of what is known; none where nothing is.
-    fn known(&self, of: impl Fn(&S) -> Option<u64>) -> (Option<u64>, Option<u64>) {
-        let sum = |sites: &[&S]| sites.iter().filter_map(|site| of(site)).reduce(u64::saturating_add);
-        (sum(&self.old), sum(&self.new))
-    }
-
-    fn change(&self, growth: i64) -> Change {
-        match growth {
-            _ if self.old.is_empty() => Change::New,
-            _ if self.new.is_empty() => Change::Gone,
-            1.. => Change::Grown,
-            0 => Change::Same,
-            _ => Change::Shrunk,
-        }
-    }
-}
-
-/// Matches sites by their keys: by that of the whole stack, and what is left by that without inlined frames,
-/// as builds differ in what is inlined, and in whether debug info tells of it.
-fn matched<'a, S, K: Hash + Eq>(
-    old: &'a [S],
-    new: &'a [S],
-    mut key: impl FnMut(&'a S, Frames) -> K,
-) -> Vec<Pair<'a, S>> {
-    let whole = new.iter().map(|site| Pair { old: Vec::new(), new: vec![site] });
-    let whole = whole.chain(old.iter().map(|site| Pair { old: vec![site], new: Vec::new() }));
-    let merged = merge(whole, |site| key(site, Frames::All));
-    let (mut pairs, left): (Vec<_>, Vec<_>) =
-        merged.into_iter().partition(|pair| !pair.old.is_empty() && !pair.new.is_empty());
-    // Of these, only what finds its other side is added up.
-    let mut sides: HashMap<K, (bool, bool)> = HashMap::new();
-    for pair in &left {
-        let side = sides.entry(key(pair.shown(), Frames::NotInlined)).or_default();
-        side.0 |= !pair.old.is_empty();
-        side.1 |= !pair.new.is_empty();
-    }
-    let (found, alone): (Vec<_>, Vec<_>) = left
-        .into_iter()
-        .partition(|pair| sides.get(&key(pair.shown(), Frames::NotInlined)) == Some(&(true, true)));
-    pairs.extend(merge(found.into_iter(), |site| key(site, Frames::NotInlined)));
-    pairs.extend(alone);
-    pairs
-}
-
-/// Adds up pairs that have the same key.
-fn merge<'a, S, K: Hash + Eq>(
-    pairs: impl Iterator<Item = Pair<'a, S>>,
-    mut key: impl FnMut(&'a S) -> K,
-) -> Vec<Pair<'a, S>> {
-    let mut known: HashMap<K, usize> = HashMap::new();
-    let mut merged: Vec<Pair<'a, S>> = Vec::new();
-    for pair in pairs {
-        match known.entry(key(pair.shown())) {
-            Entry::Occupied(at) => {
-                let sum = &mut merged[*at.get()];
-                sum.old.extend(pair.old);
-                sum.new.extend(pair.new);
-            }
-            Entry::Vacant(at) => {
-                at.insert(merged.len());
-                merged.push(pair);
-            }
-        }
-    }
-    merged
 }
 
 /// The resident sets.
@@ -241,12 +154,7 @@ pub(super) fn goroutines<'a>(
     keys: &mut Keys<'a>,
 ) -> Option<GoroutinesDiff> {
     let (old, new) = (old.goroutines.as_ref()?, new.goroutines.as_ref()?);
-    let key = |site: &'a GoroutineSite, which| {
-        let creator: Option<&'a Frame> = site.created_by.as_ref();
-        let creator = creator.map(|frame| keys.frame(frame));
-        (state(site), creator, site.system, keys.stack(&site.frames, Some(&site.stack_end), which))
-    };
-    let pairs = matched(&old.sites, &new.sites, key);
+    let pairs = matched(&old.sites, &new.sites, |site, which| goroutine_key(site, keys, which));
     let mut sites: Vec<GoroutineSiteDiff> = pairs.iter().map(goroutine_site).collect();
     sites.sort_by_key(|site| (site.system, site.idle, Reverse(site.growth)));
     rank(&mut sites, |site, rank| site.rank = rank);
@@ -257,6 +165,17 @@ pub(super) fn goroutines<'a>(
         growth: growth(old.total, new.total),
         sites,
     })
+}
+
+/// What is the same of goroutines in another build or run: state, creator, whether they are the runtime's,
+/// stack.
+pub(super) fn goroutine_key<'a>(
+    site: &'a GoroutineSite,
+    keys: &mut Keys<'a>,
+    which: Frames,
+) -> (&'a str, Option<u32>, bool, StackKey) {
+    let creator = site.created_by.as_ref().map(|frame| keys.frame(frame));
+    (state(site), creator, site.system, keys.stack(&site.frames, Some(&site.stack_end), which))
 }
 
 /// What goroutines do; running and waiting to run are the same moment seen twice.

@@ -1,12 +1,14 @@
 //! Reports of one series taken as one: the last, with its growth since the first.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use super::key::{Frames, Keys};
 use super::program;
+use super::sections::{self, growth};
 use crate::human::{duration, moment};
-use crate::report::model::{Goroutines, Site};
-use crate::report::{Report, goroutine_headline};
+use crate::report::model::{GoroutineSite, Site, Summary, ThreadSite};
+use crate::report::{Report, goroutine_headline, goroutines};
 
 /// Puts what `last` has more than `first` into the growth of its totals and sites. Says in its findings
 /// since when; or why there is no such growth.
@@ -18,30 +20,36 @@ pub fn grow_since(first: &Report, last: &mut Report) {
         );
         return;
     }
-    let before = sites_before(first, last);
-    if let (Some(was), Some(heap)) = (&first.heap, &mut last.heap) {
-        for (site, old) in heap.sites.iter_mut().zip(before) {
-            site.growth_bytes = signed(site.live_bytes).saturating_sub(signed(old));
+    let Before { heap, goroutines, threads } = before(first, last);
+    if let (Some(was), Some(is)) = (&first.heap, &mut last.heap) {
+        for (site, old) in is.sites.iter_mut().zip(heap) {
+            site.growth_bytes = growth(old, site.live_bytes);
         }
-        heap.totals.growth_bytes =
-            signed(heap.totals.live_bytes).saturating_sub(signed(was.totals.live_bytes));
+        is.totals.growth_bytes = growth(was.totals.live_bytes, is.totals.live_bytes);
     }
     let between = program::between(first, last);
     if let (Some(was), Some(all)) = (&first.goroutines, &mut last.goroutines) {
         let told = goroutine_headline::sentences(all);
-        goroutines(was, all, between);
-        let mut summary: Vec<&mut String> = last.summary.findings.iter_mut().collect();
-        summary.push(&mut last.summary.headline);
-        for (old, new) in told.iter().zip(goroutine_headline::sentences(all)) {
-            if let Some(at) = summary.iter().position(|said| *said == old) {
-                *summary.swap_remove(at) = new.replace(" since leakscope came", " since the first report");
-            }
+        all.growth = Some(growth(was.total, all.total));
+        all.growth_since_first = all.growth;
+        (all.since_first_ns, all.since_previous_ns) = (between, between);
+        for (site, old) in all.sites.iter_mut().zip(goroutines) {
+            site.growth = Some(growth(old, site.count));
+            site.growth_since_first = site.growth;
         }
+        goroutines::judge(all);
+        let since_first = |text: String| text.replace(" since leakscope came", " since the first report");
+        let stuck = goroutine_headline::goroutines(all).map(since_first);
+        let more = goroutine_headline::findings(all).into_iter().map(since_first).collect();
+        say(&mut last.summary, &told, stuck, since_first(goroutine_headline::calm(all)), more);
     }
-    if let (Some(was), Some(threads)) = (&first.threads, &mut last.threads)
-        && let (Some(old), Some(new)) = (was.alive, threads.alive)
-    {
-        threads.growth = signed(new).saturating_sub(signed(old));
+    if let (Some(was), Some(is)) = (&first.threads, &mut last.threads) {
+        for (site, old) in is.sites.iter_mut().zip(threads) {
+            site.growth = growth(old, site.alive);
+        }
+        if let (Some(old), Some(new)) = (was.alive, is.alive) {
+            is.growth = growth(old, new);
+        }
     }
     last.summary.findings.push(format!(
         "Growth is told since the first report of the series: PID {}, window from {}, {} long.",
@@ -51,51 +59,98 @@ pub fn grow_since(first: &Report, last: &mut Report) {
     ));
 }
 
-/// Puts in what there are more than in `was`, so long before.
-fn goroutines(was: &Goroutines, all: &mut Goroutines, between_ns: Option<u64>) {
-    all.growth = Some(signed(all.total).saturating_sub(signed(was.total)));
-    all.growth_since_first = all.growth;
-    (all.since_first_ns, all.since_previous_ns) = (between_ns, between_ns);
-    // Sites of goroutines have names that are the same in other runs.
-    let before: HashMap<&str, u64> =
-        was.sites.iter().map(|site| (site.site_id.as_str(), site.count)).collect();
-    for site in &mut all.sites {
-        let old = before.get(site.site_id.as_str()).copied().unwrap_or(0);
-        site.growth = Some(signed(site.count).saturating_sub(signed(old)));
-        site.growth_since_first = site.growth;
+/// Puts new sentences on goroutines in the place of those that were `told`: `stuck` comes before all else,
+/// that all is `calm` where something was told before, `more` behind the headline.
+fn say(summary: &mut Summary, told: &[String], stuck: Option<String>, calm: String, more: Vec<String>) {
+    let was_headline = told.contains(&summary.headline);
+    let first = summary.findings.iter().position(|said| told.contains(said));
+    summary.findings.retain(|said| !told.contains(said));
+    match stuck {
+        Some(stuck) => {
+            let second = std::mem::replace(&mut summary.headline, stuck);
+            summary.findings.splice(0..0, (!was_headline).then_some(second));
+            summary.findings.splice(0..0, more);
+        }
+        None if was_headline => summary.headline = calm,
+        None => {
+            if let Some(at) = first {
+                summary.findings.insert(at.min(summary.findings.len()), calm);
+            }
+        }
     }
 }
 
-/// What each site of the last report's heap held in the first one. In one account sites have names; in
-/// others, sites that go through the same functions share what such sites held.
-fn sites_before<'a>(first: &'a Report, last: &'a Report) -> Vec<u64> {
-    let (Some(was), Some(is)) = (&first.heap, &last.heap) else { return Vec::new() };
-    if program::one_account(first, last) {
-        let before: HashMap<&str, u64> =
-            was.sites.iter().map(|site| (site.site_id.as_str(), site.live_bytes)).collect();
-        let old = is.sites.iter().map(|site| before.get(site.site_id.as_str()).copied().unwrap_or(0));
-        return old.collect();
-    }
+/// What each site of the last report had in the first one: bytes, goroutines, threads.
+struct Before {
+    heap: Vec<u64>,
+    goroutines: Vec<u64>,
+    threads: Vec<u64>,
+}
+
+fn before<'a>(first: &'a Report, last: &'a Report) -> Before {
     let mut keys = Keys::new(first, last);
-    let mut key = |site: &'a Site| {
-        (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All))
-    };
-    let mut before: HashMap<_, u64> = HashMap::new();
-    for site in &was.sites {
-        let sum = before.entry(key(site)).or_default();
-        *sum = sum.saturating_add(site.live_bytes);
+    let named = program::one_account(first, last);
+    let heap = first.heap.as_ref().zip(last.heap.as_ref()).map(|(was, is)| {
+        let key = |site: &'a Site| {
+            name(named, &site.site_id, || {
+                (&site.source, keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All))
+            })
+        };
+        shares(&was.sites, &is.sites, key, |site| site.live_bytes)
+    });
+    let threads = first.threads.as_ref().zip(last.threads.as_ref()).map(|(was, is)| {
+        let key = |site: &'a ThreadSite| {
+            name(named, &site.site_id, || keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All))
+        };
+        shares(&was.sites, &is.sites, key, |site| site.alive)
+    });
+    // Their names are the same in other runs of one build.
+    let named = !program::rebuilt(first, last);
+    let goroutines = first.goroutines.as_ref().zip(last.goroutines.as_ref()).map(|(was, is)| {
+        let key = |site: &'a GoroutineSite| {
+            name(named, &site.site_id, || sections::goroutine_key(site, &mut keys, Frames::All))
+        };
+        shares(&was.sites, &is.sites, key, |site| site.count)
+    });
+    Before {
+        heap: heap.unwrap_or_default(),
+        goroutines: goroutines.unwrap_or_default(),
+        threads: threads.unwrap_or_default(),
     }
-    let of_last: Vec<_> = is.sites.iter().map(key).collect();
-    let ends: HashMap<_, usize> = of_last.iter().zip(0..).collect();
-    let shares = is.sites.iter().zip(&of_last).enumerate().map(|(i, (site, key))| {
+}
+
+/// What tells sites apart.
+#[derive(PartialEq, Eq, Hash)]
+enum Name<'a, K> {
+    /// In one account, or in one build.
+    Id(&'a str),
+    /// In others.
+    Functions(K),
+}
+
+fn name<K>(named: bool, id: &str, functions: impl FnOnce() -> K) -> Name<'_, K> {
+    if named { Name::Id(id) } else { Name::Functions(functions()) }
+}
+
+/// What each site of `is` had in `was`; sites with the same key share what such sites had.
+fn shares<'a, S, K: Eq + Hash>(
+    was: &'a [S],
+    is: &'a [S],
+    mut key: impl FnMut(&'a S) -> K,
+    value: impl Fn(&S) -> u64,
+) -> Vec<u64> {
+    let mut before: HashMap<K, u64> = HashMap::new();
+    for site in was {
+        let sum = before.entry(key(site)).or_default();
+        *sum = sum.saturating_add(value(site));
+    }
+    let of_last: Vec<K> = is.iter().map(key).collect();
+    let ends: HashMap<&K, usize> = of_last.iter().zip(0..).collect();
+    let shares = is.iter().zip(&of_last).enumerate().map(|(i, (site, key))| {
         let Some(left) = before.get_mut(key) else { return 0 };
-        let share = if ends.get(key) == Some(&i) { *left } else { site.live_bytes.min(*left) };
+        let share = if ends.get(key) == Some(&i) { *left } else { value(site).min(*left) };
         *left -= share;
         share
     });
     shares.collect()
-}
-
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }

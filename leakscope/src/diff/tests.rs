@@ -87,6 +87,23 @@ fn inlined_frames_match_what_has_none() {
     assert_eq!(heap.sites.len(), 3);
 }
 
+/// In pprof files, too.
+#[test]
+fn inlined_frames_match_in_profiles() {
+    use crate::export::profile::{Profile, ProfileKind};
+    let (old, mut new) = (earlier(), earlier());
+    let site = &mut new.heap.as_mut().expect("heap").sites[0];
+    site.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
+    site.live_bytes += 5000;
+    let profile = Profile::difference(&old, &new, ProfileKind::Heap).expect("a profile");
+    let growth = |sample: &crate::export::profile::Sample<'_>| {
+        sample.values[3].cast_signed() - sample.base[3].cast_signed()
+    };
+    let mut told: Vec<i64> = profile.samples.iter().map(growth).collect();
+    told.sort_unstable();
+    assert_eq!(told, [0, 0, 5000]);
+}
+
 #[test]
 fn threads_that_block() {
     let (old, new) = (samples::idle(), samples::hot_mutex());
@@ -227,14 +244,80 @@ fn goroutines_of_a_series() {
     assert!(told.contains("200 more since the first report (3 a minute)"), "{told}");
 }
 
+/// Looks at one moment each tell of no growth; taken together they do, also where the program was built anew
+/// between them and where a rule would call its goroutines idle.
+#[test]
+fn goroutines_pile_up_from_report_to_report() {
+    use crate::report::goroutine_headline::{calm, findings};
+    use crate::report::goroutines::tests::{look, section};
+    for reason in ["chan receive", "sleep"] {
+        for anew in [false, true] {
+            let report = |count, at: &str| {
+                let mut report = samples::heap();
+                report.window.started_at = at.to_owned();
+                let mut all = section(&[look(0, &[(count, reason), (5, "IO wait")])]);
+                for frame in all.sites.iter_mut().flat_map(|site| &mut site.frames) {
+                    frame.build_id = Some("eeee".to_owned());
+                }
+                report.summary.findings = vec!["First.".to_owned(), calm(&all), "Last.".to_owned()];
+                report.summary.findings.extend(findings(&all));
+                report.goroutines = Some(all);
+                report
+            };
+            let first = report(20, "2026-11-23T03:00:00Z");
+            let mut last = report(50, "2026-11-23T04:00:00Z");
+            let heap = last.summary.headline.clone();
+            if anew {
+                for site in &mut last.goroutines.as_mut().expect("goroutines").sites {
+                    rebuilt(&mut site.frames);
+                    site.site_id.push('2');
+                }
+            }
+            series::grow_since(&first, &mut last);
+            let all = last.goroutines.as_ref().expect("goroutines");
+            let told: Vec<_> =
+                all.sites.iter().map(|site| (site.growth, site.piling_up, site.idle)).collect();
+            assert_eq!(told, [(Some(30), true, false), (Some(0), false, false)], "{reason}, anew: {anew}");
+            let (headline, findings) = (&last.summary.headline, &last.summary.findings);
+            assert!(headline.starts_with("50 of 55 goroutines are blocked in"), "{headline}");
+            assert!(headline.ends_with("30 more since the first report (30 an hour)."), "{headline}");
+            assert_eq!(findings[..3], [heap.as_str(), "First.", "Last."], "the calm is gone");
+        }
+    }
+}
+
+/// Where they still do not, that is said in the same place.
+#[test]
+fn calm_goroutines_of_a_series() {
+    use crate::report::goroutine_headline::calm;
+    use crate::report::goroutines::tests::{look, section};
+    let report = || {
+        let mut report = samples::heap();
+        let all = section(&[look(0, &[(20, "chan receive")])]);
+        report.summary.findings = vec!["First.".to_owned(), calm(&all), "Last.".to_owned()];
+        report.goroutines = Some(all);
+        report
+    };
+    let (first, mut last) = (report(), report());
+    series::grow_since(&first, &mut last);
+    let findings = &last.summary.findings;
+    assert_eq!((findings[0].as_str(), findings[2].as_str()), ("First.", "Last."));
+    assert!(findings[1].starts_with("No goroutines pile up: all 20"), "{findings:?}");
+    assert_eq!(last.summary.headline, first.summary.headline);
+}
+
 #[test]
 fn threads_of_a_series() {
     let (first, mut last) = (samples::attached(), samples::attached());
     let threads = last.threads.as_mut().expect("threads");
     threads.alive = first.threads.as_ref().and_then(|threads| threads.alive).map(|alive| alive + 7);
     assert!(threads.alive.is_some());
+    threads.sites[0].alive += 7;
     series::grow_since(&first, &mut last);
-    assert_eq!(last.threads.map(|threads| threads.growth), Some(7));
+    let threads = last.threads.expect("threads");
+    assert_eq!(threads.growth, 7);
+    let sites: Vec<i64> = threads.sites.iter().map(|site| site.growth).collect();
+    assert_eq!((sites[0], sites.iter().sum::<i64>()), (7, 7));
 }
 
 /// Nothing is said of what was not compared.

@@ -34,7 +34,7 @@ fn waits_for_the_world(site: &GoroutineSite) -> bool {
 }
 
 /// What is stuck; `None` if nothing looks so.
-pub(super) fn goroutines(all: &Goroutines) -> Option<String> {
+pub(crate) fn goroutines(all: &Goroutines) -> Option<String> {
     notable(all).next().map(|site| sentence(site, all))
 }
 
@@ -43,7 +43,7 @@ fn notable(all: &Goroutines) -> impl Iterator<Item = &GoroutineSite> {
 }
 
 /// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
-pub(super) fn findings(all: &Goroutines) -> Vec<String> {
+pub(crate) fn findings(all: &Goroutines) -> Vec<String> {
     notable(all).skip(1).take(MORE_SITES).map(|site| sentence(site, all)).collect()
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn sentences(all: &Goroutines) -> Vec<String> {
 }
 
 /// What there is to say if [`goroutines()`] has nothing.
-pub(super) fn calm(all: &Goroutines) -> String {
+pub(crate) fn calm(all: &Goroutines) -> String {
     if all.total == 0 {
         return "The program has no goroutines of its own.".to_owned();
     }

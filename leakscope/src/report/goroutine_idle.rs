@@ -1,5 +1,6 @@
 //! Goroutines that look like waiting for work, and the rules that say so.
 
+use super::model::GoroutineSite;
 use crate::golang::census::GoState;
 use crate::ledger::goroutines::GoSite;
 
@@ -166,23 +167,60 @@ const RULES: &[Rule] = &[
     rule(&["sleep"], &[], Most::Few, "sleeps between two turns"),
 ];
 
+/// What the rules look at.
+#[derive(Clone, Debug)]
+pub(super) struct Seen<'a> {
+    /// As [`GoState::name`] says it.
+    state: &'a str,
+    reason: Option<&'a str>,
+    functions: Vec<&'a str>,
+    start: Option<&'a str>,
+    count: u64,
+    system: bool,
+}
+
+impl<'a> From<&'a GoSite> for Seen<'a> {
+    fn from(site: &'a GoSite) -> Self {
+        Self {
+            state: site.state.name(),
+            reason: site.wait_reason.as_deref(),
+            functions: site.frames.iter().map(|frame| &*frame.function).collect(),
+            start: site.start_function.as_deref(),
+            count: site.count,
+            system: site.system,
+        }
+    }
+}
+
+impl<'a> From<&'a GoroutineSite> for Seen<'a> {
+    fn from(site: &'a GoroutineSite) -> Self {
+        Self {
+            state: &site.state,
+            reason: site.wait_reason.as_deref(),
+            functions: site.frames.iter().filter_map(|frame| frame.function.as_deref()).collect(),
+            start: site.start_function.as_deref(),
+            count: site.count,
+            system: site.system,
+        }
+    }
+}
+
 /// The rule by which a site is idle; `None` if it may be stuck. `all` are the goroutines of the program.
-pub(super) fn idle(site: &GoSite, all: u64, piles_up: bool) -> Option<&'static str> {
-    if !matches!(site.state, GoState::Waiting | GoState::Syscall) {
+pub(super) fn idle<'a>(site: impl Into<Seen<'a>>, all: u64, piles_up: bool) -> Option<&'static str> {
+    let site = site.into();
+    let waiting = site.state == GoState::Waiting.name();
+    if !waiting && site.state != GoState::Syscall.name() {
         return None;
     }
-    let reason = site.wait_reason.as_deref();
-    let on_stack = |table: &[&str]| site.frames.iter().any(|frame| is_one(&frame.function, table));
+    let on_stack = |table: &[&str]| site.functions.iter().any(|function| is_one(function, table));
     let found = RULES.iter().find(|rule| {
-        (rule.reasons.is_empty() || reason.is_some_and(|reason| rule.reasons.contains(&reason)))
+        (rule.reasons.is_empty() || site.reason.is_some_and(|reason| rule.reasons.contains(&reason)))
             && (rule.frames.is_empty() || on_stack(rule.frames))
             && rule.without.is_none_or(|function| !on_stack(&[function]))
-            && (rule.start.is_empty()
-                || site.start_function.as_deref().is_some_and(|f| is_one(f, rule.start)))
+            && (rule.start.is_empty() || site.start.is_some_and(|f| is_one(f, rule.start)))
             && rule.most.takes(site.count, all, piles_up)
     });
-    let system = || (site.system && site.state == GoState::Waiting).then_some(RUNTIME);
-    found.map(|rule| rule.words).or_else(system)
+    found.map(|rule| rule.words).or((site.system && waiting).then_some(RUNTIME))
 }
 
 impl Most {

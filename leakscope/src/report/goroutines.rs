@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::go_frames::{blame, blame_goroutine, frame};
 use super::goroutine_idle::idle;
 use super::model::{GoroutineCreation, GoroutineSite, Goroutines};
+use super::rank;
 use crate::golang::census::GoState;
 use crate::golang::creations::GoCreation;
 use crate::ledger::goroutines::{GoSite, GoroutineSnapshot};
@@ -19,23 +20,9 @@ pub(crate) fn goroutines(
     exe: Option<&str>,
     main_module: Option<&str>,
 ) -> Goroutines {
-    let growth = snapshot.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add);
-    let mut sites: Vec<GoroutineSite> = snapshot
-        .sites
-        .iter()
-        .map(|seen| {
-            let piles_up = piles_up(seen, growth);
-            let idle_rule = idle(seen, snapshot.total, piles_up);
-            site(seen, piles_up, idle_rule, exe, main_module)
-        })
-        .collect();
-    // Stable: the snapshot has those with most goroutines first.
-    sites.sort_by_key(order);
-    for (site, rank) in sites.iter_mut().zip(1..) {
-        site.rank = rank;
-    }
+    let sites = snapshot.sites.iter().map(|seen| site(seen, exe, main_module)).collect();
     let nothing_lost = snapshot.losses.is_empty() && snapshot.unread == 0;
-    Goroutines {
+    let mut all = Goroutines {
         exact: nothing_lost,
         method: method(nothing_lost).to_owned(),
         total: snapshot.total,
@@ -47,7 +34,23 @@ pub(crate) fn goroutines(
         retried: snapshot.retried,
         sites,
         creations: creations.map(|all| self::creations(all, exe, main_module)),
+    };
+    judge(&mut all);
+    all
+}
+
+/// Tells from the growth of sites which ones pile up and which are idle, and ranks them.
+pub(crate) fn judge(all: &mut Goroutines) {
+    let growth = all.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add);
+    for site in &mut all.sites {
+        site.piling_up = piles_up(site, growth);
+        let rule = idle(&*site, all.total, site.piling_up);
+        site.idle = rule.is_some();
+        site.idle_rule = rule.map(ToOwned::to_owned);
     }
+    // Stable: within a group those with most goroutines come first.
+    all.sites.sort_by_key(|site| (order(site), Reverse(site.count)));
+    rank(&mut all.sites, |site, rank| site.rank = rank);
 }
 
 fn creations(all: &[GoCreation], exe: Option<&str>, main_module: Option<&str>) -> Vec<GoroutineCreation> {
@@ -77,13 +80,13 @@ const fn method(nothing_lost: bool) -> &'static str {
 }
 
 /// By how much a site grew while leakscope watched.
-fn grown(site: &GoSite) -> i64 {
+fn grown(site: &GoroutineSite) -> i64 {
     site.growth_since_first.unwrap_or(0).max(0)
 }
 
 /// Whether a site grows so much that it is no chance: notable, at least a hundredth of what is there and
 /// a tenth of all growth.
-fn piles_up(site: &GoSite, all_growth: i64) -> bool {
+fn piles_up(site: &GoroutineSite, all_growth: i64) -> bool {
     let grown = grown(site);
     let count = i64::try_from(site.count).unwrap_or(i64::MAX);
     !site.system && grown >= PILE && grown >= count / 100 && grown >= all_growth / 10
@@ -101,27 +104,22 @@ fn order(site: &GoroutineSite) -> (u8, Reverse<i64>) {
     }
 }
 
-fn site(
-    seen: &GoSite,
-    piling_up: bool,
-    idle_rule: Option<&str>,
-    exe: Option<&str>,
-    main_module: Option<&str>,
-) -> GoroutineSite {
+/// A site; [`judge`] says the rest of it.
+fn site(seen: &GoSite, exe: Option<&str>, main_module: Option<&str>) -> GoroutineSite {
     GoroutineSite {
         site_id: format!("{:016x}", seen.id),
         rank: 0,
         count: seen.count,
         growth: seen.growth,
         growth_since_first: seen.growth_since_first,
-        piling_up,
+        piling_up: false,
         state: seen.state.name().to_owned(),
         wait_reason: seen.wait_reason.as_deref().map(ToOwned::to_owned),
         longest_blocked_ns: seen.longest_blocked_ns,
         blocked_at_least: seen.longest_blocked_ns.is_some(),
         since_last_gc: seen.since_last_gc,
-        idle: idle_rule.is_some(),
-        idle_rule: idle_rule.map(ToOwned::to_owned),
+        idle: false,
+        idle_rule: None,
         system: seen.system,
         blame: blame_goroutine(&seen.frames, main_module),
         frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),

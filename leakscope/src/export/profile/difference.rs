@@ -1,10 +1,10 @@
 //! Two profiles as one: what the new one has more than the old one.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use super::{NoProfile, Profile, ProfileKind, Sample};
 use crate::diff::key::{Frames, Keys, StackKey};
+use crate::diff::pairs::{Pair, matched};
 use crate::report::Report;
 
 /// Labels that differ from run to run: of samples that differ in no other, the sums are compared.
@@ -18,26 +18,13 @@ impl<'a> Profile<'a> {
     /// [`crate::diff`] does, and what only the old report has is a sample with a base alone.
     pub fn difference(old: &'a Report, new: &'a Report, kind: ProfileKind) -> Result<Self, NoProfile> {
         let mut keys = Keys::new(old, new);
-        let mut known: HashMap<Key, usize> = HashMap::new();
-        let base = Profile::of(old, kind)?;
+        let mut base = Profile::of(old, kind)?;
         let mut profile = Profile::of(new, kind)?;
-        let of_new = profile.samples.len();
-        let mut samples: Vec<Sample<'a>> = Vec::new();
-        for (i, mut sample) in
-            std::mem::take(&mut profile.samples).into_iter().chain(base.samples).enumerate()
-        {
+        for sample in profile.samples.iter_mut().chain(&mut base.samples) {
             sample.labels.retain(|(key, _)| !OF_A_RUN.contains(key));
-            let at = *known.entry(key(&sample, &mut keys)).or_insert_with(|| {
-                samples.push(Sample { values: [0; 4], base: [0; 4], weight: 0, ..sample.clone() });
-                samples.len() - 1
-            });
-            let is_new = i < of_new;
-            let sums = if is_new { &mut samples[at].values } else { &mut samples[at].base };
-            sums.iter_mut().zip(sample.values).for_each(|(sum, n)| *sum = sum.saturating_add(n));
-            if is_new {
-                samples[at].weight = samples[at].weight.saturating_add(sample.weight);
-            }
         }
+        let pairs = matched(&base.samples, &profile.samples, |sample, which| key(sample, &mut keys, which));
+        let samples = pairs.iter().map(sum).collect();
         let told = |which: &'static str| move |text: String| format!("{which}: {text}");
         let comments = std::mem::take(&mut profile.comments).into_iter().map(told("new"));
         profile.comments = vec!["values are those of the new report less those of the old one".to_owned()];
@@ -49,8 +36,20 @@ impl<'a> Profile<'a> {
     }
 }
 
-fn key<'a>(sample: &Sample<'a>, keys: &mut Keys<'a>) -> Key {
+/// A sample for all samples of a pair.
+fn sum<'a>(pair: &Pair<'_, Sample<'a>>) -> Sample<'a> {
+    let total = |samples: &[&Sample<'_>]| {
+        samples.iter().fold([0u64; 4], |mut sums, sample| {
+            sums.iter_mut().zip(sample.values).for_each(|(sum, n)| *sum = sum.saturating_add(n));
+            sums
+        })
+    };
+    let weight = pair.new.iter().fold(0u64, |sum, sample| sum.saturating_add(sample.weight));
+    Sample { values: total(&pair.new), base: total(&pair.old), weight, ..pair.shown().clone() }
+}
+
+fn key<'a>(sample: &Sample<'a>, keys: &mut Keys<'a>, which: Frames) -> Key {
     let labels = sample.labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into_owned()));
     let note = sample.note.as_ref().map(|note: &Cow<'_, str>| note.clone().into_owned());
-    (keys.stack(sample.frames, None, Frames::All), note, labels.collect())
+    (keys.stack(sample.frames, None, which), note, labels.collect())
 }
