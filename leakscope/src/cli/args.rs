@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use super::attach::AttachConfig;
 use super::dump::DumpConfig;
 use super::duration::{duration, size};
-use super::fail_on::FailOnArgs;
+use super::fail_on::{AttachFailOn, DumpFailOn};
 use super::format::FormatArgs;
 use super::output::{self, Destination};
 use super::top::{TopConfig, TopFormat};
@@ -24,7 +24,6 @@ use crate::golang::program::LayoutSource;
 use crate::ledger::Sort;
 use crate::processes::Order;
 use crate::session;
-use crate::threshold::Subject;
 
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
 /// change, no restart.
@@ -92,7 +91,7 @@ pub struct AttachArgs {
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
-    fail_on: FailOnArgs,
+    fail_on: AttachFailOn,
     /// Write reports to FILE (`-`: standard output; `DIR/`: a file each, named by its time, which `report DIR/` and `diff DIR/` take as one)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -119,7 +118,7 @@ pub struct DumpArgs {
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
-    fail_on: FailOnArgs,
+    fail_on: DumpFailOn,
     /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -281,9 +280,10 @@ impl AttachArgs {
             _ => Ok(()),
         })?;
         rendering.goes_to(&output, self.interval.is_some())?;
-        let thresholds = self.fail_on.thresholds(Subject::Report, |section| match section {
+        let thresholds = self.fail_on.thresholds(|section| match section {
             "heap" if !tracing.heap => only("the heap is", "waits"),
             "waits" if !tracing.waits => only("waits are", "heap"),
+            "threads" if !tracing.waits => only("threads are", "heap"),
             _ => Ok(()),
         })?;
         Ok(AttachConfig {
@@ -333,7 +333,7 @@ impl DumpArgs {
             _ => Ok(()),
         })?;
         rendering.goes_to(&output, false)?;
-        let thresholds = self.fail_on.thresholds(Subject::Report, |section| match section {
+        let thresholds = self.fail_on.thresholds(|section| match section {
             "heap" | "threads" => Err(format!(
                 "dump looks at threads and goroutines as they are now, so {section} is null; run `leakscope attach`"
             )),
@@ -401,8 +401,41 @@ mod tests {
             let line = format!("leakscope attach 1 --interval 1s --format {format}");
             assert!(refused(&line).contains("-o FILE"), "{line}");
         }
+        for (only, field) in [("heap", "waits.threads"), ("heap", "threads.growth"), ("waits", "heap.exact")]
+        {
+            let told = refused(&format!("leakscope attach 1 --only {only} --fail-on {field}>0"));
+            assert!(
+                told.contains(&format!("not traced with --only {only}")) || field == "heap.exact",
+                "{told}"
+            );
+        }
         assert!(refused("leakscope report - -").contains("standard input"));
         assert!(refused("leakscope report x --focus (").contains("--focus"));
+    }
+
+    /// The examples of each subcommand's `--help` are what it takes.
+    #[test]
+    fn examples_of_thresholds_can_be_had() {
+        for (command, files) in [("attach", "1"), ("dump", "1"), ("report", "r.json"), ("diff", "a b")] {
+            let mut cli = Cli::command();
+            let of = cli.find_subcommand_mut(command).expect("it is there");
+            let argument = of.get_arguments().find(|argument| argument.get_id() == "fail_on");
+            let help = argument.and_then(clap::Arg::get_long_help).expect("a long help").to_string();
+            let examples: Vec<&str> = help.rsplit("\n\n").next().expect("examples").lines().collect();
+            assert_eq!(examples.len(), 5, "{help}");
+            for example in examples {
+                let line = ["leakscope", command].into_iter().chain(files.split(' '));
+                let parsed = Cli::try_parse_from(line.chain(["--fail-on", example])).expect("it is parsed");
+                let refused = match parsed.command {
+                    Command::Attach(arguments) => arguments.into_config().err(),
+                    Command::Dump(arguments) => arguments.into_config().err(),
+                    Command::Report(arguments) => arguments.into_config().err(),
+                    Command::Diff(arguments) => arguments.into_config().err(),
+                    _ => None,
+                };
+                assert!(refused.is_none(), "{command} {example}: {refused:?}");
+            }
+        }
     }
 
     #[test]

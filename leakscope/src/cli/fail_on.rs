@@ -10,28 +10,76 @@ use crate::threshold::{Outcome, Subject, Threshold};
 /// The exit code of an exceeded threshold.
 const EXCEEDED: u8 = 3;
 
-/// Thresholds as users give them.
-#[derive(Debug, Args)]
-pub struct FailOnArgs {
-    /// Exit with 3 if this holds of the JSON's fields, such as 'heap.totals.live_bytes > 64MiB'; may be repeated
-    #[arg(
-        long,
-        value_name = "EXPR",
-        long_help = "Exit with 3, and say why, if this holds. The report is written all the same. May be repeated; of \
-                     several reports (--interval) each is checked.\n\n\
-                     EXPR is FIELD COMPARISON LIMIT. FIELD is a path in the JSON: heap.totals.live_bytes, heap.sites[0].live_bytes, \
-                     losses[\"heap.live_full\"]. [*] stands for all elements of a list, in one of any(…), all(…), max(…), \
-                     min(…), sum(…), count(…). COMPARISON is > >= < <= == or !=. LIMIT is a number, with B kB MB GB KiB MiB \
-                     GiB for fields in _bytes and ns us ms s m h d for fields in _ns, or true, false or \"text\". What is \
-                     null exceeds nothing, and standard error says so.\n\n\
-                     heap.totals.live_bytes > 64MiB\n\
-                     max(heap.sites[*].live_bytes) >= 1GiB\n\
-                     any(waits.sites[*].longest_blocked_ns) > 5m\n\
-                     count(waits.deadlocks) > 0\n\
-                     goroutines.total > 10000"
-    )]
-    fail_on: Vec<String>,
+/// The argument of one subcommand: what it says of several reports, and examples that it takes.
+macro_rules! fail_on_args {
+    ($(#[$doc:meta])* $name:ident of $subject:ident: $several:literal, $examples:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Args)]
+        pub struct $name {
+            /// Exit with 3 if this holds of the JSON's fields; may be repeated
+            #[arg(
+                long,
+                value_name = "EXPR",
+                long_help = concat!(
+                    "Exit with 3, and say why, if this holds. What was asked for is written all the same. May be repeated", $several, ".\n\n\
+                     EXPR is FIELD COMPARISON LIMIT. FIELD is a path in the JSON: summary.headline, waits.sites[0].rank, losses[\"stacks.ring_full\"]. \
+                     [*] stands for all elements of a list, in one of any(…), all(…), max(…), min(…), sum(…), count(…). \
+                     COMPARISON is > >= < <= == or !=. LIMIT is a number, with B kB MB GB KiB MiB GiB for fields in _bytes \
+                     and ns us ms s m h d for fields in _ns, or true, false or \"text\". What is null exceeds nothing, and \
+                     standard error says so.\n\n", $examples
+                )
+            )]
+            fail_on: Vec<String>,
+        }
+
+        impl $name {
+            /// Checks that what they name is there; `offered` refuses sections that will not be.
+            pub(super) fn thresholds(
+                &self,
+                offered: impl Fn(&str) -> Result<(), String>,
+            ) -> Result<Thresholds, Failure> {
+                thresholds(&self.fail_on, Subject::$subject, offered)
+            }
+        }
+    };
 }
+
+fail_on_args!(
+    /// Of `attach`.
+    AttachFailOn of Report: "; with --interval each report is checked",
+    "heap.totals.live_bytes > 64MiB\n\
+     max(heap.sites[*].live_bytes) >= 1GiB\n\
+     waits.longest_stuck_ns > 5m\n\
+     count(waits.deadlocks) > 0\n\
+     goroutines.total > 10000"
+);
+fail_on_args!(
+    /// Of `dump`.
+    DumpFailOn of Report: "",
+    "waits.longest_stuck_ns > 5m\n\
+     count(waits.deadlocks) > 0\n\
+     waits.stuck_now > 100\n\
+     goroutines.total > 10000\n\
+     any(goroutines.sites[*].count) > 1000"
+);
+fail_on_args!(
+    /// Of `report`.
+    ReportFailOn of Report: "; of several files each report is checked",
+    "heap.totals.live_bytes > 64MiB\n\
+     max(heap.sites[*].live_bytes) >= 1GiB\n\
+     waits.longest_stuck_ns > 5m\n\
+     count(waits.deadlocks) > 0\n\
+     goroutines.total > 10000"
+);
+fail_on_args!(
+    /// Of `diff`.
+    DiffFailOn of Diff: "",
+    "heap.totals.growth_bytes > 64MiB\n\
+     max(heap.sites[*].growth_bytes) >= 1MiB\n\
+     waits.growth_stuck > 10\n\
+     goroutines.growth > 1000\n\
+     threads.growth > 0"
+);
 
 /// Thresholds, and which of them were exceeded.
 #[derive(Debug, Default)]
@@ -41,23 +89,20 @@ pub struct Thresholds {
     said: Vec<(bool, bool)>,
 }
 
-impl FailOnArgs {
-    /// Checks that they can be asked of `subject`; `offered` refuses sections that it will not have.
-    pub(super) fn thresholds(
-        &self,
-        subject: Subject,
-        offered: impl Fn(&str) -> Result<(), String>,
-    ) -> Result<Thresholds, Failure> {
-        let mut all = Vec::new();
-        for text in &self.fail_on {
-            let threshold = Threshold::new(text, subject).map_err(Failure::usage)?;
-            offered(threshold.section())
-                .map_err(|why| Failure::usage(format!("--fail-on '{threshold}': {why}")))?;
-            all.push(threshold);
-        }
-        let said = vec![(false, false); all.len()];
-        Ok(Thresholds { all, said })
+fn thresholds(
+    texts: &[String],
+    subject: Subject,
+    offered: impl Fn(&str) -> Result<(), String>,
+) -> Result<Thresholds, Failure> {
+    let mut all = Vec::new();
+    for text in texts {
+        let threshold = Threshold::new(text, subject).map_err(Failure::usage)?;
+        offered(threshold.section())
+            .map_err(|why| Failure::usage(format!("--fail-on '{threshold}': {why}")))?;
+        all.push(threshold);
     }
+    let said = vec![(false, false); all.len()];
+    Ok(Thresholds { all, said })
 }
 
 impl Thresholds {

@@ -252,27 +252,25 @@ fn goroutines_pile_up_from_report_to_report() {
     use crate::report::goroutines::tests::{look, section};
     for reason in ["chan receive", "sleep"] {
         for anew in [false, true] {
-            let report = |count, at: &str| {
+            let report = |count, at: &str, anew: bool| {
                 let mut report = samples::heap();
                 report.window.started_at = at.to_owned();
                 let mut all = section(&[look(0, &[(count, reason), (5, "IO wait")])]);
                 for frame in all.sites.iter_mut().flat_map(|site| &mut site.frames) {
                     frame.build_id = Some("eeee".to_owned());
                 }
+                for site in all.sites.iter_mut().filter(|_| anew) {
+                    rebuilt(&mut site.frames);
+                    site.site_id.push('2');
+                }
                 report.summary.findings = vec!["First.".to_owned(), calm(&all), "Last.".to_owned()];
                 report.summary.findings.extend(findings(&all));
                 report.goroutines = Some(all);
                 report
             };
-            let first = report(20, "2026-11-23T03:00:00Z");
-            let mut last = report(50, "2026-11-23T04:00:00Z");
+            let first = report(20, "2026-11-23T03:00:00Z", false);
+            let mut last = report(50, "2026-11-23T04:00:00Z", anew);
             let heap = last.summary.headline.clone();
-            if anew {
-                for site in &mut last.goroutines.as_mut().expect("goroutines").sites {
-                    rebuilt(&mut site.frames);
-                    site.site_id.push('2');
-                }
-            }
             series::grow_since(&first, &mut last);
             let all = last.goroutines.as_ref().expect("goroutines");
             let told: Vec<_> =

@@ -27,6 +27,14 @@ pub fn function(frame: &Frame) -> String {
     })
 }
 
+/// A stack without the function that all goroutines begin in, which Go's own profiles leave out.
+pub fn without_goexit(frames: &[Frame]) -> &[Frame] {
+    match frames.split_last() {
+        Some((last, rest)) if !rest.is_empty() && last.function.as_deref() == Some("runtime.goexit") => rest,
+        _ => frames,
+    }
+}
+
 /// The last part of a path.
 pub fn file_name(path: &str) -> &str {
     path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)

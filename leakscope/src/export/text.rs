@@ -90,18 +90,44 @@ fn labels(sample: &Sample<'_>, out: &mut Vec<u8>) -> io::Result<()> {
 /// A place, rendered once.
 struct Place {
     address: String,
-    /// Name and offset, its columns, and what follows, for each frame.
-    lines: Vec<(String, usize, String)>,
+    /// The address that lines tell: of the call, not of where it returns to.
+    instruction: String,
+    lines: Vec<Line>,
+}
+
+/// A frame of a place.
+struct Line {
+    /// Name and offset.
+    name: String,
+    /// Columns of these.
+    width: usize,
+    /// What follows.
+    position: String,
+    /// Whether it belongs to the Go runtime, which Go leaves out where a stack begins.
+    runtime: bool,
 }
 
 impl Place {
     fn new(place: &Location<'_>) -> Self {
+        // Inlined functions have no begin of their own; Go takes that of the function around them.
+        let back = place.address - place.instruction;
+        let offset = place.frames.last().and_then(|frame| frame.function_offset);
+        let offset = offset.map(|offset| format!("+{:#x}", offset.saturating_sub(back))).unwrap_or_default();
         let lines = place.frames.iter().map(|frame| {
-            let name = format!("{}+{:#x}", function(frame), frame.function_offset.unwrap_or(0));
-            let width = columns(&name);
-            (name, width, position(frame))
+            let name = format!("{}{offset}", function(frame));
+            let go = frame.file.as_deref().is_some_and(|file| file.ends_with(".go") || file.ends_with(".s"));
+            Line {
+                width: columns(&name),
+                name,
+                position: position(frame),
+                runtime: go && frame.function.as_deref().is_some_and(|name| name.starts_with("runtime.")),
+            }
         });
-        Self { address: format!("{:#x}", place.address), lines: lines.collect() }
+        Self {
+            address: format!("{:#x}", place.address),
+            instruction: format!("{:#x}", place.instruction),
+            lines: lines.collect(),
+        }
     }
 }
 
@@ -114,21 +140,27 @@ fn position(frame: &Frame) -> String {
     }
 }
 
-/// The lines of a stack, in columns that tabs make.
+/// The lines of a stack, in columns that tabs make: without `runtime.goexit` and what a stack begins with of
+/// the Go runtime, unless there is nothing else.
 fn frames<'a>(places: impl Iterator<Item = &'a Place> + Clone, out: &mut Vec<u8>) {
+    let all = places.flat_map(|place| place.lines.iter().map(|line| (place.instruction.as_str(), line)));
+    let all = all.filter(|(_, line)| !(line.runtime && line.name.starts_with("runtime.goexit+")));
+    let own = all.clone().skip_while(|(_, line)| line.runtime);
+    if own.clone().next().is_some() { table(own, out) } else { table(all, out) }
+}
+
+fn table<'a>(lines: impl Iterator<Item = (&'a str, &'a Line)> + Clone, out: &mut Vec<u8>) {
     let cell = |width: usize| (width + 1).next_multiple_of(TAB);
-    let wide = places.clone().map(|place| cell(place.address.len())).max().unwrap_or(0);
-    let names = places.clone().flat_map(|place| &place.lines).map(|line| cell(line.1)).max().unwrap_or(0);
+    let wide = lines.clone().map(|(address, _)| cell(address.len())).max().unwrap_or(0);
+    let names = lines.clone().map(|(_, line)| cell(line.width)).max().unwrap_or(0);
     let tabs = |out: &mut Vec<u8>, missing: usize| out.resize(out.len() + missing.div_ceil(TAB), b'\t');
-    for place in places {
-        for (name, width, position) in &place.lines {
-            out.extend_from_slice(b"#\t");
-            out.extend_from_slice(place.address.as_bytes());
-            tabs(out, wide - place.address.len());
-            out.extend_from_slice(name.as_bytes());
-            tabs(out, names - width);
-            out.extend_from_slice(position.as_bytes());
-            out.push(b'\n');
-        }
+    for (address, line) in lines {
+        out.extend_from_slice(b"#\t");
+        out.extend_from_slice(address.as_bytes());
+        tabs(out, wide - address.len());
+        out.extend_from_slice(line.name.as_bytes());
+        tabs(out, names - line.width);
+        out.extend_from_slice(line.position.as_bytes());
+        out.push(b'\n');
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::names::{bracketed, folded, function};
+use super::names::{bracketed, folded, function, without_goexit};
 use super::profile::location::Locations;
 use super::profile::{Profile, Stack};
 
@@ -43,7 +43,7 @@ impl Paths {
         let mut rendered: Vec<Vec<u32>> = Vec::new();
         let mut paths = Vec::new();
         for stack in profile.stacks().filter(|stack| stack.weight > 0) {
-            let ids: Vec<u32> = places.enter(stack.sample.frames).collect();
+            let ids: Vec<u32> = places.enter(without_goexit(stack.sample.frames)).collect();
             for place in &places.all()[rendered.len()..] {
                 rendered.push(place.frames.iter().rev().map(|f| names.number(&function(f))).collect());
             }

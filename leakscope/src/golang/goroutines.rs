@@ -18,6 +18,9 @@ use super::program::Program;
 use super::unwind::{self, Start};
 use crate::ledger::losses::{GO_DAMAGED, GO_LABELS, GO_UNSETTLED};
 
+/// The main goroutine, as Go itself knows it (runtime/traceback.go, 1.19 to 1.27).
+const MAIN: u64 = 1;
+
 /// Goroutines read at once.
 const AT_ONCE: usize = 8192;
 /// Bytes of stacks read at once.
@@ -276,7 +279,8 @@ impl Look<'_> {
             .and_then(|_| self.frames.innermost(program, CodeAddress { pc: start, exact: true }))
             .map(|frame| frame.function);
         let created_at = word(layout.created_at);
-        let created_by = (created_at != 0)
+        // The runtime itself creates the main goroutine.
+        let created_by = (created_at != 0 && seen.id != MAIN)
             .then(|| self.frames.innermost(program, CodeAddress { pc: created_at, exact: false }))
             .flatten();
         let stack = self.stack(walked);

@@ -130,7 +130,7 @@ impl Program {
         let known = layouts == LayoutSource::Best && offsets.is_of(minor);
         let told = !known && layouts != LayoutSource::Calibration && debug_info::add(&elf, &mut offsets);
         let layout = GLayout::new(&offsets).ok_or(GoError::NotFound("the layout of a goroutine"))?;
-        let build_id = elf.build_id().map(|id| id.iter().map(|b| format!("{b:02x}")).collect());
+        let build_id = elf.build_id_text();
         let mut program = Self {
             info,
             minor,

@@ -14,18 +14,24 @@ pub struct GoHeapSnapshot {
     pub sites: Vec<(u64, i64)>,
     /// Change of what all sites hold.
     pub growth_bytes: i64,
+    /// Whether the account is word for word the one before, so that its growth tells nothing: no garbage
+    /// collection has finished since.
+    pub unchanged: bool,
 }
 
 /// Remembers what the growth is measured from.
 #[derive(Debug, Default)]
 pub struct GoHeapLedger {
     previous: HashMap<u64, u64>,
+    seen: Option<Vec<GoHeapSite>>,
 }
 
 impl GoHeapLedger {
     /// Takes stock. Growth is since the call before; in the first one, since nothing was held. An account
     /// that counts from the start of the process is shown to the ledger once as recording begins.
     pub fn snapshot(&mut self, seen: GoHeap) -> GoHeapSnapshot {
+        let unchanged = self.seen.as_ref().is_some_and(|before| *before == seen.sites && !before.is_empty());
+        self.seen = Some(seen.sites.clone());
         let mut heap = GoHeap { sites: Vec::with_capacity(seen.sites.len()), ..seen };
         let mut index: HashMap<u64, usize> = HashMap::new();
         let mut sites: Vec<(u64, i64)> = Vec::new();
@@ -50,7 +56,7 @@ impl GoHeapLedger {
             sum(&mut self.previous.values().copied()),
         );
         self.previous = sites.iter().zip(&heap.sites).map(|((id, _), site)| (*id, site.live_bytes)).collect();
-        GoHeapSnapshot { heap, sites, growth_bytes }
+        GoHeapSnapshot { heap, sites, growth_bytes, unchanged }
     }
 }
 
@@ -97,6 +103,18 @@ mod tests {
         assert_eq!(second.growth_bytes, -10);
         assert_eq!(second.sites.iter().map(|s| s.1).collect::<Vec<_>>(), [10, 30]);
         assert_eq!(second.sites[1].0, first.sites[0].0);
+    }
+
+    #[test]
+    fn an_account_that_is_the_same_tells_nothing() {
+        let mut ledger = GoHeapLedger::default();
+        let mut look = |sites| ledger.snapshot(heap(sites)).unchanged;
+        assert!(!look(vec![site("main.a", 100)]), "the first");
+        assert!(look(vec![site("main.a", 100)]));
+        let churned = GoHeapSite { alloc_objects: 9, ..site("main.a", 100) };
+        assert!(!look(vec![churned]), "a collection has finished, though as much is held");
+        assert!(!look(Vec::new()));
+        assert!(!look(Vec::new()), "of nothing, nothing can be told");
     }
 
     #[test]

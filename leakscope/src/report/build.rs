@@ -160,7 +160,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     Report {
         schema: SCHEMA.to_owned(),
         leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
-        target: target(inputs.process, inputs.go.as_ref()),
+        target: target(inputs.process, space, inputs.go.as_ref()),
         window: Window {
             started_at: inputs.started_at.to_owned(),
             duration_ns: inputs.duration_ns,
@@ -270,11 +270,14 @@ impl Answer {
     }
 }
 
-fn target(process: &Process, go: Option<&GoInputs<'_>>) -> Target {
+fn target(process: &Process, space: &AddressSpace, go: Option<&GoInputs<'_>>) -> Target {
+    let program = space.modules().find(|(_, module)| Some(&module.path) == process.exe.as_ref());
+    let build_id = program.and_then(|(_, module)| module.elf.as_ref().ok()?.build_id_text());
     Target {
         pid: process.pid,
         comm: process.comm.clone(),
         exe: process.exe.as_ref().map(|p| p.display().to_string()),
+        build_id,
         cmdline: process.cmdline.clone(),
         runtime: if go.is_some() { "go" } else { "native" }.to_owned(),
         runtime_version: go.map(|go| go.version.to_owned()),

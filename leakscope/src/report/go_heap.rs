@@ -16,6 +16,10 @@ pub struct GoHeapInputs<'a> {
     pub sort: Sort,
 }
 
+/// What to say of an account that is the one before.
+const UNCHANGED: &str =
+    "no garbage collection has finished since the look before, so growth is not known yet";
+
 /// One section of what was traced, if anything, and of the Go runtime's account. `exe` is the program's
 /// path, `main_module` its module's.
 pub(crate) fn join(
@@ -24,13 +28,13 @@ pub(crate) fn join(
     exe: Option<&str>,
     main_module: Option<&str>,
 ) -> Heap {
-    let GoHeapSnapshot { heap: go, sites, growth_bytes } = inputs.snapshot;
+    let GoHeapSnapshot { heap: go, sites, growth_bytes, unchanged } = inputs.snapshot;
     let mut heap = traced.unwrap_or_else(nothing);
     heap.exact &= go.exact;
     heap.sources.push(Source {
         name: super::GO.to_owned(),
         exact: go.exact,
-        method: go.method.clone(),
+        method: if *unchanged { format!("{}; {UNCHANGED}", go.method) } else { go.method.clone() },
         error_bytes: go.error_bytes.or(go.exact.then_some(0)),
     });
     let Totals {

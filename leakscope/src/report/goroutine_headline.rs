@@ -1,8 +1,12 @@
 //! The sentences that answer "what are the goroutines stuck in?".
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use super::go_frames::without_path;
+use super::goroutines::judge;
+use super::group::goroutine_site as add_goroutines;
 use super::model::{Frame, GoroutineSite, Goroutines};
 use crate::golang::census::GoState;
 use crate::human::{count, counted, cut, duration};
@@ -35,7 +39,30 @@ fn waits_for_the_world(site: &GoroutineSite) -> bool {
 
 /// What is stuck; `None` if nothing looks so.
 pub(crate) fn goroutines(all: &Goroutines) -> Option<String> {
+    let all = &*without_labels(all);
     notable(all).next().map(|site| sentence(site, all))
+}
+
+/// Goroutines in one place are told of as one site, whatever labels they have.
+fn without_labels(all: &Goroutines) -> Cow<'_, Goroutines> {
+    if all.sites.iter().all(|site| site.labels.is_none()) {
+        return Cow::Borrowed(all);
+    }
+    let mut known: HashMap<_, usize> = HashMap::new();
+    let mut sites: Vec<GoroutineSite> = Vec::new();
+    for site in &all.sites {
+        let frames: Vec<_> = site.frames.iter().map(|f| (f.function.as_deref(), f.line)).collect();
+        let creator = site.created_by.as_ref().map(|f| (f.function.as_deref(), f.line));
+        let what = (site.state.as_str(), site.wait_reason.as_deref(), site.system);
+        let at = *known.entry((frames, creator, what)).or_insert(sites.len());
+        match sites.get_mut(at) {
+            Some(sum) => add_goroutines(sum, site.clone()),
+            None => sites.push(GoroutineSite { labels: None, ..site.clone() }),
+        }
+    }
+    let mut all = Goroutines { sites, ..all.clone() };
+    judge(&mut all);
+    Cow::Owned(all)
 }
 
 fn notable(all: &Goroutines) -> impl Iterator<Item = &GoroutineSite> {
@@ -44,16 +71,19 @@ fn notable(all: &Goroutines) -> impl Iterator<Item = &GoroutineSite> {
 
 /// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
 pub(crate) fn findings(all: &Goroutines) -> Vec<String> {
+    let all = &*without_labels(all);
     notable(all).skip(1).take(MORE_SITES).map(|site| sentence(site, all)).collect()
 }
 
 /// All that is ever said of them: of each site that is worth it, and that all is well.
 pub(crate) fn sentences(all: &Goroutines) -> Vec<String> {
+    let all = &*without_labels(all);
     notable(all).map(|site| sentence(site, all)).chain([calm(all)]).collect()
 }
 
 /// What there is to say if [`goroutines()`] has nothing.
 pub(crate) fn calm(all: &Goroutines) -> String {
+    let all = &*without_labels(all);
     if all.total == 0 {
         return "The program has no goroutines of its own.".to_owned();
     }
@@ -203,6 +233,20 @@ mod tests {
                 "{STORY}, the longest for at least 10 m 0 s, 940 more since leakscope came (47 a second)."
             ))
         );
+    }
+
+    #[test]
+    fn labels_do_not_hide_a_crowd() {
+        let mut census = look(0, &[(120, "chan receive"), (20, "IO wait")]);
+        census.labels = (0..10).map(|n| [("request".to_owned(), n.to_string())].into()).collect();
+        for (goroutine, n) in census.goroutines.iter_mut().zip(0..) {
+            goroutine.labels = Some(n % 10);
+        }
+        let all = section(&[census]);
+        assert!(all.sites.len() == 20);
+        let text = goroutines(&all).expect("a headline");
+        assert!(text.starts_with("120 of 140 goroutines are blocked in chan receive"), "{text}");
+        assert_eq!(sentences(&all)[0], text);
     }
 
     #[test]

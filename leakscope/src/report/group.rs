@@ -34,7 +34,9 @@ impl By {
             }
             Self::Blame => Frame { address: String::new(), ..whole },
             Self::Function if frame.function.is_some() => {
-                Frame { address: String::new(), offset: None, function_offset: None, line: None, ..whole }
+                let line = frame.function.as_deref().filter(|name| is_closure(name));
+                let line = line.and(frame.function_line.or(frame.line));
+                Frame { address: String::new(), offset: None, function_offset: None, line, ..whole }
             }
             Self::Function | Self::Module => Frame {
                 address: String::new(),
@@ -59,6 +61,11 @@ impl By {
             Self::Module => "module",
         }
     }
+}
+
+/// Whether a function has only the name that all closures have: inlined ones have no other in debug info.
+fn is_closure(name: &str) -> bool {
+    name == "operator()" || name.starts_with("{closure") || name.starts_with("{lambda")
 }
 
 fn name(module: &str) -> &str {
@@ -244,7 +251,7 @@ fn wait_site(sum: &mut WaitSite, site: WaitSite) {
     }
 }
 
-fn goroutine_site(sum: &mut GoroutineSite, site: GoroutineSite) {
+pub(super) fn goroutine_site(sum: &mut GoroutineSite, site: GoroutineSite) {
     add(&mut sum.count, site.count);
     add_change(&mut sum.growth, site.growth);
     add_change(&mut sum.growth_since_first, site.growth_since_first);

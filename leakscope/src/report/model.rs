@@ -60,6 +60,9 @@ pub struct Target {
     pub comm: String,
     /// Path of the program, as the target names it.
     pub exe: Option<String>,
+    /// GNU build ID of the program.
+    #[serde(default)]
+    pub build_id: Option<String>,
     /// Command line.
     pub cmdline: Vec<String>,
     /// `native` or `go`.

@@ -118,7 +118,7 @@ impl Names {
             let why = module.elf.as_ref().err().map_or_else(|| "it is gone".to_owned(), ToString::to_string);
             return vec![placed(empty(NoSymbol::Unreadable(why)))];
         };
-        let build_id = file.build_id().map(|id| id.iter().map(|b| format!("{b:02x}")).collect::<String>());
+        let build_id = file.elf().build_id_text();
         // Borrowed anew: the symbolizer and the files are two members.
         let Some(Some(file)) = self.files.get(&id) else { return Vec::new() };
         let mut resolved = self.symbolizer.resolve(file, address, frame.exact);

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Report;
-use super::model::SCHEMA;
+use super::model::{SCHEMA, Waits};
+use crate::export::names::harmless;
 
 /// The longest file that is read: a report takes several times its size of memory.
 pub const LONGEST_BYTES: u64 = 1 << 30;
@@ -88,8 +89,9 @@ pub fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
     }
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
-        let newest = reports_in(path).map_err(unreadable)?.pop();
-        return file(&newest.ok_or(ReadError::NoSeries(name))?);
+        let files = reports_in(path).map_err(unreadable)?;
+        let newest = whole(files.iter().enumerate().rev(), Ends::Last)?;
+        return newest.map(|(report, ..)| vec![report]).ok_or(ReadError::NoSeries(name));
     }
     if metadata.len() > LONGEST_BYTES {
         return Err(ReadError::TooLong(name));
@@ -134,12 +136,63 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
         return Ok(Series { first, last, count });
     }
     let files = reports_in(path).map_err(|error| ReadError::Unreadable { file: name.clone(), error })?;
-    let (Some(first), Some(last)) = (files.first(), files.last()) else {
+    let Some((first, begin, cut_begin)) = whole(files.iter().enumerate(), Ends::First)? else {
         return Err(ReadError::NoSeries(name));
     };
-    let first = file(first)?.into_iter().next().ok_or_else(|| ReadError::Empty(name.clone()))?;
-    let last = if files.len() > 1 { file(last)?.pop() } else { None };
-    Ok(Series { first, last, count: files.len() })
+    let later = files.iter().enumerate().skip(begin + 1).rev();
+    let (mut last, cut_end) = match whole(later, Ends::Last) {
+        Ok(Some((last, _, cut))) => (Some(last), cut),
+        // What is after the first is not whole.
+        Ok(None) | Err(ReadError::Empty(_) | ReadError::Truncated { .. }) => {
+            (None, files.get(begin + 1..).unwrap_or_default().to_vec())
+        }
+        Err(error) => return Err(error),
+    };
+    let mut first = first;
+    let shown = last.as_mut().unwrap_or(&mut first);
+    for file in cut_begin.iter().chain(&cut_end) {
+        left_out(shown, &format!("The series has the file {}", file.display()));
+    }
+    Ok(Series { first, last, count: files.len() - cut_begin.len() - cut_end.len() })
+}
+
+/// Which report of a file counts.
+#[derive(Clone, Copy)]
+enum Ends {
+    First,
+    Last,
+}
+
+/// A report, the number of its file, and files that are not whole.
+type Whole = (Report, usize, Vec<PathBuf>);
+
+/// The report of the first of these files that is whole; none of no files. An error if none is.
+fn whole<'a>(
+    files: impl Iterator<Item = (usize, &'a PathBuf)>,
+    which: Ends,
+) -> Result<Option<Whole>, ReadError> {
+    let mut cut = Vec::new();
+    let mut error = None;
+    for (at, path) in files {
+        match file(path) {
+            Ok(mut reports) => {
+                let report = match which {
+                    Ends::First if !reports.is_empty() => Some(reports.remove(0)),
+                    Ends::First => None,
+                    Ends::Last => reports.pop(),
+                };
+                if let Some(report) = report {
+                    return Ok(Some((report, at, cut)));
+                }
+            }
+            Err(why @ (ReadError::Empty(_) | ReadError::Truncated { .. })) => {
+                cut.push(path.clone());
+                error = error.or(Some(why));
+            }
+            Err(why) => return Err(why),
+        }
+    }
+    error.map_or(Ok(None), Err)
 }
 
 /// The reports of a directory, oldest first: those that `-o DIR/` has named, or where there are none, files
@@ -188,17 +241,34 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
     let mut probes = serde_json::Deserializer::from_slice(bytes).into_iter::<Probe>();
     let mut start = 0;
     while let Some(probe) = probes.next() {
-        let schema = probe.map_err(wrong)?.schema.ok_or_else(|| ReadError::NoReport(name()))?;
+        let probe = match (probe, reports.last_mut()) {
+            // The writer was killed while it wrote a further line.
+            (Err(error), Some(last)) if error.classify() == Category::Eof => {
+                left_out(last, &format!("{} ends in the middle of a further report", name()));
+                break;
+            }
+            (probe, _) => probe.map_err(wrong)?,
+        };
+        let schema = probe.schema.ok_or_else(|| ReadError::NoReport(name()))?;
         if schema != SCHEMA {
             let schema = crate::human::cut(&schema, 60);
             return Err(ReadError::OtherSchema { file: name(), schema });
         }
         let end = probes.byte_offset();
-        let report = serde_json::from_slice(&bytes[start..end]);
-        reports.push(report.map_err(|error| ReadError::Invalid { file: name(), error })?);
+        let report: Result<Report, _> = serde_json::from_slice(&bytes[start..end]);
+        let mut report = report.map_err(|error| ReadError::Invalid { file: name(), error })?;
+        // Reports of leakscope before these fields came do not have them.
+        report.waits.iter_mut().for_each(Waits::count_stuck);
+        reports.push(report);
         start = end;
     }
     if reports.is_empty() { Err(ReadError::Empty(name())) } else { Ok(reports) }
+}
+
+/// Says in a report that another one was not read.
+fn left_out(report: &mut Report, what: &str) {
+    let what = harmless(what);
+    report.summary.findings.push(format!("{what}, which is left out: it was not written to its end."));
 }
 
 /// Of reports of the same process and the same window, which tell a growing account, the newest.

@@ -86,6 +86,7 @@ impl Selection {
         rank(&mut waits.sites, |site, rank| site.rank = rank);
         waits.blocked_now = waits.sites.iter().map(|site| site.blocked_now).fold(0, u64::saturating_add);
         waits.threads = waits.blocked_now;
+        waits.count_stuck();
         (waits.unsettled, waits.vanished) = (0, 0);
         let kept = |id: &String| waits.sites.iter().any(|site| site.site_id == *id);
         waits.deadlocks.retain(|deadlock| deadlock.cycle.iter().all(|thread| kept(&thread.site_id)));

@@ -62,18 +62,22 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
     let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
     let long_waits = inputs.window.map(|w| long_waits(w, inputs.started_ns)).unwrap_or_default();
     let seen = census.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
-    Waits {
+    let mut waits = Waits {
         exact: inputs.nothing_lost && seen,
         method: method(inputs).to_owned(),
         threads: census.threads.len() as u64,
         blocked_now: blocked.len() as u64,
+        stuck_now: 0,
+        longest_stuck_ns: None,
         unsettled: census.unsettled,
         vanished: census.vanished,
         deadlocks: deadlocks(&blocked, &holders),
         sites,
         wakers,
         long_waits,
-    }
+    };
+    waits.count_stuck();
+    waits
 }
 
 fn method(inputs: &WaitInputs<'_>) -> &'static str {

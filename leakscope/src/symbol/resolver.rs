@@ -146,21 +146,27 @@ impl FileSymbols {
     }
 }
 
-/// Whether the function's name is that of a language with paths, but has none: debug info for lines
-/// only names functions by their last part. The symbol table has the rest.
+/// Whether the function's name may be but the last part of it: debug info for lines only has no more, and that
+/// of C++ none for members of templates and closures. The symbol table has the rest.
 fn lacks_path(resolved: &Resolved) -> bool {
     resolved.frames.last().is_some_and(|frame| {
         let file = frame.file.as_deref().unwrap_or_default();
-        [".rs", ".cc", ".cpp", ".cxx"].iter().any(|suffix| file.ends_with(suffix))
-            && frame.function.as_deref().is_some_and(|name| !name.contains("::") && name != "main")
+        let no_paths = [".c", ".S", ".s", ".go"].iter().any(|suffix| file.ends_with(suffix));
+        !no_paths
+            && frame.function.as_deref().is_some_and(|name| name != "main" && !last_part(name).contains("::"))
     })
+}
+
+/// A name without its parameters and those of its template.
+fn last_part(name: &str) -> &str {
+    name.split(['<', '(']).next().unwrap_or_default()
 }
 
 /// Whether `full` is `name` with its path, and perhaps its parameters: not the name of another
 /// function at the same address.
 fn is_path_of(full: Option<&str>, name: Option<&str>) -> bool {
     let (Some(full), Some(name)) = (full, name) else { return false };
-    let last = format!("::{}", name.split(['<', '(']).next().unwrap_or_default());
+    let last = format!("::{}", last_part(name));
     full.match_indices(&last)
         .any(|(at, _)| matches!(full[at + last.len()..].chars().next(), None | Some('<' | '(')))
 }

@@ -113,6 +113,11 @@ impl ElfFile {
         self.build_id.as_deref()
     }
 
+    /// The build ID in hexadecimal digits.
+    pub fn build_id_text(&self) -> Option<String> {
+        self.build_id().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// The virtual address at a file offset in an executable segment.
     pub fn address_of_offset(&self, offset: u64) -> Option<u64> {
         self.segments

@@ -48,7 +48,7 @@ const UNITS: [(&str, Unit, i128); 20] = [
 ];
 
 /// Digits of a number that are read.
-const MOST_DIGITS: usize = 19;
+const MOST_DIGITS: usize = 20;
 
 /// Reads a threshold.
 pub(super) fn threshold(text: &str) -> Result<Threshold, String> {
@@ -130,7 +130,10 @@ fn limit(rest: &mut Rest<'_>) -> Result<Limit, String> {
     let negative = rest.takes("-");
     let whole = rest.digits();
     let part = if rest.takes_here(".") { rest.digits_here() } else { "" };
-    if whole.is_empty() || whole.len() + part.len() > MOST_DIGITS {
+    if whole.len() + part.len() > MOST_DIGITS {
+        return Err(format!("the number has more than {MOST_DIGITS} digits; no field is as large"));
+    }
+    if whole.is_empty() {
         return Err(format!(
             "a number such as 64MiB, 5m or 100, true, false or \"text\" comes last; here is {}",
             rest.told()

@@ -51,8 +51,9 @@ impl Walk<'_> {
 
     /// A list, a map or a structure.
     fn into_parts(self, length: Option<usize>) -> Parts<Self> {
-        if let (true, true, Some(length)) = (self.lengths, self.path.is_empty(), length) {
-            self.found.push(Value::Number(length as i128));
+        if self.lengths && self.path.is_empty() {
+            // Of what has parts of its own, only that it is there counts.
+            self.found.push(Value::Number(length.unwrap_or(1) as i128));
         }
         Parts { walk: self, at: 0, named: false }
     }

@@ -6,14 +6,13 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Failure;
 use crate::cli::diff::{DiffConfig, DiffFormat};
-use crate::cli::fail_on::FailOnArgs;
+use crate::cli::fail_on::{DiffFailOn, ReportFailOn};
 use crate::cli::format::{FormatArgs, ProfileArg};
 use crate::cli::output::Destination;
 use crate::cli::report::{By, ReportConfig};
 use crate::diff;
 use crate::export::profile::ProfileKind;
 use crate::report::select::Selection;
-use crate::threshold::Subject;
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
@@ -33,7 +32,7 @@ pub struct ReportArgs {
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
-    fail_on: FailOnArgs,
+    fail_on: ReportFailOn,
     /// Write to FILE (`-`: standard output)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -67,7 +66,7 @@ pub struct DiffArgs {
     #[arg(long, value_enum)]
     profile: Option<ProfileArg>,
     #[command(flatten)]
-    fail_on: FailOnArgs,
+    fail_on: DiffFailOn,
     /// Sites to show in each table
     #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -114,7 +113,7 @@ impl ReportArgs {
         }
         Ok(ReportConfig {
             files: self.files,
-            thresholds: self.fail_on.thresholds(Subject::Report, |_| Ok(()))?,
+            thresholds: self.fail_on.thresholds(|_| Ok(()))?,
             selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
                 .map_err(|error| Failure::usage(error.to_string()))?,
             by: self.by.map(|by| match by {
@@ -149,7 +148,7 @@ impl DiffArgs {
             return Err(Failure::usage("`-`: standard input can be read once only"));
         }
         Ok(DiffConfig {
-            thresholds: self.fail_on.thresholds(Subject::Diff, |_| Ok(()))?,
+            thresholds: self.fail_on.thresholds(|_| Ok(()))?,
             old: self.old,
             new: self.new,
             options: diff::Options {

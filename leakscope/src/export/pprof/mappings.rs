@@ -41,14 +41,21 @@ fn key<'a>(place: &Location<'a>) -> Option<Key<'a>> {
 }
 
 impl<'a> Mappings<'a> {
-    pub(super) fn new(places: &[Location<'a>], exe: Option<&str>) -> Self {
+    /// `exe` is the program's path and build ID. It is there even if no frame is in it: readers take the first
+    /// file for the program.
+    pub(super) fn new(places: &[Location<'a>], exe: Option<(&'a str, Option<&'a str>)>) -> Self {
         let mut mappings = Self { known: HashMap::new(), all: Vec::new() };
-        let is_exe = |place: &&Location<'a>| {
-            exe.is_some() && place.frames.first().is_some_and(|frame| frame.module.as_deref() == exe)
-        };
-        for place in places.iter().find(is_exe).into_iter().chain(places) {
-            mappings.enter(place);
+        if let Some((file, build_id)) = exe {
+            let in_exe = |place: &&Location<'a>| key(place).is_some_and(|key| key.file == file);
+            match places.iter().find(in_exe) {
+                Some(place) => mappings.enter(place),
+                None => {
+                    let key = Key { file, build_id, bias: 0 };
+                    mappings.all.push(Mapping { key, start: 0, limit: 0, has_lines: false });
+                }
+            }
         }
+        places.iter().for_each(|place| mappings.enter(place));
         mappings
     }
 

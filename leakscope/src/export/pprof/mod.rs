@@ -13,7 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message as _;
 
-use super::names::{bracketed, function, harmless};
+use super::names::{bracketed, function, harmless, without_goexit};
 use super::profile::location::Locations;
 use super::profile::{Profile, Sample, ValueType};
 use mappings::Mappings;
@@ -37,14 +37,15 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
     let stacks: Vec<Vec<u64>> = profile
         .samples
         .iter()
-        .map(|sample| places.enter(sample.frames).map(|at| u64::from(at) + 1).collect())
+        .map(|sample| places.enter(without_goexit(sample.frames)).map(|at| u64::from(at) + 1).collect())
         .collect();
     // Notes stand in for places, and are numbered after them.
     let first_note = places.all().len() as u64 + 1;
     let values = profile.kind.value_types().len();
     let samples = profile.samples.iter().zip(stacks);
     let sample = samples.map(|(sample, stack)| builder.sample(sample, stack, first_note, values)).collect();
-    let exe = profile.reports.first().and_then(|report| report.target.exe.as_deref());
+    let target = profile.reports.first().map(|report| &report.target);
+    let exe = target.and_then(|target| Some((target.exe.as_deref()?, target.build_id.as_deref())));
     let mut mappings = Mappings::new(places.all(), exe);
     let mut location: Vec<proto::Location> = Vec::with_capacity(places.all().len() + builder.notes.len());
     for (place, id) in places.all().iter().zip(1..) {

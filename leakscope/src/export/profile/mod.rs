@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use crate::human::{bytes, counted, duration};
 use crate::ledger::losses;
 use crate::report::Report;
-use crate::report::model::Frame;
+use crate::report::model::{Frame, Heap};
 
 /// Go's profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl ProfileKind {
     pub fn of_all(reports: &[&Report]) -> Option<Self> {
         let any = |there: fn(&Report) -> bool| reports.iter().any(|report| there(report));
         let order = [
-            (Self::Heap, any(|report| report.heap.as_ref().is_some_and(|heap| !heap.sites.is_empty()))),
+            (Self::Heap, any(|report| report.heap.as_ref().is_some_and(|heap| answers(report, heap)))),
             (Self::Goroutine, any(|report| report.goroutines.is_some())),
             (Self::Block, true),
             (Self::Heap, true),
@@ -130,6 +130,12 @@ impl ProfileKind {
             Self::Threadcreate => report.threads.is_some(),
         }
     }
+}
+
+/// Whether a traced heap is what the report is of, even if nothing is left on it: all but that of C in a Go
+/// program that calls none.
+fn answers(report: &Report, heap: &Heap) -> bool {
+    !heap.sites.is_empty() || report.goroutines.is_none()
 }
 
 /// A distinct stack with its values.
@@ -290,9 +296,16 @@ fn comments(report: &Report, kind: ProfileKind, out: &mut Vec<String>) {
                 out.push(format!("waits: {}, {}", exact(waits.exact), waits.method));
             }
             out.push(
-                "a wait that goes on counts as one, with its time so far; stacks are those of who waits"
+                "a wait that goes on counts as one, with its time so far; stacks are those of who waits; labels \
+                 thread and lock are known only of waits that go on"
                     .to_owned(),
             );
+            if report.goroutines.is_some() {
+                out.push(
+                    "these are waits of threads: goroutines that wait for channels and locks are in the goroutine profile"
+                        .to_owned(),
+                );
+            }
         }
         ProfileKind::Goroutine => match (&report.goroutines, &report.waits) {
             (Some(all), _) => {

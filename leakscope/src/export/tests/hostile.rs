@@ -78,6 +78,7 @@ fn hostile() -> Report {
         frame.offset = (i % 4 != 0).then(&mut name);
         frame.address = if i % 6 == 0 { name() } else { format!("{i:#x}") };
     }
+    report.waits.iter_mut().for_each(crate::report::model::Waits::count_stuck);
     report
 }
 

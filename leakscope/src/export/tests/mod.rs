@@ -23,9 +23,9 @@ fn text_of_a_heap() {
     let start = "heap profile: 10400: 1040010 [20800: 2080020] @ heap/2
 10000: 1000000 [20000: 2000000] @ 0x1006 0x100d 0x1006 0x100c
 #\t0x1006\tmalloc+0x1d\t\t(libc.so.6)
-#\t0x100d\tcache_session+0x1d\t/src/bank.c:31
-#\t0x1006\tworker+0x1d\t\t/src/bank.c:90
-#\t0x100c\tstart_thread+0x1d\t(libc.so.6)
+#\t0x100c\tcache_session+0x1c\t/src/bank.c:31
+#\t0x1005\tworker+0x1c\t\t/src/bank.c:90
+#\t0x100b\tstart_thread+0x1c\t(libc.so.6)
 
 400: 40000 [800: 80000] @ ";
     assert!(text.starts_with(start), "{text}");
@@ -63,6 +63,33 @@ fn folded_stacks() {
     );
 }
 
+/// As Go does: what a stack begins with of the runtime is left out of the text, unless there is nothing else,
+/// and what all goroutines begin in everywhere.
+#[test]
+fn stacks_of_goroutines_are_as_go_shows_them() {
+    use crate::report::goroutines::tests::{look, section};
+    let mut report = samples::empty(0);
+    let mut all = section(&[look(0, &[(3, "chan receive"), (2, "finalizer wait")])]);
+    let goexit = samples::frame("runtime.goexit", Some(("/go/src/runtime/asm_amd64.s", 1700)));
+    for site in &mut all.sites {
+        site.frames.push(goexit.clone());
+    }
+    all.sites[1].frames.drain(2..4);
+    report.goroutines = Some(all);
+    let text = export(&report, ProfileKind::Goroutine, text::write);
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("#\t")).collect();
+    let functions: Vec<&str> =
+        lines.iter().filter_map(|line| line.split('\t').nth(2)?.split('+').next()).collect();
+    let own = ["main.(*WebSocket).notifyFxn", "main.(*WebSocket).run"];
+    assert_eq!(functions[..2], own, "{text}");
+    assert_eq!(functions[2..], ["runtime.gopark", "runtime.chanrecv1"], "{text}");
+    assert_eq!(text.matches(" @ ").count(), 2);
+    let folded = export(&report, ProfileKind::Goroutine, folded::write);
+    assert!(!folded.contains("goexit") && folded.contains("main.(*WebSocket).run;"), "{folded}");
+    let profile = pprof::decoded(&report, ProfileKind::Goroutine);
+    assert!(!profile.string_table.iter().any(|text| text == "runtime.goexit"));
+}
+
 /// Inlined frames stand between their callers and what they call.
 #[test]
 fn inlined_frames_are_frames() {
@@ -74,7 +101,7 @@ fn inlined_frames_are_frames() {
     assert!(folded.starts_with("start_thread;worker;cache_session;malloc 1000000\n"), "{folded}");
     let text = export(&report, ProfileKind::Heap, text::write);
     assert!(text.contains(" @ 0x1006 0x1006 0x100c\n"), "one address: {text}");
-    assert!(text.contains("#\t0x1006\tcache_session+0x1d\t/src/bank.c:31\n#\t0x1006\tworker+0x1d"), "{text}");
+    assert!(text.contains("#\t0x1005\tcache_session+0x1c\t/src/bank.c:31\n#\t0x1005\tworker+0x1c"), "{text}");
 }
 
 #[test]

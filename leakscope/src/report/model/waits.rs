@@ -17,6 +17,12 @@ pub struct Waits {
     pub threads: u64,
     /// Of these, blocked ones.
     pub blocked_now: u64,
+    /// Of the blocked ones, those at sites that are not idle.
+    #[serde(default)]
+    pub stuck_now: u64,
+    /// How long the one of these that waits longest has been blocked; null if there are none.
+    #[serde(default)]
+    pub longest_stuck_ns: Option<u64>,
     /// Of the blocked ones, those that kept changing while they were looked at and have no stack.
     pub unsettled: u64,
     /// Threads that began or ended while the process was looked at, as far as that was seen.
@@ -29,6 +35,15 @@ pub struct Waits {
     pub wakers: Vec<Waker>,
     /// The longest single waits that ended in the window, at least `--min-wait` long; empty without it.
     pub long_waits: Vec<LongWait>,
+}
+
+impl Waits {
+    /// Adds up who is stuck, from the sites.
+    pub fn count_stuck(&mut self) {
+        let stuck = self.sites.iter().filter(|site| !site.idle && site.blocked_now > 0);
+        self.stuck_now = stuck.clone().map(|site| site.blocked_now).fold(0, u64::saturating_add);
+        self.longest_stuck_ns = stuck.filter_map(|site| site.longest_blocked_ns).max();
+    }
 }
 
 /// A distinct stack that blocked.

@@ -59,6 +59,50 @@ fn a_part_of_a_report_is_truncated() {
     }
 }
 
+/// What a killed writer leaves behind: whole lines, and a part of one.
+#[test]
+fn whole_lines_before_a_part_of_one_are_read() {
+    let mut lines = Vec::new();
+    for report in [samples::heap(), samples::idle(), samples::attached()] {
+        jsonl::write(&report, &mut lines).expect("memory takes all");
+    }
+    let reports = parse("x.jsonl", &lines[..lines.len() - 1000]).expect("two reports");
+    let [first, second] = &reports[..] else { panic!("{} reports", reports.len()) };
+    assert_eq!(*first, samples::heap());
+    assert_eq!(second.waits, samples::idle().waits);
+    let said = second.summary.findings.last().expect("a finding");
+    assert!(said.starts_with("x.jsonl ends in the middle of a further report, which is left out"), "{said}");
+}
+
+#[test]
+fn a_series_does_without_files_that_are_not_whole() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(directory.path().join(name), bytes).expect("write");
+    };
+    let heap = saved(&samples::heap());
+    write("report-1.json", b"");
+    write("report-2.json", &heap);
+    write("report-3.json", b"");
+    write("report-5.json", &heap[..900]);
+    let alone = series(directory.path()).expect("a report");
+    assert_eq!((alone.count, alone.last), (1, None));
+    assert_eq!(alone.first.summary.findings.len(), samples::heap().summary.findings.len() + 3);
+    write("report-4.json", &saved(&samples::idle()));
+    let both = series(directory.path()).expect("two reports");
+    assert_eq!((both.count, &both.first), (3, &samples::heap()));
+    let last = both.last.expect("a last one");
+    let said = &last.summary.findings[samples::idle().summary.findings.len()..];
+    assert_eq!(said.len(), 2);
+    assert!(said[0].contains("report-1.json, which is left out"), "{said:?}");
+    assert!(said[1].contains("report-5.json, which is left out"), "{said:?}");
+    assert_eq!(file(directory.path()).expect("the newest")[0].waits, samples::idle().waits);
+    std::fs::remove_file(directory.path().join("report-2.json")).expect("remove");
+    std::fs::remove_file(directory.path().join("report-4.json")).expect("remove");
+    let why = series(directory.path()).expect_err("nothing whole").to_string();
+    assert!(why.contains("report-1.json is empty"), "{why}");
+}
+
 #[test]
 fn paths() {
     let place = tempfile::tempdir().expect("a directory");

@@ -75,6 +75,48 @@ int main(int argc, char **) {
     }
 }
 
+/// Debug info calls all closures `operator()`, members of templates in headers by their last part, and
+/// instances of templates in unnamed namespaces without these.
+#[test]
+fn names_that_debug_info_cuts() {
+    let source = "#include <cstdlib>
+#include <functional>
+#include <utility>
+namespace ns {
+namespace {
+template <typename T, int N> __attribute__((noinline)) void *leak() { return malloc(sizeof(T) * N); }
+}
+__attribute__((noinline)) void *pair() { char *p = (char *)leak<std::pair<char, double>, 7>(); return p + 1; }
+}
+struct Base { virtual ~Base() {} virtual void *run() = 0; };
+template <typename F> struct State : Base {
+    F f;
+    State(F f) : f(f) {}
+    void *run() override { char *p = (char *)f(); return p + 1; }
+};
+template <typename F> Base *make(F f) { return new State<F>(f); }
+int main(int argc, char **) {
+    Base *a = make([argc] { return malloc(argc); });
+    Base *b = make([argc] { return malloc(argc + 1); });
+    return a->run() == b->run() && ns::pair();
+}
+";
+    for debug in ["-g", "-g1", "-g0"] {
+        let program = Program::compile("g++", "prog.cc", source, &["-O1", debug]);
+        let file = code_file(&program.path, None);
+        let mut symbolizer = Symbolizer::new();
+        let mut outermost = |name: &str| {
+            let resolved = symbolizer.resolve(&file, program.call_in(name).returns_to, false);
+            names(&resolved).last().copied().unwrap_or_default().to_owned()
+        };
+        let leak = outermost("leak<std::pair");
+        assert!(leak.starts_with("ns::(anonymous namespace)::leak<"), "{debug}: {leak}");
+        let closures = ["lambda()#1}>::run", "lambda()#2}>::run"].map(&mut outermost);
+        assert!(closures.iter().all(|name| name.starts_with("State<main::")), "{debug}: {closures:?}");
+        assert_ne!(closures[0], closures[1], "{debug}");
+    }
+}
+
 #[test]
 fn rust_names_and_blame() {
     let source = "mod store {

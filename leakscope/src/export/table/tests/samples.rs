@@ -42,6 +42,7 @@ pub(crate) fn empty(duration_ns: u64) -> Report {
             pid: 4711,
             comm: "bank".to_owned(),
             exe: None,
+            build_id: None,
             cmdline: Vec::new(),
             runtime: "native".to_owned(),
             runtime_version: None,
@@ -209,18 +210,22 @@ pub(crate) fn pool(rank: u64) -> WaitSite {
 /// Waits of `dump`.
 pub(crate) fn waits(sites: Vec<WaitSite>) -> Waits {
     let blocked_now = sites.iter().map(|s| s.blocked_now).sum();
-    Waits {
+    let mut waits = Waits {
         exact: true,
         method: "every thread was looked at once, without stopping it".to_owned(),
         threads: blocked_now + 1,
         blocked_now,
+        stuck_now: 0,
+        longest_stuck_ns: None,
         unsettled: 0,
         vanished: 0,
         sites,
         deadlocks: Vec::new(),
         wakers: Vec::new(),
         long_waits: Vec::new(),
-    }
+    };
+    waits.count_stuck();
+    waits
 }
 
 /// Twelve requests behind a lock whose holder sleeps, and an idle pool.
