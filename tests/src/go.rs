@@ -312,13 +312,13 @@ impl GoFixture {
         })
     }
 
-    /// Has it write its goroutine profile as `go tool pprof` reads it, and tells where.
+    /// Has it write a profile (`heap` or `goroutine`) as `go tool pprof` reads it, and tells where.
     ///
     /// # Errors
     /// If it does not answer.
-    pub fn own_profile(&mut self) -> Result<PathBuf> {
+    pub fn own_profile(&mut self, name: &str) -> Result<PathBuf> {
         self.dump()?;
-        Ok(self.place.path().join("goroutine.0"))
+        Ok(self.place.path().join(format!("{name}.0")))
     }
 
     /// Lets it collect garbage.

@@ -128,6 +128,12 @@ fn pages_of_pprof() -> Result<()> {
         ensure!(page.starts_with("HTTP/1.0 200"), "{path}: {}", page.lines().next().unwrap_or_default());
         ensure!(page.contains("site_malloc"), "{path}: {page}");
     }
+    if find_program("dot").is_none() {
+        skip!("graphviz is not installed, without which pprof draws no graph");
+    }
+    let graph = get(&port, "/ui/graph")?;
+    ensure!(graph.starts_with("HTTP/1.0 200") && graph.contains("<svg"), "{graph}");
+    ensure!(graph.contains("<title>site_malloc</title>") || graph.contains(">site_malloc<"), "{graph}");
     drop(errors);
     Ok(())
 }

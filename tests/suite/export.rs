@@ -1,6 +1,6 @@
 //! Reports in other formats, as other programs read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -134,8 +134,33 @@ fn assert_pprof(profile: &Path, function: &str, source: Option<&str>) -> Result<
     Ok(())
 }
 
-/// The sites of a fixture: totals, and what pprof tells of them.
-fn a_program_with_sites(program: &Program, function: &str, source: &str) -> Result<()> {
+/// The lines that a profile says a function begins at.
+fn begins(profile: &Path, function: &str) -> Result<BTreeSet<u64>> {
+    let raw = pprof(&["-raw"], profile)?;
+    let (_, locations) = raw.split_once("Locations").context("locations")?;
+    // `  3: 0x55d0 M=1 site_new /src/sites.cpp:62:0 s=60`; of inlined functions without number and address.
+    let of_function = locations.lines().filter_map(|line| {
+        let (name, start) = line.rsplit_once(" s=")?;
+        let (name, _) = name.rsplit_once(' ')?;
+        let digits: String = start.chars().take_while(char::is_ascii_digit).collect();
+        let is_it = |word: &str| {
+            let last = word.split('(').next().unwrap_or(word).rsplit("::").next();
+            word == function || last == Some(function)
+        };
+        name.split_whitespace().any(is_it).then(|| digits.parse().ok()).flatten()
+    });
+    Ok(of_function.collect())
+}
+
+/// The sites of a fixture: totals, and what pprof tells of them. `begin` is a text in the line that `function`
+/// begins at, of which there is one in the file.
+fn a_program_with_sites(
+    program: &Program,
+    file: &str,
+    function: &str,
+    source: &str,
+    begin: &str,
+) -> Result<()> {
     need!(NEWEST);
     let mut fixture = Fixture::start(program, &["all"])?;
     let scope = Leakscope::attach_all(fixture.pid()).start()?;
@@ -143,22 +168,26 @@ fn a_program_with_sites(program: &Program, function: &str, source: &str) -> Resu
     let finished = scope.finish()?;
     assert_totals(&finished)?;
     let rendered = render(&finished.file("report.json"), &["--format", "pprof", "--profile", "allocs"])?;
+    let text = fs::read_to_string(leakscope_tests::programs::directory().join(file))?;
+    let line = text.lines().position(|line| line.contains(begin)).context("the function is in the file")?;
+    let told: Vec<u64> = begins(&rendered.file("out"), function)?.into_iter().collect();
+    assert_eq!(told, [line as u64 + 1], "where {function} begins");
     assert_pprof(&rendered.file("out"), function, Some(source))
 }
 
 #[test]
 fn a_program_in_cpp() -> Result<()> {
-    a_program_with_sites(&SITES_CPP, "site_new", "site_new")
+    a_program_with_sites(&SITES_CPP, "cpp/sites.cpp", "site_new", "site_new", "NEW(plain, site_new,")
 }
 
 #[test]
 fn a_program_in_rust() -> Result<()> {
-    a_program_with_sites(&SITES_RUST, "keep_string", "fn keep_string")
+    a_program_with_sites(&SITES_RUST, "rust/sites.rs", "keep_string", "fn keep_string", "fn keep_string(")
 }
 
 #[test]
 fn a_program_in_c() -> Result<()> {
-    a_program_with_sites(&SITES_C, "site_realloc", "realloc(")?;
+    a_program_with_sites(&SITES_C, "c/sites.c", "site_realloc", "realloc(", "SITE(site_realloc,")?;
     let mut fixture = Fixture::start(&SITES_C, &["all"])?;
     let scope = Leakscope::attach_all(fixture.pid()).start()?;
     fixture.go()?;
@@ -224,8 +253,7 @@ fn python() -> Result<()> {
 }
 
 /// How many goroutines of a profile go through each function. The main one is left out, as it writes Go's own
-/// profile; so is the outermost frame, as Go does; and what a generic function was made for, which Go tells
-/// in one format of two.
+/// profile; so is the outermost frame, as Go does.
 fn counts(profile: &Path) -> Result<BTreeMap<String, i64>> {
     let all = ["-top", "-cum", "-nodefraction=0", "-nodecount=10000", r"-ignore=^main\.main$"];
     let text = pprof(&all, profile)?;
@@ -233,11 +261,7 @@ fn counts(profile: &Path) -> Result<BTreeMap<String, i64>> {
     for row in text.split_once("flat%").context("rows")?.1.lines().skip(1) {
         let words: Vec<&str> = row.split_whitespace().collect();
         let (numbers, name) = words.split_at_checked(5).context("a row")?;
-        let name = name.join(" ");
-        let name = match (name.find('['), name.rfind(']')) {
-            (Some(open), Some(close)) => format!("{}[...]{}", &name[..open], &name[close + 1..]),
-            _ => name,
-        };
+        let name = generic(&name.join(" "));
         if name != "runtime.goexit" {
             *counts.entry(name).or_default() += numbers[3].parse::<i64>()?;
         }
@@ -253,23 +277,71 @@ fn a_program_in_go() -> Result<()> {
     assert_totals(&finished)?;
     let rendered = render(&finished.file("report.json"), &["--format", "pprof"])?;
     let profile = rendered.file("out");
-    assert_pprof(&profile, "notifyFxn", None)?;
+    assert_pprof(&profile, "notifyFxn", Some("notification, open := <-ws.notify"))?;
     // Beside the profile that Go makes of itself: the same functions with the same counts.
-    let own = fixture.own_profile()?;
+    let own = fixture.own_profile("goroutine")?;
     let (ours, theirs) = (counts(&profile)?, counts(&own)?);
     ensure!(ours.len() > 20, "{ours:?}");
     assert_eq!(ours, theirs);
     // Go's tables tell where functions begin.
-    let begins = |file: &Path| -> Result<usize> {
-        let raw = pprof(&["-raw"], file)?;
-        Ok(raw
-            .lines()
-            .filter(|line| line.contains("notifyFxn") && line.contains(" s=") && !line.contains(" s=0"))
-            .count())
-    };
-    ensure!(begins(&profile)? > 0 && begins(&own)? > 0, "no start lines");
+    let function = "main.(*WebSocket).notifyFxn";
+    let start = begins(&profile, function)?;
+    ensure!(start.len() == 1 && start == begins(&own, function)?, "{start:?}");
     let top = pprof(&["-top", "-cum"], &rendered.file("out"))?;
     assert!(top.contains("Type: goroutine") && top.contains("main.(*WebSocket).notifyFxn"), "{top}");
+    Ok(())
+}
+
+/// What a program's functions hold, by `go tool pprof`.
+fn held(profile: &Path, index: &str) -> Result<BTreeMap<String, (u64, u64)>> {
+    let index = format!("-sample_index={index}");
+    let arguments = ["-top", "-cum", "-nodefraction=0", "-nodecount=10000", "-unit=B", &index];
+    let text = pprof(&arguments, profile)?;
+    let mut held = BTreeMap::new();
+    for row in text.split_once("flat%").context("rows")?.1.lines().skip(1) {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let (numbers, name) = words.split_at_checked(5).context("a row")?;
+        let name = generic(&name.join(" "));
+        let sums: &mut (u64, u64) = held.entry(name).or_default();
+        let number = |text: &str| text.trim_end_matches('B').parse::<u64>();
+        *sums = (sums.0 + number(numbers[0])?, sums.1 + number(numbers[3])?);
+    }
+    Ok(held)
+}
+
+/// A name without what a generic function was made for, which Go tells in one format of two.
+fn generic(name: &str) -> String {
+    match (name.find('['), name.rfind(']')) {
+        (Some(open), Some(close)) => format!("{}[...]{}", &name[..open], &name[close + 1..]),
+        _ => name.to_owned(),
+    }
+}
+
+/// Beside the heap profile that Go makes of itself: the same functions with the same numbers, of all four
+/// kinds, and nothing left of one less the other.
+#[test]
+fn the_heap_of_a_program_in_go() -> Result<()> {
+    need!(NEWEST);
+    let mut fixture = STORY.start(&["-rate", "1", "-gc-percent", "-1"])?;
+    fixture.collect()?;
+    let finished = Leakscope::attach_all(fixture.pid()).start()?.finish()?;
+    assert_totals(&finished)?;
+    let rendered = render(&finished.file("report.json"), &["--format", "pprof", "--profile", "heap"])?;
+    let (ours, own) = (rendered.file("out"), fixture.own_profile("heap")?);
+    for index in ["inuse_space", "inuse_objects", "alloc_space", "alloc_objects"] {
+        let (held_by_ours, held_by_own) = (held(&ours, index)?, held(&own, index)?);
+        ensure!(held_by_own.len() > 10, "{index}: {held_by_own:?}");
+        assert_eq!(held_by_ours, held_by_own, "{index}");
+    }
+    for (base, profile) in [(&ours, &own), (&own, &ours)] {
+        let base = base.display().to_string();
+        let left = pprof(&["-top", "-nodefraction=0", "-unit=B", "-diff_base", &base], profile)?;
+        let rows = left.split_once("flat%").context("rows")?.1.lines().skip(1);
+        // Of generic functions the names differ.
+        let left = rows.filter(|row| !row.trim_start().starts_with("0 ") && !row.contains('['));
+        let left: Vec<&str> = left.collect();
+        ensure!(left.is_empty(), "{left:?}");
+    }
     Ok(())
 }
 
@@ -326,19 +398,39 @@ fn what_is_no_report() -> Result<()> {
     Ok(())
 }
 
-/// A stock flame graph tool reads what is folded.
+/// Brendan Gregg's flamegraph.pl draws what is folded: all of it.
 #[test]
 fn folded_stacks_for_others() -> Result<()> {
-    let Some(perl) = find_program("perl") else { skip!("perl is not installed") };
+    // Where Debian has it.
+    let tool = Path::new("/usr/share/perl5/Devel/NYTProf/flamegraph.pl");
+    if !tool.exists() {
+        skip!("flamegraph.pl is not installed");
+    }
     let mut fixture = Fixture::start(&SITES_C, &["all"])?;
     let scope = Leakscope::attach(fixture.pid()).start()?;
     fixture.go()?;
     let finished = scope.finish()?;
-    let total = finished.report()?.number("/heap/totals/live_bytes");
+    let report = finished.report()?;
     let rendered = render(&finished.file("report.json"), &["--format", "folded"])?;
-    // How flamegraph.pl takes a line apart.
-    let script = r#"while (<>) { chomp; my ($stack, $n) = (/^(.*)\s+?(\d+(?:\.\d*)?)$/) or die $_; die $_ if $stack =~ /^(.*)\s+?(\d+(?:\.\d*)?)$/; $sum += $n } print $sum"#;
-    let output = run(Command::new(perl).args(["-e", script]).arg(rendered.file("out")), MINUTE)?;
-    assert_eq!(String::from_utf8(output.stdout)?.trim(), total.to_string());
+    let output = run(Command::new(tool).args(["--countname", "bytes"]).arg(rendered.file("out")), MINUTE)?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(said.is_empty(), "flamegraph.pl: {said}");
+    let svg = String::from_utf8(output.stdout)?;
+    let bytes_of = |title: &str| -> Result<i64> {
+        let (_, rest) =
+            svg.split_once(&format!("<title>{title} (")).with_context(|| format!("no {title}"))?;
+        let digits = rest.chars().take_while(|c| *c != ' ').filter(char::is_ascii_digit);
+        Ok(digits.collect::<String>().parse()?)
+    };
+    assert_eq!(bytes_of("all")?, report.number("/heap/totals/live_bytes"));
+    let live = |function: &str| -> i64 {
+        let sites = report.at("/heap/sites").as_array().into_iter().flatten();
+        let here = sites.filter(|site| {
+            site["frames"].as_array().into_iter().flatten().any(|frame| frame["function"] == function)
+        });
+        here.filter_map(|site| site["live_bytes"].as_i64()).sum()
+    };
+    ensure!(live("site_calloc") > 0);
+    assert_eq!(bytes_of("site_calloc")?, live("site_calloc"));
     Ok(())
 }

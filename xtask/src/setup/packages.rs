@@ -46,6 +46,9 @@ const PACKAGES: &[Package] = &[
     package("python3-dev"),
     Package { name: "nodejs", unless: Some("node") },
     package("postgresql"),
+    // Brendan Gregg's flamegraph.pl, and what draws the graphs of pprof.
+    package("libdevel-nytprof-perl"),
+    package("graphviz"),
     // A browser for flame graphs, and what the README reads JSON with.
     Package { name: "chromium", unless: Some("google-chrome") },
     package("jq"),

@@ -16,7 +16,7 @@ func dump(directory string) {
 	for _, profile := range []struct {
 		name  string
 		debug int
-	}{{"heap", 1}, {"goroutine", 0}, {"goroutine", 1}, {"goroutine", 2}} {
+	}{{"heap", 1}, {"heap", 0}, {"goroutine", 0}, {"goroutine", 1}, {"goroutine", 2}} {
 		file, err := os.Create(filepath.Join(directory, profile.name+"."+string(rune('0'+profile.debug))))
 		must(err)
 		must(pprof.Lookup(profile.name).WriteTo(file, profile.debug))
