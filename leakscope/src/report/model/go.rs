@@ -118,7 +118,7 @@ pub struct GoroutineSite {
     pub created_by: Option<Frame>,
     /// Their first function.
     pub start_function: Option<String>,
-    /// Labels (`runtime/pprof.Do`) that they all have; null if they have none.
+    /// Labels (`runtime/pprof.Do`) that they all have; null if they have none, or differ (`label_sets`).
     pub labels: Option<BTreeMap<String, String>>,
     /// Distinct sets of labels among them: more than one where a stack has very many.
     pub label_sets: u64,
