@@ -66,13 +66,9 @@ pub(super) fn one_account(old: &Report, new: &Report) -> bool {
     old.target.pid == new.target.pid && old.window.started_at == new.window.started_at
 }
 
-/// Whether a Go program was built anew between the reports, as far as build IDs tell.
-pub(super) fn rebuilt(old: &Report, new: &Report) -> bool {
-    let build = |report: &Report| {
-        let mut frames = report.goroutines.iter().flat_map(|all| &all.sites).flat_map(|site| &site.frames);
-        frames.find_map(|frame| frame.build_id.clone())
-    };
-    build(old).zip(build(new)).is_some_and(|(old, new)| old != new)
+/// Whether both reports are of the same build of the program, so that its lines are the same.
+pub(super) fn one_build(old: &Report, new: &Report) -> bool {
+    one_account(old, new) || old.target.build_id.is_some() && old.target.build_id == new.target.build_id
 }
 
 /// From the end of the old report's window to that of the new one; `None` where that is not known.

@@ -1,6 +1,6 @@
 //! Reports of one series taken as one: the last, with its growth since the first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::key::{Frames, Keys};
@@ -36,6 +36,16 @@ pub fn grow_since(first: &Report, last: &mut Report) {
         for (site, old) in all.sites.iter_mut().zip(goroutines) {
             site.growth = Some(growth(old, site.count));
             site.growth_since_first = site.growth;
+        }
+        let mut places: HashMap<String, i64> = HashMap::new();
+        for site in &all.sites {
+            let sum = places.entry(site.place_id.clone()).or_default();
+            *sum = sum.saturating_add(site.growth.unwrap_or(0));
+        }
+        for site in &mut all.sites {
+            let named = !site.place_id.is_empty();
+            site.place_growth_since_first =
+                if named { places.get(&site.place_id).copied() } else { site.growth };
         }
         goroutines::judge(all);
         let since_first = |text: String| text.replace(" since leakscope came", " since the first report");
@@ -91,24 +101,25 @@ fn before<'a>(first: &'a Report, last: &'a Report) -> Before {
     let mut keys = Keys::new(first, last);
     let named = program::one_account(first, last);
     let heap = first.heap.as_ref().zip(last.heap.as_ref()).map(|(was, is)| {
-        let key = |site: &'a Site| {
+        let key = |site: &'a Site, which| {
             name(named, &site.site_id, || {
-                (&site.source, keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All))
+                (&site.source, keys.stack(&site.frames, site.stack_end.as_deref(), which))
             })
         };
         shares(&was.sites, &is.sites, key, |site| site.live_bytes)
     });
     let threads = first.threads.as_ref().zip(last.threads.as_ref()).map(|(was, is)| {
-        let key = |site: &'a ThreadSite| {
-            name(named, &site.site_id, || keys.stack(&site.frames, site.stack_end.as_deref(), Frames::All))
+        let key = |site: &'a ThreadSite, which| {
+            name(named, &site.site_id, || keys.stack(&site.frames, site.stack_end.as_deref(), which))
         };
         shares(&was.sites, &is.sites, key, |site| site.alive)
     });
-    // Their names are the same in other runs of one build.
-    let named = !program::rebuilt(first, last);
+    // Their labels are not compared: those of requests are new in each report.
+    let lines = program::one_build(first, last);
     let goroutines = first.goroutines.as_ref().zip(last.goroutines.as_ref()).map(|(was, is)| {
-        let key = |site: &'a GoroutineSite| {
-            name(named, &site.site_id, || sections::goroutine_key(site, &mut keys, Frames::All))
+        let key = |site: &'a GoroutineSite, which| {
+            let lines = lines.then(|| site.frames.iter().map(|frame| frame.line).collect::<Vec<_>>());
+            (sections::goroutine_key(site, &mut keys, which), lines)
         };
         shares(&was.sites, &is.sites, key, |site| site.count)
     });
@@ -122,7 +133,7 @@ fn before<'a>(first: &'a Report, last: &'a Report) -> Before {
 /// What tells sites apart.
 #[derive(PartialEq, Eq, Hash)]
 enum Name<'a, K> {
-    /// In one account, or in one build.
+    /// In one account.
     Id(&'a str),
     /// In others.
     Functions(K),
@@ -132,21 +143,43 @@ fn name<K>(named: bool, id: &str, functions: impl FnOnce() -> K) -> Name<'_, K> 
     if named { Name::Id(id) } else { Name::Functions(functions()) }
 }
 
-/// What each site of `is` had in `was`; sites with the same key share what such sites had.
+/// What each site of `is` had in `was`: by the whole stack, and what is left on both sides by that without
+/// inlined frames.
 fn shares<'a, S, K: Eq + Hash>(
     was: &'a [S],
     is: &'a [S],
-    mut key: impl FnMut(&'a S) -> K,
+    mut key: impl FnMut(&'a S, Frames) -> K,
     value: impl Fn(&S) -> u64,
 ) -> Vec<u64> {
-    let mut before: HashMap<K, u64> = HashMap::new();
-    for site in was {
-        let sum = before.entry(key(site)).or_default();
+    let was: Vec<(&S, K)> = was.iter().map(|site| (site, key(site, Frames::All))).collect();
+    let is: Vec<(&S, K)> = is.iter().map(|site| (site, key(site, Frames::All))).collect();
+    let left = |of: &[(&'a S, K)], other: &[(&'a S, K)]| -> Vec<bool> {
+        let known: HashSet<&K> = other.iter().map(|(_, key)| key).collect();
+        of.iter().map(|(_, key)| !known.contains(key)).collect()
+    };
+    let (was_left, is_left) = (left(&was, &is), left(&is, &was));
+    let mut all = shared(&was, &is, &value);
+    let mut rest = |sites: Vec<(&'a S, K)>, left: &[bool]| -> Vec<(&'a S, K)> {
+        let left = sites.into_iter().zip(left).filter(|(_, left)| **left);
+        left.map(|((site, _), _)| (site, key(site, Frames::NotInlined))).collect()
+    };
+    let (was, is) = (rest(was, &was_left), rest(is, &is_left));
+    let more = shared(&was, &is, &value);
+    for (share, more) in all.iter_mut().zip(&is_left).filter(|(_, left)| **left).map(|(s, _)| s).zip(more) {
+        *share = more;
+    }
+    all
+}
+
+/// What each site of `is` had in `was`; sites with the same key share what such sites had.
+fn shared<S, K: Eq + Hash>(was: &[(&S, K)], is: &[(&S, K)], value: impl Fn(&S) -> u64) -> Vec<u64> {
+    let mut before: HashMap<&K, u64> = HashMap::new();
+    for (site, key) in was {
+        let sum = before.entry(key).or_default();
         *sum = sum.saturating_add(value(site));
     }
-    let of_last: Vec<K> = is.iter().map(key).collect();
-    let ends: HashMap<&K, usize> = of_last.iter().zip(0..).collect();
-    let shares = is.iter().zip(&of_last).enumerate().map(|(i, (site, key))| {
+    let ends: HashMap<&K, usize> = is.iter().map(|(_, key)| key).zip(0..).collect();
+    let shares = is.iter().enumerate().map(|(i, (site, key))| {
         let Some(left) = before.get_mut(key) else { return 0 };
         let share = if ends.get(key) == Some(&i) { *left } else { value(site).min(*left) };
         *left -= share;

@@ -23,6 +23,10 @@ pub const MOST_LABEL_SETS: usize = 32;
 pub struct GoSite {
     /// Made from everything that tells it from others.
     pub id: u64,
+    /// The number that does not tell labels.
+    pub place: u64,
+    /// Change, since the first look, of all goroutines there are with this `place`; `None` in that one.
+    pub place_growth: Option<i64>,
     /// Goroutines.
     pub count: u64,
     /// Change of `count` since the look before; `None` in the first one.
@@ -130,6 +134,10 @@ impl GoroutineLedger {
             losses: census.losses.iter().filter(|(_, n)| *n > 0).copied().collect(),
             ..GoroutineSnapshot::default()
         };
+        let mut places: HashMap<u64, u64> = HashMap::new();
+        for group in &groups {
+            *places.entry(group.base).or_default() += group.count;
+        }
         for group in groups {
             *now.sites.entry(group.base).or_default() += group.count;
             if group.id != group.base {
@@ -140,7 +148,13 @@ impl GoroutineLedger {
                 Some(difference(group.count, before))
             };
             let (growth, growth_since_first) = (growth(&self.previous), growth(&self.first));
+            let of_place = |first: &Counts| {
+                let before = first.sites.get(&group.base).copied().unwrap_or(0);
+                difference(places.get(&group.base).copied().unwrap_or(0), before)
+            };
+            let place_growth = self.first.as_ref().map(of_place);
             let Some(site) = site(group, census, growth, growth_since_first) else { continue };
+            let site = GoSite { place_growth, ..site };
             *(if site.system { &mut snapshot.system } else { &mut snapshot.total }) += site.count;
             snapshot.unread += if site.end == GoStackEnd::Unreadable { site.count } else { 0 };
             snapshot.sites.push(site);
@@ -292,6 +306,8 @@ fn site(
     let stack = census.stacks.get(example.stack)?;
     Some(GoSite {
         id: group.id,
+        place: group.base,
+        place_growth: None,
         count: group.count,
         growth,
         growth_since_first,

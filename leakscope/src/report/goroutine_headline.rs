@@ -48,17 +48,18 @@ fn without_labels(all: &Goroutines) -> Cow<'_, Goroutines> {
     if all.sites.iter().all(|site| site.labels.is_none()) {
         return Cow::Borrowed(all);
     }
-    let mut known: HashMap<_, usize> = HashMap::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
     let mut sites: Vec<GoroutineSite> = Vec::new();
     for site in &all.sites {
-        let frames: Vec<_> = site.frames.iter().map(|f| (f.function.as_deref(), f.line)).collect();
-        let creator = site.created_by.as_ref().map(|f| (f.function.as_deref(), f.line));
-        let what = (site.state.as_str(), site.wait_reason.as_deref(), site.system);
-        let at = *known.entry((frames, creator, what)).or_insert(sites.len());
+        let place = if site.place_id.is_empty() { &site.site_id } else { &site.place_id };
+        let at = *known.entry(place).or_insert(sites.len());
         match sites.get_mut(at) {
             Some(sum) => add_goroutines(sum, site.clone()),
             None => sites.push(GoroutineSite { labels: None, ..site.clone() }),
         }
+    }
+    for site in &mut sites {
+        site.growth_since_first = site.place_growth_since_first.or(site.growth_since_first);
     }
     let mut all = Goroutines { sites, ..all.clone() };
     judge(&mut all);
@@ -247,6 +248,30 @@ mod tests {
         let text = goroutines(&all).expect("a headline");
         assert!(text.starts_with("120 of 140 goroutines are blocked in chan receive"), "{text}");
         assert_eq!(sentences(&all)[0], text);
+    }
+
+    /// As many as before, each with a label of its own, which was not there before.
+    #[test]
+    fn labels_that_come_and_go_are_no_growth() {
+        let labelled = |seconds, count: u64, first: u64| {
+            let mut census = look(seconds, &[(count, "chan receive")]);
+            census.labels =
+                (first..first + count).map(|n| [("request".to_owned(), n.to_string())].into()).collect();
+            for (goroutine, n) in census.goroutines.iter_mut().zip(0..) {
+                goroutine.labels = Some(n);
+            }
+            census
+        };
+        let steady = section(&[labelled(0, 25, 0), labelled(6, 25, 100)]);
+        assert_eq!(steady.sites.len(), 25);
+        assert!(goroutines(&steady).is_none() && steady.sites.iter().all(|site| !site.piling_up));
+        assert!(calm(&steady).starts_with("No goroutines pile up: all 25 are"), "{}", calm(&steady));
+        let grown = section(&[labelled(0, 5, 0), labelled(6, 25, 100)]);
+        let text = goroutines(&grown).expect("a headline");
+        assert!(
+            text.contains("All 25 goroutines") && text.contains("20 more since leakscope came"),
+            "{text}"
+        );
     }
 
     #[test]

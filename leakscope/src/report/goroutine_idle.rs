@@ -2,7 +2,6 @@
 
 use super::model::GoroutineSite;
 use crate::golang::census::GoState;
-use crate::ledger::goroutines::GoSite;
 
 /// How many goroutines of a site a rule is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,57 +166,21 @@ const RULES: &[Rule] = &[
     rule(&["sleep"], &[], Most::Few, "sleeps between two turns"),
 ];
 
-/// What the rules look at.
-#[derive(Clone, Debug)]
-pub(super) struct Seen<'a> {
-    /// As [`GoState::name`] says it.
-    state: &'a str,
-    reason: Option<&'a str>,
-    functions: Vec<&'a str>,
-    start: Option<&'a str>,
-    count: u64,
-    system: bool,
-}
-
-impl<'a> From<&'a GoSite> for Seen<'a> {
-    fn from(site: &'a GoSite) -> Self {
-        Self {
-            state: site.state.name(),
-            reason: site.wait_reason.as_deref(),
-            functions: site.frames.iter().map(|frame| &*frame.function).collect(),
-            start: site.start_function.as_deref(),
-            count: site.count,
-            system: site.system,
-        }
-    }
-}
-
-impl<'a> From<&'a GoroutineSite> for Seen<'a> {
-    fn from(site: &'a GoroutineSite) -> Self {
-        Self {
-            state: &site.state,
-            reason: site.wait_reason.as_deref(),
-            functions: site.frames.iter().filter_map(|frame| frame.function.as_deref()).collect(),
-            start: site.start_function.as_deref(),
-            count: site.count,
-            system: site.system,
-        }
-    }
-}
-
 /// The rule by which a site is idle; `None` if it may be stuck. `all` are the goroutines of the program.
-pub(super) fn idle<'a>(site: impl Into<Seen<'a>>, all: u64, piles_up: bool) -> Option<&'static str> {
-    let site = site.into();
+pub(super) fn idle(site: &GoroutineSite, all: u64, piles_up: bool) -> Option<&'static str> {
     let waiting = site.state == GoState::Waiting.name();
     if !waiting && site.state != GoState::Syscall.name() {
         return None;
     }
-    let on_stack = |table: &[&str]| site.functions.iter().any(|function| is_one(function, table));
+    let functions = || site.frames.iter().filter_map(|frame| frame.function.as_deref());
+    let on_stack = |table: &[&str]| functions().any(|function| is_one(function, table));
+    let reason = site.wait_reason.as_deref();
     let found = RULES.iter().find(|rule| {
-        (rule.reasons.is_empty() || site.reason.is_some_and(|reason| rule.reasons.contains(&reason)))
+        (rule.reasons.is_empty() || reason.is_some_and(|reason| rule.reasons.contains(&reason)))
             && (rule.frames.is_empty() || on_stack(rule.frames))
             && rule.without.is_none_or(|function| !on_stack(&[function]))
-            && (rule.start.is_empty() || site.start.is_some_and(|f| is_one(f, rule.start)))
+            && (rule.start.is_empty()
+                || site.start_function.as_deref().is_some_and(|f| is_one(f, rule.start)))
             && rule.most.takes(site.count, all, piles_up)
     });
     found.map(|rule| rule.words).or((site.system && waiting).then_some(RUNTIME))
@@ -247,6 +210,7 @@ mod tests {
     use super::*;
     use crate::golang::census::GoCensus;
     use crate::ledger::GoroutineLedger;
+    use crate::ledger::goroutines::GoSite;
     use crate::ledger::goroutines::tests::{stack, waiting};
 
     fn site(reason: &str, functions: &[&str], count: u64) -> GoSite {
@@ -259,9 +223,13 @@ mod tests {
         GoroutineLedger::default().snapshot(&census).sites.remove(0)
     }
 
+    fn whole(site: &GoSite) -> GoroutineSite {
+        super::super::goroutines::site(site, None, None)
+    }
+
     #[track_caller]
     fn assert_idle(site: &GoSite, all: u64, words: &str) {
-        let rule = idle(site, all, false);
+        let rule = idle(&whole(site), all, false);
         assert!(rule.is_some_and(|rule| rule.contains(words)), "{rule:?} instead of {words}");
     }
 
@@ -293,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_may_be_stuck() {
-        let not = |site: &GoSite, all, piles_up| assert_eq!(idle(site, all, piles_up), None);
+        let not = |site: &GoSite, all, piles_up| assert_eq!(idle(&whole(site), all, piles_up), None);
         for reason in ["chan receive", "chan send", "select", "sync.Mutex.Lock", "chan receive (nil chan)"] {
             not(&site(reason, &["runtime.gopark", "main.work"], 101), 500, false);
             not(&site(reason, &["runtime.gopark", "main.work"], 1), 500, false);

@@ -44,7 +44,7 @@ pub(crate) fn judge(all: &mut Goroutines) {
     let growth = all.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add);
     for site in &mut all.sites {
         site.piling_up = piles_up(site, growth);
-        let rule = idle(&*site, all.total, site.piling_up);
+        let rule = idle(site, all.total, site.piling_up);
         site.idle = rule.is_some();
         site.idle_rule = rule.map(ToOwned::to_owned);
     }
@@ -79,9 +79,10 @@ const fn method(nothing_lost: bool) -> &'static str {
     }
 }
 
-/// By how much a site grew while leakscope watched.
+/// By how much a site grew while leakscope watched. Labels that come while others go are no growth.
 fn grown(site: &GoroutineSite) -> i64 {
-    site.growth_since_first.unwrap_or(0).max(0)
+    let place = site.place_growth_since_first.unwrap_or(i64::MAX);
+    site.growth_since_first.unwrap_or(0).min(place).max(0)
 }
 
 /// Whether a site grows so much that it is no chance: notable, at least a hundredth of what is there and
@@ -105,13 +106,15 @@ fn order(site: &GoroutineSite) -> (u8, Reverse<i64>) {
 }
 
 /// A site; [`judge`] says the rest of it.
-fn site(seen: &GoSite, exe: Option<&str>, main_module: Option<&str>) -> GoroutineSite {
+pub(super) fn site(seen: &GoSite, exe: Option<&str>, main_module: Option<&str>) -> GoroutineSite {
     GoroutineSite {
         site_id: format!("{:016x}", seen.id),
+        place_id: format!("{:016x}", seen.place),
         rank: 0,
         count: seen.count,
         growth: seen.growth,
         growth_since_first: seen.growth_since_first,
+        place_growth_since_first: seen.place_growth,
         piling_up: false,
         state: seen.state.name().to_owned(),
         wait_reason: seen.wait_reason.as_deref().map(ToOwned::to_owned),

@@ -65,7 +65,7 @@ impl By {
 
 /// Whether a function has only the name that all closures have: inlined ones have no other in debug info.
 fn is_closure(name: &str) -> bool {
-    name == "operator()" || name.starts_with("{closure") || name.starts_with("{lambda")
+    name == "operator()" || name.starts_with('{')
 }
 
 fn name(module: &str) -> &str {
@@ -255,6 +255,10 @@ pub(super) fn goroutine_site(sum: &mut GoroutineSite, site: GoroutineSite) {
     add(&mut sum.count, site.count);
     add_change(&mut sum.growth, site.growth);
     add_change(&mut sum.growth_since_first, site.growth_since_first);
+    if sum.place_id != site.place_id {
+        sum.place_id.clear();
+        add_change(&mut sum.place_growth_since_first, site.place_growth_since_first);
+    }
     sum.piling_up |= site.piling_up;
     if site.longest_blocked_ns > sum.longest_blocked_ns {
         sum.longest_blocked_ns = site.longest_blocked_ns;

@@ -227,8 +227,8 @@ pub struct Frame {
     pub file: Option<String>,
     /// Line in it.
     pub line: Option<u32>,
-    /// Line of the function's declaration; where debug info has line tables alone, that of its
-    /// first instruction. Go programs tell it from Go 1.20 on.
+    /// Line of the function's declaration; where debug info does not tell (it has line tables alone), that of
+    /// its first instruction. Go programs tell it from Go 1.20 on.
     pub function_line: Option<u32>,
     /// Whether it was inlined into the next frame.
     pub inlined: bool,

@@ -153,11 +153,15 @@ fn lacks_path(resolved: &Resolved) -> bool {
         let file = frame.file.as_deref().unwrap_or_default();
         let no_paths = [".c", ".S", ".s", ".go"].iter().any(|suffix| file.ends_with(suffix));
         !no_paths
-            && frame.function.as_deref().is_some_and(|name| name != "main" && !last_part(name).contains("::"))
+            && frame.function.as_deref().is_some_and(|name| {
+                let last = last_part(name);
+                name != "main" && !last.is_empty() && !last.contains("::")
+            })
     })
 }
 
-/// A name without its parameters and those of its template.
+/// A name without its parameters and those of its template; empty if it begins with a type or an unnamed
+/// namespace, behind which a path follows.
 fn last_part(name: &str) -> &str {
     name.split(['<', '(']).next().unwrap_or_default()
 }
@@ -166,14 +170,17 @@ fn last_part(name: &str) -> &str {
 /// function at the same address.
 fn is_path_of(full: Option<&str>, name: Option<&str>) -> bool {
     let (Some(full), Some(name)) = (full, name) else { return false };
+    if last_part(name).is_empty() {
+        return false;
+    }
     let last = format!("::{}", last_part(name));
     full.match_indices(&last)
         .any(|(at, _)| matches!(full[at + last.len()..].chars().next(), None | Some('<' | '(')))
 }
 
 impl Opened {
-    /// The lines that the functions at `at` are declared at, the innermost first. Where debug info has
-    /// line tables alone, the last one is the line of the function's first instruction, at `entry`.
+    /// The lines that the functions at `at` are declared at, the innermost first. Where debug info does not
+    /// tell, the last one is the line of the function's first instruction, at `entry`.
     fn declared(&self, at: u64, entry: u64) -> Vec<Option<u32>> {
         let Some(declarations) = &self.declarations else { return Vec::new() };
         let mut lines = declarations.borrow_mut().lines(at);

@@ -81,6 +81,9 @@ pub struct GoroutineCreation {
 pub struct GoroutineSite {
     /// Identifies stack, state, wait reason, creator and labels by what they say: the same in other runs.
     pub site_id: String,
+    /// The same without the labels: one for all sites that differ in these alone.
+    #[serde(default)]
+    pub place_id: String,
     /// Place, from 1.
     pub rank: u64,
     /// Goroutines.
@@ -89,6 +92,10 @@ pub struct GoroutineSite {
     pub growth: Option<i64>,
     /// Change of `count` since the first look; null in that one.
     pub growth_since_first: Option<i64>,
+    /// Change, since the first look, of all goroutines with this `place_id`, those included whose sites are
+    /// gone; null in that one.
+    #[serde(default)]
+    pub place_growth_since_first: Option<i64>,
     /// Whether they pile up: they grew enough since the first look.
     pub piling_up: bool,
     /// What they do, as Go's stack dumps say it: `runnable`, `running`, `syscall`, `waiting`, `preempted`

@@ -1,6 +1,6 @@
 //! The units of an image's debug info, parsed when they are asked about.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -8,12 +8,22 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gimli::{DebugInfoOffset, Dwarf, EndianReader, LittleEndian, Reader as _, Unit, UnitOffset};
+use gimli::{
+    AbbreviationsCacheStrategy, DebugInfoOffset, Dwarf, EndianReader, LittleEndian, Reader as _,
+    Section as _, Unit, UnitOffset,
+};
 use memmap2::Mmap;
 use object::{Object as _, ObjectSection as _};
 
 /// Most units kept parsed.
 const MOST_UNITS: usize = 256;
+/// Most ranges of code kept of these.
+const MOST_RANGES: usize = 1 << 20;
+/// Units that are looked at for one address: more than one only where their code overlaps.
+const MOST_OWNERS: usize = 4;
+/// Bytes of debug info that tell of a range of code, at least: an entry that shares its ranges with others
+/// would make more of them, which are left out.
+const BYTES_A_RANGE: usize = 4;
 
 /// The debug info of an image.
 pub(super) struct Units {
@@ -22,12 +32,17 @@ pub(super) struct Units {
     starts: Vec<usize>,
     code: Vec<Code>,
     known: HashMap<usize, Rc<Known>>,
+    /// Most ranges of code that are read at once: there can be no more, by the size of what tells of them.
+    most: usize,
+    /// Ranges of code in `known`.
+    held: usize,
 }
 
 /// A unit, and where its functions are.
 pub(super) struct Known {
     pub(super) unit: Unit<Bytes>,
-    functions: Vec<Code>,
+    /// Read when first asked for.
+    functions: OnceCell<Vec<Code>>,
     /// What is inlined into the functions that were asked about, the outer before the inner.
     inlined: RefCell<HashMap<usize, Vec<Code>>>,
 }
@@ -58,16 +73,22 @@ impl std::fmt::Debug for Units {
 impl Units {
     /// Reads which units there are and what code they have.
     pub(super) fn open(file: &File) -> io::Result<Self> {
-        let dwarf = load(file)?;
-        let (mut starts, mut code) = (Vec::new(), Vec::new());
+        let mut dwarf = load(file)?;
+        // Those that several units share are read once.
+        dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
+        let size = dwarf.debug_info.reader().len() + dwarf.ranges.debug_ranges().reader().len();
+        let most = (size + dwarf.ranges.debug_rnglists().reader().len()) / BYTES_A_RANGE;
+        let (mut starts, mut code, mut left) = (Vec::new(), Vec::new(), most);
         let mut headers = dwarf.units();
         while let Ok(Some(header)) = headers.next() {
             let Some(DebugInfoOffset(start)) = header.debug_info_offset() else { continue };
             starts.push(start);
             let Ok(unit) = dwarf.unit(header) else { continue };
-            add_ranges(dwarf.unit_ranges(&unit), start, &mut code);
+            if !add_ranges(dwarf.unit_ranges(&unit), start, &mut left, &mut code) {
+                break;
+            }
         }
-        Ok(Self { dwarf, starts, code: sorted(code), known: HashMap::new() })
+        Ok(Self { dwarf, starts, code: sorted(code), known: HashMap::new(), most, held: 0 })
     }
 
     /// The unit around `offset` of `.debug_info`, and the offset within it.
@@ -81,22 +102,42 @@ impl Units {
     /// The unit with the function at `at`, and the entries of that function and of all that is inlined
     /// there, the outermost first.
     pub(super) fn functions_at(&mut self, at: u64) -> Option<(Rc<Known>, Vec<UnitOffset>)> {
-        let owners: Vec<usize> = around(&self.code, at).map(|code| code.owner).collect();
+        let owners: Vec<usize> = around(&self.code, at).map(|code| code.owner).take(MOST_OWNERS).collect();
         for start in owners {
             let Some(known) = self.known(start) else { continue };
             // A function within another one is the smaller one.
-            let function = around(&known.functions, at).min_by_key(|code| code.end - code.begin);
-            if let Some(function) = function {
-                let mut chain = vec![UnitOffset(function.owner)];
-                let mut inlined = known.inlined.borrow_mut();
-                let inlined = inlined
-                    .entry(function.owner)
-                    .or_insert_with(|| inlined_into(&self.dwarf, &known.unit, UnitOffset(function.owner)));
-                chain.extend(inlined.iter().filter(|code| code.holds(at)).map(|code| UnitOffset(code.owner)));
-                return Some((Rc::clone(&known), chain));
+            let functions = self.functions(&known);
+            let function = around(functions, at).min_by_key(|code| code.end - code.begin);
+            if let Some(&Code { owner, .. }) = function {
+                let mut chain = vec![UnitOffset(owner)];
+                chain.extend(self.inlined(&known, owner, at));
+                return Some((known, chain));
             }
         }
         None
+    }
+
+    fn functions<'a>(&mut self, known: &'a Known) -> &'a [Code] {
+        known.functions.get_or_init(|| {
+            let mut functions = Vec::new();
+            // What was read before an error counts.
+            let _ = add_functions(&self.dwarf, &known.unit, self.most, &mut functions);
+            self.held += functions.len();
+            sorted(functions)
+        })
+    }
+
+    /// What is inlined into a function at an address, the outer before the inner.
+    fn inlined(&mut self, known: &Known, function: usize, at: u64) -> Vec<UnitOffset> {
+        let mut of_unit = known.inlined.borrow_mut();
+        let inlined = of_unit.entry(function).or_insert_with(|| {
+            let mut inlined = Vec::new();
+            // What was read before an error counts.
+            let _ = add_inlined(&self.dwarf, &known.unit, UnitOffset(function), self.most, &mut inlined);
+            self.held += inlined.len();
+            inlined
+        });
+        inlined.iter().filter(|code| code.holds(at)).map(|code| UnitOffset(code.owner)).collect()
     }
 
     fn known(&mut self, start: usize) -> Option<Rc<Known>> {
@@ -105,42 +146,42 @@ impl Units {
         }
         let header = self.dwarf.debug_info.header_from_offset(DebugInfoOffset(start)).ok()?;
         let unit = self.dwarf.unit(header).ok()?;
-        let mut functions = Vec::new();
-        // What was read before an error counts.
-        let _ = add_functions(&self.dwarf, &unit, &mut functions);
-        let known = Rc::new(Known { unit, functions: sorted(functions), inlined: RefCell::default() });
-        if self.known.len() >= MOST_UNITS {
+        let known = Rc::new(Known { unit, functions: OnceCell::new(), inlined: RefCell::default() });
+        if self.known.len() >= MOST_UNITS || self.held > MOST_RANGES {
             self.known.clear();
+            self.held = 0;
         }
         self.known.insert(start, Rc::clone(&known));
         Some(known)
     }
 }
 
-fn add_functions(dwarf: &Dwarf<Bytes>, unit: &Unit<Bytes>, functions: &mut Vec<Code>) -> gimli::Result<()> {
+fn add_functions(
+    dwarf: &Dwarf<Bytes>,
+    unit: &Unit<Bytes>,
+    mut left: usize,
+    functions: &mut Vec<Code>,
+) -> gimli::Result<()> {
     let mut entries = unit.entries_raw(None)?;
     while !entries.is_empty() {
         let offset = entries.next_offset();
         let Some(abbreviation) = entries.read_abbreviation()? else { continue };
         entries.skip_attributes(abbreviation.attributes())?;
         if abbreviation.tag() == gimli::DW_TAG_subprogram {
-            add_ranges(dwarf.die_ranges(unit, &unit.entry(offset)?), offset.0, functions);
+            let ranges = dwarf.die_ranges(unit, &unit.entry(offset)?);
+            if !add_ranges(ranges, offset.0, &mut left, functions) {
+                break;
+            }
         }
     }
     Ok(())
-}
-
-fn inlined_into(dwarf: &Dwarf<Bytes>, unit: &Unit<Bytes>, function: UnitOffset) -> Vec<Code> {
-    let mut inlined = Vec::new();
-    // What was read before an error counts.
-    let _ = add_inlined(dwarf, unit, function, &mut inlined);
-    inlined
 }
 
 fn add_inlined(
     dwarf: &Dwarf<Bytes>,
     unit: &Unit<Bytes>,
     function: UnitOffset,
+    mut left: usize,
     inlined: &mut Vec<Code>,
 ) -> gimli::Result<()> {
     let mut entries = unit.entries_at_offset(function)?;
@@ -150,21 +191,33 @@ fn add_inlined(
         if entry.depth() <= depth {
             break;
         }
-        if entry.tag() == gimli::DW_TAG_inlined_subroutine {
-            add_ranges(dwarf.die_ranges(unit, entry), entry.offset().0, inlined);
+        let ranges = || dwarf.die_ranges(unit, entry);
+        if entry.tag() == gimli::DW_TAG_inlined_subroutine
+            && !add_ranges(ranges(), entry.offset().0, &mut left, inlined)
+        {
+            break;
         }
     }
     Ok(())
 }
 
-/// Ranges of code that was left out when the program was linked begin at 0 or at the last address.
-fn add_ranges(ranges: gimli::Result<gimli::RangeIter<Bytes>>, owner: usize, code: &mut Vec<Code>) {
-    let Ok(mut ranges) = ranges else { return };
+/// Adds ranges as long as any are `left` to be read; whether there are. Those of code that was left out when
+/// the program was linked begin at 0 or at the last address.
+fn add_ranges(
+    ranges: gimli::Result<gimli::RangeIter<Bytes>>,
+    owner: usize,
+    left: &mut usize,
+    code: &mut Vec<Code>,
+) -> bool {
+    let Ok(mut ranges) = ranges else { return true };
     while let Ok(Some(range)) = ranges.next() {
+        let Some(fewer) = left.checked_sub(1) else { return false };
+        *left = fewer;
         if range.begin != 0 && range.begin < range.end {
             code.push(Code { begin: range.begin, end: range.end, owner, reach: 0 });
         }
     }
+    true
 }
 
 fn sorted(mut code: Vec<Code>) -> Vec<Code> {
