@@ -283,6 +283,18 @@ fn a_program_in_go() -> Result<()> {
     let (ours, theirs) = (counts(&profile)?, counts(&own)?);
     ensure!(ours.len() > 20, "{ours:?}");
     assert_eq!(ours, theirs);
+    // The text has the very lines of Go's own.
+    let rendered_text = render(&finished.file("report.json"), &["--format", "text"])?;
+    let lines = |file: &Path, function: &str| -> Result<BTreeSet<String>> {
+        let text = fs::read_to_string(file)?;
+        let lines = text.lines().filter(|line| line.starts_with("#\t") && line.contains(function));
+        Ok(lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
+    };
+    for function in ["main.(*WebSocket).notifyFxn+", "sync.(*Cond).Wait+"] {
+        let theirs = lines(&own.with_extension("1"), function)?;
+        ensure!(!theirs.is_empty(), "{function} is in Go's text");
+        assert_eq!(lines(&rendered_text.file("out"), function)?, theirs);
+    }
     // Go's tables tell where functions begin.
     let function = "main.(*WebSocket).notifyFxn";
     let start = begins(&profile, function)?;

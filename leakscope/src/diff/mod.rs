@@ -32,6 +32,7 @@ pub struct Options {
 pub fn compare(old: &Report, new: &Report, options: Options) -> Result<Diff, DifferentPrograms> {
     let mut notes = Vec::new();
     program::check(old, new, options.any_program, &mut notes)?;
+    notes.extend(old.unread.iter().chain(&new.unread).cloned());
     let mut keys = Keys::new(old, new);
     let mut diff = Diff {
         schema: model::SCHEMA.to_owned(),

@@ -105,6 +105,14 @@ fn inlined_frames_match_in_profiles() {
 }
 
 #[test]
+fn what_could_not_be_read_is_noted() {
+    let (old, mut new) = (earlier(), later());
+    new.unread.push("report-3.json is left out".to_owned());
+    let diff = compare(&old, &new, Options::default()).expect("the same program");
+    assert_eq!(diff.notes.iter().filter(|note| **note == new.unread[0]).count(), 1);
+}
+
+#[test]
 fn threads_that_block() {
     let (old, new) = (samples::idle(), samples::hot_mutex());
     let diff = compare(&old, &new, Options::default()).expect("the same program");

@@ -18,10 +18,14 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
     header(profile, out)?;
     let mut places = Locations::new(profile.processes() > 1);
     let mut rendered: Vec<Place> = Vec::new();
+    // Go tells of a goroutine where it called what it waits in, also in the innermost frame.
+    let parked = profile.kind == ProfileKind::Goroutine
+        && profile.reports.iter().all(|report| report.goroutines.is_some());
+    let hides = !matches!(profile.kind, ProfileKind::Block | ProfileKind::Mutex);
     let mut buffer = Vec::new();
     for stack in profile.stacks() {
         let ids: Vec<u32> = places.enter(stack.sample.frames).collect();
-        rendered.extend(places.all()[rendered.len()..].iter().map(Place::new));
+        rendered.extend(places.all()[rendered.len()..].iter().map(|place| Place::new(place, parked)));
         buffer.clear();
         values(profile.kind, &stack, &mut buffer)?;
         buffer.extend_from_slice(b" @");
@@ -33,7 +37,7 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
         if profile.kind == ProfileKind::Goroutine {
             labels(stack.sample, &mut buffer)?;
         }
-        frames(ids.iter().map(|id| &rendered[*id as usize]), &mut buffer);
+        frames(ids.iter().map(|id| &rendered[*id as usize]), hides, &mut buffer);
         let notes = [stack.sample.cut, stack.sample.note.as_deref()];
         for note in notes.into_iter().flatten() {
             writeln!(buffer, "#\t{}", bracketed(note))?;
@@ -105,12 +109,16 @@ struct Line {
     position: String,
     /// Whether it belongs to the Go runtime, which Go leaves out where a stack begins.
     runtime: bool,
+    /// Whether it is what all goroutines begin in, which Go leaves out everywhere.
+    goexit: bool,
 }
 
 impl Place {
-    fn new(place: &Location<'_>) -> Self {
-        // Inlined functions have no begin of their own; Go takes that of the function around them.
-        let back = place.address - place.instruction;
+    fn new(place: &Location<'_>, parked: bool) -> Self {
+        let innermost = place.address == place.instruction;
+        let instruction = place.instruction.saturating_sub(u64::from(parked && innermost));
+        // Inlined functions have no begin of their own: offsets are those in the function around them.
+        let back = place.address - instruction;
         let offset = place.frames.last().and_then(|frame| frame.function_offset);
         let offset = offset.map(|offset| format!("+{:#x}", offset.saturating_sub(back))).unwrap_or_default();
         let lines = place.frames.iter().map(|frame| {
@@ -121,11 +129,12 @@ impl Place {
                 name,
                 position: position(frame),
                 runtime: go && frame.function.as_deref().is_some_and(|name| name.starts_with("runtime.")),
+                goexit: go && frame.function.as_deref() == Some("runtime.goexit"),
             }
         });
         Self {
             address: format!("{:#x}", place.address),
-            instruction: format!("{:#x}", place.instruction),
+            instruction: format!("{instruction:#x}"),
             lines: lines.collect(),
         }
     }
@@ -140,12 +149,12 @@ fn position(frame: &Frame) -> String {
     }
 }
 
-/// The lines of a stack, in columns that tabs make: without `runtime.goexit` and what a stack begins with of
-/// the Go runtime, unless there is nothing else.
-fn frames<'a>(places: impl Iterator<Item = &'a Place> + Clone, out: &mut Vec<u8>) {
+/// The lines of a stack, in columns that tabs make: without `runtime.goexit` and, where Go `hides` it, what a
+/// stack begins with of the Go runtime, unless there is nothing else.
+fn frames<'a>(places: impl Iterator<Item = &'a Place> + Clone, hides: bool, out: &mut Vec<u8>) {
     let all = places.flat_map(|place| place.lines.iter().map(|line| (place.instruction.as_str(), line)));
-    let all = all.filter(|(_, line)| !(line.runtime && line.name.starts_with("runtime.goexit+")));
-    let own = all.clone().skip_while(|(_, line)| line.runtime);
+    let all = all.filter(|(_, line)| !line.goexit);
+    let own = all.clone().skip_while(|(_, line)| hides && line.runtime);
     if own.clone().next().is_some() { table(own, out) } else { table(all, out) }
 }
 

@@ -11,7 +11,7 @@ pub const SAMPLED_METHOD: &str = "objects were sampled as the Go runtime took me
                                   each garbage collection; it counts since leakscope came";
 
 /// Live objects of one stack that allocated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GoHeapSite {
     /// Bytes in live objects.
     pub live_bytes: u64,

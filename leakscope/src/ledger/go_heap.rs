@@ -1,6 +1,9 @@
 //! What a Go program's sites hold, and how that changes from one report to the next.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+
+use foldhash::quality::FixedState;
 
 use super::text_id::TextId;
 use crate::golang::heap_account::{GoHeap, GoHeapSite};
@@ -14,8 +17,8 @@ pub struct GoHeapSnapshot {
     pub sites: Vec<(u64, i64)>,
     /// Change of what all sites hold.
     pub growth_bytes: i64,
-    /// Whether the account is word for word the one before, so that its growth tells nothing: no garbage
-    /// collection has finished since.
+    /// Whether the account is word for word the one before: no garbage collection has finished since, or
+    /// the program has allocated and freed nothing.
     pub unchanged: bool,
 }
 
@@ -23,15 +26,16 @@ pub struct GoHeapSnapshot {
 #[derive(Debug, Default)]
 pub struct GoHeapLedger {
     previous: HashMap<u64, u64>,
-    seen: Option<Vec<GoHeapSite>>,
+    /// A hash of the account before.
+    seen: Option<u64>,
 }
 
 impl GoHeapLedger {
     /// Takes stock. Growth is since the call before; in the first one, since nothing was held. An account
     /// that counts from the start of the process is shown to the ledger once as recording begins.
     pub fn snapshot(&mut self, seen: GoHeap) -> GoHeapSnapshot {
-        let unchanged = self.seen.as_ref().is_some_and(|before| *before == seen.sites && !before.is_empty());
-        self.seen = Some(seen.sites.clone());
+        let hash = FixedState::default().hash_one(&seen.sites);
+        let unchanged = self.seen.replace(hash) == Some(hash) && !seen.sites.is_empty();
         let mut heap = GoHeap { sites: Vec::with_capacity(seen.sites.len()), ..seen };
         let mut index: HashMap<u64, usize> = HashMap::new();
         let mut sites: Vec<(u64, i64)> = Vec::new();

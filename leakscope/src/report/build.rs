@@ -158,6 +158,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     }
     let slow = inputs.heap.is_some_and(|input| input.slow_probes > 0);
     Report {
+        unread: Vec::new(),
         schema: SCHEMA.to_owned(),
         leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
         target: target(inputs.process, space, inputs.go.as_ref()),

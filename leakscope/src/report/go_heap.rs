@@ -18,7 +18,7 @@ pub struct GoHeapInputs<'a> {
 
 /// What to say of an account that is the one before.
 const UNCHANGED: &str =
-    "no garbage collection has finished since the look before, so growth is not known yet";
+    "it is as at the look before: since then no garbage collection has finished, or nothing changed";
 
 /// One section of what was traced, if anything, and of the Go runtime's account. `exe` is the program's
 /// path, `main_module` its module's.

@@ -25,6 +25,9 @@ pub const SCHEMA: &str = "leakscope.report/1";
 /// One report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
+    /// What was beside it in a saved file and could not be read. Not in the JSON; the findings tell it.
+    #[serde(skip)]
+    pub unread: Vec<String>,
     /// Always `leakscope.report/1`.
     pub schema: String,
     /// Version of the leakscope that wrote it.

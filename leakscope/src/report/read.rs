@@ -91,7 +91,9 @@ pub fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
     if metadata.is_dir() {
         let files = reports_in(path).map_err(unreadable)?;
         let newest = whole(files.iter().enumerate().rev(), Ends::Last)?;
-        return newest.map(|(report, ..)| vec![report]).ok_or(ReadError::NoSeries(name));
+        let (mut report, _, cut) = newest.ok_or(ReadError::NoSeries(name))?;
+        cut.iter().for_each(|file| left_out_file(&mut report, file));
+        return Ok(vec![report]);
     }
     if metadata.len() > LONGEST_BYTES {
         return Err(ReadError::TooLong(name));
@@ -107,7 +109,7 @@ pub fn file_or_series(path: &Path) -> Result<Vec<Report>, ReadError> {
     if !path.is_dir() {
         return file(path);
     }
-    let Series { first, last, .. } = series(path)?;
+    let Series { first, last } = series(path)?;
     let Some(mut last) = last else { return Ok(vec![first]) };
     crate::diff::series::grow_since(&first, &mut last);
     Ok(vec![last])
@@ -120,8 +122,6 @@ pub struct Series {
     pub first: Report,
     /// The last, if there are several.
     pub last: Option<Report>,
-    /// How many there are.
-    pub count: usize,
 }
 
 /// The first and the last report of a series: a directory, or a file of JSON lines. What lies between is
@@ -130,10 +130,9 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
     let name = path.display().to_string();
     if !path.is_dir() {
         let mut reports = file(path)?;
-        let count = reports.len();
-        let last = if count > 1 { reports.pop() } else { None };
+        let last = if reports.len() > 1 { reports.pop() } else { None };
         let first = reports.into_iter().next().ok_or(ReadError::Empty(name))?;
-        return Ok(Series { first, last, count });
+        return Ok(Series { first, last });
     }
     let files = reports_in(path).map_err(|error| ReadError::Unreadable { file: name.clone(), error })?;
     let Some((first, begin, cut_begin)) = whole(files.iter().enumerate(), Ends::First)? else {
@@ -150,10 +149,8 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
     };
     let mut first = first;
     let shown = last.as_mut().unwrap_or(&mut first);
-    for file in cut_begin.iter().chain(&cut_end) {
-        left_out(shown, &format!("The series has the file {}", file.display()));
-    }
-    Ok(Series { first, last, count: files.len() - cut_begin.len() - cut_end.len() })
+    cut_begin.iter().chain(&cut_end).for_each(|file| left_out_file(shown, file));
+    Ok(Series { first, last })
 }
 
 /// Which report of a file counts.
@@ -237,7 +234,10 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
         Category::Data => ReadError::NoReport(name()),
         Category::Syntax | Category::Io => ReadError::NotJson { file: name(), error },
     };
-    let mut reports = Vec::new();
+    // A file system that lost what was not written yet leaves zeros.
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let (bytes, zeros) = bytes.split_at(end);
+    let mut reports: Vec<Report> = Vec::new();
     let mut probes = serde_json::Deserializer::from_slice(bytes).into_iter::<Probe>();
     let mut start = 0;
     while let Some(probe) = probes.next() {
@@ -262,13 +262,22 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
         reports.push(report);
         start = end;
     }
-    if reports.is_empty() { Err(ReadError::Empty(name())) } else { Ok(reports) }
+    let Some(last) = reports.last_mut() else { return Err(ReadError::Empty(name())) };
+    if !zeros.is_empty() && last.unread.is_empty() {
+        left_out(last, &format!("{} ends in zeros", name()));
+    }
+    Ok(reports)
 }
 
 /// Says in a report that another one was not read.
 fn left_out(report: &mut Report, what: &str) {
-    let what = harmless(what);
-    report.summary.findings.push(format!("{what}, which is left out: it was not written to its end."));
+    let text = format!("{}, which is left out: it was not written to its end.", harmless(what));
+    report.unread.push(text.clone());
+    report.summary.findings.push(text);
+}
+
+fn left_out_file(report: &mut Report, file: &Path) {
+    left_out(report, &format!("The series has the file {}", file.display()));
 }
 
 /// Of reports of the same process and the same window, which tell a growing account, the newest.

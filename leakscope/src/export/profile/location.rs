@@ -23,6 +23,7 @@ impl Hash for Key<'_> {
         self.innermost.hash(state);
         for frame in self.frames {
             frame.address.hash(state);
+            frame.line.hash(state);
             if frame.address.is_empty() {
                 frame.function.hash(state);
             }

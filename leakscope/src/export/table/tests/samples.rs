@@ -36,6 +36,7 @@ pub(crate) fn stack(primitive: &str, function: &str, line: u32) -> Vec<Frame> {
 /// A report that says nothing yet.
 pub(crate) fn empty(duration_ns: u64) -> Report {
     Report {
+        unread: Vec::new(),
         schema: SCHEMA.to_owned(),
         leakscope_version: "0.1.0".to_owned(),
         target: Target {
