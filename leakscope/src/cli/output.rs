@@ -130,8 +130,8 @@ impl Output {
                 let lock = File::open(path).map_err(failed)?;
                 if let Err(TryLockError::WouldBlock) = lock.try_lock() {
                     return Err(Failure::usage(format!(
-                        "-o {name}: another leakscope writes its reports there (one that was killed may still be ending: \
-                         try again); take a directory for each"
+                        "-o {name}: another leakscope writes its reports there (one that was killed may \
+                         still be ending: try again); take a directory for each"
                     )));
                 }
                 // Goes on after the reports that an earlier run has left.

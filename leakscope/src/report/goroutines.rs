@@ -13,7 +13,8 @@ use crate::ledger::goroutines::{GoSite, GoroutineSnapshot};
 /// Fewer new goroutines than this are no pile.
 const PILE: i64 = 10;
 
-/// Makes the section. `creations` is `None` where they were not traced, `exe` is the program's path, `main_module` its module's.
+/// Makes the section. `creations` is `None` where they were not traced, `exe` is the program's path,
+/// `main_module` its module's.
 pub(crate) fn goroutines(
     snapshot: &GoroutineSnapshot,
     creations: Option<&[GoCreation]>,

@@ -302,7 +302,7 @@ fn comments(report: &Report, kind: ProfileKind, out: &mut Vec<String>) {
             );
             if report.goroutines.is_some() {
                 out.push(
-                    "these are waits of threads: goroutines that wait for channels and locks are in the goroutine profile"
+                    "these are waits of threads: what goroutines wait for is in the goroutine profile"
                         .to_owned(),
                 );
             }
