@@ -37,11 +37,17 @@ impl Declarations {
     }
 
     /// The lines that the functions at `at` are declared at, the innermost inlined one first; `None`
-    /// for one whose entry does not tell. Empty if there is no entry.
+    /// for one whose entry does not tell. Empty if there is no entry, or if a linker has made one of equal
+    /// functions, so that each has entries of its own.
     pub(super) fn lines(&mut self, at: u64) -> Vec<Option<u32>> {
-        let Some((unit, mut functions)) = self.main.functions_at(at) else { return Vec::new() };
-        functions.reverse();
-        functions.into_iter().map(|offset| self.declaration(&unit, offset).ok().flatten()).collect()
+        let mut found = Vec::new();
+        for (unit, functions) in self.main.functions_at(at) {
+            let functions = functions.into_iter().rev();
+            let lines = functions.map(|offset| self.declaration(&unit, offset).ok().flatten());
+            found.push(lines.collect::<Vec<_>>());
+        }
+        let first = found.pop().unwrap_or_default();
+        if found.iter().all(|lines| *lines == first) { first } else { Vec::new() }
     }
 
     /// The line of a function's entry, or of what it is an instance or the definition of.

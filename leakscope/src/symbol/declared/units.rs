@@ -19,7 +19,7 @@ use object::{Object as _, ObjectSection as _};
 const MOST_UNITS: usize = 256;
 /// Most ranges of code kept of these.
 const MOST_RANGES: usize = 1 << 20;
-/// Units that are looked at for one address: more than one only where their code overlaps.
+/// Units, and functions, that are looked at for one address: more than one only where their code overlaps.
 const MOST_OWNERS: usize = 4;
 /// Bytes of debug info that tell of a range of code, at least: an entry that shares its ranges with others
 /// would make more of them, which are left out.
@@ -100,21 +100,28 @@ impl Units {
     }
 
     /// The unit with the function at `at`, and the entries of that function and of all that is inlined
-    /// there, the outermost first.
-    pub(super) fn functions_at(&mut self, at: u64) -> Option<(Rc<Known>, Vec<UnitOffset>)> {
+    /// there, the outermost first. Several where a linker has made one of functions that are equal.
+    pub(super) fn functions_at(&mut self, at: u64) -> Vec<(Rc<Known>, Vec<UnitOffset>)> {
         let owners: Vec<usize> = around(&self.code, at).map(|code| code.owner).take(MOST_OWNERS).collect();
+        let mut found: Vec<(Rc<Known>, Code)> = Vec::new();
         for start in owners {
             let Some(known) = self.known(start) else { continue };
-            // A function within another one is the smaller one.
-            let functions = self.functions(&known);
-            let function = around(functions, at).min_by_key(|code| code.end - code.begin);
-            if let Some(&Code { owner, .. }) = function {
-                let mut chain = vec![UnitOffset(owner)];
-                chain.extend(self.inlined(&known, owner, at));
-                return Some((known, chain));
-            }
+            let here: Vec<Code> = around(self.functions(&known), at).copied().collect();
+            found.extend(here.into_iter().map(|code| (Rc::clone(&known), code)));
         }
-        None
+        // A function within another one is the smaller one.
+        let Some(smallest) = found.iter().map(|(_, code)| code.end - code.begin).min() else {
+            return Vec::new();
+        };
+        found.retain(|(_, code)| code.end - code.begin == smallest);
+        found.truncate(MOST_OWNERS);
+        let mut chains = Vec::with_capacity(found.len());
+        for (known, Code { owner, .. }) in found {
+            let mut chain = vec![UnitOffset(owner)];
+            chain.extend(self.inlined(&known, owner, at));
+            chains.push((known, chain));
+        }
+        chains
     }
 
     fn functions<'a>(&mut self, known: &'a Known) -> &'a [Code] {

@@ -173,6 +173,30 @@ fn main() {
     }
 }
 
+/// A linker may make one of functions that are equal: then neither of their lines is told.
+#[test]
+fn functions_that_are_one_have_no_begin() {
+    let source = "#include <stdlib.h>
+namespace a {
+__attribute__((noinline)) char *first(int n) { char *p = (char *)malloc(n); return p + 1; }
+}
+
+namespace b {
+__attribute__((noinline)) char *second(int n) { char *p = (char *)malloc(n); return p + 1; }
+}
+char *(*volatile one)(int) = a::first;
+char *(*volatile other)(int) = b::second;
+int main(int argc, char **) { return one(argc) == other(argc); }
+";
+    for (fold, line) in [("--icf=none", Some(3)), ("--icf=all", None)] {
+        let flags = ["-g", "-O2", "-ffunction-sections", "-fuse-ld=gold", &format!("-Wl,{fold}")];
+        let program = Program::compile("g++", "prog.cc", source, &flags);
+        let call = program.call_in("a::first");
+        let resolved = Symbolizer::new().resolve(&code_file(&program.path, None), call.returns_to, false);
+        assert_eq!(resolved.frames.last().expect("a frame").function_line, line, "{fold}: {resolved:?}");
+    }
+}
+
 #[test]
 fn answers_are_kept() {
     let program = Program::c(&[]);
