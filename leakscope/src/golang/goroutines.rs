@@ -4,7 +4,10 @@
 //! stack is that of the state; otherwise it is read once more, and at last counted as unsettled.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
+
+use foldhash::quality::FixedState;
 
 use super::all_goroutines::{LARGEST_STACK, MOST, SCAN};
 use super::bytes::{u32_at, u64_at};
@@ -110,6 +113,8 @@ struct Look<'a> {
     threads: HashMap<u64, Option<u32>>,
     unsettled: u64,
     damaged: u64,
+    /// Hashes of stacks that led nowhere when they were last read, by the address of their goroutines.
+    astray: HashMap<u64, u64>,
     /// What was taken already of what there is a limit to.
     stack_bytes: usize,
     kept_frames: usize,
@@ -152,6 +157,7 @@ impl Reader {
             threads: HashMap::new(),
             unsettled: 0,
             damaged: overlapping,
+            astray: HashMap::new(),
             stack_bytes: 0,
             kept_frames: 0,
             label_sets: HashMap::new(),
@@ -163,6 +169,7 @@ impl Reader {
         };
         for chunk in addresses.chunks(AT_ONCE) {
             let mut todo = chunk.to_vec();
+            look.astray.clear();
             for attempt in 0..=RETRIES {
                 todo = look.read(&todo, attempt == RETRIES);
                 look.census.retried += todo.len() as u64;
@@ -241,8 +248,17 @@ impl Look<'_> {
                 let cut = end == GoStackEnd::Unreadable && stack.len() as u64 == STACK_BYTES;
                 (addresses, if cut { GoStackEnd::TooDeep } else { end })
             });
+            // Of a stack that leads nowhere each time, the same is read; one that changed meanwhile, though its
+            // goroutine is as it was, was another one.
+            let stays = |walked: &(Vec<CodeAddress>, GoStackEnd), astray: &mut HashMap<u64, u64>| {
+                let hash = FixedState::default().hash_one(&walked.0);
+                astray.insert(*address, hash) == Some(hash)
+            };
             match stack {
-                Some(walked) if last || matches!(walked.1, GoStackEnd::Root | GoStackEnd::TooDeep) => {
+                Some(walked)
+                    if matches!(walked.1, GoStackEnd::Root | GoStackEnd::TooDeep)
+                        || stays(&walked, &mut self.astray) && last =>
+                {
                     self.add(*address, g, seen, *state, walked);
                 }
                 _ if !last => again.push(*address),

@@ -246,7 +246,8 @@ impl Profile {
                 let least = record.live().saturating_mul(record.size);
                 let known = site.live_bytes_bounds.map_or(0, |bounds| bounds.0);
                 site.live_bytes_bounds = Some((known.saturating_add(least), 0));
-                *site.samples.get_or_insert(0) += record.live();
+                let samples = site.samples.get_or_insert(0);
+                *samples = samples.saturating_add(record.live());
             }
             *variance += record.variance(self.rate);
         }

@@ -63,7 +63,8 @@ impl Sampler {
             site.live_bytes = site.live_bytes.saturating_add(bytes);
             site.live_objects = site.live_objects.saturating_add(objects);
             site.samples += 1;
-            *least.entry(sample.stack).or_insert(0) += sample.size;
+            let least = least.entry(sample.stack).or_insert(0u64);
+            *least = least.saturating_add(sample.size);
             let square = (bytes as f64).powi(2);
             let stratum = strata.entry((sample.stack, sample.class)).or_default();
             stratum.samples += 1;
