@@ -12,7 +12,7 @@ const EXCEEDED: u8 = 3;
 
 /// The argument of one subcommand: what it says of several reports, and examples that it takes.
 macro_rules! fail_on_args {
-    ($(#[$doc:meta])* $name:ident of $subject:ident: $several:literal, $examples:literal) => {
+    ($(#[$doc:meta])* $name:ident of $subject:ident: $several:literal, $examples:expr) => {
         $(#[$doc])*
         #[derive(Debug, Args)]
         pub struct $name {
@@ -44,14 +44,21 @@ macro_rules! fail_on_args {
     };
 }
 
+/// Examples of what whole reports take.
+macro_rules! of_reports {
+    () => {
+        "heap.totals.live_bytes > 64MiB\n\
+         max(heap.sites[*].live_bytes) >= 1GiB\n\
+         waits.longest_stuck_ns > 5m\n\
+         count(waits.deadlocks) > 0\n\
+         goroutines.total > 10000"
+    };
+}
+
 fail_on_args!(
     /// Of `attach`.
     AttachFailOn of Report: "; with --interval each report is checked",
-    "heap.totals.live_bytes > 64MiB\n\
-     max(heap.sites[*].live_bytes) >= 1GiB\n\
-     waits.longest_stuck_ns > 5m\n\
-     count(waits.deadlocks) > 0\n\
-     goroutines.total > 10000"
+    of_reports!()
 );
 fail_on_args!(
     /// Of `dump`.
@@ -65,11 +72,7 @@ fail_on_args!(
 fail_on_args!(
     /// Of `report`.
     ReportFailOn of Report: "; of several files each report is checked",
-    "heap.totals.live_bytes > 64MiB\n\
-     max(heap.sites[*].live_bytes) >= 1GiB\n\
-     waits.longest_stuck_ns > 5m\n\
-     count(waits.deadlocks) > 0\n\
-     goroutines.total > 10000"
+    of_reports!()
 );
 fail_on_args!(
     /// Of `diff`.

@@ -1,9 +1,10 @@
 //! Reports of one series taken as one: the last, with its growth since the first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::key::{Frames, Keys};
+use super::pairs::matched;
 use super::program;
 use super::sections::{self, growth};
 use crate::human::{duration, moment};
@@ -143,47 +144,24 @@ fn name<K>(named: bool, id: &str, functions: impl FnOnce() -> K) -> Name<'_, K> 
     if named { Name::Id(id) } else { Name::Functions(functions()) }
 }
 
-/// What each site of `is` had in `was`: by the whole stack, and what is left on both sides by that without
-/// inlined frames.
+/// What each site of `is` had in `was`; sites that match the same ones share what these had.
 fn shares<'a, S, K: Eq + Hash>(
     was: &'a [S],
     is: &'a [S],
     mut key: impl FnMut(&'a S, Frames) -> K,
     value: impl Fn(&S) -> u64,
 ) -> Vec<u64> {
-    let was: Vec<(&S, K)> = was.iter().map(|site| (site, key(site, Frames::All))).collect();
-    let is: Vec<(&S, K)> = is.iter().map(|site| (site, key(site, Frames::All))).collect();
-    let left = |of: &[(&'a S, K)], other: &[(&'a S, K)]| -> Vec<bool> {
-        let known: HashSet<&K> = other.iter().map(|(_, key)| key).collect();
-        of.iter().map(|(_, key)| !known.contains(key)).collect()
-    };
-    let (was_left, is_left) = (left(&was, &is), left(&is, &was));
-    let mut all = shared(&was, &is, &value);
-    let mut rest = |sites: Vec<(&'a S, K)>, left: &[bool]| -> Vec<(&'a S, K)> {
-        let left = sites.into_iter().zip(left).filter(|(_, left)| **left);
-        left.map(|((site, _), _)| (site, key(site, Frames::NotInlined))).collect()
-    };
-    let (was, is) = (rest(was, &was_left), rest(is, &is_left));
-    let more = shared(&was, &is, &value);
-    for (share, more) in all.iter_mut().zip(&is_left).filter(|(_, left)| **left).map(|(s, _)| s).zip(more) {
-        *share = more;
+    let numbered = |sites: &'a [S]| sites.iter().enumerate().collect::<Vec<(usize, &'a S)>>();
+    let (was, is) = (numbered(was), numbered(is));
+    let mut shares = vec![0; is.len()];
+    for pair in matched(&was, &is, |(_, site), which| key(site, which)) {
+        let (mut left, _) = pair.sums(|(_, site)| value(site));
+        let Some((last, others)) = pair.new.split_last() else { continue };
+        for (at, site) in others {
+            shares[*at] = value(site).min(left);
+            left -= shares[*at];
+        }
+        shares[last.0] = left;
     }
-    all
-}
-
-/// What each site of `is` had in `was`; sites with the same key share what such sites had.
-fn shared<S, K: Eq + Hash>(was: &[(&S, K)], is: &[(&S, K)], value: impl Fn(&S) -> u64) -> Vec<u64> {
-    let mut before: HashMap<&K, u64> = HashMap::new();
-    for (site, key) in was {
-        let sum = before.entry(key).or_default();
-        *sum = sum.saturating_add(value(site));
-    }
-    let ends: HashMap<&K, usize> = is.iter().map(|(_, key)| key).zip(0..).collect();
-    let shares = is.iter().enumerate().map(|(i, (site, key))| {
-        let Some(left) = before.get_mut(key) else { return 0 };
-        let share = if ends.get(key) == Some(&i) { *left } else { value(site).min(*left) };
-        *left -= share;
-        share
-    });
-    shares.collect()
+    shares
 }

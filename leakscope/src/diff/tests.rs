@@ -263,10 +263,8 @@ fn goroutines_pile_up_from_report_to_report() {
             let report = |count, at: &str, anew: bool| {
                 let mut report = samples::heap();
                 report.window.started_at = at.to_owned();
+                report.target.build_id = Some(if anew { "ffff" } else { "eeee" }.to_owned());
                 let mut all = section(&[look(0, &[(count, reason), (5, "IO wait")])]);
-                for frame in all.sites.iter_mut().flat_map(|site| &mut site.frames) {
-                    frame.build_id = Some("eeee".to_owned());
-                }
                 for site in all.sites.iter_mut().filter(|_| anew) {
                     rebuilt(&mut site.frames);
                     site.site_id.push('2');

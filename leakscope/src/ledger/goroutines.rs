@@ -153,8 +153,7 @@ impl GoroutineLedger {
                 difference(places.get(&group.base).copied().unwrap_or(0), before)
             };
             let place_growth = self.first.as_ref().map(of_place);
-            let Some(site) = site(group, census, growth, growth_since_first) else { continue };
-            let site = GoSite { place_growth, ..site };
+            let Some(site) = site(group, census, growth, growth_since_first, place_growth) else { continue };
             *(if site.system { &mut snapshot.system } else { &mut snapshot.total }) += site.count;
             snapshot.unread += if site.end == GoStackEnd::Unreadable { site.count } else { 0 };
             snapshot.sites.push(site);
@@ -301,13 +300,14 @@ fn site(
     census: &GoCensus,
     growth: Option<i64>,
     growth_since_first: Option<i64>,
+    place_growth: Option<i64>,
 ) -> Option<GoSite> {
     let example = census.goroutines.get(group.example)?;
     let stack = census.stacks.get(example.stack)?;
     Some(GoSite {
         id: group.id,
         place: group.base,
-        place_growth: None,
+        place_growth,
         count: group.count,
         growth,
         growth_since_first,

@@ -10,7 +10,7 @@ use serde_json::error::Category;
 
 use super::Report;
 use super::model::{SCHEMA, Waits};
-use crate::export::names::harmless;
+use crate::human::printable;
 
 /// The longest file that is read: a report takes several times its size of memory.
 pub const LONGEST_BYTES: u64 = 1 << 30;
@@ -135,7 +135,7 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
         return Ok(Series { first, last });
     }
     let files = reports_in(path).map_err(|error| ReadError::Unreadable { file: name.clone(), error })?;
-    let Some((first, begin, cut_begin)) = whole(files.iter().enumerate(), Ends::First)? else {
+    let Some((mut first, begin, cut_begin)) = whole(files.iter().enumerate(), Ends::First)? else {
         return Err(ReadError::NoSeries(name));
     };
     let later = files.iter().enumerate().skip(begin + 1).rev();
@@ -147,7 +147,6 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
         }
         Err(error) => return Err(error),
     };
-    let mut first = first;
     let shown = last.as_mut().unwrap_or(&mut first);
     cut_begin.iter().chain(&cut_end).for_each(|file| left_out_file(shown, file));
     Ok(Series { first, last })
@@ -271,7 +270,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
 
 /// Says in a report that another one was not read.
 fn left_out(report: &mut Report, what: &str) {
-    let text = format!("{}, which is left out: it was not written to its end.", harmless(what));
+    let text = format!("{}, which is left out: it was not written to its end.", printable(what));
     report.unread.push(text.clone());
     report.summary.findings.push(text);
 }

@@ -1,6 +1,5 @@
 //! The symbolizer: blazesym behind a cache, a memory bound and a panic guard.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,7 +58,7 @@ enum Source {
 struct Opened {
     resolver: ElfResolver,
     /// Where functions begin. A file whose debug info addr2line does not take still has names.
-    declarations: Option<RefCell<Declarations>>,
+    declarations: Option<Declarations>,
 }
 
 impl Symbolizer {
@@ -178,18 +177,20 @@ fn is_path_of(full: Option<&str>, name: Option<&str>) -> bool {
         .any(|(at, _)| matches!(full[at + last.len()..].chars().next(), None | Some('<' | '(')))
 }
 
-impl Opened {
-    /// The lines that the functions at `at` are declared at, the innermost first. Where debug info does not
-    /// tell, the last one is the line of the function's first instruction, at `entry`.
-    fn declared(&self, at: u64, entry: u64) -> Vec<Option<u32>> {
-        let Some(declarations) = &self.declarations else { return Vec::new() };
-        let mut lines = declarations.borrow_mut().lines(at);
-        if let Some(last @ None) = lines.last_mut() {
-            let first = self.resolver.find_sym(entry, &FindSymOpts::CodeInfo);
-            *last = first.ok().and_then(Result::ok).and_then(|symbol| line(symbol.code_info.as_deref()));
-        }
-        lines
+/// The lines that the functions at `at` are declared at, the innermost first. Where debug info does not
+/// tell, the last one is the line of the function's first instruction, at `entry`.
+fn declared(
+    resolver: &ElfResolver,
+    declarations: &mut Declarations,
+    at: u64,
+    entry: u64,
+) -> Vec<Option<u32>> {
+    let mut lines = declarations.lines(at);
+    if let Some(last @ None) = lines.last_mut() {
+        let first = resolver.find_sym(entry, &FindSymOpts::CodeInfo);
+        *last = first.ok().and_then(Result::ok).and_then(|symbol| line(symbol.code_info.as_deref()));
     }
+    lines
 }
 
 /// What a source says about an address.
@@ -227,9 +228,14 @@ impl Source {
     /// Looks `at` up; offsets in functions are those of `address`.
     fn find(&mut self, at: u64, address: u64) -> Answer {
         let Self::Open(opened) = self else { return Answer::Nothing };
+        let Opened { resolver, declarations } = &mut **opened;
         let found = guarded(|| {
-            opened.resolver.find_sym(at, &FindSymOpts::CodeInfoAndInlined).map(|found| match found {
-                Ok(symbol) => Answer::Found(convert(&symbol, address, &opened.declared(at, symbol.addr))),
+            resolver.find_sym(at, &FindSymOpts::CodeInfoAndInlined).map(|found| match found {
+                Ok(symbol) => {
+                    let known = declarations.as_mut();
+                    let lines = known.map(|known| declared(resolver, known, at, symbol.addr));
+                    Answer::Found(convert(&symbol, address, &lines.unwrap_or_default()))
+                }
                 Err(Reason::MissingSyms) => Answer::Unknown(NoSymbol::Stripped),
                 Err(_) => Answer::Unknown(NoSymbol::NotCovered),
             })
@@ -266,8 +272,7 @@ fn open_dwarf(elf: &ElfFile, debug: &DebugFiles, limit: u64, bytes: &mut u64) ->
     };
     let resolver = open_image(&image, bytes)?;
     *bytes += extra;
-    let declarations =
-        Declarations::open(image.file(), supplement.as_ref().map(Image::file)).ok().map(RefCell::new);
+    let declarations = Declarations::open(image.file(), supplement.as_ref().map(Image::file)).ok();
     Ok(Some(Opened { resolver, declarations }))
 }
 
