@@ -43,6 +43,7 @@ pub mod gdb;
 pub mod go;
 pub mod lines;
 pub mod machine_code;
+pub mod mounts;
 pub mod process;
 pub mod programs;
 pub mod report;

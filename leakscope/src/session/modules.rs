@@ -101,7 +101,7 @@ pub(super) fn why_none(space: &AddressSpace) -> Option<&'static str> {
     if has(".go.buildinfo") {
         return Some("a Go program: its heap is the Go runtime's own");
     }
-    let statically_linked = space.modules().filter(|(_, m)| m.id.is_some()).count() <= 1;
+    let statically_linked = space.modules().filter(|(_, m)| m.is_file()).count() <= 1;
     (statically_linked && !has(".symtab"))
         .then_some("a static program without symbols: its malloc has no name")
 }

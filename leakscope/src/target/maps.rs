@@ -1,16 +1,29 @@
 //! `/proc/PID/maps`, as far as code is concerned.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-/// A file, whatever its name: device and inode as `/proc/PID/maps` prints them.
+/// A file, whatever its name: device and inode number.
+///
+/// Those that stat(2) tells are one file's alone. Those in `/proc/PID/maps` are not: it prints the device of the
+/// whole file system where stat tells that of a subvolume (btrfs) or of a layer (overlayfs), so that two files
+/// can look alike there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
-    /// Device number, `major << 32 | minor`.
+    /// Device number.
     pub device: u64,
     /// Inode number.
     pub inode: u64,
+}
+
+impl FileId {
+    /// What stat(2) has told.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
 }
 
 /// What lies behind a mapping.
@@ -18,8 +31,8 @@ pub struct FileId {
 pub enum MappingKind {
     /// A file; the path is the one in the target's mount namespace.
     File {
-        /// Identity of the file.
-        id: FileId,
+        /// As `/proc/PID/maps` prints it, which is no identity.
+        printed: FileId,
         /// Path as `/proc/PID/maps` shows it, without ` (deleted)`.
         path: PathBuf,
         /// Whether the name is gone.
@@ -103,7 +116,7 @@ fn parse_line(line: &[u8]) -> Option<(Mapping, bool)> {
                 None => (name, false),
             };
             let path = PathBuf::from(std::ffi::OsString::from_vec(unescape(path)));
-            MappingKind::File { id: FileId { device, inode }, path, deleted }
+            MappingKind::File { printed: FileId { device, inode }, path, deleted }
         }
         _ if name.starts_with(b"[anon") || name.starts_with(b"//anon") => MappingKind::Anonymous,
         _ => MappingKind::Special(String::from_utf8_lossy(name).into_owned()),
@@ -150,7 +163,7 @@ nonsense\n";
         assert_eq!(
             parsed[0].0.kind,
             MappingKind::File {
-                id: FileId { device: 0xfd << 32 | 1, inode: 42 },
+                printed: FileId { device: 0xfd << 32 | 1, inode: 42 },
                 path: "/usr/bin/a b".into(),
                 deleted: true
             }

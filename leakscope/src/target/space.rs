@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::FromRawFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::elf::{ElfError, ElfFile};
@@ -20,12 +20,19 @@ pub struct ModuleId(pub usize);
 pub struct Module {
     /// Name: the path as the target sees it, or `[vdso]`.
     pub path: PathBuf,
-    /// Identity; `None` for the vDSO.
+    /// Identity; `None` for the vDSO, and for a file that could not be opened.
     pub id: Option<FileId>,
     /// The open file, or why there is none.
     pub elf: Result<Rc<ElfFile>, ElfError>,
-    /// A path that opens the mapped file while it is mapped: where probes are attached.
+    /// A path that opens the mapped file while it is mapped: where probes are attached; empty for the vDSO.
     pub probe_path: PathBuf,
+}
+
+impl Module {
+    /// Whether it is a file, not the vDSO.
+    pub fn is_file(&self) -> bool {
+        !self.probe_path.as_os_str().is_empty()
+    }
 }
 
 /// A mapping and the module behind it.
@@ -56,7 +63,10 @@ pub struct AddressSpace {
     pid: u32,
     mappings: Vec<MappedModule>,
     modules: Vec<Module>,
-    by_file: HashMap<FileId, ModuleId>,
+    /// Modules by the identity of their file; several only where that is not what it should be.
+    by_file: HashMap<FileId, Vec<ModuleId>>,
+    /// Modules whose file could not be opened.
+    unopened: HashMap<(FileId, PathBuf), ModuleId>,
     vdso: Option<ModuleId>,
 }
 
@@ -84,19 +94,7 @@ impl AddressSpace {
 
     fn attach_module(&mut self, mapping: Mapping) -> MappedModule {
         let module = match &mapping.kind {
-            MappingKind::File { id, path, .. } => match self.by_file.get(id) {
-                Some(&module) => Some(module),
-                None => {
-                    let module = self.add(Module {
-                        path: path.clone(),
-                        id: Some(*id),
-                        elf: open(&mapping, self.pid),
-                        probe_path: mapping.map_files_path(self.pid),
-                    });
-                    self.by_file.insert(*id, module);
-                    Some(module)
-                }
-            },
+            MappingKind::File { printed, path, .. } => Some(self.file_module(&mapping, *printed, path)),
             MappingKind::Vdso => {
                 if self.vdso.is_none() {
                     self.vdso = Some(self.add(Module {
@@ -115,6 +113,46 @@ impl AddressSpace {
             .and_then(|elf| elf.bias(mapping.start, mapping.offset))
             .unwrap_or(mapping.start.wrapping_sub(mapping.offset));
         MappedModule { mapping, module, bias }
+    }
+
+    /// The module of a mapped file. The mapping itself is opened, so it does not matter what its name means
+    /// here, or to whom.
+    fn file_module(&mut self, mapping: &Mapping, printed: FileId, path: &Path) -> ModuleId {
+        let probe_path = mapping.map_files_path(self.pid);
+        if let Ok(metadata) = std::fs::metadata(&probe_path) {
+            let known = self.by_file.get(&FileId::of(&metadata)).into_iter().flatten();
+            if let Some(same) = known.copied().find(|&id| self.module(id).path == path) {
+                return same;
+            }
+        }
+        let opened = File::open(&probe_path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let name = (printed, path.to_owned());
+                if let Some(&known) = self.unopened.get(&name) {
+                    return known;
+                }
+                let elf = Err(ElfError::Io(error));
+                let id = self.add(Module { path: path.to_owned(), id: None, elf, probe_path });
+                self.unopened.insert(name, id);
+                return id;
+            }
+        };
+        let id = FileId::of(&metadata);
+        let elf = ElfFile::from_file(file).map(Rc::new);
+        let known = self.by_file.get(&id).into_iter().flatten();
+        // Another name of the same file, unless what is in it says otherwise.
+        let same = known.copied().find(|&known| match (&self.module(known).elf, &elf) {
+            (Ok(known), Ok(elf)) => known.build_id() == elf.build_id(),
+            (known, elf) => known.is_err() && elf.is_err(),
+        });
+        if let Some(same) = same {
+            return same;
+        }
+        let module = self.add(Module { path: path.to_owned(), id: Some(id), elf, probe_path });
+        self.by_file.entry(id).or_default().push(module);
+        module
     }
 
     fn add(&mut self, module: Module) -> ModuleId {
@@ -160,11 +198,6 @@ impl AddressSpace {
     }
 }
 
-/// Opens the mapped file itself, whatever its name means where we are.
-fn open(mapping: &Mapping, pid: u32) -> Result<Rc<ElfFile>, ElfError> {
-    ElfFile::from_file(File::open(mapping.map_files_path(pid))?).map(Rc::new)
-}
-
 /// Most bytes that a vDSO is taken to have; today's have 8 KiB.
 const VDSO_MAX: u64 = 1 << 20;
 
@@ -196,7 +229,7 @@ mod tests {
         let elf = space.module(module).elf.as_ref().expect("own program");
         assert!(elf.offset_of_address(address).is_some());
         assert_eq!(space.locate(8), Location::Unmapped);
-        let (_, vdso) = space.modules().find(|(_, m)| m.id.is_none()).expect("vDSO");
+        let (_, vdso) = space.modules().find(|(_, m)| !m.is_file()).expect("vDSO");
         assert!(vdso.elf.as_ref().expect("vDSO image").build_id().is_some());
         assert_eq!(space.refresh().expect("refresh"), []);
     }

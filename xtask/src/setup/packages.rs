@@ -30,6 +30,8 @@ const PACKAGES: &[Package] = &[
     package("libc6-dev"),
     package("libc6-dbg"),
     package("busybox-static"),
+    // Two files with one inode number.
+    package("btrfs-progs"),
     // Fixtures in Go: 1.19 of Debian 12, and pip for the other releases.
     package("golang-go"),
     Package { name: "python3-pip", unless: Some("pip3") },
