@@ -92,8 +92,32 @@ pub struct KernelOffsets {
     pub task_sum_exec: u32,
     /// `task_struct.se.prev_sum_exec_runtime`
     pub task_prev_sum_exec: u32,
+    /// `task_struct.files`; 0: descriptors cannot be looked up
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`
+    pub fdt_max_fds: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.f_op`
+    pub file_op: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.f_path.dentry`
+    pub file_dentry: u32,
+    /// `dentry.d_name.name`
+    pub dentry_name: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `inode.i_rdev`
+    pub inode_rdev: u32,
+    /// `inode.i_sb`
+    pub inode_sb: u32,
+    /// `super_block.s_magic`
+    pub sb_magic: u32,
 }
-const _: () = assert!(size_of::<KernelOffsets>() == 112);
+const _: () = assert!(size_of::<KernelOffsets>() == 160);
 
 impl KernelOffsets {
     /// Nothing known.
@@ -126,6 +150,18 @@ impl KernelOffsets {
         task_last_arrival: 0,
         task_sum_exec: 0,
         task_prev_sum_exec: 0,
+        task_files: 0,
+        files_fdt: 0,
+        fdt_max_fds: 0,
+        fdt_fd: 0,
+        file_op: 0,
+        file_inode: 0,
+        file_dentry: 0,
+        dentry_name: 0,
+        inode_mode: 0,
+        inode_rdev: 0,
+        inode_sb: 0,
+        sb_magic: 0,
     };
 }
 

@@ -2,7 +2,8 @@
 //! pure unwind step.
 //!
 //! `unwind` holds the row format of the unwind tables and `step`, which both sides run; `heap` the
-//! values of the accounting maps, `go` what is traced in Go programs, `wait` those of waits and threads; `probe` the cookie that tells a probe what it stands on; `event`
+//! values of the accounting maps, `go` what is traced in Go programs, `wait` those of waits and threads,
+//! `descriptor` what a wait's descriptor is; `probe` the cookie that tells a probe what it stands on; `event`
 //! the ring-buffer records; `config` the load-time globals and run states; `counter` the numbered
 //! losses. Every type that crosses the boundary is `repr(C)`, has a fixed size without padding, and
 //! has that size asserted here. Feature `user` adds aya's `Pod` for userspace.
@@ -10,6 +11,7 @@
 
 pub mod config;
 pub mod counter;
+pub mod descriptor;
 pub mod event;
 pub mod go;
 pub mod heap;

@@ -1,6 +1,7 @@
 //! Values of the maps of waits and threads, and the records of the task iterator.
 
-use crate::unwind::Regs;
+use crate::descriptor::Descriptor;
+use crate::unwind::{Regs, hash_frame};
 
 /// A thread of the target that has blocked, or that was created in the window; the key is its TID.
 #[repr(C)]
@@ -8,7 +9,7 @@ use crate::unwind::Regs;
 pub struct ThreadState {
     /// When it blocked, CLOCK_MONOTONIC in ns; 0 while it is not blocked.
     pub since_ns: u64,
-    /// Hash of the stack that it is blocked at: key into the map of wait sites.
+    /// Where it is blocked, and at what: a [`wait_site`], key into the map of wait sites.
     pub site: u64,
     /// Its context switches when it blocked: tells a wait that userspace entered from a later one.
     pub switches: u64,
@@ -68,7 +69,36 @@ pub enum WakerKind {
 /// the last one those above, too.
 pub const WAIT_BUCKETS: usize = 48;
 
-/// Finished waits of a site; the key is the hash of its stack. 0: the map was full.
+/// [`WaitTotals::object`] of what did not get a site of its own: the stack waits on too many things.
+pub const SEVERAL_OBJECTS: u64 = u64::MAX;
+/// Things that the waits of one stack are told apart by; what comes later shares a site for each system call.
+pub const OBJECTS_A_STACK: u64 = 16;
+
+/// A stack that has blocked; the key is its hash.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WaitStack {
+    /// 1 once its frames were sent over the ring buffer.
+    pub sent: u64,
+    /// Sites that were made for what it waits on.
+    pub objects: u64,
+}
+const _: () = assert!(size_of::<WaitStack>() == 16);
+
+impl WaitStack {
+    /// A stack that was just seen.
+    pub const ZERO: Self = Self { sent: 0, objects: 0 };
+}
+
+/// Identifies a wait site: one stack can wait in several system calls, on several locks and on descriptors
+/// of several types. `syscall` and `object` as in [`WaitTotals`]. Never 0, the site of what found no room.
+#[inline(always)]
+pub const fn wait_site(stack: u64, syscall: u64, object: u64) -> u64 {
+    let hash = hash_frame(hash_frame(hash_frame(0, stack), syscall), object);
+    if hash == 0 { 1 } else { hash }
+}
+
+/// Finished waits of a site; the key is its [`wait_site`]. 0: the map was full.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTotals {
@@ -78,16 +108,21 @@ pub struct WaitTotals {
     pub wait_ns: u64,
     /// The longest, ns.
     pub max_ns: u64,
-    /// 1 once the frames were sent over the ring buffer.
-    pub sent: u64,
+    /// Hash of the stack.
+    pub stack: u64,
     /// 1 + number of the system call; 0: none.
     pub syscall: u64,
-    /// Its arguments: rdi, rsi, rdx, r10, r8, r9.
+    /// What is waited on: the address of a futex, or the [`Descriptor::operations`] of a descriptor that
+    /// decides; [`SEVERAL_OBJECTS`]; 0: the system call says it all.
+    pub object: u64,
+    /// The arguments of the first wait: rdi, rsi, rdx, r10, r8, r9.
     pub args: [u64; 6],
+    /// What its descriptor was, if that decides.
+    pub descriptor: Descriptor,
     /// Waits by length.
     pub histogram: [u64; WAIT_BUCKETS],
 }
-const _: () = assert!(size_of::<WaitTotals>() == 88 + 8 * WAIT_BUCKETS);
+const _: () = assert!(size_of::<WaitTotals>() == 136 + 8 * WAIT_BUCKETS);
 
 impl Default for WaitTotals {
     fn default() -> Self {
@@ -101,9 +136,11 @@ impl WaitTotals {
         waits: 0,
         wait_ns: 0,
         max_ns: 0,
-        sent: 0,
+        stack: 0,
         syscall: 0,
+        object: 0,
         args: [0; 6],
+        descriptor: Descriptor::ZERO,
         histogram: [0; WAIT_BUCKETS],
     };
 }
@@ -116,7 +153,7 @@ pub struct WakeKey {
     pub kind: u64,
     /// As [`ThreadState::waker`].
     pub waker: [u64; 2],
-    /// The site.
+    /// The wait site.
     pub site: u64,
 }
 const _: () = assert!(size_of::<WakeKey>() == 32);
@@ -194,12 +231,14 @@ pub struct TaskRecord {
     pub orig_rax: u64,
     /// rdi, rsi, rdx, r10, r8, r9.
     pub args: [u64; 6],
+    /// What the descriptor of its system call is, if that decides what it waits for.
+    pub descriptor: Descriptor,
     /// Pending return probes: the address on the stack that was replaced, and what stood there.
     pub returns: [[u64; 2]; TASK_RETURNS],
     /// Name.
     pub comm: [u8; 16],
 }
-const _: () = assert!(size_of::<TaskRecord>() == 32 + 48 + 32 + 8 + 48 + 64 + 16);
+const _: () = assert!(size_of::<TaskRecord>() == 32 + 48 + 32 + 8 + 48 + 40 + 64 + 16);
 
 impl TaskRecord {
     /// An empty record.
@@ -221,6 +260,7 @@ impl TaskRecord {
         regs: Regs { ip: 0, sp: 0, bp: 0, exact: 0 },
         orig_rax: 0,
         args: [0; 6],
+        descriptor: Descriptor::ZERO,
         returns: [[0; 2]; TASK_RETURNS],
         comm: [0; 16],
     };
@@ -286,6 +326,8 @@ pub const SIGNALLING: [u64; 8] = {
     map
 };
 
+/// futex
+pub const FUTEX: u64 = 202;
 /// nanosleep
 pub const NANOSLEEP: u64 = 35;
 /// clock_nanosleep
@@ -318,6 +360,8 @@ pub const fn bucket_bound_ns(bucket: u32) -> u64 {
 mod pod {
     // SAFETY: `repr(C)` of integers without padding (sizes asserted above); every bit pattern is valid.
     unsafe impl aya::Pod for super::ThreadState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::WaitStack {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::WaitTotals {}
     // SAFETY: as above.

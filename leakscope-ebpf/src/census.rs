@@ -8,6 +8,7 @@ use core::ffi::c_void;
 use leakscope_common::unwind::Regs;
 use leakscope_common::wait::{TASK_RETURNS, TaskRecord, task_record};
 
+use crate::descriptor::Object;
 use crate::maps::TARGET;
 use crate::task::{self, offset};
 
@@ -80,6 +81,9 @@ fn write(seq: *mut seq_file, of: *mut task_struct, kind: u32) {
         record.orig_rax = regs.orig_rax;
         record.args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
     }
+    let call = record.orig_rax;
+    let syscall = if (call as i64) < 0 { 0 } else { call.wrapping_add(1) };
+    Object::of(task, syscall, record.args[0]).describe(&mut record.descriptor);
     pending_returns(task, &mut record);
     // SAFETY: the record lies on the stack and has that size. Where it does not fit, the kernel
     // makes room and calls again.

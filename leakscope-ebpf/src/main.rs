@@ -14,6 +14,7 @@
 
 mod atomic;
 mod census;
+mod descriptor;
 mod emit;
 mod go;
 mod heap;

@@ -10,7 +10,7 @@ use leakscope_common::counter::{COUNTERS as COUNTER_SLOTS, Loss, Tally};
 use leakscope_common::go::{GoPlaces, GoroutineTotals};
 use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
 use leakscope_common::unwind::{MappingEntry, Row};
-use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals};
+use leakscope_common::wait::{CreationTotals, ThreadState, WaitStack, WaitTotals, WakeKey, WakeTotals};
 
 use crate::known::{self, KnownStack};
 use crate::stack::Scratch;
@@ -80,6 +80,9 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
 pub(crate) static THREADS: HashMap<u32, ThreadState> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static WAIT_SITES: HashMap<u64, WaitTotals> = HashMap::with_max_entries(1, 0);
+/// Their stacks.
+#[map]
+pub(crate) static WAIT_STACKS: HashMap<u64, WaitStack> = HashMap::with_max_entries(1, 0);
 #[map]
 pub(crate) static WAKES: HashMap<WakeKey, WakeTotals> = HashMap::with_max_entries(1, 0);
 /// Stacks of wakers: 1 once the frames were sent.

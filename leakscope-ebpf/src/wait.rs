@@ -14,18 +14,21 @@ use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::unwind::{BREAKPOINT, Regs};
 use leakscope_common::wait::{
-    CLOCK_NANOSLEEP, NANOSLEEP, PF_EXITING, PF_KTHREAD, SIGNALLING, TASK_DEAD, TS_COMPAT, ThreadState,
-    WAIT_BUCKETS, WAKING, WaitTotals, WakeKey, WakeTotals, WakerKind, wait_bucket, wait_entered,
+    CLOCK_NANOSLEEP, NANOSLEEP, OBJECTS_A_STACK, PF_EXITING, PF_KTHREAD, SEVERAL_OBJECTS, SIGNALLING,
+    TASK_DEAD, TS_COMPAT, ThreadState, WAIT_BUCKETS, WAKING, WaitStack, WaitTotals, WakeKey, WakeTotals,
+    WakerKind, wait_bucket, wait_entered, wait_site,
 };
 
+use crate::descriptor::Object;
 use crate::known::Purpose;
-use crate::maps::{self, MIN_WAIT, TARGET, THREADS, WAIT_SITES, WAKER_STACKS, WAKES};
+use crate::maps::{self, MIN_WAIT, TARGET, THREADS, WAIT_SITES, WAIT_STACKS, WAKER_STACKS, WAKES};
 use crate::stack::{self, Claimed};
 use crate::task::{self, offset};
 use crate::{atomic, emit, unwind};
 
 /// What new entries start with: too large for the BPF stack.
 static NEW_SITE: WaitTotals = WaitTotals::ZERO;
+static NEW_STACK: WaitStack = WaitStack::ZERO;
 static NEW_THREAD: ThreadState = ThreadState::ZERO;
 static NEW_WAKES: WakeTotals = WakeTotals { wakes: 0, wait_ns: 0 };
 
@@ -120,7 +123,7 @@ fn block(task: *const u8, state: u32) {
         return;
     };
     stack::take(&mut scratch, unwind_from(regs), regs.rdi, Purpose::Wait, (0, 0));
-    thread.site = site(&mut scratch, regs, thread.syscall);
+    thread.site = site(&mut scratch, task, regs, thread.syscall);
     thread.switches = task::switches(task);
     thread.entered = wait_entered::TRACED;
 }
@@ -132,30 +135,48 @@ fn call_of(regs: &pt_regs) -> u64 {
     if (number as i64) < 0 { 0 } else { number.wrapping_add(1) }
 }
 
-/// The wait site of the stack in the slot: creates it and sends its frames on first sight. 0, the
-/// site without a stack, where the map is full.
+/// The wait site of the stack in the slot and of what `task`, the current one, waits on in `syscall`: creates
+/// it, and sends the frames of a stack on first sight. 0, the site without a stack, where a map is full.
 #[inline(always)]
-fn site(claimed: &mut Claimed, regs: &pt_regs, syscall: u64) -> u64 {
+fn site(claimed: &mut Claimed, task: *const u8, regs: &pt_regs, syscall: u64) -> u64 {
     let s = claimed.get();
-    let id = unwind::identity(s);
-    let totals = match WAIT_SITES.get_ptr_mut(id) {
-        Some(found) => found,
-        None => {
-            let new: &WaitTotals = &NEW_SITE;
-            let Some(made) = maps::entry(&WAIT_SITES, id, new) else {
-                maps::lose(Loss::WaitSitesFull);
-                return 0;
-            };
-            // SAFETY: a map value; two threads that come first at once write the same.
-            unsafe {
-                (*made).syscall = syscall;
-                (*made).args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
-            }
-            made
-        }
+    let stack = unwind::identity(s);
+    let new: &WaitStack = &NEW_STACK;
+    let Some(of_stack) = maps::entry(&WAIT_STACKS, stack, new) else {
+        maps::lose(Loss::WaitSitesFull);
+        return 0;
     };
     // SAFETY: a map value.
-    unsafe { stack::send_once(s, id, &raw mut (*totals).sent) };
+    unsafe { stack::send_once(s, stack, &raw mut (*of_stack).sent) };
+    let on = Object::of(task, syscall, regs.rdi);
+    let id = wait_site(stack, syscall, on.number);
+    if WAIT_SITES.get_ptr(id).is_some() {
+        return id;
+    }
+    // SAFETY: a map value; a count that two threads raise at once may be one short, which does no harm.
+    let many = on.number != 0 && unsafe { (*of_stack).objects } >= OBJECTS_A_STACK;
+    let number = if many { SEVERAL_OBJECTS } else { on.number };
+    let id = wait_site(stack, syscall, number);
+    let new: &WaitTotals = &NEW_SITE;
+    let Some(made) = maps::entry(&WAIT_SITES, id, new) else {
+        maps::lose(Loss::WaitSitesFull);
+        return 0;
+    };
+    // SAFETY: map values; two threads that come first at once write what either of them may.
+    unsafe {
+        if (*made).stack == 0 {
+            if number != 0 {
+                maps::add(&raw mut (*of_stack).objects, 1);
+            }
+            (*made).syscall = syscall;
+            (*made).object = number;
+            (*made).args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+            if !many {
+                on.describe(&mut (*made).descriptor);
+            }
+            (*made).stack = stack;
+        }
+    }
     id
 }
 

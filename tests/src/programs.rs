@@ -360,6 +360,8 @@ pub const TCMALLOC_API: Program =
 pub const MIMALLOC_API: Program = Program { flags: &["-lmimalloc"], ..Program::new(Kind::C, "mimalloc_api") };
 /// Threads that are blocked: a scenario for each kind of wait.
 pub const BLOCKED: Program = Program { with: WAITERS, ..Program::new(Kind::C, "blocked") };
+/// One stack that waits in many ways.
+pub const ONESITE: Program = Program { with: WAITERS, ..Program::new(Kind::C, "onesite") };
 /// Deadlocks of pthread's locks.
 pub const DEADLOCK_C: Program = Program { with: WAITERS, ..Program::new(Kind::C, "deadlock") };
 /// Deadlocks of C++'s locks, and its other primitives.

@@ -1,10 +1,12 @@
 //! Freezes and reads the maps of the account.
 
-use aya::maps::{HashMap, PerCpuArray};
+use aya::maps::PerCpuArray;
 use leakscope_common::config::RunState;
 use leakscope_common::counter::COUNTERS;
 use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
-use leakscope_common::wait::{CreationTotals, ThreadState, WaitTotals, WakeKey, WakeTotals, wait_entered};
+use leakscope_common::wait::{
+    CreationTotals, FUTEX, ThreadState, WaitStack, WaitTotals, WakeKey, WakeTotals, wait_entered, wait_site,
+};
 
 use super::object::Object;
 use super::{BpfError, chain, sys};
@@ -57,35 +59,35 @@ impl Object {
         })
     }
 
-    /// The system call of a wait site, and its arguments, as it was first seen; `None` if there is no such
-    /// site.
-    pub fn wait_site(&mut self, id: u64) -> Option<Syscall> {
-        let map: HashMap<_, u64, WaitTotals> = HashMap::try_from(self.map_mut("WAIT_SITES").ok()?).ok()?;
-        let totals = map.get(&id, 0).ok()?;
-        Some(Syscall { number: u32::try_from(totals.syscall.checked_sub(1)?).ok()?, args: totals.args })
-    }
-
-    /// Enters a site whose stack userspace knows already: its frames need not be sent.
-    pub fn enter_wait_site(&mut self, site: StackId, call: Option<Syscall>) -> Result<(), BpfError> {
-        let (syscall, args) = (wire_syscall(call), call.map_or([0; 6], |call| call.args));
-        self.insert("WAIT_SITES", site.0, WaitTotals { sent: 1, syscall, args, ..WaitTotals::ZERO })
-    }
-
-    /// Enters a thread that was blocked before recording began, so that the end of its wait at an entered
-    /// site is seen. Its wait counts from `since_ns` on.
+    /// Enters a thread that was blocked at `stack` before recording began, so that the end of its wait is seen.
+    /// Its wait counts from `since_ns` on. Userspace knows the stack: its frames need not be sent.
     pub fn enter_wait(
         &mut self,
         thread: &Thread,
-        site: StackId,
+        stack: StackId,
         switches: u64,
         since_ns: u64,
     ) -> Result<(), BpfError> {
+        let syscall = wire_syscall(thread.syscall);
+        let args = thread.syscall.map_or([0; 6], |call| call.args);
+        let object = if syscall == FUTEX + 1 { args[0] } else { thread.descriptor.operations };
+        let site = wait_site(stack.0, syscall, object);
+        let of_site = WaitTotals {
+            stack: stack.0,
+            syscall,
+            object,
+            args,
+            descriptor: thread.descriptor,
+            ..WaitTotals::ZERO
+        };
+        self.insert("WAIT_STACKS", stack.0, WaitStack { sent: 1, objects: 0 })?;
+        self.insert("WAIT_SITES", site, of_site)?;
         let state = ThreadState {
             since_ns,
-            site: site.0,
+            site,
             switches,
             entered: wait_entered::BY_USERSPACE,
-            syscall: wire_syscall(thread.syscall),
+            syscall,
             ..ThreadState::ZERO
         };
         self.insert("THREADS", thread.tid, state)

@@ -15,10 +15,15 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_VOLATILE: u32 = 9;
+const KIND_CONST: u32 = 10;
+const KIND_RESTRICT: u32 = 11;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
 const KIND_DECL_TAG: u32 = 17;
+const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 
 /// Why BTF could not be used.
@@ -112,7 +117,14 @@ impl<'a> Structures<'a> {
             return Ok(None);
         };
         let t = self.type_at(at as usize)?;
-        if !matches!(t.kind, KIND_STRUCT | KIND_UNION) || depth > 8 {
+        if depth > 8 {
+            return Ok(None);
+        }
+        if matches!(t.kind, KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG) {
+            // `btf_type`: name, info, the type that is meant.
+            return self.member(read_u32(self.types, at as usize + 8)?, name, depth + 1);
+        }
+        if !matches!(t.kind, KIND_STRUCT | KIND_UNION) {
             return Ok(None);
         }
         for i in 0..t.len as usize {
@@ -191,6 +203,25 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
         task_status: at("task_struct", "thread_info.status").unwrap_or(0),
         ..KernelOffsets::ZERO
     };
+    // Without them, what a descriptor is stays unknown.
+    let files = (|| {
+        Ok(KernelOffsets {
+            task_files: at("task_struct", "files")?,
+            files_fdt: at("files_struct", "fdt")?,
+            fdt_max_fds: at("fdtable", "max_fds")?,
+            fdt_fd: at("fdtable", "fd")?,
+            file_op: at("file", "f_op")?,
+            file_inode: at("file", "f_inode")?,
+            file_dentry: at("file", "f_path.dentry")?,
+            dentry_name: at("dentry", "d_name.name")?,
+            inode_mode: at("inode", "i_mode")?,
+            inode_rdev: at("inode", "i_rdev")?,
+            inode_sb: at("inode", "i_sb")?,
+            sb_magic: at("super_block", "s_magic")?,
+            ..offsets
+        })
+    })();
+    let offsets = files.unwrap_or_else(|_: BtfError| offsets);
     let returns = (|| {
         Ok(KernelOffsets {
             task_utask: at("task_struct", "utask")?,

@@ -10,7 +10,8 @@ use tokio::io::unix::AsyncFd;
 use super::BpfError;
 use super::object::Object;
 use crate::ledger::waits::LongWait;
-use crate::stack::{StackFrame, StackId};
+use crate::stack::StackFrame;
+use crate::wait::WaitSiteId;
 
 /// What the kernel side had to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ fn parse(record: &[u8]) -> Option<Event> {
         Some(Event::MappingsChanged)
     } else if kind == Kind::Wait as u32 {
         let site = long(24)?;
-        let site = (site != 0).then_some(StackId(site));
+        let site = (site != 0).then_some(WaitSiteId(site));
         Some(Event::LongWait(LongWait { tid: word(32)?, site, since_ns: long(8)?, wait_ns: long(16)? }))
     } else if record.len() < size_of::<ThreadEvent>() {
         None

@@ -118,6 +118,7 @@ impl Object {
             .map_max_entries("BUCKETS", sizes.buckets.max(1))
             .map_max_entries("THREADS", sizes.threads)
             .map_max_entries("WAIT_SITES", sizes.wait_sites)
+            .map_max_entries("WAIT_STACKS", sizes.wait_sites)
             .map_max_entries("WAKES", sizes.wakes)
             .map_max_entries("WAKER_STACKS", sizes.wakes)
             .map_max_entries("CREATIONS", sizes.creations)

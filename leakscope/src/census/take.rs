@@ -108,7 +108,6 @@ fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
 struct Looked {
     stack: crate::unwind::Walked,
     futex: Option<FutexMemory>,
-    fd: Option<String>,
     points_to: Vec<u64>,
 }
 
@@ -120,7 +119,6 @@ struct Looker<'a> {
     buffer: Vec<u8>,
     /// Futexes that any thread waits on, by the addresses that stand for them.
     futexes: HashMap<u64, u64>,
-    descriptors: HashMap<u64, Option<String>>,
 }
 
 impl<'a> Looker<'a> {
@@ -134,7 +132,6 @@ impl<'a> Looker<'a> {
             trampoline: trampoline.map(|m| (m.mapping.start, m.mapping.end)),
             buffer: Vec::new(),
             futexes: HashMap::new(),
-            descriptors: HashMap::new(),
         }
     }
 
@@ -162,7 +159,7 @@ impl<'a> Looker<'a> {
         points_to.sort_unstable();
         points_to.dedup();
         self.buffer = memory.into_buffer();
-        Looked { stack, futex: self.futex(record), fd: self.descriptor(record), points_to }
+        Looked { stack, futex: self.futex(record), points_to }
     }
 
     fn futex(&self, record: &TaskRecord) -> Option<FutexMemory> {
@@ -171,16 +168,6 @@ impl<'a> Looker<'a> {
         let before = address.checked_sub(FUTEX_MEMORY_BEFORE as u64)?;
         let read = self.memory.read(before, &mut bytes);
         Some(FutexMemory { address, bytes: (read == FUTEX_MEMORY).then_some(bytes) })
-    }
-
-    fn descriptor(&mut self, record: &TaskRecord) -> Option<String> {
-        let call = syscall(record).filter(|call| syscalls::takes_descriptor(call.number))?;
-        let pid = self.view.pid;
-        let link = |fd: u64| {
-            let fd = i32::try_from(fd & 0xffff_ffff).ok()?;
-            Some(std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?.to_string_lossy().into_owned())
-        };
-        self.descriptors.entry(call.args[0]).or_insert_with(|| link(call.args[0])).clone()
     }
 }
 
@@ -254,8 +241,7 @@ fn thread(
         }
         id
     });
-    let (futex, fd, points_to) =
-        looked.map_or((None, None, Vec::new()), |looked| (looked.futex, looked.fd, looked.points_to));
+    let (futex, points_to) = looked.map_or((None, Vec::new()), |looked| (looked.futex, looked.points_to));
     let since = clocks.blocked_ns(record, taken.census.at_ns);
     Thread {
         tid: record.tid,
@@ -267,7 +253,7 @@ fn thread(
         blocked_at_least: is_blocked && since.is_none(),
         stack,
         futex,
-        fd,
+        descriptor: record.descriptor,
         points_to,
     }
 }

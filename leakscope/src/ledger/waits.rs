@@ -3,22 +3,26 @@
 use std::collections::HashMap;
 
 use leakscope_common::wait::{
-    CreationTotals, ThreadState, WAIT_BUCKETS, WaitTotals, WakeKey, WakeTotals, WakerKind, bucket_bound_ns,
-    wait_entered,
+    CreationTotals, SEVERAL_OBJECTS, ThreadState, WAIT_BUCKETS, WaitTotals, WakeKey, WakeTotals, WakerKind,
+    bucket_bound_ns, wait_entered,
 };
 
 use crate::stack::StackId;
-use crate::wait::Syscall;
+use crate::wait::{FdTarget, Syscall, WaitSiteId};
 
 /// Finished waits of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteWaits {
-    /// Its stack; `None` for waits whose site did not fit the map.
+    /// Its key; `None` for waits whose site did not fit the map.
+    pub id: Option<WaitSiteId>,
+    /// Its stack.
     pub stack: Option<StackId>,
-    /// The system call of the first one; `None` if it was in none.
+    /// The system call, with the arguments of the first one; `None` if it was in none.
     pub syscall: Option<Syscall>,
-    /// What the descriptor in that call's first argument was, where it takes one and it could be told.
-    pub fd: Option<String>,
+    /// What the descriptor in that call's first argument was, if that decides and there was one.
+    pub fd: Option<FdTarget>,
+    /// Whether they waited on several things, which are not told apart.
+    pub several: bool,
     /// Waits that ended.
     pub waits: u64,
     /// Their time, ns.
@@ -46,7 +50,7 @@ pub struct Wakes {
     /// Who ended it.
     pub waker: WakerId,
     /// Where was waited.
-    pub site: Option<StackId>,
+    pub site: Option<WaitSiteId>,
     /// Waits.
     pub wakes: u64,
     /// Their time, ns.
@@ -58,8 +62,6 @@ pub struct Wakes {
 pub struct OpenWait {
     /// The thread.
     pub tid: u32,
-    /// Where.
-    pub site: Option<StackId>,
     /// When it began, CLOCK_MONOTONIC in ns.
     pub since_ns: u64,
 }
@@ -70,7 +72,7 @@ pub struct LongWait {
     /// The thread.
     pub tid: u32,
     /// Where.
-    pub site: Option<StackId>,
+    pub site: Option<WaitSiteId>,
     /// When it began, CLOCK_MONOTONIC in ns.
     pub since_ns: u64,
     /// How long it took, ns.
@@ -125,8 +127,6 @@ const LONG_WAITS: usize = 1000;
 #[derive(Debug, Default)]
 pub struct WaitLedger {
     long: Vec<LongWait>,
-    /// What the descriptor of a site's call was.
-    descriptors: HashMap<StackId, String>,
     alive_before: HashMap<u64, u64>,
 }
 
@@ -139,11 +139,6 @@ impl WaitLedger {
         }
     }
 
-    /// Notes what the descriptor was that a site waits for.
-    pub fn descriptor(&mut self, site: StackId, name: String) {
-        self.descriptors.insert(site, name);
-    }
-
     fn shorten(&mut self) {
         self.long.sort_by_key(|w| (std::cmp::Reverse(w.wait_ns), w.since_ns, w.tid));
         self.long.truncate(LONG_WAITS);
@@ -154,12 +149,13 @@ impl WaitLedger {
         self.shorten();
         let mut snapshot = WaitsSnapshot { long: self.long.clone(), ..WaitsSnapshot::default() };
         for (id, totals) in seen.sites.iter().filter(|(_, t)| t.waits > 0) {
-            let stack = stack(*id);
             let syscall = totals.syscall.checked_sub(1).and_then(|n| u32::try_from(n).ok());
             snapshot.sites.push(SiteWaits {
-                stack,
+                id: site(*id),
+                stack: stack(totals.stack),
                 syscall: syscall.map(|number| Syscall { number, args: totals.args }),
-                fd: stack.and_then(|s| self.descriptors.get(&s).cloned()),
+                fd: FdTarget::of(&totals.descriptor),
+                several: totals.object == SEVERAL_OBJECTS,
                 waits: totals.waits,
                 wait_ns: totals.wait_ns,
                 max_ns: totals.max_ns,
@@ -170,12 +166,11 @@ impl WaitLedger {
                     .collect(),
             });
         }
-        snapshot.sites.sort_by_key(|s| (std::cmp::Reverse(s.wait_ns), s.stack));
+        snapshot.sites.sort_by_key(|s| (std::cmp::Reverse(s.wait_ns), s.id));
         snapshot.wakes = seen.wakes.iter().filter_map(wakes).collect();
         snapshot.wakes.sort_by(|a, b| (b.wait_ns, &a.waker, a.site).cmp(&(a.wait_ns, &b.waker, b.site)));
         let open = seen.threads.iter().filter(|(_, t)| t.since_ns != 0 && t.entered == wait_entered::TRACED);
-        snapshot.open =
-            open.map(|(tid, t)| OpenWait { tid: *tid, site: stack(t.site), since_ns: t.since_ns }).collect();
+        snapshot.open = open.map(|(tid, t)| OpenWait { tid: *tid, since_ns: t.since_ns }).collect();
         snapshot.open.sort_by_key(|w| w.tid);
         self.creations(seen.creations, &mut snapshot);
         snapshot
@@ -209,6 +204,10 @@ fn stack(id: u64) -> Option<StackId> {
     (id != 0).then_some(StackId(id))
 }
 
+fn site(id: u64) -> Option<WaitSiteId> {
+    (id != 0).then_some(WaitSiteId(id))
+}
+
 fn wakes((key, totals): &(WakeKey, WakeTotals)) -> Option<Wakes> {
     let waker = match key.kind {
         k if k == WakerKind::Thread as u64 => WakerId::Thread(stack(key.waker[0])),
@@ -220,7 +219,7 @@ fn wakes((key, totals): &(WakeKey, WakeTotals)) -> Option<Wakes> {
         k if k == WakerKind::TimerOrInterrupt as u64 => WakerId::TimerOrInterrupt,
         _ => return None,
     };
-    Some(Wakes { waker, site: stack(key.site), wakes: totals.wakes, wait_ns: totals.wait_ns })
+    Some(Wakes { waker, site: site(key.site), wakes: totals.wakes, wait_ns: totals.wait_ns })
 }
 
 #[cfg(test)]
@@ -234,19 +233,24 @@ mod tests {
 
     #[test]
     fn sites_without_waits_are_left_out_and_others_ordered_by_time() {
-        let mut busy = WaitTotals { waits: 2, wait_ns: 900, max_ns: 800, syscall: 203, ..WaitTotals::ZERO };
+        let mut busy = WaitTotals {
+            waits: 2,
+            wait_ns: 900,
+            max_ns: 800,
+            stack: 6,
+            syscall: 203,
+            object: SEVERAL_OBJECTS,
+            ..WaitTotals::ZERO
+        };
         busy.histogram[7] = 1;
         busy.histogram[10] = 1;
         let calm = WaitTotals { waits: 1, wait_ns: 5, ..WaitTotals::ZERO };
         let sites = [(0, calm), (7, busy), (9, WaitTotals::ZERO)];
-        let mut ledger = WaitLedger::default();
-        ledger.descriptor(StackId(7), "pipe:[1]".into());
-        let snapshot = ledger.snapshot(seen(&sites, &[]));
-        let stacks: Vec<_> = snapshot.sites.iter().map(|s| s.stack).collect();
-        assert_eq!(stacks, [Some(StackId(7)), None]);
+        let snapshot = WaitLedger::default().snapshot(seen(&sites, &[]));
+        let found: Vec<_> = snapshot.sites.iter().map(|s| (s.id, s.stack, s.several)).collect();
+        assert_eq!(found, [(Some(WaitSiteId(7)), Some(StackId(6)), true), (None, None, false)]);
         let first = &snapshot.sites[0];
         assert_eq!(first.syscall.map(|c| c.number), Some(202));
-        assert_eq!(first.fd.as_deref(), Some("pipe:[1]"));
         assert_eq!(first.histogram, [(128, 1), (1024, 1)]);
     }
 
@@ -269,7 +273,7 @@ mod tests {
         let blocked = ThreadState { since_ns: 5, site: 7, ..ThreadState::ZERO };
         let threads = [(3, ThreadState::ZERO), (2, blocked), (1, ThreadState { entered: 1, ..blocked })];
         let snapshot = WaitLedger::default().snapshot(seen(&[], &threads));
-        assert_eq!(snapshot.open, [OpenWait { tid: 2, site: Some(StackId(7)), since_ns: 5 }]);
+        assert_eq!(snapshot.open, [OpenWait { tid: 2, since_ns: 5 }]);
     }
 
     #[test]

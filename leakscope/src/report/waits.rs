@@ -13,6 +13,7 @@ pub use threads::thread_sites;
 
 use self::book::Book;
 use self::holders::Holders;
+use self::sites::Sites;
 use super::model::{Deadlock, DeadlockThread, Frame, LongWait, Waits};
 use super::site_id;
 use crate::ledger::waits::WaitsSnapshot;
@@ -60,7 +61,7 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
     let holders = Holders::new(census, &blocked);
     let sites = sites::sites(inputs, census, &blocked, &holders, &mut book);
     let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
-    let long_waits = inputs.window.map(|w| long_waits(w, inputs.started_ns)).unwrap_or_default();
+    let long_waits = inputs.window.map(|w| long_waits(w, &sites, inputs.started_ns)).unwrap_or_default();
     let seen = census.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
     let mut waits = Waits {
         exact: inputs.nothing_lost && seen,
@@ -72,7 +73,7 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
         unsettled: census.unsettled,
         vanished: census.vanished,
         deadlocks: deadlocks(&blocked, &holders),
-        sites,
+        sites: sites.sites,
         wakers,
         long_waits,
     };
@@ -107,7 +108,7 @@ fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock>
             held_by: edge.owner,
             holds: holders.held_by(edge.tid).map(hex).collect(),
             blocked_ns: waiter.map(|b| b.blocked_ns),
-            site_id: site_id(waiter.and_then(|b| b.thread.stack)),
+            site_id: waiter.map_or_else(|| site_id(None), |b| b.key.id()),
         }
     };
     holders
@@ -121,13 +122,13 @@ fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock>
         .collect()
 }
 
-fn long_waits(window: &WaitsSnapshot, started_ns: u64) -> Vec<LongWait> {
+fn long_waits(window: &WaitsSnapshot, sites: &Sites, started_ns: u64) -> Vec<LongWait> {
     window
         .long
         .iter()
         .map(|long| LongWait {
             tid: long.tid,
-            site_id: site_id(long.site),
+            site_id: sites.id(long.site),
             start_ns: long.since_ns.saturating_sub(started_ns),
             wait_ns: long.wait_ns,
         })

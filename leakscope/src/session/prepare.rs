@@ -23,8 +23,8 @@ const MAX_SITES: u32 = 1 << 20;
 const MIN_THREADS: u32 = 1 << 14;
 /// Most of them.
 const MAX_THREADS: u32 = 1 << 20;
-/// Wait sites (distinct stacks that block) that the map holds.
-const WAIT_SITES: u32 = 1 << 13;
+/// Wait sites that the map holds: distinct stacks that block, for each thing that they wait on.
+const WAIT_SITES: u32 = 1 << 14;
 /// Pairs of waker and wait site.
 const WAKES: u32 = 1 << 14;
 /// Stacks that create threads.

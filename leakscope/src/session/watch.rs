@@ -1,6 +1,5 @@
 //! Runs until the end of the observation, and reports.
 
-use std::collections::HashSet;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
@@ -28,7 +27,6 @@ use crate::report::model::{EndedBy, Threads};
 use crate::report::names::Names;
 use crate::report::waits::WaitInputs;
 use crate::stack::{StackId, Stacks};
-use crate::wait::syscalls;
 
 /// How often the resident set is looked at, so that its last size is known if the target ends.
 const RSS_EVERY: Duration = Duration::from_secs(1);
@@ -144,15 +142,8 @@ impl Watch<'_> {
         let begun = std::time::Instant::now();
         let seen = self.census()?;
         self.first_look = seen.look();
-        let mut entered = HashSet::new();
         for thread in &seen.taken.census.threads {
             if let (Some(stack), Some(switches)) = (thread.stack, seen.taken.switches.get(&thread.tid)) {
-                if entered.insert(stack) {
-                    self.armed.object.enter_wait_site(stack, thread.syscall)?;
-                    if let Some(descriptor) = &thread.fd {
-                        self.waits.descriptor(stack, descriptor.clone());
-                    }
-                }
                 self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
             }
         }
@@ -184,18 +175,6 @@ impl Watch<'_> {
         let mut seen = threads::census(&mut armed.object, view, &mut self.stacks, &mut self.names)?;
         seen.bound_by(&self.first_look);
         Ok(seen)
-    }
-
-    /// Remembers what the descriptor is that a new wait site waits for, while it is open.
-    fn note_descriptor(&mut self, id: u64) {
-        if self.config.tracing.waits
-            && let Some(call) = self.armed.object.wait_site(id)
-            && syscalls::takes_descriptor(call.number)
-            && let Ok(link) =
-                std::fs::read_link(format!("/proc/{}/fd/{}", self.armed.process.pid, call.args[0] as i32))
-        {
-            self.waits.descriptor(StackId(id), link.to_string_lossy().into_owned());
-        }
     }
 
     /// Runs until something ends the observation; `None` if nobody reads the reports any more.
@@ -270,7 +249,6 @@ impl Watch<'_> {
                     if let Some(stack) = self.stacks.get(StackId(id)) {
                         self.names.prepare(space, stack);
                     }
-                    self.note_descriptor(id);
                 }
                 Event::LongWait(wait) => self.waits.long_wait(wait),
                 Event::MappingsChanged if self.exec_ns.is_none() => {

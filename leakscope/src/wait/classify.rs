@@ -3,7 +3,7 @@
 use super::primitive_tables::{MUTEX_AGAIN, SEMAPHORE};
 use super::primitives::{CLibrary, Layout, Mark, Primitive};
 use super::syscalls::{self, CallFacts, FutexWait, futex};
-use super::{Syscall, TaskState, WaitKind};
+use super::{FdTarget, Syscall, TaskState, WaitKind};
 
 /// What is known of a blocked thread besides its stack.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +14,10 @@ pub struct Facts<'a> {
     pub state: TaskState,
     /// The system call it is in.
     pub syscall: Option<Syscall>,
-    /// What the descriptor in that call's first argument is.
-    pub fd: Option<&'a str>,
+    /// What the descriptor in that call's first argument is, if that decides.
+    pub fd: Option<FdTarget>,
+    /// Whether these are waits on several things: then the call's arguments are those of one of them.
+    pub several: bool,
 }
 
 /// A lock that a thread waits for.
@@ -72,7 +74,7 @@ pub fn classify(facts: Facts<'_>, frames: &[Mark]) -> Classified {
     let mut search = Search { kind: by_call(&call, facts.fd), layout: Layout::Inherit, found: None };
     search.begin(call.futex);
     search.walk(call.futex, frames);
-    if search.found.is_none() && search.kind == WaitKind::Futex {
+    if search.found.is_none() && search.kind == WaitKind::Futex && !facts.several {
         search.by_value(call.futex, frames);
     }
     let name_of = |(at, what): (usize, Found)| match what {
@@ -94,11 +96,9 @@ pub fn classify(facts: Facts<'_>, frames: &[Mark]) -> Classified {
 }
 
 /// The kind as far as the call and its descriptor tell.
-fn by_call(call: &CallFacts, fd: Option<&str>) -> WaitKind {
+fn by_call(call: &CallFacts, fd: Option<FdTarget>) -> WaitKind {
     match (call.kind, fd) {
-        (WaitKind::Unknown, Some(fd)) if call.descriptor => {
-            syscalls::descriptor_kind(fd).unwrap_or(WaitKind::Unknown)
-        }
+        (WaitKind::Unknown, Some(fd)) if call.descriptor => fd.kind(),
         (kind, _) => kind,
     }
 }

@@ -1,8 +1,7 @@
 //! Waits that look like waiting for work, not like being stuck, and the rules that say so.
 
-use super::WaitKind;
 use super::primitives::Mark;
-use super::syscalls::is_terminal;
+use super::{FdTarget, WaitKind};
 use crate::symbol::FrameOwner;
 
 /// What is known of a site.
@@ -13,7 +12,7 @@ pub struct Site<'a> {
     /// The system call.
     pub operation: Option<&'a str>,
     /// What the descriptor in its first argument is.
-    pub fd: Option<&'a str>,
+    pub fd: Option<FdTarget>,
     /// Its frames, innermost first.
     pub frames: &'a [Mark],
     /// Index of the function that tells the kind.
@@ -152,7 +151,7 @@ pub fn rule(site: &Site<'_>) -> Option<&'static str> {
         WaitKind::Socket => matches!(site.operation, Some("accept" | "accept4")).then_some(ACCEPT),
         WaitKind::File => {
             let reads = matches!(site.operation, Some("read" | "readv"));
-            (reads && site.fd.is_some_and(is_terminal)).then_some(TERMINAL)
+            (reads && site.fd == Some(FdTarget::Terminal)).then_some(TERMINAL)
         }
         WaitKind::Condvar | WaitKind::Semaphore => known().or_else(|| pool(site)),
         WaitKind::Futex | WaitKind::Barrier => {

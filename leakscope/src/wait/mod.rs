@@ -1,12 +1,14 @@
 //! What blocked threads wait for: kinds, locks, idle waits, deadlocks. Pure: no I/O and no clock.
 //!
 //! A [`Census`] is what `crate::census` saw of all threads at one moment. [`classify()`] says what a
-//! thread waits for, by tables of system calls ([`syscalls`]) and of functions ([`primitives`]);
+//! thread waits for, by tables of system calls ([`syscalls`]) and of functions ([`primitives`]), and by
+//! what its descriptor is ([`FdTarget`]);
 //! [`locks`] finds the lock and its holder in the target's memory, [`owners`] infers a holder that the
 //! lock does not name; [`idle`] knows the waits that are no trouble, [`deadlock`] finds cycles.
 
 pub mod classify;
 pub mod deadlock;
+pub mod fd_target;
 pub mod idle;
 pub mod kind;
 pub mod locks;
@@ -21,7 +23,10 @@ mod syscall_names;
 pub mod syscalls;
 
 pub use classify::classify;
+pub use fd_target::FdTarget;
 pub use kind::WaitKind;
+
+use leakscope_common::descriptor::Descriptor;
 
 use crate::stack::StackId;
 
@@ -57,6 +62,10 @@ pub enum TaskState {
     Other(u32),
 }
 
+/// Key of a wait site on the kernel side: a stack, a system call and what it waits on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WaitSiteId(pub u64);
+
 /// A system call that a thread is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syscall {
@@ -87,9 +96,8 @@ pub struct Thread {
     pub stack: Option<StackId>,
     /// Memory around the futex that it waits on.
     pub futex: Option<FutexMemory>,
-    /// What the descriptor in the first argument of its system call is, as `/proc/PID/fd/N` names it:
-    /// `pipe:[12]`, `socket:[34]`, `anon_inode:[eventfd]`, `/dev/pts/0`, `/path/of/file`.
-    pub fd: Option<String>,
+    /// What the descriptor of its system call is, if that decides what it waits for.
+    pub descriptor: Descriptor,
     /// Addresses of futexes, that any thread of this census waits on, to which an aligned word of this
     /// thread's live stack points.
     pub points_to: Vec<u64>,
@@ -111,7 +119,7 @@ pub struct FutexMemory {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{TaskState, Thread};
+    use super::{Descriptor, TaskState, Thread};
 
     /// A blocked thread.
     pub(crate) fn thread(tid: u32) -> Thread {
@@ -125,7 +133,7 @@ pub(crate) mod tests {
             blocked_at_least: false,
             stack: None,
             futex: None,
-            fd: None,
+            descriptor: Descriptor::ZERO,
             points_to: Vec::new(),
         }
     }

@@ -189,11 +189,6 @@ pub fn name(number: u32) -> Option<&'static str> {
     NAMES.binary_search_by_key(&number, |&(n, _)| n).ok().map(|at| NAMES[at].1)
 }
 
-/// Whether the first argument of a system call that can block is a descriptor.
-pub fn takes_descriptor(number: u32) -> bool {
-    blocking(number).is_some_and(|call| call.descriptor)
-}
-
 fn blocking(number: u32) -> Option<&'static Blocking> {
     let name = name(number)?;
     BLOCKING.iter().find(|call| call.name == name)
@@ -259,27 +254,6 @@ pub fn facts(call: &Syscall) -> CallFacts {
         kind = WaitKind::Unknown;
     }
     CallFacts { name, kind, descriptor: row.is_some_and(|row| row.descriptor), futex }
-}
-
-/// What a descriptor is, as `/proc/PID/fd/N` names it (fs/anon_inodes.c, fs/pipe.c, net/socket.c of
-/// Linux 6.18). `None`: that name tells nothing.
-pub fn descriptor_kind(target: &str) -> Option<WaitKind> {
-    if target.starts_with("pipe:") {
-        return Some(WaitKind::Pipe);
-    }
-    if target.starts_with("socket:") {
-        return Some(WaitKind::Socket);
-    }
-    if let Some(what) = target.strip_prefix("anon_inode:") {
-        let what = what.trim_matches(['[', ']']);
-        return Some(if what.starts_with("io_uring") { WaitKind::IoUring } else { WaitKind::Poll });
-    }
-    target.starts_with('/').then_some(WaitKind::File)
-}
-
-/// Whether a descriptor is a terminal.
-pub fn is_terminal(target: &str) -> bool {
-    target.starts_with("/dev/pts/") || target.starts_with("/dev/tty") || target == "/dev/console"
 }
 
 #[cfg(test)]

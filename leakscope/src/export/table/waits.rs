@@ -13,6 +13,9 @@ pub(super) fn view(site: &WaitSite) -> StackView<'_> {
     StackView { frames: &site.frames, blame: site.blame, end: site.stack_end.as_deref() }
 }
 
+/// Other waits of one stack that are named.
+const OTHER_WAITS: usize = 4;
+
 /// The sites that are shown: idle ones last, else as they are ranked.
 fn shown<'a>(waits: &'a Waits, page: &Page<'_>) -> Vec<&'a WaitSite> {
     let stuck = waits.sites.iter().filter(|s| !s.idle);
@@ -90,6 +93,9 @@ pub(super) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
         } else {
             page.stack(view(site), 2, paint)?;
         }
+        if let Some(others) = other_waits(waits, site) {
+            page.paragraph(paint, 2, 2, &others)?;
+        }
         if !site.threads.is_empty() {
             page.paragraph(paint, 2, 3, &held::threads(site))?;
         }
@@ -109,6 +115,20 @@ pub(super) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
         }
     }
     Ok(())
+}
+
+/// What else threads wait for at the very same stack.
+fn other_waits(waits: &Waits, site: &WaitSite) -> Option<String> {
+    let same = |other: &&WaitSite| other.stack_id == site.stack_id && other.site_id != site.site_id;
+    if site.stack_id.is_empty() || site.frames.is_empty() {
+        return None;
+    }
+    let others: Vec<String> =
+        waits.sites.iter().filter(same).map(|s| format!("#{} {}", s.rank, kind(s.kind))).collect();
+    let shown = others.iter().take(OTHER_WAITS).cloned().collect::<Vec<_>>().join(", ");
+    let more = others.len().saturating_sub(OTHER_WAITS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!others.is_empty()).then(|| format!("The same stack waits in other ways, too: {shown}{more}"))
 }
 
 fn title(site: &WaitSite) -> String {

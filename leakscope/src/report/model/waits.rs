@@ -46,11 +46,15 @@ impl Waits {
     }
 }
 
-/// A distinct stack that blocked.
+/// What blocked at one stack, in one system call, for one kind of thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitSite {
-    /// Identifies the stack within this run.
+    /// Identifies the site within this run.
     pub site_id: String,
+    /// Identifies the stack: one can wait in several system calls and for several kinds of things, which are
+    /// sites of their own.
+    #[serde(default)]
+    pub stack_id: String,
     /// Place, from 1.
     pub rank: u64,
     /// What is waited for.
@@ -167,7 +171,7 @@ pub struct DeadlockThread {
     pub holds: Vec<String>,
     /// How long it has been blocked.
     pub blocked_ns: Option<u64>,
-    /// The site where it is blocked: its stack.
+    /// The site where it is blocked.
     pub site_id: String,
 }
 

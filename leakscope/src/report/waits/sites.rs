@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use super::book::{Book, Entry};
+use super::book::Book;
 use super::holders::{Holder, Holders};
 use super::{WaitInputs, hex, site_id};
 use crate::ledger::waits::SiteWaits;
@@ -12,13 +12,14 @@ use crate::report::wait_headline::is_notable;
 use crate::stack::StackId;
 use crate::wait::classify::{Classified, Facts};
 use crate::wait::locks::{Lock, ThreadIds, decode};
-use crate::wait::{Census, TaskState, Thread, WaitKind, classify, idle};
+use crate::wait::{Census, FdTarget, TaskState, Thread, WaitKind, WaitSiteId, classify, idle};
 
 /// A thread that is blocked now.
 #[derive(Debug)]
 pub(super) struct Blocked<'a> {
     pub thread: &'a Thread,
     pub classified: Classified,
+    pub key: SiteKey,
     pub lock: Option<Lock>,
     pub blocked_ns: u64,
     pub at_least: bool,
@@ -44,24 +45,74 @@ pub(super) fn blocked<'a>(
             name: Some(&thread.name),
             state: thread.state,
             syscall: thread.syscall,
-            fd: thread.fd.as_deref(),
+            fd: FdTarget::of(&thread.descriptor),
+            several: false,
         };
         let classified = classify(facts, &book.get(thread.stack).marks);
+        let key = SiteKey::new(thread.stack, &classified, facts.fd);
         let lock = classified.lock.and_then(|lock| decode(&lock, thread.futex.as_ref(), &ids));
         let (blocked_ns, at_least, since) = match open.get(&thread.tid) {
             Some(since_ns) => (inputs.at_ns.saturating_sub(*since_ns), false, Since::Traced),
             None => (before, thread.blocked_at_least, Since::BeforeAttach),
         };
-        Some(Blocked { thread, classified, lock, blocked_ns, at_least, since })
+        Some(Blocked { thread, classified, key, lock, blocked_ns, at_least, since })
     };
     census.threads.iter().filter_map(blocked).collect()
 }
 
+/// What makes waits those of one site: they agree in all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct SiteKey {
+    stack: Option<StackId>,
+    kind: WaitKind,
+    operation: Option<&'static str>,
+    primitive: Option<String>,
+    fd: Option<FdTarget>,
+}
+
+impl SiteKey {
+    fn new(stack: Option<StackId>, what: &Classified, fd: Option<FdTarget>) -> Self {
+        let (kind, operation, primitive) = (what.kind, what.operation, what.primitive.clone());
+        Self { stack, kind, operation, primitive, fd }
+    }
+
+    /// Identifies the site in the report: the same in each report of a run.
+    pub(super) fn id(&self) -> String {
+        let mut hasher = crc32fast::Hasher::new();
+        let parts = [self.kind.name(), self.operation.unwrap_or_default()];
+        for part in parts.into_iter().chain(self.primitive.as_deref()) {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.update(&[self.fd.map_or(0, |fd| fd as u8 + 1)]);
+        format!("{}-{:08x}", site_id(self.stack), hasher.finalize())
+    }
+}
+
 /// Where two sources meet.
-#[derive(Default)]
 struct Parts<'a, 'b> {
+    what: Classified,
     blocked: Vec<&'b Blocked<'a>>,
     finished: Vec<&'b SiteWaits>,
+}
+
+impl Parts<'_, '_> {
+    fn of(what: &Classified) -> Self {
+        Self { what: what.clone(), blocked: Vec::new(), finished: Vec::new() }
+    }
+}
+
+/// Sites, and where waits of the kernel side's sites went.
+pub(super) struct Sites {
+    pub(super) sites: Vec<WaitSite>,
+    pub(super) ids: HashMap<Option<WaitSiteId>, String>,
+}
+
+impl Sites {
+    /// The site of the report that has the waits of one of the kernel side's.
+    pub(super) fn id(&self, site: Option<WaitSiteId>) -> String {
+        self.ids.get(&site).cloned().unwrap_or_else(|| site_id(None))
+    }
 }
 
 /// All sites, ranked.
@@ -71,13 +122,25 @@ pub(super) fn sites(
     blocked: &[Blocked<'_>],
     holders: &Holders,
     book: &mut Book<'_, '_>,
-) -> Vec<WaitSite> {
-    let mut parts: BTreeMap<Option<StackId>, Parts<'_, '_>> = BTreeMap::new();
+) -> Sites {
+    let mut parts: BTreeMap<SiteKey, Parts<'_, '_>> = BTreeMap::new();
     for thread in blocked {
-        parts.entry(thread.thread.stack).or_default().blocked.push(thread);
+        let part = parts.entry(thread.key.clone()).or_insert_with(|| Parts::of(&thread.classified));
+        part.blocked.push(thread);
     }
+    let mut ids = HashMap::new();
     for finished in inputs.window.into_iter().flat_map(|window| &window.sites) {
-        parts.entry(finished.stack).or_default().finished.push(finished);
+        let facts = Facts {
+            name: None,
+            state: TaskState::Interruptible,
+            syscall: finished.syscall,
+            fd: finished.fd,
+            several: finished.several,
+        };
+        let what = classify(facts, &book.get(finished.stack).marks);
+        let key = SiteKey::new(finished.stack, &what, finished.fd);
+        ids.insert(finished.id, key.id());
+        parts.entry(key).or_insert_with(|| Parts::of(&what)).finished.push(finished);
     }
     let mut owners = Owners {
         threads: census.threads.iter().map(|thread| (thread.tid, thread)).collect(),
@@ -87,17 +150,17 @@ pub(super) fn sites(
     };
     let mut sites: Vec<(Order, WaitSite)> = parts
         .into_iter()
-        .map(|(stack, mut parts)| {
+        .map(|(key, mut parts)| {
             let by_time = |b: &&Blocked<'_>| (Reverse(b.blocked_ns), b.thread.tid);
             parts.blocked.sort_by_key(by_time);
-            let site = site(stack, &parts, inputs, &mut owners);
+            let site = site(&key, &parts, inputs, &mut owners);
             (order(&site, &parts, holders), site)
         })
         .collect();
     // Stable: what is equal stays in the order of its stack's number.
     sites.sort_by_key(|(order, _)| *order);
     let ranked = sites.into_iter().zip(1..).map(|((_, site), rank)| WaitSite { rank, ..site });
-    ranked.collect()
+    Sites { sites: ranked.collect(), ids }
 }
 
 /// What ranks sites: group, then threads blocked, longest, time.
@@ -118,18 +181,18 @@ fn order(site: &WaitSite, parts: &Parts<'_, '_>, holders: &Holders) -> Order {
 }
 
 fn site(
-    stack: Option<StackId>,
+    key: &SiteKey,
     parts: &Parts<'_, '_>,
     inputs: &WaitInputs<'_>,
     owners: &mut Owners<'_, '_, '_, '_>,
 ) -> WaitSite {
-    let entry = owners.book.get(stack);
-    let (what, fd) = representative(parts, &entry);
+    let entry = owners.book.get(key.stack);
+    let what = &parts.what;
     let deadlocked = parts.blocked.iter().any(|b| owners.holders.is_deadlocked(b.thread.tid));
     let facts = idle::Site {
         kind: what.kind,
         operation: what.operation,
-        fd,
+        fd: key.fd,
         frames: &entry.marks,
         primitive: what.primitive_frame,
         complete: entry.stack.end == "root",
@@ -146,12 +209,13 @@ fn site(
         window.then(|| parts.finished.iter().fold(0u64, |sum, waits| sum.saturating_add(of(waits))))
     };
     WaitSite {
-        site_id: site_id(stack),
+        site_id: key.id(),
+        stack_id: site_id(key.stack),
         rank: 0,
         kind: what.kind,
         operation: what.operation.map(str::to_owned),
         blame: entry.blame(what.primitive_frame),
-        primitive: what.primitive,
+        primitive: what.primitive.clone(),
         idle: idle_rule.is_some(),
         idle_rule: idle_rule.map(str::to_owned),
         blocked_now: parts.blocked.len() as u64,
@@ -179,23 +243,6 @@ fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
         since: blocked.since,
         lock: blocked.lock.as_ref().map(|lock| hex(lock.address)),
     }
-}
-
-/// What a site waits for: as most of its threads do (one stack can read a pipe and a socket), or as
-/// its finished waits did; and the descriptor that it waits on.
-fn representative<'b>(parts: &Parts<'_, 'b>, entry: &Entry) -> (Classified, Option<&'b str>) {
-    let mut kinds: BTreeMap<WaitKind, (u64, &'b Blocked<'_>)> = BTreeMap::new();
-    for thread in &parts.blocked {
-        kinds.entry(thread.classified.kind).or_insert((0, thread)).0 += 1;
-    }
-    if let Some((_, thread)) = kinds.into_values().max_by_key(|(count, _)| *count) {
-        return (thread.classified.clone(), thread.thread.fd.as_deref());
-    }
-    let finished = parts.finished.first();
-    let fd = finished.and_then(|waits| waits.fd.as_deref());
-    let facts =
-        Facts { name: None, state: TaskState::Interruptible, syscall: finished.and_then(|w| w.syscall), fd };
-    (classify(facts, &entry.marks), fd)
 }
 
 fn histogram(finished: &[&SiteWaits]) -> Vec<(u64, u64)> {

@@ -1,12 +1,15 @@
 use std::collections::HashMap;
 
+use leakscope_common::descriptor::Descriptor;
 use proptest::prelude::*;
 
 use super::*;
 use crate::ledger::waits::{Creation, OpenWait, SiteWaits, WakerId, Wakes};
 use crate::report::model::{Since, WaitKind, WaitSite, WakerKind};
 use crate::wait::tests::thread;
-use crate::wait::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread};
+use crate::wait::{
+    FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FdTarget, FutexMemory, Syscall, TaskState, Thread, WaitSiteId,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -91,7 +94,7 @@ pub(crate) fn waits(threads: Vec<Thread>, window: Option<&WaitsSnapshot>) -> Wai
 
 fn site(waits: &Waits, stack: u64) -> &WaitSite {
     let id = site_id(Some(StackId(stack)));
-    waits.sites.iter().find(|site| site.site_id == id).expect("a site")
+    waits.sites.iter().find(|site| site.stack_id == id).expect("a site")
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn a_deadlock_comes_first() {
         (b.tid, b.held_by, b.waits_for.as_str(), b.holds.as_slice()),
         (13, 12, "0x1000", &["0x2000".to_owned()][..])
     );
-    assert_eq!((a.blocked_ns, a.site_id.as_str()), (Some(12 * SECOND), "0000000000000001"));
+    assert_eq!((a.blocked_ns, &a.site_id), (Some(12 * SECOND), &site(&waits, 1).site_id));
     assert_eq!(waits.sites.iter().map(|s| s.rank).collect::<Vec<_>>(), [1, 2]);
     let running = site(&waits, 1).locks.iter().find(|l| l.owner_tid == Some(99)).expect("the lock");
     assert_eq!((running.owner_state.as_deref(), &running.owner_frames), (Some("running"), &None));
@@ -212,10 +215,12 @@ fn twenty_thousand_threads_in_a_circle() {
 }
 
 fn window() -> WaitsSnapshot {
-    let finished = |stack, waits, wait_ns| SiteWaits {
+    let finished = |stack: Option<StackId>, waits, wait_ns| SiteWaits {
+        id: stack.map(|stack| WaitSiteId(stack.0 + 100)),
         stack,
         syscall: Some(Syscall { number: 202, args: [0, 0x80, 2, 0, 0, 0] }),
         fd: None,
+        several: false,
         waits,
         wait_ns,
         max_ns: wait_ns / 2,
@@ -234,28 +239,28 @@ fn window() -> WaitsSnapshot {
         wakes: vec![
             Wakes {
                 waker: WakerId::TimerOrInterrupt,
-                site: Some(StackId(4)),
+                site: Some(WaitSiteId(104)),
                 wakes: 7,
                 wait_ns: 80 * SECOND,
             },
             Wakes {
                 waker: WakerId::Thread(Some(StackId(6))),
-                site: Some(StackId(1)),
+                site: Some(WaitSiteId(101)),
                 wakes: 10,
                 wait_ns: 5 * SECOND,
             },
             Wakes {
                 waker: WakerId::Thread(Some(StackId(6))),
-                site: Some(StackId(2)),
+                site: Some(WaitSiteId(102)),
                 wakes: 3,
                 wait_ns: 9 * SECOND,
             },
             Wakes { waker: WakerId::OtherProcess("psql".to_owned()), site: None, wakes: 1, wait_ns: 1 },
         ],
-        open: vec![OpenWait { tid: 12, site: Some(StackId(1)), since_ns: 97 * SECOND }],
+        open: vec![OpenWait { tid: 12, since_ns: 97 * SECOND }],
         long: vec![crate::ledger::waits::LongWait {
             tid: 3,
-            site: Some(StackId(2)),
+            site: Some(WaitSiteId(102)),
             since_ns: 91 * SECOND,
             wait_ns: 4,
         }],
@@ -277,7 +282,7 @@ fn a_window() {
     assert_eq!((first.tid, first.blocked_ns, first.since), (13, Some(13 * SECOND), Since::BeforeAttach));
     assert_eq!((second.tid, second.blocked_ns, second.since), (12, Some(3 * SECOND), Since::Traced));
     assert_eq!(
-        waits.sites.iter().map(|s| s.site_id.as_str()).collect::<Vec<_>>(),
+        waits.sites.iter().map(|s| s.stack_id.as_str()).collect::<Vec<_>>(),
         ["0000000000000001", "0000000000000002", "0000000000000000", "0000000000000004"]
     );
     let nowhere = &waits.sites[2];
@@ -288,14 +293,69 @@ fn a_window() {
         (unlock.by, unlock.wakes, unlock.wait_ns, unlock.idle_wait_ns),
         (WakerKind::Thread, 13, 14 * SECOND, 0)
     );
-    assert_eq!(unlock.sites, ["0000000000000002", "0000000000000001"]);
+    assert_eq!(unlock.sites, [2, 1].map(|stack| site(&waits, stack).site_id.clone()));
     assert_eq!((unlock.rank, unlock.blame, unlock.frames.len()), (1, Some(1), 3));
     assert_eq!((other.by, other.comm.as_deref(), other.rank), (WakerKind::OtherProcess, Some("psql"), 2));
     assert_eq!((timer.by, timer.idle_wait_ns), (WakerKind::TimerOrInterrupt, 80 * SECOND));
     assert_eq!(
         waits.long_waits,
-        [LongWait { tid: 3, site_id: "0000000000000002".to_owned(), start_ns: SECOND, wait_ns: 4 }]
+        [LongWait { tid: 3, site_id: site(&waits, 2).site_id.clone(), start_ns: SECOND, wait_ns: 4 }]
     );
+}
+
+#[test]
+fn one_stack_that_waits_for_several_things() {
+    let call = |tid, number, args: [u64; 6]| Thread {
+        stack: Some(StackId(6)),
+        syscall: Some(Syscall { number, args }),
+        ..thread(tid)
+    };
+    let reads = |tid, mode| {
+        let descriptor = Descriptor { operations: u64::from(mode), mode, ..Descriptor::ZERO };
+        Thread { descriptor, ..call(tid, 0, [3, 0, 1, 0, 0, 0]) }
+    };
+    let threads = vec![
+        call(1, 202, [0x1000, 0x80, 7, 0, 0, 0]),
+        call(2, 202, [0x2000, 0x80, 7, 0, 0, 0]),
+        call(3, 35, [0; 6]),
+        reads(4, 0o010_600),
+        reads(5, 0o140_600),
+        reads(6, 0o010_600),
+    ];
+    let finished = |id, number, mode, waits| SiteWaits {
+        id: Some(WaitSiteId(id)),
+        stack: Some(StackId(6)),
+        syscall: Some(Syscall { number, args: [0; 6] }),
+        fd: FdTarget::of(&Descriptor { operations: 1, mode, ..Descriptor::ZERO }),
+        several: false,
+        waits,
+        wait_ns: waits,
+        max_ns: 1,
+        histogram: vec![(1, waits)],
+    };
+    let window = WaitsSnapshot {
+        sites: vec![finished(71, 0, 0o010_600, 10), finished(72, 0, 0o140_600, 20)],
+        wakes: vec![Wakes {
+            waker: WakerId::TimerOrInterrupt,
+            site: Some(WaitSiteId(72)),
+            wakes: 20,
+            wait_ns: 20,
+        }],
+        ..WaitsSnapshot::default()
+    };
+    let waits = waits(threads, Some(&window));
+    let of = |kind| {
+        let site = waits.sites.iter().find(|site| site.kind == kind).expect("a site");
+        let threads: Vec<u32> = site.threads.iter().map(|thread| thread.tid).collect();
+        (threads, site.waits, site.site_id.clone())
+    };
+    assert_eq!((of(WaitKind::Futex).0, of(WaitKind::Futex).1), (vec![1, 2], Some(0)));
+    assert_eq!((of(WaitKind::Sleep).0, of(WaitKind::Sleep).1), (vec![3], Some(0)));
+    assert_eq!((of(WaitKind::Pipe).0, of(WaitKind::Pipe).1), (vec![4, 6], Some(10)));
+    assert_eq!((of(WaitKind::Socket).0, of(WaitKind::Socket).1), (vec![5], Some(20)));
+    assert_eq!(waits.sites.len(), 4);
+    assert_eq!(waits.wakers[0].sites, [of(WaitKind::Socket).2]);
+    assert!(waits.sites.iter().all(|site| site.stack_id == waits.sites[0].stack_id));
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::book::Book;
 use super::site_id;
+use super::sites::Sites;
 use crate::ledger::waits::{WakerId, Wakes};
-use crate::report::model::{WaitSite, Waker, WakerKind};
+use crate::report::model::{Waker, WakerKind};
 
 #[derive(Default)]
 struct Sum {
@@ -17,12 +18,12 @@ struct Sum {
 }
 
 /// The wakers, ranked by the time that they ended at sites that are not idle.
-pub(super) fn wakers(wakes: &[Wakes], sites: &[WaitSite], book: &mut Book<'_, '_>) -> Vec<Waker> {
-    let idle: HashSet<&str> = sites.iter().filter(|s| s.idle).map(|s| s.site_id.as_str()).collect();
+pub(super) fn wakers(wakes: &[Wakes], sites: &Sites, book: &mut Book<'_, '_>) -> Vec<Waker> {
+    let idle: HashSet<&str> = sites.sites.iter().filter(|s| s.idle).map(|s| s.site_id.as_str()).collect();
     let mut sums: BTreeMap<&WakerId, Sum> = BTreeMap::new();
     for pair in wakes {
         let sum = sums.entry(&pair.waker).or_default();
-        let site = site_id(pair.site);
+        let site = sites.id(pair.site);
         sum.wait_ns = sum.wait_ns.saturating_add(pair.wait_ns);
         sum.wakes = sum.wakes.saturating_add(pair.wakes);
         if idle.contains(site.as_str()) {

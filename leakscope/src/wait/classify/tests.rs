@@ -28,8 +28,9 @@ fn futex_call(op: u64, value: u64) -> Syscall {
     Syscall { number: 202, args: [WORD, op, value, 0, 0, 0] }
 }
 
-fn classified(syscall: Option<Syscall>, fd: Option<&str>, stack: &[&str]) -> Classified {
-    classify(Facts { name: None, state: TaskState::Interruptible, syscall, fd }, &marks(stack))
+fn classified(syscall: Option<Syscall>, fd: Option<FdTarget>, stack: &[&str]) -> Classified {
+    let state = TaskState::Interruptible;
+    classify(Facts { name: None, state, syscall, fd, several: false }, &marks(stack))
 }
 
 #[track_caller]
@@ -445,27 +446,42 @@ fn locks_of_the_c_library_itself() {
 fn descriptors_and_states() {
     let read = Some(Syscall { number: 0, args: [3, 0, 1, 0, 0, 0] });
     let kind = |fd| classified(read, fd, &["read @ libc", "f"]).kind;
-    assert_eq!(kind(Some("pipe:[12]")), WaitKind::Pipe);
-    assert_eq!(kind(Some("socket:[34]")), WaitKind::Socket);
-    assert_eq!(kind(Some("anon_inode:[timerfd]")), WaitKind::Poll);
-    assert_eq!(kind(Some("/dev/pts/0")), WaitKind::File);
+    assert_eq!(kind(Some(FdTarget::Pipe)), WaitKind::Pipe);
+    assert_eq!(kind(Some(FdTarget::Socket)), WaitKind::Socket);
+    assert_eq!(kind(Some(FdTarget::Events)), WaitKind::Poll);
+    assert_eq!(kind(Some(FdTarget::Terminal)), WaitKind::File);
     assert_eq!(kind(None), WaitKind::Unknown);
     let accept = classified(
         Some(Syscall { number: 288, args: [3, 0, 0, 0, 0, 0] }),
-        Some("socket:[1]"),
+        Some(FdTarget::Socket),
         &["accept4 @ libc", "f"],
     );
     assert_eq!((accept.kind, accept.operation), (WaitKind::Socket, Some("accept4")));
     assert_eq!(classified(None, None, &["f"]).kind, WaitKind::PageFault);
-    let worker =
-        Facts { name: Some("iou-wrk-4711"), state: TaskState::Interruptible, syscall: None, fd: None };
+    let facts =
+        Facts { name: None, state: TaskState::Interruptible, syscall: None, fd: None, several: false };
+    let worker = Facts { name: Some("iou-wrk-4711"), ..facts };
     assert_eq!(classify(worker, &[]).kind, WaitKind::IoUring);
-    let stopped = Facts { name: None, state: TaskState::Stopped, syscall: read, fd: None };
+    let stopped = Facts { state: TaskState::Stopped, syscall: read, ..facts };
     let stopped = classify(stopped, &[]);
     assert_eq!((stopped.kind, stopped.operation), (WaitKind::Stopped, Some("read")));
     let unknown = classified(Some(Syscall { number: 5000, args: [0; 6] }), None, &[]);
     assert_eq!((unknown.kind, unknown.operation), (WaitKind::Unknown, None));
     assert_eq!(classified(Some(futex_call(PRIVATE, 2)), None, &[]).kind, WaitKind::Futex);
+}
+
+#[test]
+fn values_of_several_futexes_tell_nothing() {
+    let facts = Facts {
+        name: None,
+        state: TaskState::Interruptible,
+        syscall: Some(futex_call(PRIVATE, 2)),
+        fd: None,
+        several: false,
+    };
+    let stack = marks(&["? @ libc", "f"]);
+    assert_eq!(classify(facts, &stack).kind, WaitKind::Mutex);
+    assert_eq!(classify(Facts { several: true, ..facts }, &stack).kind, WaitKind::Futex);
 }
 
 #[test]
@@ -480,11 +496,12 @@ fn the_users_own_frames_end_the_search() {
 
 proptest::proptest! {
     #[test]
-    fn hostile(number in 0u32..480, args: [u64; 6], fd in proptest::option::of(".{0,20}"),
+    fn hostile(number in 0u32..480, args: [u64; 6], several: bool,
                names in proptest::collection::vec("[a-zA-Z_:<>{}@.]{0,40}", 0..20), state in 0u32..4) {
         let frames: Vec<&str> = names.iter().map(String::as_str).collect();
         let state = if state == 0 { TaskState::Other(state) } else { TaskState::Uninterruptible };
-        let facts = Facts { name: None, state, syscall: Some(Syscall { number, args }), fd: fd.as_deref() };
+        let call = Some(Syscall { number, args });
+        let facts = Facts { name: None, state, syscall: call, fd: None, several };
         let found = classify(facts, &marks(&frames));
         proptest::prop_assert!(found.primitive_frame.is_none_or(|at| at < frames.len()));
     }

@@ -82,9 +82,10 @@ fn kinds_that_are_idle_by_themselves() {
     assert_eq!(kind(WaitKind::Socket), None);
     let accept = Site { operation: Some("accept4"), ..site(WaitKind::Socket, &frames) };
     assert_eq!(rule(&accept), Some(ACCEPT));
-    let terminal = Site { operation: Some("read"), fd: Some("/dev/pts/3"), ..site(WaitKind::File, &frames) };
+    let terminal =
+        Site { operation: Some("read"), fd: Some(FdTarget::Terminal), ..site(WaitKind::File, &frames) };
     assert_eq!(rule(&terminal), Some(TERMINAL));
-    assert_eq!(rule(&Site { fd: Some("/srv/data"), ..terminal }), None);
+    assert_eq!(rule(&Site { fd: Some(FdTarget::File), ..terminal }), None);
     let holder = Site { holds_wanted_lock: true, ..site(WaitKind::Sleep, &frames) };
     assert_eq!(rule(&holder), None);
 }

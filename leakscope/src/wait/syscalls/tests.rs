@@ -1,3 +1,5 @@
+use leakscope_common::descriptor::DESCRIPTOR_DECIDES;
+
 use super::*;
 
 fn call(number: u32, args: [u64; 6]) -> CallFacts {
@@ -11,7 +13,6 @@ fn names_are_sorted_and_every_blocking_call_has_a_number() {
         let number = NAMES.iter().find(|(_, name)| *name == row.name);
         let (number, _) = number.unwrap_or_else(|| panic!("{} is no system call", row.name));
         assert_eq!(name(*number), Some(row.name));
-        assert_eq!(takes_descriptor(*number), row.descriptor);
         assert_eq!(BLOCKING.iter().filter(|other| other.name == row.name).count(), 1);
     }
     assert_eq!([name(0), name(202), name(455)], [Some("read"), Some("futex"), Some("futex_wait")]);
@@ -67,15 +68,10 @@ fn restarted_calls_are_the_original_ones() {
 }
 
 #[test]
-fn descriptors() {
-    assert_eq!(descriptor_kind("pipe:[12]"), Some(WaitKind::Pipe));
-    assert_eq!(descriptor_kind("socket:[34]"), Some(WaitKind::Socket));
-    for events in ["[eventfd]", "[timerfd]", "[signalfd]", "inotify", "[eventpoll]", "[fanotify]"] {
-        assert_eq!(descriptor_kind(&format!("anon_inode:{events}")), Some(WaitKind::Poll), "{events}");
+fn the_kernel_side_looks_at_the_descriptors_that_decide() {
+    for (number, _) in NAMES {
+        let decides = blocking(*number).is_some_and(|call| call.descriptor && call.kind == WaitKind::Unknown);
+        let bit = DESCRIPTOR_DECIDES[(number >> 6) as usize & 7] >> (number & 63) & 1 == 1;
+        assert_eq!(bit && *number < 512, decides, "{:?}", name(*number));
     }
-    assert_eq!(descriptor_kind("anon_inode:[io_uring]"), Some(WaitKind::IoUring));
-    assert_eq!(descriptor_kind("/dev/pts/0"), Some(WaitKind::File));
-    assert_eq!(descriptor_kind("net:[4026531840]"), None);
-    assert_eq!(descriptor_kind(""), None);
-    assert!(is_terminal("/dev/pts/0") && is_terminal("/dev/tty1") && !is_terminal("/var/log/x"));
 }

@@ -157,6 +157,7 @@ pub(crate) fn site(
 ) -> WaitSite {
     WaitSite {
         site_id: format!("s{rank}"),
+        stack_id: String::new(),
         rank,
         kind,
         operation: Some("futex".to_owned()),
