@@ -204,7 +204,7 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
         ..KernelOffsets::ZERO
     };
     // Without them, what a descriptor is stays unknown.
-    let files = (|| {
+    let files = (|| -> Result<_, BtfError> {
         Ok(KernelOffsets {
             task_files: at("task_struct", "files")?,
             files_fdt: at("files_struct", "fdt")?,
@@ -221,7 +221,7 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
             ..offsets
         })
     })();
-    let offsets = files.unwrap_or_else(|_: BtfError| offsets);
+    let offsets = files.unwrap_or(offsets);
     let returns = (|| {
         Ok(KernelOffsets {
             task_utask: at("task_struct", "utask")?,
