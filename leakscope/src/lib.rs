@@ -7,6 +7,7 @@
 //! everything together; [`diff`] compares two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people.
+//! [`interrupt`] counts the signals that ask for the end.
 
 pub mod bpf;
 pub mod census;
@@ -16,6 +17,7 @@ pub mod export;
 pub mod failure;
 pub mod golang;
 pub mod human;
+pub mod interrupt;
 pub mod ledger;
 pub mod probe;
 pub mod processes;

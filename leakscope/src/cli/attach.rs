@@ -115,6 +115,10 @@ impl Watcher for Printer {
         ));
     }
 
+    fn code(&self) -> u8 {
+        Self::code(self)
+    }
+
     fn report(&mut self, report: &Report) -> Result<bool, Failure> {
         let goes_on = self.print(report);
         self.thresholds.check(report, &self.progress);

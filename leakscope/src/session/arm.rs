@@ -216,7 +216,7 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     let started_at = clock::rfc3339_now();
     // Until here a signal ends us, and the kernel takes the probes away. From here on it is answered
     // with a report; before anybody is told that we are attached.
-    let signals = Signals::listen().map_err(Failure::failed)?;
+    let signals = Signals::listen(watcher.leaves_at_second_signal()).map_err(Failure::failed)?;
     let started_ns = clock::monotonic_ns();
     object.set_run_state(RunState::Recording)?;
     if object.execed()? {

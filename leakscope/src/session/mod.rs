@@ -96,6 +96,14 @@ pub trait Watcher {
     }
     /// A signal asked for the end; the report is being made.
     fn interrupted(&mut self, probes: usize);
+    /// Whether a second signal ends the process at once. A screen must first give the terminal back.
+    fn leaves_at_second_signal(&self) -> bool {
+        true
+    }
+    /// The exit code after the last report.
+    fn code(&self) -> u8 {
+        0
+    }
     /// A report. `Ok(false)`: nobody wants more of them.
     fn report(&mut self, report: &Report) -> Result<bool, Failure>;
 }

@@ -11,13 +11,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
 use super::go::GoTarget;
-use super::signals;
 use super::threads::{self, FirstLook, Seen};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
 use crate::census::{self, View};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::ledger::waits::{WaitLedger, WaitObservation};
 use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
@@ -91,13 +91,14 @@ pub(super) async fn watch(
         }
         Err(failure) => Err(failure),
     };
+    interrupt::ending();
     let result = match ended {
         // The reader went away: nobody wants a report.
         Ok(None) => watch.armed.object.set_run_state(RunState::Frozen).map_err(Failure::from),
         Ok(Some(ended_by)) => watch.finish(ended_by, watcher),
         Err(failure) => Err(failure),
     };
-    signals::report_is_out();
+    interrupt::report_is_out(result.as_ref().map_or_else(|failure| failure.code, |()| watcher.code()));
     let started = std::time::Instant::now();
     watch.armed.probes.attached.detach();
     watcher.detail(&format!("probes removed in {:.1} s", started.elapsed().as_secs_f64()));
@@ -192,7 +193,6 @@ impl Watch<'_> {
             tokio::select! {
                 biased;
                 () = self.armed.signals.next() => {
-                    self.armed.signals.leave_on_the_next();
                     watcher.interrupted(self.armed.probes.attached.len());
                     return Ok(Some(EndedBy::Interrupt));
                 }

@@ -216,6 +216,10 @@ impl Watcher for Reports {
 
     fn interrupted(&mut self, _: usize) {}
 
+    fn leaves_at_second_signal(&self) -> bool {
+        false
+    }
+
     fn report(&mut self, report: &Report) -> Result<bool, Failure> {
         if self.unwanted.load(Ordering::Relaxed) {
             return Ok(false);
