@@ -11,7 +11,8 @@ use object::{Object as _, ObjectSection as _, elf};
 
 use super::decompress;
 use super::find::{DebugFiles, MAX_FILE_BYTES};
-use crate::target::elf::ParsedElf;
+use crate::interrupt::Mark;
+use crate::target::elf::{ParsedElf, Pieces};
 use crate::target::{ElfError, ElfFile};
 
 /// Most bytes copied for one file. The debug info of Firefox's libxul fits, that of a debug build
@@ -127,8 +128,7 @@ pub(super) fn has_section(elf: &ElfFile, name: &str) -> bool {
     elf.parsed().is_ok_and(|parsed| section(&parsed, name).is_some_and(|section| section.size() > 0))
 }
 
-type Section<'a, 'f> =
-    object::read::elf::ElfSection64<'a, 'f, object::LittleEndian, &'a object::ReadCache<File>>;
+type Section<'a, 'f> = object::read::elf::ElfSection64<'a, 'f, object::LittleEndian, Pieces<'a>>;
 
 /// A section that is in the file, under its name or the one that old linkers gave it when it was
 /// compressed.
@@ -144,6 +144,7 @@ fn section<'a, 'f>(parsed: &'f ParsedElf<'a>, name: &str) -> Option<Section<'a, 
 /// Writes an image, section by section.
 struct Writer {
     file: File,
+    begun: Mark,
     position: u64,
     limit: u64,
     names: Vec<u8>,
@@ -154,8 +155,15 @@ struct Writer {
 impl Writer {
     fn new(limit: u64) -> io::Result<Self> {
         let file = memory_file()?;
-        let mut writer =
-            Self { file, position: 0, limit, names: vec![0], headers: vec![0; HEADER], count: 1 };
+        let mut writer = Self {
+            file,
+            begun: Mark::now(),
+            position: 0,
+            limit,
+            names: vec![0],
+            headers: vec![0; HEADER],
+            count: 1,
+        };
         writer.write(&[0; FILE_HEADER])?;
         Ok(writer)
     }
@@ -231,6 +239,7 @@ impl Writer {
         let start = self.position;
         let mut buffer = vec![0; 1 << 18];
         loop {
+            self.begun.check()?;
             match reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => self.write(&buffer[..count])?,

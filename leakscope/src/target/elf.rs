@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(test)]
 use std::path::Path;
 
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
-use object::read::{ReadCache, ReadRef as _};
+use object::read::{ReadCache, ReadRef};
 use object::{LittleEndian, Object as _, ObjectSection as _, elf};
 
 /// Why a file could not be used.
@@ -28,6 +29,9 @@ pub enum ElfError {
 
 /// Largest section that is read whole.
 const MAX_SECTION: u64 = 1 << 30;
+/// Largest piece that the parser may ask for: section headers and symbols. What a file says of its sizes may be
+/// a lie, and a sparse file is as large as it likes.
+const MAX_PIECE: u64 = 512 << 20;
 
 /// A loadable segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +59,30 @@ pub struct ElfFile {
 }
 
 /// The parsed view of an [`ElfFile`].
-pub type ParsedElf<'a> = ElfFile64<'a, LittleEndian, &'a ReadCache<File>>;
+pub type ParsedElf<'a> = ElfFile64<'a, LittleEndian, Pieces<'a>>;
+
+/// The pieces of a file that were read; none that the parser asks for is larger than [`MAX_PIECE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces<'a>(&'a ReadCache<File>);
+
+impl<'a> ReadRef<'a> for Pieces<'a> {
+    fn len(self) -> Result<u64, ()> {
+        self.0.len()
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
+        if size > MAX_PIECE { Err(()) } else { self.0.read_bytes_at(offset, size) }
+    }
+
+    fn read_bytes_at_until(self, range: std::ops::Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
+        self.0.read_bytes_at_until(range, delimiter)
+    }
+}
 
 impl ElfFile {
     /// Opens and checks the file at `path`.
-    pub fn open(path: &Path) -> Result<Self, ElfError> {
+    #[cfg(test)]
+    pub(crate) fn open(path: &Path) -> Result<Self, ElfError> {
         Self::from_file(File::open(path)?)
     }
 
@@ -174,5 +197,5 @@ impl ElfFile {
 }
 
 fn parse(cache: &ReadCache<File>) -> Result<ParsedElf<'_>, ElfError> {
-    Ok(ElfFile64::parse(cache)?)
+    Ok(ElfFile64::parse(Pieces(cache))?)
 }
