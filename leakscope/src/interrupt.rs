@@ -1,7 +1,7 @@
 //! Signals that ask for the end, counted where they arrive.
 //!
 //! The first one ends the observation with a report; the second one leaves at once, whatever is being done:
-//! the handler itself ends the process, so no work can delay it. What comes within [`APART_NS`] of the first is
+//! the handler itself ends the process, so no work can delay it. What comes within a tenth of a second of the first is
 //! the same wish: timeout(1) sends its signal twice, and a closing terminal sends SIGHUP more than once,
 //! which therefore never counts as a second one.
 //!

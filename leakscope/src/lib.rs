@@ -6,8 +6,8 @@
 //! [`export`]. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
 //! everything together; [`diff`] compares two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
-//! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people.
-//! [`interrupt`] counts the signals that ask for the end.
+//! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people. [`files`] is the only module
+//! that opens or makes what others have a say in, [`interrupt`] counts the signals that ask for the end.
 
 pub mod bpf;
 pub mod census;
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod diff;
 pub mod export;
 pub mod failure;
+pub mod files;
 pub mod golang;
 pub mod human;
 pub mod interrupt;

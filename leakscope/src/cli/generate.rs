@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use super::Failure;
 use super::args::Cli;
 use super::output::{Destination, Output};
+use crate::files::Directory;
 
 /// Writes the completions of a shell to standard output.
 pub fn completions(shell: Shell) -> Result<u8, Failure> {
@@ -21,15 +22,15 @@ pub fn completions(shell: Shell) -> Result<u8, Failure> {
 /// Writes the manual pages into a directory: one of leakscope, and one a subcommand.
 pub fn man(directory: &Path) -> Result<u8, Failure> {
     let name = directory.display().to_string();
-    std::fs::create_dir_all(directory).map_err(|error| Failure::output(&name, error))?;
+    let failed = |error| Failure::output(&name, error);
+    let pages = Directory::for_everybody(directory).map_err(failed)?;
     // `help` has no page of its own.
     let mut whole = Cli::command().disable_help_subcommand(true);
     whole.build();
     let subcommands = whole.get_subcommands().filter(|command| !command.is_hide_set());
     for command in std::iter::once(&whole).chain(subcommands) {
         let (file, text) = page(command).map_err(|error| Failure::output("the manual page", error))?;
-        let destination = Destination::File(directory.join(file));
-        Output::open(&destination, "1", false)?.write(&text)?;
+        pages.public(file.as_ref()).and_then(|page| page.write(&text)).map_err(failed)?;
     }
     Ok(0)
 }

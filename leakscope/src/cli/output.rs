@@ -1,18 +1,20 @@
 //! Where reports go.
 //!
 //! A new or regular file is written beside itself and renamed, so that a reader never sees half a
-//! report; a device, FIFO or symlink is opened and written; a directory gets a file for each
-//! report named by its time, and may keep the newest ones only: what is not named so is never removed. One
-//! leakscope at a time writes to it, so that none removes what another one makes.
+//! report; a device or FIFO is opened and written; a directory gets a file for each
+//! report named by its time, and may keep the newest ones only: what is not named so, or was made by others,
+//! is never removed. One leakscope at a time writes to it, so that none removes what another one makes.
+//! [`crate::files`] opens and makes them all, and says whose files are written to.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use time::OffsetDateTime;
 
 use super::Failure;
+use super::progress::Progress;
+use crate::files::{self, Directory, Fresh};
 use crate::report::series;
 
 /// Reports that a directory keeps if nothing else is said.
@@ -34,7 +36,7 @@ impl Destination {
     pub fn from_path(path: PathBuf) -> Self {
         if path.as_os_str() == "-" {
             Self::Stdout
-        } else if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir() {
+        } else if path.as_os_str().as_encoded_bytes().ends_with(b"/") || files::is_directory(&path) {
             Self::Directory(path, None)
         } else {
             Self::File(path)
@@ -85,11 +87,11 @@ pub struct Output {
 enum Kind {
     Stdout,
     /// Replaced by renaming.
-    Replace(PathBuf),
+    Replace(Fresh),
     /// Opened once and written through.
     Open(File),
     Series {
-        directory: PathBuf,
+        directory: Directory,
         extension: &'static str,
         keep: Option<usize>,
         newest: Option<OffsetDateTime>,
@@ -106,37 +108,28 @@ impl Output {
         let failed = |e| Failure::output(&name, e);
         let kind = match destination {
             Destination::Stdout => Kind::Stdout,
-            Destination::File(path) => match std::fs::symlink_metadata(path) {
-                Ok(metadata) if appends && !metadata.is_dir() => Kind::Open(create(path).map_err(failed)?),
-                Err(_) if appends => Kind::Open(create(path).map_err(failed)?),
-                Ok(metadata) if is_link_to_file(path, &metadata) => {
-                    let real = std::fs::canonicalize(path).map_err(failed)?;
-                    tempfile::tempfile_in(parent(&real)).map_err(failed)?;
-                    Kind::Replace(real)
-                }
-                Ok(metadata) if is_special(&metadata) => Kind::Open(create(path).map_err(failed)?),
-                Ok(metadata) if metadata.is_dir() => {
-                    return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
-                }
-                _ => {
-                    // Made and removed again: the directory takes files from us.
-                    tempfile::tempfile_in(parent(path)).map_err(failed)?;
-                    Kind::Replace(path.clone())
+            Destination::File(path) => match files::output(path).map_err(failed)? {
+                files::Output::Fresh(fresh) if appends => Kind::Open(fresh.begin().map_err(failed)?),
+                files::Output::Fresh(fresh) => Kind::Replace(fresh),
+                files::Output::Stream(file) => Kind::Open(file),
+                files::Output::Waiting(fifo) => {
+                    Progress::new(0).say(&format!("leakscope: waiting until somebody reads {name}"));
+                    Kind::Open(fifo.open().map_err(failed)?)
                 }
             },
             Destination::Directory(path, keep) => {
-                std::fs::create_dir_all(path).map_err(failed)?;
-                tempfile::tempfile_in(path).map_err(failed)?;
-                let lock = File::open(path).map_err(failed)?;
-                if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+                let directory = Directory::for_reports(path).map_err(failed)?;
+                directory.check().map_err(failed)?;
+                let Some(lock) = directory.lock().map_err(failed)? else {
                     return Err(Failure::usage(format!(
-                        "-o {name}: another leakscope writes its reports there (one that was killed may \
-                         still be ending: try again); take a directory for each"
+                        "-o {name}: another leakscope writes its reports there, or another process has locked the \
+                         directory (one that was killed may still be ending: try again); take a directory for each"
                     )));
-                }
+                };
                 // Goes on after the reports that an earlier run has left.
-                let newest = series::files(path, extension).map_err(failed)?.pop().map(|(at, _)| at);
-                Kind::Series { directory: path.clone(), extension, keep: *keep, newest, _lock: lock }
+                let newest = directory.files(true).map_err(failed)?;
+                let newest = series::reports(newest, extension).pop().map(|(at, _)| at);
+                Kind::Series { directory, extension, keep: *keep, newest, _lock: lock }
             }
         };
         Ok(Self { kind, name })
@@ -161,20 +154,17 @@ impl Output {
         let written = match &mut self.kind {
             Kind::Stdout => write_stdout(bytes),
             Kind::Open(file) => file.write_all(bytes).and_then(|()| file.flush()),
-            Kind::Replace(path) => replace(path, bytes),
+            Kind::Replace(fresh) => fresh.write(bytes),
             Kind::Series { directory, extension, keep, newest, .. } => {
                 let at = series::next(OffsetDateTime::now_utc(), *newest);
                 *newest = Some(at);
-                let written = replace(&directory.join(series::name(at, extension)), bytes);
+                let name = series::name(at, extension);
+                let written = directory.report(name.as_ref()).and_then(|report| report.write(bytes));
                 written.and_then(|()| keep.map_or(Ok(()), |keep| prune(directory, extension, keep)))
             }
         };
         written.map_err(|e| Failure::output(&self.name, e))
     }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }
 
 fn write_stdout(bytes: &[u8]) -> io::Result<()> {
@@ -183,50 +173,17 @@ fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-fn is_link_to_file(path: &Path, metadata: &Metadata) -> bool {
-    metadata.is_symlink() && std::fs::metadata(path).is_ok_and(|target| target.is_file())
-}
-
-/// Removes the oldest reports of a series until so many are left. One that somebody else has removed in the
-/// meantime is gone all the same.
-fn prune(directory: &Path, extension: &str, keep: usize) -> io::Result<()> {
-    let files = series::files(directory, extension)?;
-    for (_, path) in &files[..files.len().saturating_sub(keep)] {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn is_special(metadata: &Metadata) -> bool {
-    let kind = metadata.file_type();
-    kind.is_symlink() || kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket()
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Writes beside `path`, then renames. The file keeps the mode of the one it replaces; a new one
-/// gets what the umask leaves of 0666.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mode = std::fs::metadata(path).map(|m| m.permissions().mode() & 0o7777);
-    let mut file = tempfile::Builder::new()
-        .prefix(".leakscope-")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(parent(path))?;
-    file.write_all(bytes)?;
-    if let Ok(mode) = mode {
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-    }
-    file.persist(path).map_err(|e| e.error)?;
-    Ok(())
+/// Removes the oldest of our reports in a series until so many are left. One that somebody else has removed in
+/// the meantime is gone all the same.
+fn prune(directory: &Directory, extension: &str, keep: usize) -> io::Result<()> {
+    let reports = series::reports(directory.files(true)?, extension);
+    reports[..reports.len().saturating_sub(keep)].iter().try_for_each(|(_, name)| directory.remove(name))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -269,7 +226,10 @@ mod tests {
         std::fs::write(path.join("report-20010101T000000.000Z.txt"), "another format").expect("write");
         let here = others.len() + 2;
         let destination = Destination::from_path(path.clone()).keeping(Some(5), None).expect("a directory");
-        let files = || series::files(&path, "json").expect("files");
+        let files = || {
+            let names = Directory::open(&path).and_then(|directory| directory.files(true)).expect("files");
+            series::reports(names, "json")
+        };
         for run in 0..2 {
             let mut output = Output::open(&destination, "json", false).expect("open");
             for n in 0..7 {
@@ -277,7 +237,7 @@ mod tests {
             }
         }
         let kept: Vec<String> =
-            files().iter().map(|(_, path)| std::fs::read_to_string(path).expect("read")).collect();
+            files().iter().map(|(_, name)| std::fs::read_to_string(path.join(name)).expect("read")).collect();
         assert_eq!(kept, ["1 2", "1 3", "1 4", "1 5", "1 6"], "the newest, in the order of their names");
         assert_eq!(std::fs::read_dir(&path).expect("list").count(), here + 5);
         let refused = Destination::from_path("file".into()).keeping(Some(5), None).expect_err("no directory");

@@ -1,7 +1,6 @@
 //! Which language's runtime a process is.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -94,7 +93,7 @@ impl Detector {
     }
 
     fn is_go(&mut self, exe: &Path) -> bool {
-        let Ok(file) = File::open(exe) else { return false };
+        let Ok(file) = crate::files::linked(exe) else { return false };
         let Ok(metadata) = file.metadata() else { return false };
         let id = (metadata.dev(), metadata.ino(), metadata.mtime());
         if let Some(known) = self.go.get(&id) {

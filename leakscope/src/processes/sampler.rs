@@ -352,6 +352,10 @@ impl Tracked {
 /// The level of a group, if it has a limit.
 fn level(mounts: &Mounts, (unified, path): &Group, swap_free: u64) -> Option<Level> {
     let mount = if *unified { &mounts.unified } else { &mounts.memory };
+    if path.split('/').any(|part| part == "..") {
+        // A group outside of our cgroup namespace: below the mount, that path leads elsewhere.
+        return None;
+    }
     let directory = mount.as_ref()?.join(path.trim_start_matches('/'));
     if *unified {
         pool::unified_level(&directory, swap_free)

@@ -1,7 +1,6 @@
 //! Frames of stacks as frames of the report: names, files and lines.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::{go_frames, model};
@@ -9,13 +8,13 @@ use crate::golang::census::GoFrame;
 use crate::golang::frames::{CodeAddress, Frames};
 use crate::golang::program::Program;
 use crate::stack::{Frame, Stack};
-use crate::symbol::{CodeFile, NoSymbol, Symbolizer};
+use crate::symbol::{CodeFile, DebugSearch, NoSymbol, Symbolizer};
 use crate::target::{AddressSpace, FileId, Location, ModuleId};
 
 /// Resolves frames; keeps the files of all modules that were seen on a stack.
 #[derive(Debug)]
 pub struct Names {
-    root: PathBuf,
+    search: Rc<DebugSearch>,
     symbolizer: Symbolizer,
     files: HashMap<ModuleId, Option<CodeFile>>,
     go: Option<GoNames>,
@@ -30,9 +29,9 @@ struct GoNames {
 }
 
 impl Names {
-    /// `root` is the target's root directory, where its debug files are looked for first.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root, symbolizer: Symbolizer::new(), files: HashMap::new(), go: None }
+    /// `search` finds debug files.
+    pub fn new(search: DebugSearch) -> Self {
+        Self { search: Rc::new(search), symbolizer: Symbolizer::new(), files: HashMap::new(), go: None }
     }
 
     /// Has the code of `module` named by the tables of the Go program in it.
@@ -64,13 +63,13 @@ impl Names {
     }
 
     fn file(&mut self, space: &AddressSpace, id: ModuleId) -> Option<&CodeFile> {
-        let root = &self.root;
+        let search = &self.search;
         let open = || {
             let module = space.module(id);
             let elf = Rc::clone(module.elf.as_ref().ok()?);
             // The vDSO has no identity; no file has this one.
             let identity = module.id.unwrap_or(FileId { device: u64::MAX, inode: 0 });
-            Some(CodeFile::new(elf, module.path.clone(), identity, Some(root.clone())))
+            Some(CodeFile::new(elf, module.path.clone(), identity, Rc::clone(search)))
         };
         self.files.entry(id).or_insert_with(open).as_ref()
     }

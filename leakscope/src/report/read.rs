@@ -1,6 +1,7 @@
 //! Saved reports, which may be anything.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use serde_json::error::Category;
 
 use super::Report;
 use super::model::{SCHEMA, Waits};
+use crate::files::{self, Directory, Saved};
 use crate::human::printable;
 
 /// The longest file that is read: a report takes several times its size of memory.
@@ -87,26 +89,31 @@ pub fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
         io::stdin().lock().take(LONGEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         return parse("standard input", &bytes);
     }
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if metadata.is_dir() {
-        let files = reports_in(path).map_err(unreadable)?;
-        let newest = whole(files.iter().enumerate().rev(), Ends::Last)?;
-        let (mut report, _, cut) = newest.ok_or(ReadError::NoSeries(name))?;
-        cut.iter().for_each(|file| left_out_file(&mut report, file));
-        return Ok(vec![report]);
+    match files::saved(path).map_err(unreadable)? {
+        Saved::File(file) => of_file(&name, file),
+        Saved::Directory(directory) => {
+            let files = reports_in(&directory).map_err(unreadable)?;
+            let newest = whole(&directory, path, files.iter().enumerate().rev(), Ends::Last)?;
+            let (mut report, _, cut) = newest.ok_or(ReadError::NoSeries(name))?;
+            cut.iter().for_each(|file| left_out_file(&mut report, file));
+            Ok(vec![report])
+        }
     }
-    if metadata.len() > LONGEST_BYTES {
-        return Err(ReadError::TooLong(name));
+}
+
+fn of_file(name: &str, file: File) -> Result<Vec<Report>, ReadError> {
+    let unreadable = |error| ReadError::Unreadable { file: name.to_owned(), error };
+    if file.metadata().map_err(unreadable)?.len() > LONGEST_BYTES {
+        return Err(ReadError::TooLong(name.to_owned()));
     }
     let mut bytes = Vec::new();
-    let opened = File::open(path).map_err(unreadable)?;
-    opened.take(LONGEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    parse(&name, &bytes)
+    file.take(LONGEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    parse(name, &bytes)
 }
 
 /// The reports of a file; a series in a directory is one: its last report, with its growth since the first.
 pub fn file_or_series(path: &Path) -> Result<Vec<Report>, ReadError> {
-    if !path.is_dir() {
+    if !files::is_directory(path) {
         return file(path);
     }
     let Series { first, last } = series(path)?;
@@ -128,22 +135,25 @@ pub struct Series {
 /// not read.
 pub fn series(path: &Path) -> Result<Series, ReadError> {
     let name = path.display().to_string();
-    if !path.is_dir() {
+    if !files::is_directory(path) {
         let mut reports = file(path)?;
         let last = if reports.len() > 1 { reports.pop() } else { None };
         let first = reports.into_iter().next().ok_or(ReadError::Empty(name))?;
         return Ok(Series { first, last });
     }
-    let files = reports_in(path).map_err(|error| ReadError::Unreadable { file: name.clone(), error })?;
-    let Some((mut first, begin, cut_begin)) = whole(files.iter().enumerate(), Ends::First)? else {
+    let unreadable = |error| ReadError::Unreadable { file: name.clone(), error };
+    let directory = Directory::open(path).map_err(unreadable)?;
+    let files = reports_in(&directory).map_err(unreadable)?;
+    let begin = whole(&directory, path, files.iter().enumerate(), Ends::First)?;
+    let Some((mut first, begin, cut_begin)) = begin else {
         return Err(ReadError::NoSeries(name));
     };
     let later = files.iter().enumerate().skip(begin + 1).rev();
-    let (mut last, cut_end) = match whole(later, Ends::Last) {
+    let (mut last, cut_end) = match whole(&directory, path, later, Ends::Last) {
         Ok(Some((last, _, cut))) => (Some(last), cut),
         // What is after the first is not whole.
         Ok(None) | Err(ReadError::Empty(_) | ReadError::Truncated { .. }) => {
-            (None, files.get(begin + 1..).unwrap_or_default().to_vec())
+            (None, files.get(begin + 1..).unwrap_or_default().iter().map(|name| path.join(name)).collect())
         }
         Err(error) => return Err(error),
     };
@@ -164,13 +174,19 @@ type Whole = (Report, usize, Vec<PathBuf>);
 
 /// The report of the first of these files that is whole; none of no files. An error if none is.
 fn whole<'a>(
-    files: impl Iterator<Item = (usize, &'a PathBuf)>,
+    directory: &Directory,
+    path: &Path,
+    files: impl Iterator<Item = (usize, &'a OsString)>,
     which: Ends,
 ) -> Result<Option<Whole>, ReadError> {
     let mut cut = Vec::new();
     let mut error = None;
-    for (at, path) in files {
-        match file(path) {
+    for (at, name) in files {
+        let path = path.join(name);
+        let shown = path.display().to_string();
+        let opened =
+            directory.read(name).map_err(|error| ReadError::Unreadable { file: shown.clone(), error })?;
+        match of_file(&shown, opened) {
             Ok(mut reports) => {
                 let report = match which {
                     Ends::First if !reports.is_empty() => Some(reports.remove(0)),
@@ -182,7 +198,7 @@ fn whole<'a>(
                 }
             }
             Err(why @ (ReadError::Empty(_) | ReadError::Truncated { .. })) => {
-                cut.push(path.clone());
+                cut.push(path);
                 error = error.or(Some(why));
             }
             Err(why) => return Err(why),
@@ -193,22 +209,19 @@ fn whole<'a>(
 
 /// The reports of a directory, oldest first: those that `-o DIR/` has named, or where there are none, files
 /// that were named alike by hand, in the order of their names.
-fn reports_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut named = super::series::files(directory, "json")?;
-    named.extend(super::series::files(directory, "jsonl")?);
+fn reports_in(directory: &Directory) -> io::Result<Vec<OsString>> {
+    let files = directory.files(false)?;
+    let mut named = super::series::reports(files.clone(), "json");
+    named.extend(super::series::reports(files, "jsonl"));
     named.sort();
     if !named.is_empty() {
-        return Ok(named.into_iter().map(|(_, path)| path).collect());
+        return Ok(named.into_iter().map(|(_, name)| name).collect());
     }
-    let mut found: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let is_report = name.starts_with("report-") && (name.ends_with(".json") || name.ends_with(".jsonl"));
-        if is_report && path.is_file() {
-            found.push(path);
-        }
-    }
+    let mut found = directory.readable_files()?;
+    found.retain(|name| {
+        let name = name.to_str().unwrap_or_default();
+        name.starts_with("report-") && (name.ends_with(".json") || name.ends_with(".jsonl"))
+    });
     found.sort();
     Ok(found)
 }

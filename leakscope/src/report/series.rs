@@ -1,7 +1,6 @@
 //! Names of the files of a series in a directory: `report-20261123T161624.123Z.json`, in the order of time.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
 
 use time::format_description::FormatItem;
 use time::macros::format_description;
@@ -25,18 +24,12 @@ pub fn moment(file_name: &str, extension: &str) -> Option<OffsetDateTime> {
     (name(at, extension) == file_name).then_some(at)
 }
 
-/// The files of a series, oldest first: regular files with such names, and nothing else.
-pub fn files(directory: &Path, extension: &str) -> io::Result<Vec<(OffsetDateTime, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let at = entry.file_name().to_str().and_then(|name| moment(name, extension));
-        if let Some(at) = at.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) {
-            found.push((at, entry.path()));
-        }
-    }
+/// The reports among these names of files, oldest first.
+pub fn reports(names: Vec<OsString>, extension: &str) -> Vec<(OffsetDateTime, OsString)> {
+    let moment = |name: &OsString| moment(name.to_str()?, extension);
+    let mut found: Vec<_> = names.into_iter().filter_map(|name| Some((moment(&name)?, name))).collect();
     found.sort();
-    Ok(found)
+    found
 }
 
 /// The moment to name the next report by: now, but after the newest one whatever the clock says.

@@ -1,7 +1,7 @@
 //! One look at the threads of a process: nothing is traced.
 
 use super::go::GoTarget;
-use super::modules::address_space;
+use super::modules::{self, address_space};
 use super::prepare::Unwinding;
 use super::{Watcher, clock, threads, usage};
 use crate::bpf::object::{Object, Sizes};
@@ -28,7 +28,7 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
     let mappings = unwinding.mappings(&space);
     let view = View { pid: process.through, space: &space, mappings: &mappings, table: &unwinding.table };
     let mut stacks = Stacks::default();
-    let mut names = Names::new(format!("/proc/{}/root", process.through).into());
+    let mut names = Names::new(modules::debug_search(process.through, watcher));
     if let Some(go) = &mut go {
         go.name(&mut names);
         go.look(watcher);

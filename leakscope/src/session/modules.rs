@@ -1,8 +1,11 @@
 //! Files of the target with their allocator functions.
 
+use super::Watcher;
 use super::probes::FileProbes;
 use crate::failure::Failure;
+use crate::files::TargetFiles;
 use crate::probe;
+use crate::symbol::DebugSearch;
 use crate::target::{AddressSpace, ModuleId, Process, ProcessError};
 
 /// What probes would find in a target.
@@ -32,6 +35,15 @@ pub(super) fn address_space(process: &Process) -> Result<AddressSpace, Failure> 
         return Err(ProcessError::NoSuchProcess(process.pid).into());
     }
     Ok(space)
+}
+
+/// Where the target's debug files are looked for.
+pub(super) fn debug_search(pid: u32, watcher: &mut dyn Watcher) -> DebugSearch {
+    let target = TargetFiles::of(pid);
+    if let Err(error) = &target {
+        watcher.detail(&format!("debug files in the target's file system are not used: {error}"));
+    }
+    DebugSearch::new(target.ok())
 }
 
 /// Looks at a target without touching it.

@@ -64,7 +64,7 @@ pub(super) async fn watch(
     let rss_last = armed.rss_start;
     let go = armed.go.take();
     let mut watch = Watch {
-        names: Names::new(format!("/proc/{}/root", armed.process.pid).into()),
+        names: Names::new(modules::debug_search(armed.process.pid, watcher)),
         go,
         armed,
         config,

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::find::{self, DebugFiles};
+use super::find::{DebugFiles, DebugSearch};
 use crate::target::{ElfFile, FileId};
 
 /// A file of the target with code in it, held open together with its debug files.
@@ -13,24 +13,23 @@ pub struct CodeFile {
     elf: Rc<ElfFile>,
     path: PathBuf,
     id: FileId,
-    root: Option<PathBuf>,
+    search: Rc<DebugSearch>,
     debug: OnceCell<DebugFiles>,
 }
 
 impl CodeFile {
-    /// `path` is the name in the target's mount namespace; `root` is that namespace's root
-    /// directory as we can reach it (`/proc/PID/root`), where debug files are searched first.
-    pub fn new(elf: Rc<ElfFile>, path: PathBuf, id: FileId, root: Option<PathBuf>) -> Self {
-        Self { elf, path, id, root, debug: OnceCell::new() }
+    /// `path` is the name in the target's mount namespace; `search` finds debug files.
+    pub fn new(elf: Rc<ElfFile>, path: PathBuf, id: FileId, search: Rc<DebugSearch>) -> Self {
+        Self { elf, path, id, search, debug: OnceCell::new() }
     }
 
-    /// Finds and opens the debug files, once. Call it when the file is first seen: `root` may be
+    /// Finds and opens the debug files, once. Call it when the file is first seen: they may be
     /// gone later.
     ///
     /// A file that holds debug info itself costs nothing; with a debug link, the file it names is
     /// read through for its checksum.
     pub fn locate_debug(&self) -> &DebugFiles {
-        self.debug.get_or_init(|| find::locate(&self.elf, &self.path, self.root.as_deref()))
+        self.debug.get_or_init(|| self.search.locate(&self.elf, &self.path))
     }
 
     /// The open file.

@@ -31,6 +31,7 @@ mod blame;
 // Tables are laid out by hand: one entry a line would make them five times as long.
 #[rustfmt::skip]
 mod blame_tables;
+mod checksum;
 mod code_file;
 mod declared;
 pub(crate) mod decompress;
@@ -40,9 +41,10 @@ mod image;
 mod resolver;
 
 pub use blame::{BlameInput, FrameOwner, blame, owner};
+pub use checksum::NoChecksum;
 pub use code_file::CodeFile;
 pub use demangle::demangle;
-pub use find::{DebugFiles, DebugRefusal, RefusedDebugFile};
+pub use find::{DebugFiles, DebugRefusal, DebugSearch, RefusedDebugFile};
 pub use image::{MAX_IMAGE_BYTES, MAX_TOTAL_BYTES};
 pub use resolver::Symbolizer;
 

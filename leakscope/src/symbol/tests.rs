@@ -13,6 +13,7 @@ use object::{Object as _, ObjectSymbol as _};
 use tempfile::TempDir;
 
 use super::*;
+use crate::files::TargetFiles;
 use crate::target::{ElfFile, FileId};
 
 /// `inner` and `middle` are inlined into `outer`, which is the only one that calls.
@@ -101,7 +102,12 @@ fn code_file(path: &Path, root: Option<&Path>) -> CodeFile {
     let id = FileId { device: metadata.dev(), inode: metadata.ino() };
     let named = root.and_then(|root| path.strip_prefix(root).ok()).map(|p| Path::new("/").join(p));
     let named = named.unwrap_or_else(|| path.to_owned());
-    CodeFile::new(shared(elf), named, id, root.map(Path::to_owned))
+    CodeFile::new(shared(elf), named, id, search(root.unwrap_or(Path::new("/"))))
+}
+
+/// Looks for debug files below `root`.
+fn search(root: &Path) -> Rc<DebugSearch> {
+    Rc::new(DebugSearch::new(Some(TargetFiles::below(root))))
 }
 
 fn shared(elf: ElfFile) -> Rc<ElfFile> {

@@ -61,7 +61,7 @@ pub struct ElfFile {
 /// The parsed view of an [`ElfFile`].
 pub type ParsedElf<'a> = ElfFile64<'a, LittleEndian, Pieces<'a>>;
 
-/// The pieces of a file that were read; none that the parser asks for is larger than [`MAX_PIECE`].
+/// The pieces of a file that were read; none that the parser asks for is larger than 512 MiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Pieces<'a>(&'a ReadCache<File>);
 

@@ -122,8 +122,8 @@ impl Process {
     fn refuse_32_bit(&self) -> Result<(), ProcessError> {
         use std::io::Read as _;
         let mut ident = [0u8; 20];
-        let read =
-            fs::File::open(format!("/proc/{}/exe", self.through)).and_then(|mut f| f.read_exact(&mut ident));
+        let exe = format!("/proc/{}/exe", self.through);
+        let read = crate::files::linked(exe.as_ref()).and_then(|mut f| f.read_exact(&mut ident));
         match read {
             Ok(()) if &ident[..4] == b"\x7fELF" && ident[4] != 2 => {
                 Err(ProcessError::ThirtyTwoBit(self.pid, self.comm.clone()))

@@ -125,7 +125,7 @@ impl AddressSpace {
                 return same;
             }
         }
-        let opened = File::open(&probe_path).and_then(|file| Ok((file.metadata()?, file)));
+        let opened = crate::files::linked(&probe_path).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, file) = match opened {
             Ok(opened) => opened,
             Err(error) => {

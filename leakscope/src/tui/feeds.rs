@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::terminal;
 use crate::failure::Failure;
+use crate::files::TargetFiles;
 use crate::processes::{Sampler, Scope, Snapshot};
 use crate::report::Report;
 use crate::session::{self, Watcher};
@@ -150,6 +151,8 @@ fn sample(inputs: &Sender<Input>, interval: Duration, wanted: &Receiver<Vec<u32>
 pub(super) struct Observation {
     /// Its number.
     pub(super) number: u64,
+    /// The process' file system, where it may be looked at.
+    pub(super) files: Option<Arc<TargetFiles>>,
     unwanted: Arc<AtomicBool>,
 }
 
@@ -167,6 +170,8 @@ pub(super) fn observe(
     interval: Duration,
 ) -> std::io::Result<Observation> {
     let unwanted = Arc::new(AtomicBool::new(false));
+    // Now, while the PID is this process'.
+    let files = TargetFiles::of(pid).ok().map(Arc::new);
     let mut reports = Reports { inputs: inputs.clone(), number, unwanted: unwanted.clone() };
     spawn("observation", move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -187,7 +192,7 @@ pub(super) fn observe(
         };
         reports.send(end);
     })?;
-    Ok(Observation { number, unwanted })
+    Ok(Observation { number, files, unwanted })
 }
 
 struct Reports {
@@ -232,25 +237,28 @@ impl Watcher for Reports {
 const MOST_SOURCE: u64 = 4 << 20;
 const LONGEST_LINE: usize = 200;
 
-/// Reads lines of sources, as the process `pid` or we see the files.
-pub(super) fn sources(inputs: &Sender<Input>, pid: u32, wanted: Vec<(String, u32)>) -> std::io::Result<()> {
+/// Reads lines of sources in the file system of a process, as far as its user may read them: debug info may
+/// name anything.
+pub(super) fn sources(
+    inputs: &Sender<Input>,
+    files: Arc<TargetFiles>,
+    wanted: Vec<(String, u32)>,
+) -> std::io::Result<()> {
     let inputs = inputs.clone();
     spawn("sources", move || {
         let read = wanted.into_iter().filter_map(|(file, line)| {
-            let text = source_line(&format!("/proc/{pid}/root{file}"), line);
-            let text = text.or_else(|| source_line(&file, line))?;
+            let text = source_line(&files, &file, line)?;
             Some(((file, line), text))
         });
         let _ = inputs.send(Input::Sources(read.collect()));
     })
 }
 
-fn source_line(path: &str, line: u32) -> Option<String> {
-    // Only plain files: a name from debug info may be anything.
-    if !path.starts_with('/') || !std::fs::metadata(path).ok()?.is_file() {
+fn source_line(files: &TargetFiles, path: &str, line: u32) -> Option<String> {
+    if !path.starts_with('/') {
         return None;
     }
-    let file = BufReader::new(std::fs::File::open(path).ok()?.take(MOST_SOURCE));
+    let file = BufReader::new(files.open(path.as_ref()).ok()?.take(MOST_SOURCE));
     let text = file.split(b'\n').nth(usize::try_from(line).ok()?.checked_sub(1)?)?.ok()?;
     let text = String::from_utf8_lossy(&text).trim().chars().take(LONGEST_LINE).collect::<String>();
     (!text.is_empty()).then_some(text)

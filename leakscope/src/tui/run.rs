@@ -1,7 +1,7 @@
 //! The loop: inputs to state, state to screen.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use super::draw::{Theme, draw, list_rows};
 use super::feeds::{self, Input, Observation, Observed};
 use super::terminal::{self, Taken};
 use crate::failure::Failure;
+use crate::files::Directory;
 use crate::processes::Order;
 use crate::report::Report;
 
@@ -200,8 +201,10 @@ impl Screen {
             }
             Action::Detach => self.observation = None,
             Action::Read(wanted) => {
-                let pid = self.app.process.as_ref().map_or(0, |p| p.pid);
-                if let Err(error) = feeds::sources(&self.inputs, pid, wanted) {
+                let files = self.observation.as_ref().and_then(|observation| observation.files.clone());
+                if let Some(files) = files
+                    && let Err(error) = feeds::sources(&self.inputs, files, wanted)
+                {
                     self.app.message = Some(format!("cannot read sources: {error}"));
                 }
             }
@@ -221,13 +224,11 @@ impl Screen {
 fn save(report: &Report) -> std::io::Result<PathBuf> {
     let mut text = Vec::new();
     crate::export::json::write(report, &mut text)?;
+    let here = Directory::open(Path::new("."))?;
     for number in 1..1000 {
-        let path = PathBuf::from(format!("leakscope-{}-{number}.json", report.target.pid));
-        match std::fs::File::create_new(&path) {
-            Ok(mut file) => {
-                std::io::Write::write_all(&mut file, &text)?;
-                return Ok(std::path::absolute(&path).unwrap_or(path));
-            }
+        let name = format!("leakscope-{}-{number}.json", report.target.pid);
+        match here.create(name.as_ref(), &text) {
+            Ok(()) => return Ok(std::path::absolute(&name).unwrap_or(name.into())),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }

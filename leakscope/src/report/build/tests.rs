@@ -36,7 +36,7 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
         memory_bytes: None,
         stacks: &Stacks::default(),
         space: &AddressSpace::default(),
-        names: &mut Names::new("/".into()),
+        names: &mut Names::new(crate::symbol::DebugSearch::default()),
     })
 }
 

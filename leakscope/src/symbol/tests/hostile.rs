@@ -10,7 +10,7 @@ fn ask_everywhere(path: &Path) {
     let Ok(elf) = ElfFile::open(path) else { return };
     let segments = elf.segments().to_vec();
     let id = FileId { device: 1, inode: 1 };
-    let file = CodeFile::new(shared(elf), path.to_owned(), id, None);
+    let file = CodeFile::new(shared(elf), path.to_owned(), id, search(Path::new("/")));
     let mut symbolizer = Symbolizer::new();
     for segment in segments.iter().filter(|segment| segment.executable) {
         for step in 0..24 {
