@@ -11,6 +11,7 @@ mod exactness;
 mod export;
 mod fixtures;
 mod golang;
+mod hostile_files;
 mod identity;
 mod kernels;
 mod lifecycle;
@@ -21,6 +22,7 @@ mod real_go;
 mod real_waits;
 mod recipes;
 mod stacks;
+mod strangers;
 mod top;
 mod waits;
 
