@@ -28,10 +28,15 @@ const CALLS: [&str; 20] = [
     "tempfile",
 ];
 
+/// `..` is refused.
+const CGROUP: &str = "the kernel: control groups";
+
 /// Lines with such a call and no literal path, and who chooses that path.
-const REVIEWED: [(&str, &str, &str); 13] = [
-    ("processes/pool.rs", "fs::read_to_string(group.join(file))", "the kernel: cgroups, `..` refused"),
+const REVIEWED: [(&str, &str, &str); 15] = [
+    ("processes/pool.rs", "fs::read_to_string(group.join(\"memory.stat\"))", CGROUP),
+    ("processes/pool.rs", "fs::read_to_string(group.join(file))", CGROUP),
     ("processes/runtime.rs", "fs::read(directory.join(\"maps\"))", "the kernel: /proc/PID"),
+    ("processes/runtime.rs", "fs::read_link(directory.join(\"exe\"))", "the kernel: the text only"),
     ("processes/sampler.rs", "File::open(path)", "the kernel: /proc/PID"),
     ("processes/sampler.rs", "fs::metadata(&directory)", "the kernel: /proc/PID"),
     ("processes/sampler.rs", "fs::read_dir(&self.proc)", "the kernel: /proc"),
