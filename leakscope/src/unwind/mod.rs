@@ -1,10 +1,11 @@
 //! Unwind rows from `.eh_frame`, the table that the kernel side looks them up in, and the userspace walk.
 //!
 //! `rows` turns a file's call frame information into [`FileRows`] (`section` finds it, `rule` fits
-//! one rule into a row); [`UnwindTable`] joins the rows of all mapped files into the two flat arrays
+//! one rule into a row, `makecontext` ends coroutines); [`UnwindTable`] joins the rows of all mapped files into the two flat arrays
 //! that are uploaded; [`mapping_entry`] ties a mapping of the target to its file's part of the table;
 //! [`walk`] does in userspace what the kernel side does, with the same lookup and the same step.
 
+mod makecontext;
 mod mapping;
 mod rows;
 mod rule;

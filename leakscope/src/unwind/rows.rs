@@ -11,6 +11,7 @@ use leakscope_common::unwind::{Row, cfa, rbp};
 #[cfg(test)]
 use object::read::elf::ElfFile64;
 
+use super::makecontext;
 use super::rule::{self, Slice, Storage};
 use super::section::{self, EhFrameAt};
 use crate::target::{ElfError, ElfFile};
@@ -117,7 +118,7 @@ pub fn build(elf: &ElfFile) -> Result<FileRows, RowsError> {
     // Not through the file's read cache, which would keep the section for as long as the file.
     let mut bytes = vec![0; size];
     elf.file().read_exact_at(&mut bytes, at.offset).map_err(ElfError::Io)?;
-    Ok(build_from_sections(&bytes, at.address))
+    Ok(makecontext::end_coroutines(elf, build_from_sections(&bytes, at.address)))
 }
 
 /// Builds the rows of an ELF image in memory.

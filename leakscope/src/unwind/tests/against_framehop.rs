@@ -1,6 +1,8 @@
 //! One step at thousands of random addresses of real files: ours, framehop's, and what the call
 //! frame information says to the letter ([`Reference`]). Every difference has a named cause.
 
+use std::ops::Range;
+
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder as _};
 use gimli::{CfaRule, RegisterRule};
@@ -9,6 +11,7 @@ use leakscope_common::unwind::{MappingEntry, Regs, StackEnd, cfa, find_row, step
 use super::reference::{Expected, Reference, Rule};
 use super::{Random, Synthetic, real_files};
 use crate::target::maps;
+use crate::unwind::makecontext::start_context;
 use crate::unwind::{FileRows, UnwindTable, build, build_from_image};
 
 const BIAS: u64 = 0x5555_0000_0000;
@@ -19,6 +22,8 @@ struct Subject {
     rows: FileRows,
     eh_frame: Vec<u8>,
     eh_frame_address: u64,
+    /// Where coroutines begin, which the call frame information does not tell.
+    coroutines: Range<u64>,
 }
 
 /// What was seen, by cause.
@@ -43,6 +48,7 @@ struct Comparison {
     mapping: MappingEntry,
     framehop: UnwinderX86_64<Vec<u8>>,
     cache: CacheX86_64,
+    coroutines: Range<u64>,
     tally: Tally,
 }
 
@@ -72,6 +78,7 @@ impl Comparison {
             mapping,
             framehop,
             cache: CacheX86_64::new(),
+            coroutines: subject.coroutines.clone(),
             tally: Tally::default(),
         }
     }
@@ -103,6 +110,10 @@ impl Comparison {
         let sp = 0x7ffc_0000_0000 + random.below(1 << 28) * 8;
         let bp = sp + random.below(1 << 13) * 8;
         let regs = Regs { ip: BIAS + pc + (1 - exact), sp, bp, exact };
+        if self.coroutines.contains(&pc) {
+            assert_eq!(self.ours(regs), Err(StackEnd::Root), "{regs:x?}");
+            return;
+        }
         let rule = self.reference.rule(pc).expect("covered");
         let expected = self.reference.caller(&rule, regs);
         let (ours, theirs) = (self.ours(regs), self.framehops(regs));
@@ -188,7 +199,8 @@ fn subjects() -> Vec<Subject> {
         .map(|(name, elf)| {
             let rows = build(&elf).expect("rows");
             let (eh_frame_address, eh_frame) = elf.section(".eh_frame").expect("readable").expect("present");
-            Subject { name, rows, eh_frame: eh_frame.to_owned(), eh_frame_address }
+            let coroutines = start_context(&elf).unwrap_or(0..0);
+            Subject { name, rows, eh_frame: eh_frame.to_owned(), eh_frame_address, coroutines }
         })
         .collect()
 }
@@ -231,6 +243,7 @@ fn same_callers_as_framehop_in_the_vdso() {
         rows: rows.rows,
         eh_frame: object::ObjectSection::data(&section).expect("readable").to_vec(),
         eh_frame_address: object::ObjectSection::address(&section),
+        coroutines: 0..0,
     };
     let tally = compare(&subject, 1000);
     assert!(tally.same >= 1000, "{tally:?}");
