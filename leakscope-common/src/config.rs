@@ -24,8 +24,12 @@ pub mod state {
     pub const REFRESH_ASKED: u32 = 2;
     /// Not 0 once the target has replaced its program: what is traced from then on is another one's.
     pub const EXECED: u32 = 3;
+    /// Where the dynamic linker's code begins; 0 where there is none.
+    pub const LINKER_START: u32 = 4;
+    /// Where it ends.
+    pub const LINKER_END: u32 = 5;
     /// Slots.
-    pub const SLOTS: u32 = 4;
+    pub const SLOTS: u32 = 6;
 }
 
 /// Most executable mappings a generation of the table holds. The table has two halves of this size.

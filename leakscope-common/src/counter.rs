@@ -88,8 +88,12 @@ pub enum Tally {
     Waits = 45,
     /// Wake-ups of blocked threads.
     Wakes = 46,
+    /// Calls of free by which the allocator empties a cache as its thread ends; the program made none of them.
+    CacheFlushes = 47,
     /// Stacks by their end: 48 + the number of `StackEnd`.
     StackEnd0 = 48,
+    /// Frees by the dynamic linker of blocks that were not in the account: its tables for threads and libraries.
+    LinkerFrees = 63,
 }
 
 /// Slots in the counter map.

@@ -63,7 +63,9 @@ pub enum Effect {
 /// Where the arguments are at the probed instruction, and what the function does with them.
 ///
 /// Packed into the 64-bit cookie of the perf event: effect (bits 0-3), size (4-7), count (8-11),
-/// pointer (12-15), out-pointer (16-19), extra (20-23), may throw (24), function index (32-47).
+/// pointer (12-15), out-pointer (16-19), extra (20-23), may throw (24), function index (32-47). Of a `free` that
+/// its own library calls to empty a cache (25): the span of those calls' return addresses (16-23), and the
+/// first of them as its distance from the probed instruction (48-63).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cookie(pub u64);
 
@@ -103,6 +105,27 @@ impl Cookie {
         self.0 >> 24 & 1 != 0
     }
 
+    /// The same, of a `free` whose calls that return to `first` bytes behind the probed instruction and up to
+    /// `span` bytes further only empty a cache.
+    pub const fn flushing(self, first: i16, span: u8) -> Self {
+        let cleared = self.0 & !(0xff << 16 | 0xffff << 48);
+        Self(cleared | 1 << 25 | (span as u64) << 16 | (first as u16 as u64) << 48)
+    }
+
+    /// Whether some calls only empty a cache.
+    #[inline(always)]
+    pub const fn has_flushes(self) -> bool {
+        self.0 >> 25 & 1 != 0
+    }
+
+    /// Whether a call that returns to `return_address`, probed at `probed`, only empties a cache.
+    #[inline(always)]
+    pub const fn is_flush(self, probed: u64, return_address: u64) -> bool {
+        let first = (self.0.cast_signed() >> 48).cast_unsigned();
+        let into = return_address.wrapping_sub(probed.wrapping_add(first));
+        self.has_flushes() && into < (self.0 >> 16 & 0xff)
+    }
+
     /// The number of the [`Effect`].
     #[inline(always)]
     pub const fn effect(self) -> u8 {
@@ -137,5 +160,24 @@ impl Cookie {
     #[inline(always)]
     pub const fn function(self) -> u16 {
         (self.0 >> 32) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_empty_a_cache() {
+        let free = Cookie::new(Effect::Free, NO_REGISTER, NO_REGISTER, 7, NO_REGISTER, NO_REGISTER, 3);
+        assert!(!free.is_flush(0x1000, 0x1000));
+        for first in [0x159, -0x159] {
+            let cookie = free.flushing(first, 0x30);
+            let begin = 0x10_0000_u64.wrapping_add_signed(first.into());
+            assert!(cookie.is_flush(0x10_0000, begin) && cookie.is_flush(0x10_0000, begin + 0x2f));
+            assert!(!cookie.is_flush(0x10_0000, begin - 1) && !cookie.is_flush(0x10_0000, begin + 0x30));
+            assert_eq!((cookie.effect(), cookie.pointer(), cookie.function()), (Effect::Free as u8, 7, 3));
+            assert!(!cookie.may_throw());
+        }
     }
 }

@@ -10,6 +10,7 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, pt_regs};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::programs::ProbeContext;
+use leakscope_common::config::state;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, PendingCall, SiteTotals, THROWS};
 use leakscope_common::probe::{Cookie, Effect};
@@ -379,7 +380,8 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
     }
     // SAFETY: the context of a uprobe is the registers of the thread, valid while we run.
     let regs = unsafe { &*ctx.regs };
-    let address = Registers::of(regs).get(cookie(ctx).pointer());
+    let cookie = cookie(ctx);
+    let address = Registers::of(regs).get(cookie.pointer());
     maps::tally(Tally::Frees);
     if address == 0 {
         return;
@@ -396,7 +398,29 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
             return;
         }
     }
-    maps::tally(Tally::UnknownFrees);
+    maps::tally(unknown_free(cookie, regs));
+}
+
+/// What a free is of a block that is not in the account: the program's, or one of its C library's own.
+#[inline(always)]
+fn unknown_free(cookie: Cookie, regs: &pt_regs) -> Tally {
+    if !cookie.has_flushes() {
+        return Tally::UnknownFrees;
+    }
+    let mut return_address = 0u64;
+    // SAFETY: the helper checks the user's address.
+    let read = unsafe { bpf_probe_read_user((&raw mut return_address).cast(), 8, regs.rsp as *const _) };
+    if read != 0 {
+        Tally::UnknownFrees
+    } else if cookie.is_flush(regs.rip, return_address) {
+        Tally::CacheFlushes
+    } else if return_address >= maps::slot(state::LINKER_START)
+        && return_address < maps::slot(state::LINKER_END)
+    {
+        Tally::LinkerFrees
+    } else {
+        Tally::UnknownFrees
+    }
 }
 
 /// Takes a block out of the account.

@@ -244,6 +244,12 @@ impl Object {
         self.set_state(state::RUN, run as u64)
     }
 
+    /// Tells the kernel side where the dynamic linker's code lies.
+    pub fn set_linker(&mut self, code: &std::ops::Range<u64>) -> Result<(), BpfError> {
+        self.set_state(state::LINKER_START, code.start)?;
+        self.set_state(state::LINKER_END, code.end)
+    }
+
     /// Whether the target has replaced its program since the attach.
     pub fn execed(&mut self) -> Result<bool, BpfError> {
         let map: Array<_, u64> =

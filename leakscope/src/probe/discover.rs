@@ -52,6 +52,11 @@ pub enum SkipReason {
     /// It calls others that have probes.
     #[error("calls {}, where the probe is", .0.join(", "))]
     Delegates(Vec<String>),
+    /// Its code was moved to memory without a file.
+    #[error(
+        "the program has moved its code to memory without a file (huge pages), where the kernel places no probe"
+    )]
+    Remapped,
     /// No instruction can be probed.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -61,7 +66,7 @@ impl SkipReason {
     /// Whether calls of the function go unseen; otherwise they are seen elsewhere, or are none of an
     /// allocator's.
     pub fn loses_events(&self) -> bool {
-        matches!(self, Self::Indirect | Self::NotCode | Self::TooMany | Self::Place(_))
+        matches!(self, Self::Indirect | Self::NotCode | Self::TooMany | Self::Remapped | Self::Place(_))
     }
 }
 
@@ -164,7 +169,7 @@ fn merge(offset: u64, (address, size, names): (u64, u64, Vec<&'static str>)) -> 
 }
 
 /// Whether the file is glibc's dynamic linker.
-fn is_dynamic_linker(elf: &ElfFile) -> bool {
+pub fn is_dynamic_linker(elf: &ElfFile) -> bool {
     use object::{Object as _, ObjectSymbol as _};
     let Ok(parsed) = elf.parsed() else { return false };
     let mut symbols = parsed.dynamic_symbols().take(100_000);

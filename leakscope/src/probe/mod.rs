@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+mod cache_flush;
 mod callee;
 mod delegate;
 pub mod discover;
@@ -146,6 +147,8 @@ pub fn plan(elf: &ElfFile) -> Result<Plan, ElfError> {
         }
     }
     group(&mut plan.probes);
+    let addresses: Vec<_> = found.functions.iter().map(|f| (f.address, f.offset)).collect();
+    cache_flush::mark(elf, &image, &addresses, &mut plan.probes);
     Ok(plan)
 }
 

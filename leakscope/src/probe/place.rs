@@ -70,6 +70,9 @@ pub struct Placement {
     pub instruction: String,
     /// How the return is observed.
     pub exit: Exit,
+    /// Of glibc's `free`: the return addresses of its calls that only empty a thread's cache, as the distance
+    /// of the first from the probed instruction, and how many bytes they span.
+    pub flushes: Option<(i16, u8)>,
 }
 
 impl Placement {
@@ -77,6 +80,10 @@ impl Placement {
     pub fn cookie(&self, function: u16) -> Cookie {
         let cookie =
             Cookie::new(self.effect, self.size, self.count, self.pointer, self.out, self.extra, function);
+        let cookie = match self.flushes {
+            Some((first, span)) => cookie.flushing(first, span),
+            None => cookie,
+        };
         if matches!(self.exit, Exit::Instructions { .. }) { cookie.throwing() } else { cookie }
     }
 }
@@ -108,7 +115,7 @@ const MAX_BODY: usize = 64 << 10;
 
 /// The registers of the System V calling convention, by argument index.
 const ARGUMENTS: [u8; 6] = [7, 6, 2, 1, 8, 9];
-const RSP: u8 = 4;
+pub(super) const RSP: u8 = 4;
 
 /// Chooses the probes of the function at `address`, which is `size` bytes long (0 if unknown).
 pub fn place(
@@ -150,6 +157,7 @@ pub fn place(
         extra: register(function.extra),
         instruction: x86::text(&chosen),
         exit,
+        flushes: None,
     })
 }
 
@@ -252,7 +260,7 @@ fn follow(
     if arguments.intact() { Ok(()) } else { Err("an argument is overwritten before a cheaper instruction") }
 }
 
-fn writes(access: OpAccess) -> bool {
+pub(super) fn writes(access: OpAccess) -> bool {
     matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite)
 }
 

@@ -4,7 +4,7 @@ use super::clock;
 use super::go::GoTarget;
 use super::modules::find_probes;
 use super::prepare::{Prepared, Unwinding};
-use super::probes::{FileProbes, FunctionNumbers, linker_site, sites};
+use super::probes::{FileProbes, FunctionNumbers, linker_code, linker_site, sites};
 use super::signals::Signals;
 use super::{Config, Watcher};
 use crate::bpf::BpfError;
@@ -198,6 +198,9 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         exits_unseen: 0,
         loaded_late: 0,
     };
+    if let Some(code) = linker_code(&space) {
+        object.set_linker(&code)?;
+    }
     probes.upload(&mut object, &space)?;
     watcher.detail("unwind rows uploaded");
     let events = Events::open(&mut object)?;

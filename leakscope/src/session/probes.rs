@@ -1,9 +1,10 @@
 //! From planned functions to the probes that are attached, in the order that is safe.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::bpf::attach::{ProbeSite, Role};
-use crate::probe::{Exit, Plan};
+use crate::probe::{Exit, Plan, discover};
 use crate::target::{AddressSpace, ModuleId};
 use leakscope_common::probe::{Cookie, Effect};
 
@@ -37,7 +38,9 @@ pub(super) fn sites(
     numbers: &mut FunctionNumbers,
 ) -> Option<Vec<ProbeSite>> {
     let module = space.module(file.module);
-    let first = numbers.take(file.plan.probes.len())?;
+    // Some of a group's functions may have been left out.
+    let count = file.plan.probes.iter().map(|probe| probe.group + 1).max().unwrap_or(0);
+    let first = numbers.take(count)?;
     let mut sites = Vec::new();
     let mut returns = HashSet::new();
     for probe in &file.plan.probes {
@@ -78,12 +81,20 @@ pub(super) fn sites(
 /// list of libraries changes (`r_brk` in glibc's and musl's `link.h`).
 const LIBRARIES_CHANGED: &str = "_dl_debug_state";
 
+/// Where the code of glibc's dynamic linker lies.
+pub(super) fn linker_code(space: &AddressSpace) -> Option<Range<u64>> {
+    let is_linker = |id| space.module(id).elf.as_ref().is_ok_and(|elf| discover::is_dynamic_linker(elf));
+    let named = |id: &ModuleId| is_linker_name(space.module(*id).path.file_name()?.to_str()?).then_some(());
+    let mapped =
+        space.mappings().iter().find(|m| m.module.filter(|id| named(id).is_some()).is_some_and(is_linker));
+    mapped.map(|m| m.mapping.start..m.mapping.end)
+}
+
 /// A probe on the dynamic linker's notification, if `module` is the dynamic linker.
 pub(super) fn linker_site(space: &AddressSpace, id: ModuleId) -> Option<ProbeSite> {
     use object::{Object as _, ObjectSymbol as _};
     let module = space.module(id);
-    let name = module.path.file_name()?.to_str()?;
-    if !["ld-", "ld.so", "ld64", "libc.musl", "libc.so"].iter().any(|prefix| name.starts_with(prefix)) {
+    if !is_linker_name(module.path.file_name()?.to_str()?) {
         return None;
     }
     let elf = module.elf.as_ref().ok()?;
@@ -100,4 +111,9 @@ pub(super) fn linker_site(space: &AddressSpace, id: ModuleId) -> Option<ProbeSit
         offset: elf.offset_of_address(symbol.address())?,
         cookie: Cookie(0),
     })
+}
+
+/// Whether a dynamic linker may be called so.
+fn is_linker_name(name: &str) -> bool {
+    ["ld-", "ld.so", "ld64", "libc.musl", "libc.so"].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -384,6 +384,8 @@ fn tallies(counters: &[u64]) -> String {
         (Tally::FailedCalls, "failed calls"),
         (Tally::EarlyReturns, "returns of calls from before the recording"),
         (Tally::CallUnwound, "calls left by an exception"),
+        (Tally::CacheFlushes, "frees by which libc emptied a thread's cache"),
+        (Tally::LinkerFrees, "frees of the dynamic linker's own older blocks"),
         (Tally::FramePointerStacks, "stacks that needed frame pointers"),
     ];
     let count = |tally: Tally| counters.get(tally as usize).copied().unwrap_or(0);

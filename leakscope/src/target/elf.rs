@@ -116,6 +116,16 @@ impl ElfFile {
         parse(&self.cache)
     }
 
+    /// Whether it names itself as a library does.
+    pub fn is_library(&self) -> bool {
+        use object::read::elf::Dyn as _;
+        let dynamic = |parsed: ParsedElf<'_>| {
+            let (table, _) = parsed.elf_section_table().dynamic(LittleEndian, parsed.data()).ok()??;
+            Some(table.iter().any(|d| d.tag(LittleEndian) == elf::DT_SONAME))
+        };
+        self.parsed().ok().and_then(dynamic).unwrap_or(false)
+    }
+
     /// Drops what was read; it is read again as needed.
     pub fn forget_cache(&mut self) {
         self.cache.clear();
