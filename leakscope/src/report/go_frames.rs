@@ -2,7 +2,7 @@
 
 use super::model::Frame;
 use crate::golang::census::GoFrame;
-use crate::symbol::{BlameInput, FrameOwner, owner};
+use crate::symbol::{BlameInput, FrameOwner, name, owner};
 
 /// Packages of Go's standard library that the tables for all languages leave out, because a C function
 /// of such a name can have a suffix that looks like one (`hash.part.0`). Go 1.27, `go list std`.
@@ -41,7 +41,7 @@ pub(super) fn frame(go: &GoFrame, exe: Option<&str>) -> Frame {
         module: exe.map(ToOwned::to_owned),
         build_id: None,
         offset: None,
-        function: known(&go.function),
+        function: known(&name::bounded(&go.function)),
         function_offset: go.function_offset,
         file: known(&go.file),
         line: (go.line > 0).then_some(go.line),

@@ -9,6 +9,7 @@ use super::rank;
 use crate::golang::census::GoState;
 use crate::golang::creations::GoCreation;
 use crate::ledger::goroutines::{GoSite, GoroutineSnapshot};
+use crate::symbol::name;
 
 /// Fewer new goroutines than this are no pile.
 const PILE: i64 = 10;
@@ -129,7 +130,7 @@ pub(super) fn site(seen: &GoSite, exe: Option<&str>, main_module: Option<&str>) 
         frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),
         stack_end: seen.end.text().to_owned(),
         created_by: seen.created_by.as_ref().map(|go| frame(go, exe)),
-        start_function: seen.start_function.as_deref().map(ToOwned::to_owned),
+        start_function: seen.start_function.as_deref().map(|name| name::bounded(name).into_owned()),
         labels: (!seen.labels.is_empty()).then(|| seen.labels.clone()),
         label_sets: seen.label_sets,
         goroutine_ids: seen.ids.clone(),

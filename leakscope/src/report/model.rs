@@ -222,7 +222,8 @@ pub struct Frame {
     pub build_id: Option<String>,
     /// Virtual address within that file: what addr2line takes.
     pub offset: Option<String>,
-    /// Function.
+    /// Function; its name is cut at 4 KiB, and then ends in `…`.
+    #[serde(default, deserialize_with = "crate::symbol::name::deserialize")]
     pub function: Option<String>,
     /// Bytes from the function's start.
     pub function_offset: Option<u64>,

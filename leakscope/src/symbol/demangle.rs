@@ -1,50 +1,64 @@
-//! Names as people wrote them.
+//! Names as people wrote them, of bounded length.
 //!
-//! blazesym can demangle, but puts no bound on what comes out: a C++ name of a few hundred bytes can
-//! stand for gigabytes by substitutions. Names come from the target's files, so they are written
-//! through a bound here.
+//! A C++ name of a few hundred bytes can stand for gigabytes by substitutions, and names come from the
+//! target's files. So they are written through a bound, past which nothing more is worked out.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-/// Longest name that is kept, mangled or demangled.
-const MAX_NAME: usize = 64 << 10;
+use super::name::{self, MAX_NAME};
 
-/// The demangled form of a Rust or C++ name; other names as they are.
+/// Longest mangled name that is worth demangling: real ones have some 10 KiB at most, and the work before
+/// the first byte is written grows with it.
+const MAX_MANGLED: usize = 64 << 10;
+
+/// The demangled form of a Rust or C++ name; other names as they are. All are [bounded](name::bounded).
 ///
 /// Rust names lose their hash and keep their generic arguments. C++ names keep their parameters and
-/// lose their return type, which only templates show, so that every name begins with its path. A
-/// name that is too long when demangled stays mangled.
+/// lose their return type, which only templates show, so that every name begins with its path.
 pub fn demangle(name: &str) -> Cow<'_, str> {
-    if name.len() > MAX_NAME || !name.starts_with(['_', 'R', 'Z']) {
-        return Cow::Borrowed(name);
+    demangled(name).map_or_else(|| name::bounded(name), Cow::Owned)
+}
+
+fn demangled(name: &str) -> Option<String> {
+    if name.len() > MAX_MANGLED || !name.starts_with(['_', 'R', 'Z']) {
+        return None;
     }
-    let mut out = Bounded(String::new());
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        return match write!(out, "{rust:#}") {
-            Ok(()) => Cow::Owned(out.0),
-            Err(fmt::Error) => Cow::Borrowed(name),
-        };
-    }
-    if !name.starts_with("_Z") && !name.starts_with("__Z") {
-        return Cow::Borrowed(name);
-    }
-    let options = cpp_demangle::DemangleOptions::new().no_return_type();
-    match cpp_demangle::Symbol::new(name.as_bytes()) {
-        Ok(symbol) if symbol.structured_demangle(&mut out, &options).is_ok() => Cow::Owned(out.0),
-        _ => Cow::Borrowed(name),
+    let mut out = Bounded { text: String::new(), full: false };
+    let written = if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        write!(out, "{rust:#}").is_ok()
+    } else {
+        if !name.starts_with("_Z") && !name.starts_with("__Z") {
+            return None;
+        }
+        let options = cpp_demangle::DemangleOptions::new().no_return_type();
+        let symbol = cpp_demangle::Symbol::new(name.as_bytes()).ok()?;
+        symbol.structured_demangle(&mut out, &options).is_ok()
+    };
+    match (written, out.full) {
+        (_, true) => Some(name::cut(out.text)),
+        (true, false) => Some(out.text),
+        (false, false) => None,
     }
 }
 
-/// A string that refuses to grow past [`MAX_NAME`].
-struct Bounded(String);
+/// A string that takes no more than [`MAX_NAME`] bytes, and then refuses, which ends the demangling.
+struct Bounded {
+    text: String,
+    full: bool,
+}
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() + text.len() > MAX_NAME {
+        let room = MAX_NAME - self.text.len();
+        if text.len() > room {
+            self.text.push_str(&text[..text.floor_char_boundary(room)]);
+            self.full = true;
+        }
+        if self.full {
             return Err(fmt::Error);
         }
-        self.0.push_str(text);
+        self.text.push_str(text);
         Ok(())
     }
 }
@@ -82,19 +96,39 @@ mod tests {
         }
     }
 
+    /// A template whose demangled name has `size` bytes.
+    fn long_template(size: usize) -> (String, String) {
+        let (before, after) = ("app::make<", ">(int)");
+        let argument = "a".repeat(size - before.len() - after.len());
+        let mangled = format!("_ZN3app4makeI{}{argument}EEvi", argument.len());
+        (mangled, format!("{before}{argument}{after}"))
+    }
+
     #[test]
-    fn names_that_explode_stay_mangled() {
-        // Every parameter is a pair of the one before: the text doubles with each.
+    fn names_over_the_bound_are_cut() {
+        let (mangled, whole) = long_template(MAX_NAME);
+        assert_eq!(demangle(&mangled), whole);
+        let (mangled, whole) = long_template(MAX_NAME + 1);
+        let cut = demangle(&mangled);
+        assert_eq!(cut.len(), MAX_NAME);
+        assert_eq!(whole.strip_prefix(cut.strip_suffix('…').expect("a mark")).map(str::len), Some(4));
+    }
+
+    #[test]
+    fn names_that_explode_are_cut() {
+        // Every parameter is a pair of two of the one before: the text doubles with each.
         let mut name = String::from("_Z1fSt4pairIiiE");
-        for index in 0..30 {
-            let seq = match index {
-                0 => "S0_".to_owned(),
-                _ => format!("S{}_", char::from_digit(index, 36).unwrap_or('z').to_ascii_uppercase()),
-            };
-            name.push_str(&format!("St4pairI{seq}{seq}E"));
+        for index in 0..60 {
+            // `S_` is the template, `S0_` the first pair, and the digits are in base 36.
+            let tens = char::from_digit(index / 36, 36).filter(|_| index >= 36);
+            let ones = char::from_digit(index % 36, 36).expect("a digit").to_ascii_uppercase();
+            let before = format!("S{}{ones}_", tens.map(String::from).unwrap_or_default());
+            name.push_str(&format!("S_I{before}{before}E"));
         }
-        assert!(demangle(&name).len() <= MAX_NAME);
-        let long = format!("_ZN{}{}Ev", MAX_NAME, "a".repeat(MAX_NAME));
-        assert_eq!(demangle(&long), long);
+        let cut = demangle(&name);
+        assert!(cut.len() <= MAX_NAME && cut.starts_with("f(std::pair<") && cut.ends_with('…'), "{cut}");
+        let long = format!("_ZN{}{}Ev", MAX_MANGLED, "a".repeat(MAX_MANGLED));
+        let kept = demangle(&long);
+        assert!(kept.len() <= MAX_NAME && kept.starts_with("_ZN65536aaa") && kept.ends_with('…'));
     }
 }

@@ -38,6 +38,7 @@ pub(crate) mod decompress;
 mod demangle;
 mod find;
 mod image;
+pub mod name;
 mod resolver;
 
 pub use blame::{BlameInput, FrameOwner, blame, owner};

@@ -3,6 +3,7 @@
 use super::*;
 use crate::export::profile::ProfileKind;
 use crate::export::{json, jsonl, table};
+use crate::symbol::name::bounded;
 
 /// What a name may be made of. Bytes that are no UTF-8 are `\u{fffd}` in a report.
 fn names() -> Vec<String> {
@@ -70,7 +71,8 @@ fn hostile() -> Report {
     let threads = report.threads.as_mut().expect("threads");
     frames.extend(threads.sites.iter_mut().flat_map(|site| &mut site.frames));
     for (i, frame) in frames.into_iter().enumerate() {
-        frame.function = (i % 7 != 0).then(&mut name);
+        // Longer ones are cut before they come into a report.
+        frame.function = (i % 7 != 0).then(|| bounded(&name()).into_owned());
         frame.file = (i % 3 != 0).then(&mut name);
         frame.module = (i % 5 != 0).then(&mut name);
         frame.build_id = Some(name());
