@@ -4,7 +4,7 @@ use super::Watcher;
 use super::probes::FileProbes;
 use crate::failure::Failure;
 use crate::files::TargetFiles;
-use crate::probe;
+use crate::probe::{self, Plan, PlannedProbe, SkipReason, Skipped};
 use crate::symbol::DebugSearch;
 use crate::target::{AddressSpace, ModuleId, Process, ProcessError};
 
@@ -72,11 +72,24 @@ pub(super) fn find_probes(space: &AddressSpace, modules: &[ModuleId]) -> (Vec<Fi
         };
         match probe::plan(elf) {
             Ok(plan) if plan.probes.is_empty() && plan.skipped.is_empty() => {}
-            Ok(plan) => found.push(FileProbes { module: id, plan }),
+            Ok(mut plan) => {
+                leave_out_remapped(space, id, &mut plan);
+                found.push(FileProbes { module: id, plan });
+            }
             Err(error) => warnings.push(format!("{name}: {error}; its allocator functions cannot be found")),
         }
     }
     (found, warnings)
+}
+
+/// Takes out the probes on code that no mapping of its file holds any more: they would never be hit.
+fn leave_out_remapped(space: &AddressSpace, id: ModuleId, plan: &mut Plan) {
+    let (moved, kept) =
+        std::mem::take(&mut plan.probes).into_iter().partition(|p| space.is_remapped(id, p.placement.entry));
+    plan.probes = kept;
+    let moved: Vec<PlannedProbe> = moved;
+    let skipped = |probe: PlannedProbe| Skipped { names: probe.names, reason: SkipReason::Remapped };
+    plan.skipped.extend(moved.into_iter().map(skipped));
 }
 
 /// What in the target has a heap of its own that the allocator's functions do not see, if anything.

@@ -83,8 +83,12 @@ impl Mapping {
 /// A process that has ended (or a kernel thread) has none; reading then gives an empty list or an
 /// error, as the kernel likes.
 pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
-    let text = std::fs::read(format!("/proc/{pid}/maps"))?;
-    Ok(parse(&text).into_iter().filter(|(_, executable)| *executable).map(|(m, _)| m).collect())
+    Ok(all(pid)?.into_iter().filter(|(_, executable)| *executable).map(|(m, _)| m).collect())
+}
+
+/// Reads all mappings of `pid`, sorted by address; the flag tells whether the mapping is executable.
+pub fn all(pid: u32) -> io::Result<Vec<(Mapping, bool)>> {
+    Ok(parse(&std::fs::read(format!("/proc/{pid}/maps"))?))
 }
 
 /// Parses the text of a maps file; the flag tells whether the mapping is executable.
@@ -110,6 +114,9 @@ fn parse_line(line: &[u8]) -> Option<(Mapping, bool)> {
     let kind = match name {
         b"" => MappingKind::Anonymous,
         b"[vdso]" => MappingKind::Vdso,
+        // The kernel gives huge pages of nobody a file of its own (fs/hugetlbfs, `HUGETLB_ANON_FILE`).
+        b"/anon_hugepage (deleted)" => MappingKind::Anonymous,
+        _ if name.starts_with(b"[anon") || name.starts_with(b"//anon") => MappingKind::Anonymous,
         _ if name.starts_with(b"/") && inode != 0 => {
             let (path, deleted) = match name.strip_suffix(b" (deleted)") {
                 Some(path) => (path, true),
@@ -118,7 +125,6 @@ fn parse_line(line: &[u8]) -> Option<(Mapping, bool)> {
             let path = PathBuf::from(std::ffi::OsString::from_vec(unescape(path)));
             MappingKind::File { printed: FileId { device, inode }, path, deleted }
         }
-        _ if name.starts_with(b"[anon") || name.starts_with(b"//anon") => MappingKind::Anonymous,
         _ => MappingKind::Special(String::from_utf8_lossy(name).into_owned()),
     };
     let mapping = Mapping {
@@ -157,9 +163,10 @@ mod tests {
 7ffc-7ffd r-xp 00000000 00:00 0                          [vdso]\n\
 ffff-fffff --xp 00000000 00:00 0                  [vsyscall]\n\
 1000-2000 rw-p 00000000 fd:01 7 /lib/x\\012y\n\
+2000-3000 r-xp 00000000 00:0f 9 /anon_hugepage (deleted)\n\
 nonsense\n";
         let parsed = parse(text);
-        assert_eq!(parsed.len(), 5);
+        assert_eq!(parsed.len(), 6);
         assert_eq!(
             parsed[0].0.kind,
             MappingKind::File {
@@ -174,6 +181,7 @@ nonsense\n";
         assert_eq!(parsed[3].0.kind, MappingKind::Special("[vsyscall]".into()));
         assert!(!parsed[4].1);
         assert_eq!(parsed[4].0.name(), "/lib/x\ny");
+        assert_eq!(parsed[5].0.kind, MappingKind::Anonymous);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod elf;
 pub mod maps;
 pub mod process;
+mod remapped;
 pub mod space;
 
 pub use elf::{ElfError, ElfFile, Segment};

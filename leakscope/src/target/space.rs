@@ -1,6 +1,6 @@
 //! The target's executable mappings with the files behind them, kept up to date.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::FromRawFd as _;
@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::elf::{ElfError, ElfFile};
 use super::maps::{self, FileId, Mapping, MappingKind};
+use super::remapped;
 
 /// Index of a module; stays valid for the life of the [`AddressSpace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +69,8 @@ pub struct AddressSpace {
     /// Modules whose file could not be opened.
     unopened: HashMap<(FileId, PathBuf), ModuleId>,
     vdso: Option<ModuleId>,
+    /// Ranges without a file that hold no file's code, so that they are compared once.
+    run_time_code: HashSet<(u64, u64)>,
 }
 
 impl AddressSpace {
@@ -82,13 +85,19 @@ impl AddressSpace {
     ///
     /// Modules that are gone keep their open files, so that what was seen in them still symbolizes.
     pub fn refresh(&mut self) -> std::io::Result<Vec<ModuleId>> {
-        let mappings = maps::executable(self.pid)?;
-        if mappings.is_empty() {
+        let all = maps::all(self.pid)?;
+        if !all.iter().any(|(_, executable)| *executable) {
             // It has ended: what is still to come was seen in the mappings of before.
             return Ok(Vec::new());
         }
         let known = self.modules.len();
-        self.mappings = mappings.into_iter().map(|mapping| self.attach_module(mapping)).collect();
+        let code = (0..all.len()).filter(|&index| all[index].1);
+        self.mappings = code
+            .map(|index| match all[index].0.kind {
+                MappingKind::Anonymous => self.remapped(&all, index),
+                _ => self.attach_module(all[index].0.clone()),
+            })
+            .collect();
         Ok((known..self.modules.len()).map(ModuleId).collect())
     }
 
@@ -108,6 +117,10 @@ impl AddressSpace {
             }
             MappingKind::Anonymous | MappingKind::Special(_) => None,
         };
+        self.placed(mapping, module)
+    }
+
+    fn placed(&self, mapping: Mapping, module: Option<ModuleId>) -> MappedModule {
         let bias = module
             .and_then(|m| self.modules[m.0].elf.as_ref().ok())
             .and_then(|elf| elf.bias(mapping.start, mapping.offset))
@@ -153,6 +166,47 @@ impl AddressSpace {
         let module = self.add(Module { path: path.to_owned(), id: Some(id), elf, probe_path });
         self.by_file.entry(id).or_default().push(module);
         module
+    }
+
+    /// A mapping without a file, with the file whose code it holds, if there is one.
+    fn remapped(&mut self, all: &[(Mapping, bool)], index: usize) -> MappedModule {
+        let mapping = &all[index].0;
+        let known = |m: &&MappedModule| {
+            m.module.is_some() && (m.mapping.start, m.mapping.end) == (mapping.start, mapping.end)
+        };
+        if let Some(known) = self.mappings.iter().find(known) {
+            return known.clone();
+        }
+        let range = (mapping.start, mapping.end);
+        if !self.run_time_code.contains(&range) {
+            for neighbour in remapped::neighbours(all, index) {
+                if let Some(offset) = self.offset_in(neighbour, mapping) {
+                    let module = self.attach_module(neighbour.clone()).module;
+                    return self.placed(Mapping { offset, ..mapping.clone() }, module);
+                }
+            }
+            self.run_time_code.insert(range);
+        }
+        MappedModule { mapping: mapping.clone(), module: None, bias: mapping.start }
+    }
+
+    /// The offset that a mapping's code has in the file of a neighbour, if it is that file's.
+    fn offset_in(&self, neighbour: &Mapping, mapping: &Mapping) -> Option<u64> {
+        let file = crate::files::linked(&neighbour.map_files_path(self.pid)).ok()?;
+        let elf = ElfFile::from_file(file).ok()?;
+        let offset = remapped::offset(&elf, neighbour, mapping)?;
+        remapped::holds_the_files_code(&elf, self.pid, mapping, offset).then_some(offset)
+    }
+
+    /// Whether the code at an offset of a module's file was moved to memory without a file. The kernel places
+    /// no probe there.
+    pub fn is_remapped(&self, module: ModuleId, offset: u64) -> bool {
+        self.mappings.iter().any(|m| {
+            let into = offset.checked_sub(m.mapping.offset);
+            m.module == Some(module)
+                && m.mapping.kind == MappingKind::Anonymous
+                && into.is_some_and(|into| into < m.mapping.end - m.mapping.start)
+        })
     }
 
     fn add(&mut self, module: Module) -> ModuleId {
