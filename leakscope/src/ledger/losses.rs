@@ -26,6 +26,11 @@ pub const PROBES_FAILED_MEANING: &str = "allocator functions that no probe could
 pub const EXITS_UNSEEN: &str = "heap.exits_unseen";
 /// Its meaning.
 pub const EXITS_UNSEEN_MEANING: &str = "allocator functions that can also return where no probe could be placed; some of their blocks may be missing";
+/// Mapped files that could not be read.
+pub const FILES_UNREAD: &str = "heap.files_unread";
+/// Its meaning.
+pub const FILES_UNREAD_MEANING: &str =
+    "mapped files that could not be read for want of rights; allocators in them are not traced";
 /// Allocators loaded while recording.
 pub const LOADED_LATE: &str = "heap.loaded_late";
 /// Its meaning.
@@ -95,6 +100,7 @@ const OTHERS: &[(&str, &str)] = &[
     (ROWS_FULL, ROWS_FULL_MEANING),
     (PROBES_FAILED, PROBES_FAILED_MEANING),
     (LOADED_LATE, LOADED_LATE_MEANING),
+    (FILES_UNREAD, FILES_UNREAD_MEANING),
     (ROWS_INCOMPLETE, ROWS_INCOMPLETE_MEANING),
     (EXITS_UNSEEN, EXITS_UNSEEN_MEANING),
     (MAPPINGS_FULL, MAPPINGS_FULL_MEANING),

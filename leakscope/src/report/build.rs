@@ -19,7 +19,7 @@ use crate::ledger::losses;
 use crate::ledger::waits::Creation;
 use crate::stack::{Stack, StackId, Stacks};
 use crate::symbol::{BlameInput, blame};
-use crate::target::{AddressSpace, Process};
+use crate::target::{AddressSpace, ElfError, Host, Process};
 
 /// What a report is made from.
 #[derive(Debug)]
@@ -100,6 +100,10 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
     let mut lost = losses::named(inputs.counters, inputs.recursion_misses);
     lost.extend(inputs.lost.iter().filter(|(_, n)| *n > 0).map(|(name, n)| ((*name).to_owned(), *n)));
+    let unread = unread(space);
+    if inputs.heap.is_some() && !unread.is_empty() {
+        lost.insert(losses::FILES_UNREAD.to_owned(), unread.len() as u64);
+    }
     let nothing_lost = |spoils: fn(&str) -> bool| !lost.keys().any(|name| spoils(name));
     let (heap_whole, waits_whole) = (nothing_lost(losses::spoils_heap), nothing_lost(losses::spoils_waits));
 
@@ -107,7 +111,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let module = inputs.go.and_then(|go| go.main_module);
     let traced =
         inputs.heap.map(|input| heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name));
-    let heap = match inputs.go.and_then(|go| go.heap) {
+    let host = Host::of(inputs.process, space);
+    let mut heap = match inputs.go.and_then(|go| go.heap) {
         // Probes of which there are none say nothing beside the Go runtime's own account.
         Some(go) => {
             let traced = traced.filter(|_| inputs.heap.is_some_and(|input| input.visibility.probes > 0));
@@ -115,12 +120,19 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         }
         None => traced,
     };
-    let waits = inputs.waits.map(|input| {
+    let mut waits = inputs.waits.map(|input| {
         super::waits::build(
             &WaitInputs { nothing_lost: input.nothing_lost && waits_whole, ..input },
             &mut name,
         )
     });
+    if host.is_some() {
+        heap.iter_mut().for_each(not_of_what_runs_inside);
+        waits.iter_mut().for_each(|waits| {
+            waits.exact = false;
+            waits.method = INSIDE.to_owned();
+        });
+    }
     let seen = inputs.go.and_then(|go| go.snapshot);
     let goroutines = seen.map(|seen| {
         goroutines::goroutines(seen, inputs.go.and_then(|go| go.creations), exe.as_deref(), module)
@@ -146,7 +158,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     cost.hits += creations.iter().map(|c| c.created.saturating_add(c.exited)).sum::<u64>();
     let mut answer =
         Answer { headline: None, findings: findings(inputs.ended_by, inputs.leader_gone, &cost) };
-    if let Some(heap) = &heap {
+    answer.findings.extend(unread_files(&unread));
+    // Where nothing is probed there is nothing to say.
+    if let Some(heap) = heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
         let go = inputs.go.is_some();
         answer.heap(heap, inputs.heap.as_ref(), &mut memory, cost.hits, go, goroutines.is_some());
     }
@@ -155,6 +169,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     }
     if let Some(go) = &inputs.go {
         answer.goroutines(goroutines.as_ref(), go.refused);
+    }
+    if let Some(host) = host {
+        answer.inside(host);
     }
     let slow = inputs.heap.is_some_and(|input| input.slow_probes > 0);
     Report {
@@ -250,6 +267,12 @@ impl Answer {
         self.first(second.into_iter().chain(wait_headline::findings(waits)));
     }
 
+    /// What is said is said of the host, not of what runs inside.
+    fn inside(&mut self, host: &Host) {
+        let seen = self.headline.replace(host.sentence());
+        self.first(seen.map(|text| format!("What the kernel sees of {}: {text}", host.name)));
+    }
+
     /// Goroutines that are stuck come before all else.
     fn goroutines(&mut self, all: Option<&Goroutines>, refused: Option<&str>) {
         let Some(all) = all else {
@@ -269,6 +292,41 @@ impl Answer {
         };
         self.first(goroutine_headline::findings(all).into_iter().chain(second));
     }
+}
+
+/// How the numbers of a process come about that runs another program inside itself.
+const INSIDE: &str = "only what the kernel sees of the process: what runs inside is not seen";
+
+/// Takes back that the account is whole.
+fn not_of_what_runs_inside(heap: &mut Heap) {
+    heap.exact = false;
+    for source in &mut heap.sources {
+        source.exact = false;
+        source.method = INSIDE.to_owned();
+        source.error_bytes = None;
+    }
+}
+
+/// Files of the target's code that could not be read for want of rights.
+fn unread(space: &AddressSpace) -> Vec<String> {
+    let denied = |error: &ElfError| matches!(error, ElfError::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
+    let unread = space.modules().filter(|(_, module)| module.elf.as_ref().err().is_some_and(denied));
+    unread.map(|(_, module)| module.path.display().to_string()).collect()
+}
+
+/// Files that a finding names; the others are counted.
+const NAMED_FILES: usize = 5;
+
+fn unread_files(unread: &[String]) -> Option<String> {
+    let named = unread.get(..NAMED_FILES).unwrap_or(unread).join(", ");
+    let more = unread.len().saturating_sub(NAMED_FILES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!unread.is_empty()).then(|| {
+        format!(
+            "Mapped files that could not be read for want of rights: {named}{more}. Allocators in them are not traced, \
+             and their code has no names."
+        )
+    })
 }
 
 fn target(process: &Process, space: &AddressSpace, go: Option<&GoInputs<'_>>) -> Target {

@@ -40,6 +40,8 @@ pub(super) struct Probes {
     numbers: FunctionNumbers,
     /// Whether allocators are traced.
     heap: bool,
+    /// Whether any probe may be placed.
+    probing: bool,
     frees: bool,
     /// Probes that could not be attached.
     pub(super) failed: u64,
@@ -101,6 +103,9 @@ impl Probes {
         found: &[FileProbes],
         watcher: &mut dyn Watcher,
     ) -> Result<(), BpfError> {
+        if !self.probing {
+            return Ok(());
+        }
         let mut all: Vec<_> = modules.iter().filter_map(|&id| linker_site(space, id)).collect();
         for file in found {
             for probe in &file.plan.probes {
@@ -172,7 +177,8 @@ impl Probes {
 
 /// Loads, attaches, and starts recording.
 pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
-    let Prepared { process, mut space, mut go, probes: planned, files_searched, unwinding, sizes } = prepared;
+    let Prepared { process, mut space, mut go, probes: planned, probing, files_searched, unwinding, sizes } =
+        prepared;
     let mut object = Object::load(process.pid, sizes, Some(config.tracing), config.kernel_log)?;
     if let Some(why) = &object.no_return_probes {
         watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
@@ -188,7 +194,8 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         unwinding,
         tracepoints: 0,
         numbers: FunctionNumbers::default(),
-        heap: config.tracing.heap,
+        heap: config.tracing.heap && probing,
+        probing,
         frees: !config.break_free_probes,
         failed: 0,
         mappings_lost: 0,
@@ -207,7 +214,7 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     probes.tracepoints = object.attach_tracepoints()?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     probes.attach_modules(&mut object, process.pid, &space, &modules, &planned, watcher)?;
-    if let Some(go) = &mut go {
+    if let Some(go) = go.as_mut().filter(|_| probing) {
         go.attach(&mut object, &mut probes.attached, &process, &space, config.tracing, watcher)?;
     }
     // A library may have come while we read; from now on the linker's probe tells.

@@ -13,12 +13,15 @@ use crate::report::build::{Inputs, build};
 use crate::report::names::Names;
 use crate::report::waits::WaitInputs;
 use crate::stack::Stacks;
-use crate::target::{Process, ProcessError};
+use crate::target::{Host, Process, ProcessError};
 
 /// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
 pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     usage::raise_file_limit();
     let mut space = address_space(process)?;
+    if let Some(host) = Host::of(process, &space) {
+        watcher.warn(&host.sentence());
+    }
     let mut go = GoTarget::find(process.through, &space, layouts, watcher);
     let (unwinding, ..) = Unwinding::build(&space, go.as_ref(), watcher);
     space.forget_caches();

@@ -12,7 +12,7 @@ use crate::bpf::object::Sizes;
 use crate::failure::Failure;
 use crate::golang::program::LayoutSource;
 use crate::ledger::losses;
-use crate::target::{AddressSpace, MappedModule, ModuleId, Process};
+use crate::target::{AddressSpace, Host, MappedModule, ModuleId, Process};
 use crate::unwind::{self, FileRows, FileSlot, TableFull, UnwindTable};
 
 /// Fewest sites (distinct allocating stacks) that the map holds.
@@ -49,6 +49,8 @@ pub(super) struct Prepared {
     pub(super) space: AddressSpace,
     pub(super) go: Option<GoTarget>,
     pub(super) probes: Vec<FileProbes>,
+    /// Whether probes do no harm.
+    pub(super) probing: bool,
     pub(super) files_searched: usize,
     pub(super) unwinding: Unwinding,
     pub(super) sizes: Sizes,
@@ -154,6 +156,12 @@ pub(super) fn prepare(
     } else {
         (address_space(&process)?, Vec::new(), Vec::new())
     };
+    let host = Host::of(&process, &space);
+    let probing = host.is_none_or(|host| host.probes);
+    if let Some(host) = host {
+        watcher.warn(&host.sentence());
+    }
+    let probes = if probing { probes } else { Vec::new() };
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     watcher.detail(&format!("{} mapped files", modules.len()));
     for warning in &warnings {
@@ -193,5 +201,5 @@ pub(super) fn prepare(
         go_samples: if go.is_some() && heap { GO_SAMPLES } else { Sizes::CENSUS.go_samples },
         go_stacks: if go.is_some() && heap { GO_STACKS } else { 1 },
     };
-    Ok(Prepared { process, files_searched: modules.len(), space, go, probes, unwinding, sizes })
+    Ok(Prepared { process, files_searched: modules.len(), space, go, probes, probing, unwinding, sizes })
 }

@@ -1,12 +1,14 @@
 //! The process under observation: what it is, what it maps, and the files behind its mappings.
 
 pub mod elf;
+pub mod host;
 pub mod maps;
 pub mod process;
 mod remapped;
 pub mod space;
 
 pub use elf::{ElfError, ElfFile, Segment};
+pub use host::Host;
 pub use maps::{FileId, Mapping, MappingKind};
 pub use process::{Process, ProcessError};
 pub use space::{AddressSpace, Location, MappedModule, Module, ModuleId};

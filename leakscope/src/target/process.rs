@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use super::host;
+
 /// Why a process cannot be the target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProcessError {
@@ -68,6 +70,8 @@ pub struct Process {
     /// The highest `Seccomp:` of its threads' statuses: 0 none, 1 strict, 2 filter. A filter that a
     /// thread installs later is not seen.
     pub seccomp: u32,
+    /// Name of the process that traces it, as a debugger does.
+    pub tracer: Option<String>,
     /// Container ID, where its cgroup path shows one.
     pub container: Option<String>,
 }
@@ -112,6 +116,7 @@ impl Process {
                 .collect(),
             start_ticks: start_ticks(&stat).unwrap_or(0),
             seccomp: strictest_seccomp(pid),
+            tracer: host::tracer(&status),
             container: fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().and_then(|t| container_id(&t)),
             comm,
         };

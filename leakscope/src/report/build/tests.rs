@@ -14,6 +14,7 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
         cmdline: Vec::new(),
         start_ticks: 1,
         seccomp: 0,
+        tracer: None,
         container: None,
     };
     build(Inputs {
