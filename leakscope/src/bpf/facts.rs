@@ -1,9 +1,37 @@
 //! What this machine offers, as plain facts. What follows from them is [`super::verdict`]'s.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use super::trials;
+
+/// What became of a trial.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tried {
+    /// It was not tried.
+    #[default]
+    Not,
+    /// It is allowed.
+    Allowed,
+    /// The kernel refused it.
+    Refused {
+        /// The number of the error.
+        errno: i32,
+    },
+}
+
+impl From<io::Result<()>> for Tried {
+    fn from(result: io::Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::Allowed,
+            Err(error) => Self::Refused { errno: error.raw_os_error().unwrap_or(0) },
+        }
+    }
+}
 
 /// Facts about kernel and rights. Recorded ones are test data for the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +54,12 @@ pub struct Facts {
     pub perf_event_paranoid: Option<i32>,
     /// Where tracefs is mounted, if it is.
     pub tracefs: Option<String>,
+    /// Loading a BPF program of the kind that probes run.
+    #[serde(default)]
+    pub load_program: Tried,
+    /// Opening a uprobe event, on a file that no process has mapped.
+    #[serde(default)]
+    pub open_uprobe: Tried,
     /// Whether we run in the machine's own PID namespace, whose numbers the BPF side sees.
     pub initial_pid_namespace: bool,
 }
@@ -44,10 +78,12 @@ impl Facts {
             euid: unsafe { libc::geteuid() },
             capabilities: capabilities().unwrap_or(0),
             btf: fs::File::open("/sys/kernel/btf/vmlinux").is_ok(),
-            uprobe_pmu: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
+            uprobe_pmu: Path::new(trials::UPROBE_TYPE).exists(),
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|t| active_mode(&t)),
             perf_event_paranoid: sysctl("perf_event_paranoid"),
             tracefs: tracefs(),
+            load_program: trials::load_program().into(),
+            open_uprobe: trials::open_uprobe().into(),
             initial_pid_namespace: fs::read_link("/proc/self/ns/pid")
                 .is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE),
         }
@@ -57,11 +93,6 @@ impl Facts {
     pub fn version(&self) -> Option<(u32, u32)> {
         let mut parts = self.release.split(['.', '-']);
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-    }
-
-    /// Whether we hold a capability, by its number in uapi/linux/capability.h.
-    pub fn has(&self, capability: u32) -> bool {
-        self.capabilities >> capability & 1 != 0
     }
 }
 

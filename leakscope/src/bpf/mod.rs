@@ -4,11 +4,12 @@
 //! and takes them away in parallel; `tables` writes unwind rows and mappings into mapped arrays;
 //! `account` freezes and reads the maps; `census` reads the task iterator; `events` turns ring-buffer
 //! records into values; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell what
-//! this kernel allows; `sys` holds the raw system calls that aya does not offer.
+//! this kernel allows, by what `trials` tries and by whether `capability` says why it failed; `sys` holds the raw system calls that aya does not offer.
 
 pub mod account;
 pub mod attach;
 pub mod btf;
+pub mod capability;
 pub mod census;
 pub mod events;
 pub mod facts;
@@ -16,6 +17,7 @@ pub mod go;
 pub mod object;
 mod sys;
 pub mod tables;
+mod trials;
 pub mod verdict;
 
 /// Why the kernel side failed.

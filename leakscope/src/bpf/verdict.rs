@@ -1,13 +1,18 @@
 //! What follows from the facts: a pure function, so that kernels we do not run are tested too.
 
-use super::facts::Facts;
+use std::io;
+
+use super::capability::{self, AnyOf, BPF, PERFMON, SYS_ADMIN};
+use super::facts::{Facts, Tried};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// As it should be.
     Fine,
-    /// Tracing is impossible.
+    /// Heaps cannot be traced; threads can be looked at, and waits traced.
+    NoProbes,
+    /// Neither tracing nor looking is possible.
     Fatal,
 }
 
@@ -24,14 +29,10 @@ pub struct Finding {
     pub advice: String,
 }
 
-/// CAP_SYS_PTRACE (uapi/linux/capability.h).
-const CAP_SYS_PTRACE: u32 = 19;
-/// CAP_SYS_ADMIN.
-const CAP_SYS_ADMIN: u32 = 21;
-/// CAP_PERFMON.
-const CAP_PERFMON: u32 = 38;
-/// CAP_BPF.
-const CAP_BPF: u32 = 39;
+/// What loading programs takes.
+const LOAD: &[AnyOf] = &[&[BPF, SYS_ADMIN], &[PERFMON, SYS_ADMIN]];
+/// What perf's uprobes take.
+const PROBE: &[AnyOf] = &[&[SYS_ADMIN]];
 /// Oldest kernel with all that is used: `bpf_loop` came with 5.17, `sched_switch` tells the state that a
 /// thread leaves with since 5.18.
 const OLDEST_KERNEL: (u32, u32) = (5, 18);
@@ -41,7 +42,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     vec![
         kernel(facts),
         machine(facts),
-        rights(facts),
+        programs(facts),
         btf(facts),
         uprobes(facts),
         lockdown(facts),
@@ -50,9 +51,10 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     ]
 }
 
-/// The first fatal finding as one sentence.
-pub fn refusal(findings: &[Finding]) -> Option<String> {
-    let f = findings.iter().find(|f| f.level == Level::Fatal)?;
+/// The first finding that forbids the work as one sentence. `probes` tells whether heaps are to be traced.
+pub fn refusal(findings: &[Finding], probes: bool) -> Option<String> {
+    let limit = if probes { Level::NoProbes } else { Level::Fatal };
+    let f = findings.iter().find(|f| f.level >= limit)?;
     Some(format!("{}: {}; {}", f.what, f.found, f.advice))
 }
 
@@ -82,34 +84,49 @@ fn machine(facts: &Facts) -> Finding {
     }
 }
 
-fn rights(facts: &Facts) -> Finding {
-    let admin = facts.has(CAP_SYS_ADMIN);
-    let needed = [
-        (CAP_BPF, "CAP_BPF", admin),
-        (CAP_PERFMON, "CAP_PERFMON", admin),
-        (CAP_SYS_PTRACE, "CAP_SYS_PTRACE", false),
-        (CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false),
-    ];
-    let missing: Vec<&str> = needed
-        .iter()
-        .filter(|(number, _, covered)| !facts.has(*number) && !covered)
-        .map(|(_, name, _)| *name)
-        .collect();
-    if missing.is_empty() {
-        return finding(
-            Level::Fine,
-            "rights",
-            format!("user {} with all capabilities that are needed", facts.euid),
-            "",
-        );
-    }
-    let advice = if facts.euid == 0 {
-        "root without these capabilities: give them to the container (docker run --cap-add … --pid=host)"
-    } else {
-        "run with sudo"
-    };
-    finding(Level::Fatal, "rights", format!("missing {}", missing.join(", ")), advice)
+fn programs(facts: &Facts) -> Finding {
+    trial(
+        facts,
+        "BPF",
+        "programs can be loaded",
+        "to load BPF programs",
+        &facts.load_program,
+        LOAD,
+        Level::Fatal,
+    )
 }
+
+/// Judges something that was tried.
+fn trial(
+    facts: &Facts,
+    what: &'static str,
+    fine: &str,
+    purpose: &str,
+    tried: &Tried,
+    needed: &[AnyOf],
+    level: Level,
+) -> Finding {
+    let errno = match tried {
+        Tried::Allowed => return finding(Level::Fine, what, fine, ""),
+        Tried::Not => None,
+        Tried::Refused { errno } => Some(*errno),
+    };
+    let error = errno.map_or_else(|| "not tried".to_owned(), |n| io::Error::from_raw_os_error(n).to_string());
+    match capability::missing(facts.capabilities, needed) {
+        None => finding(level, what, format!("refused {purpose}: {error}"), ELSEWHERE),
+        Some(missing) => {
+            let advice = if facts.euid == 0 { GIVE } else { "run with sudo" };
+            finding(level, what, format!("missing {missing} {purpose}: {error}"), advice)
+        }
+    }
+}
+
+/// Advice where no capability is missing.
+pub const ELSEWHERE: &str =
+    "no capability is missing: a security module or a sandbox around leakscope forbids it";
+/// Advice for a root that lacks capabilities.
+pub const GIVE: &str =
+    "root without these capabilities: give them to the container (docker run --cap-add … --pid=host)";
 
 fn btf(facts: &Facts) -> Finding {
     if facts.btf {
@@ -125,16 +142,20 @@ fn btf(facts: &Facts) -> Finding {
 }
 
 fn uprobes(facts: &Facts) -> Finding {
-    if facts.uprobe_pmu {
-        finding(Level::Fine, "uprobes", "available through perf events", "")
-    } else {
-        finding(
-            Level::Fatal,
+    if !facts.uprobe_pmu {
+        return finding(
+            Level::NoProbes,
             "uprobes",
             "no uprobe event source in /sys/bus/event_source/devices",
-            "use a kernel built with CONFIG_UPROBE_EVENTS, or mount /sys",
-        )
+            "use a kernel built with CONFIG_UPROBE_EVENTS, or mount /sys; `dump` and `--only waits` do without",
+        );
     }
+    let (fine, purpose) = ("available through perf events", "to place uprobes by perf events");
+    let mut found = trial(facts, "uprobes", fine, purpose, &facts.open_uprobe, PROBE, Level::NoProbes);
+    if found.level != Level::Fine {
+        found.advice.push_str("; `dump` and `--only waits` do without");
+    }
+    found
 }
 
 fn lockdown(facts: &Facts) -> Finding {
@@ -184,21 +205,41 @@ mod tests {
             lockdown: Some("none".into()),
             perf_event_paranoid: Some(2),
             tracefs: None,
+            load_program: Tried::Allowed,
+            open_uprobe: Tried::Allowed,
             initial_pid_namespace: true,
         }
     }
 
     fn refused(facts: &Facts) -> String {
-        refusal(&judge(facts)).expect("refused")
+        refusal(&judge(facts), true).expect("refused")
     }
 
     #[test]
     fn a_good_machine_passes() {
-        assert_eq!(refusal(&judge(&good())), None);
-        assert_eq!(refusal(&judge(&Facts { release: "5.18.0".into(), ..good() })), None);
-        // CAP_SYS_ADMIN covers the two finer ones.
-        let old_style = Facts { capabilities: 1 << CAP_SYS_ADMIN | 1 << CAP_SYS_PTRACE, ..good() };
-        assert_eq!(refusal(&judge(&old_style)), None);
+        assert_eq!(refusal(&judge(&good()), true), None);
+        assert_eq!(refusal(&judge(&Facts { release: "5.18.0".into(), ..good() }), true), None);
+    }
+
+    /// Tried and refused with EPERM, holding these capabilities.
+    fn refusing(capabilities: u64) -> Facts {
+        let refused = Tried::Refused { errno: libc::EPERM };
+        Facts { euid: 1000, capabilities, load_program: refused.clone(), open_uprobe: refused, ..good() }
+    }
+
+    #[test]
+    fn only_what_was_refused_is_missing() {
+        // Whatever the capabilities say: it was allowed.
+        assert_eq!(refusal(&judge(&Facts { capabilities: 0, ..good() }), true), None);
+        let no_probes =
+            Facts { load_program: Tried::Allowed, ..refusing(1 << PERFMON.number | 1 << BPF.number) };
+        assert_eq!(refusal(&judge(&no_probes), false), None, "nothing is probed");
+        let text = refused(&no_probes);
+        assert!(text.contains("CAP_SYS_ADMIN to place uprobes") && text.contains("--only waits"), "{text}");
+        let half = refusal(&judge(&refusing(1 << BPF.number)), false).expect("refused");
+        assert!(half.contains("CAP_PERFMON") && !half.contains("CAP_BPF"), "{half}");
+        let all_held = refused(&refusing(u64::MAX));
+        assert!(!all_held.contains("CAP_") && all_held.contains("security module"), "{all_held}");
     }
 
     /// Facts as `leakscope doctor --facts` printed them.
@@ -206,11 +247,11 @@ mod tests {
     fn recorded_machines() {
         let verdict = |text: &str| {
             let facts: Facts = serde_json::from_str(text).expect("recorded facts");
-            refusal(&judge(&facts))
+            refusal(&judge(&facts), true)
         };
         assert_eq!(verdict(include_str!("recorded/linux-6.18-root.json")), None);
         let nobody = verdict(include_str!("recorded/linux-6.18-nobody.json")).expect("refused");
-        assert!(nobody.contains("CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_SYS_ADMIN"), "{nobody}");
+        assert!(nobody.contains("CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN)"), "{nobody}");
         assert!(nobody.contains("run with sudo"), "{nobody}");
         let container = verdict(include_str!("recorded/linux-6.18-own-pids.json")).expect("refused");
         assert!(container.contains("--pid=host"), "{container}");
@@ -220,9 +261,9 @@ mod tests {
     fn each_missing_thing_is_named_with_its_cure() {
         let old = refused(&Facts { release: "5.15.0-91-generic".into(), ..good() });
         assert!(old.contains("5.15.0-91-generic") && old.contains("5.18"), "{old}");
-        let user = refused(&Facts { euid: 1000, capabilities: 0, ..good() });
+        let user = refused(&refusing(0));
         assert!(user.contains("CAP_BPF") && user.contains("run with sudo"), "{user}");
-        let container = refused(&Facts { capabilities: 0xa80425fb, ..good() });
+        let container = refused(&Facts { euid: 0, ..refusing(0xa80425fb) });
         assert!(container.contains("CAP_SYS_ADMIN") && container.contains("--cap-add"), "{container}");
         assert!(refused(&Facts { btf: false, ..good() }).contains("CONFIG_DEBUG_INFO_BTF"));
         assert!(refused(&Facts { uprobe_pmu: false, ..good() }).contains("CONFIG_UPROBE_EVENTS"));

@@ -9,8 +9,8 @@ use crate::bpf::facts::Facts;
 use crate::bpf::verdict::{Finding, Level, judge, refusal};
 use crate::human::printable;
 use crate::probe::{self, CostClass, Exit};
-use crate::session::{self, FileProbes, Visible};
-use crate::target::Process;
+use crate::session::{self, FileProbes, Visible, rights};
+use crate::target::{Host, Process, ProcessError};
 
 /// Answers with the exit code that `attach` would have.
 pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
@@ -25,7 +25,7 @@ pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
     }
     let findings = judge(&facts);
     let mut text = Vec::new();
-    let target = arguments.pid.map(|pid| look(pid, &mut text));
+    let target = arguments.pid.map(|pid| look(pid, &facts, &mut text));
     let mut page = Vec::new();
     let written = machine(&findings, &mut page).and_then(|()| page.write_all(&text));
     written.map_err(|e| Failure::output("the report", e))?;
@@ -33,8 +33,10 @@ pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
         Err(failure) if !failure.broken_pipe => return Err(failure),
         _ => {}
     }
-    match (target, refusal(&findings)) {
-        (Some(Err(failure)), _) => Err(failure),
+    match (target, refusal(&findings, true)) {
+        // Where rights are missing here, the target's refusal follows from that.
+        (Some(Err(failure)), None) => Err(failure),
+        (Some(Err(failure)), _) if failure.code != Failure::UNSUPPORTED => Err(failure),
         (_, Some(why)) => Err(Failure::unsupported(format!("cannot trace: {why}"))),
         (Some(Ok(())) | None, None) => Ok(0),
     }
@@ -45,7 +47,7 @@ fn machine(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     for finding in findings {
         let mark = match finding.level {
             Level::Fine => "ok",
-            Level::Fatal => "MISSING",
+            Level::NoProbes | Level::Fatal => "MISSING",
         };
         writeln!(out, "  {mark:<8}{:<9} {}", finding.what, printable(&finding.found))?;
         if !finding.advice.is_empty() {
@@ -56,17 +58,41 @@ fn machine(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Looks at the target; writes what it found to `out`.
-fn look(pid: u32, out: &mut Vec<u8>) -> Result<(), Failure> {
-    let process = Process::inspect(pid)?;
+fn look(pid: u32, facts: &Facts, out: &mut Vec<u8>) -> Result<(), Failure> {
+    let process = match Process::inspect(pid) {
+        Err(error @ ProcessError::Denied { .. }) => {
+            rights(pid, facts, pid, out)?;
+            return Err(error.into());
+        }
+        process => process?,
+    };
+    let failed = |e| Failure::output("the report", e);
+    let exe = process.exe.as_ref().map(|p| format!(" {}", p.display())).unwrap_or_default();
+    writeln!(out, "\nProcess {} ({}){}", process.pid, printable(&process.comm), printable(&exe))
+        .map_err(failed)?;
+    rights(pid, facts, process.through, out)?;
     let visible = session::look(&process)?;
-    let written = target(&process, &visible, out);
-    written.map_err(|e| Failure::output("the report", e))?;
+    target(&process, &visible, out).map_err(failed)?;
     session::seccomp::check(&process)
 }
 
+/// What may be read of the target.
+fn rights(pid: u32, facts: &Facts, through: u32, out: &mut Vec<u8>) -> Result<(), Failure> {
+    let trials = rights::try_all(facts, through);
+    let lines = trials.iter().map(|trial| match &trial.refused {
+        None => format!("  {:<8}{} {}", "ok", trial.what, trial.purpose),
+        Some(refused) => format!("  {:<8}{}", "MISSING", rights::sentence(trial, refused, facts)),
+    });
+    for line in lines {
+        writeln!(out, "{}", printable(&line)).map_err(|e| Failure::output("the report", e))?;
+    }
+    match rights::refusal(facts, &trials, true) {
+        Some(why) => Err(Failure::unsupported(format!("cannot trace process {pid}: {why}"))),
+        None => Ok(()),
+    }
+}
+
 fn target(process: &Process, visible: &Visible, out: &mut dyn Write) -> io::Result<()> {
-    let exe = process.exe.as_ref().map(|p| format!(" {}", p.display())).unwrap_or_default();
-    writeln!(out, "\nProcess {} ({}){}", process.pid, printable(&process.comm), printable(&exe))?;
     let seccomp = match process.seccomp {
         0 => "none",
         1 => "strict",
@@ -81,6 +107,13 @@ fn target(process: &Process, visible: &Visible, out: &mut dyn Write) -> io::Resu
     }
     for warning in &visible.warnings {
         writeln!(out, "  warning: {}", printable(warning))?;
+    }
+    let host = Host::of(process, &visible.space);
+    if let Some(host) = host {
+        writeln!(out, "  warning: {}", host.sentence())?;
+    }
+    if host.is_some_and(|host| !host.probes) {
+        return Ok(());
     }
     let searched = visible.space.modules().count();
     if visible.files.iter().all(|f| f.plan.probes.is_empty()) {

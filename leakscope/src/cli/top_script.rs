@@ -111,14 +111,14 @@ impl Ended {
 
 /// The reports of one process.
 pub(super) fn reports(config: &TopConfig, pid: u32) -> Result<u8, Failure> {
-    let process = session::check(pid)?;
-    let mut watcher =
-        Reports { series: Series::open(config)?, progress: Progress::new(0), reader_gone: false };
     let observe = session::Config {
         interval: Some(config.interval.unwrap_or(REPORT_INTERVAL)),
         rest: if config.interval.is_none() { session::REST_ON_SCREEN } else { 0 },
         ..session::Config::default()
     };
+    let process = session::check(pid, observe.tracing)?;
+    let mut watcher =
+        Reports { series: Series::open(config)?, progress: Progress::new(0), reader_gone: false };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(session::run(process, &observe, &mut watcher))?;

@@ -1,6 +1,6 @@
 //! One observation of one process, from attach to detach: the only place that sees both ends.
 //!
-//! `prepare` finds allocators and unwind rows, `arm` attaches in the safe order, `watch` runs until
+//! `rights` tries what may be read, `prepare` finds allocators and unwind rows, `arm` attaches in the safe order, `watch` runs until
 //! the end, `dump` looks at the threads once, `clock` and `usage` read what the kernel says about time and about ourselves.
 
 mod arm;
@@ -12,6 +12,7 @@ mod go_probes;
 mod modules;
 mod prepare;
 mod probes;
+pub mod rights;
 pub mod seccomp;
 mod signals;
 mod threads;
@@ -109,21 +110,26 @@ pub trait Watcher {
 }
 
 /// Whether `pid` can be traced here at all; changes nothing.
-pub fn check(pid: u32) -> Result<Process, Failure> {
-    permitted(Process::inspect(pid))
+pub fn check(pid: u32, tracing: Tracing) -> Result<Process, Failure> {
+    permitted(pid, Process::inspect(pid), tracing)
 }
 
 /// Whether the threads of `pid` can be looked at here; changes nothing.
 pub fn check_threads(pid: u32) -> Result<Process, Failure> {
-    permitted(Process::inspect_threads(pid))
+    permitted(pid, Process::inspect_threads(pid), Tracing { heap: false, waits: true, min_wait_ns: 0 })
 }
 
-fn permitted(process: Result<Process, ProcessError>) -> Result<Process, Failure> {
+fn permitted(pid: u32, process: Result<Process, ProcessError>, tracing: Tracing) -> Result<Process, Failure> {
     // Without the rights nothing of others can be read; then the rights are the answer.
-    if let Ok(_) | Err(ProcessError::Denied { .. }) = &process
-        && let Some(why) = verdict::refusal(&verdict::judge(&Facts::gather()))
-    {
-        return Err(Failure::unsupported(format!("cannot trace: {why}")));
+    if let Ok(_) | Err(ProcessError::Denied { .. }) = &process {
+        let facts = Facts::gather();
+        let through = process.as_ref().map_or(pid, |process| process.through);
+        let trials = rights::try_all(&facts, through);
+        let machine = verdict::refusal(&verdict::judge(&facts), tracing.heap);
+        let threads = tracing.waits || process.is_err();
+        if let Some(why) = machine.or_else(|| rights::refusal(&facts, &trials, threads)) {
+            return Err(Failure::unsupported(format!("cannot trace: {why}")));
+        }
     }
     Ok(process?)
 }

@@ -175,12 +175,12 @@ pub(super) fn observe(
     let mut reports = Reports { inputs: inputs.clone(), number, unwanted: unwanted.clone() };
     spawn("observation", move || {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let process = session::check(pid)?;
             let config = session::Config {
                 interval: Some(interval),
                 rest: session::REST_ON_SCREEN,
                 ..session::Config::default()
             };
+            let process = session::check(pid, config.tracing)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(Failure::failed)?.block_on(session::run(process, &config, &mut reports))
         }));
