@@ -318,6 +318,12 @@ pub fn directory() -> PathBuf {
 pub const CASES: Program = Program::new(Kind::C, "cases");
 /// What many threads do.
 pub const THREADS: Program = Program::new(Kind::C, "threads");
+/// Coroutines of makecontext.
+pub const COROUTINES: Program = Program::new(Kind::C, "coroutines");
+/// Code that was moved to memory without a file.
+pub const MOVES_TEXT: Program = Program::new(Kind::C, "moves_text");
+/// Names of 5,000 bytes.
+pub const LONG_NAMES: Program = Program::new(Kind::C, "long_names");
 /// fork, vfork, posix_spawn, exec, exit.
 pub const PROCESSES: Program = Program::new(Kind::C, "processes");
 /// Stacks that are hard to unwind.

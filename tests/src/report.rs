@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::fixture::Amount;
 use crate::workspace;
 
-/// Functions in which a stack may end: where the kernel starts a process or a thread.
-const ROOTS: [&str; 8] = [
+/// Functions in which a stack may end: where a process, a thread or a coroutine begins.
+const ROOTS: [&str; 9] = [
     "_start",
     "__libc_start_main",
     "__libc_start_call_main",
@@ -19,6 +19,7 @@ const ROOTS: [&str; 8] = [
     "__clone3",
     "clone",
     "__clone",
+    "__start_context",
 ];
 
 /// A report whose form was checked.
@@ -127,6 +128,11 @@ impl<'a> Site<'a> {
         self.0[field].as_i64().unwrap_or_else(|| panic!("the site has no {field}: {}", self.0))
     }
 
+    /// A field that is text; empty where it is null.
+    pub fn text(&self, field: &str) -> &'a str {
+        self.0[field].as_str().unwrap_or_default()
+    }
+
     /// What is live of it.
     pub fn live(&self) -> Amount {
         Amount { objects: self.number("live_objects"), bytes: self.number("live_bytes") }
@@ -147,7 +153,7 @@ impl<'a> Site<'a> {
         self.frames().map(|frame| frame["function"].as_str().unwrap_or("?"))
     }
 
-    /// Whether its stack ends where a process or a thread begins.
+    /// Whether its stack ends where a process, a thread or a coroutine begins.
     pub fn is_rooted(&self) -> bool {
         self.functions().next_back().is_some_and(ends_at_root)
     }
@@ -158,7 +164,7 @@ impl<'a> Site<'a> {
     }
 }
 
-/// Whether a process or a thread begins in that function.
+/// Whether a process, a thread or a coroutine begins in that function.
 pub(crate) fn ends_at_root(function: &str) -> bool {
     ROOTS.iter().any(|root| names(function, root))
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use leakscope_tests::fixture::Amount;
 use leakscope_tests::programs::{
-    Allocator, BAD_ALLOC, CASES, ESCAPES, GLIBC_ONLY, Library, PROCESSES, Program, THREADS,
+    Allocator, BAD_ALLOC, CASES, COROUTINES, ESCAPES, GLIBC_ONLY, Library, PROCESSES, Program, THREADS,
 };
 use leakscope_tests::{Expect, Fixture, Leakscope};
 
@@ -47,6 +47,14 @@ cases! {
     frees_of_blocks_from_before_the_attach: CASES, "frees-from-before";
     block_freed_by_another_thread: THREADS, "freed-by-another";
     three_hundred_threads: THREADS, "300";
+    coroutines_that_allocate: COROUTINES, "leak";
+    /// They free each other's blocks, and start others inside themselves.
+    coroutines_that_take_turns: COROUTINES, "alternate";
+    /// As a thread ends, libc frees what is in its cache, and the cache: the program frees none of it.
+    caches_of_a_thousand_threads: THREADS, "thousand-end";
+    caches_of_a_thousand_threads_static: THREADS.allocator(Allocator::GlibcStatic), "thousand-end";
+    /// The dynamic linker frees the tables of threads that began before the attach.
+    threads_from_before_the_attach_end: THREADS, "early-end";
     /// Half of the blocks go in a child that must not touch the account.
     fork: PROCESSES, "fork";
     vfork: PROCESSES, "vfork";

@@ -204,3 +204,31 @@ fn node_under_load() -> Result<()> {
     assert!(server.is_running()?);
     Ok(())
 }
+
+/// node copies its code to huge pages: its names, and the blame, stay node's.
+#[test]
+fn node_on_large_pages() -> Result<()> {
+    const SCRIPT: &str = "const kept = []; console.log('ready 0'); process.stdin.once('data', () => {
+        for (let i = 0; i < 300; i++) kept.push(Buffer.allocUnsafeSlow(20000));
+        console.log('done'); });";
+    let Some(node) = find_program("node") else { skip!("there is no node") };
+    let mut fixture = Fixture::start_command(Command::new(node).args(["--use-largepages=on", "-e", SCRIPT]))?;
+    let maps = fs::read_to_string(format!("/proc/{}/maps", fixture.pid()))?;
+    let code: Vec<&str> = maps.lines().filter(|line| line.contains(" r-xp ")).collect();
+    let in_node = |line: &str| line.ends_with("/node");
+    if !code.windows(3).any(|w| in_node(w[0]) && w[1].contains(" 00:00 0") && in_node(w[2])) {
+        skip!("this node does not move its code, or the kernel has no huge pages for it");
+    }
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    fixture.go()?;
+    let report = scope.finish()?.report()?;
+    assert_complete(&report, 0.9);
+    let through = |site: &Site<'_>| {
+        site.functions().any(|f| names(f, "NodeArrayBufferAllocator::AllocateUninitialized"))
+    };
+    let site = report.sites().find(through).context("node's allocator of buffers is on a stack")?;
+    assert!(site.live().objects >= 300, "{}", site.stack());
+    let named = site.functions().filter(|function| function.starts_with("v8::")).count();
+    assert!(named >= 3, "V8's own code is in the moved part: {}", site.stack());
+    Ok(())
+}

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use leakscope_tests::process::run_ok;
-use leakscope_tests::programs::{Allocator, CASES, SITES_C, SITES_CPP, STACKS, THREADS};
+use leakscope_tests::programs::{
+    Allocator, CASES, COROUTINES, MOVES_TEXT, SITES_C, SITES_CPP, STACKS, THREADS,
+};
 use leakscope_tests::report::{Site, names};
 use leakscope_tests::{Expect, Fixture, Leakscope, Report, skip};
 
@@ -94,6 +96,55 @@ fn signal_handler_on_an_alternate_stack_in_a_thread() -> Result<()> {
 fn through_a_function_of_libc() -> Result<()> {
     let report = check(&STACKS, "through-libc")?;
     assert_passes(the_site(&report, "site_compared"), &["site_compared", "compare", "through_libc", "main"]);
+    Ok(())
+}
+
+#[test]
+fn coroutines_end_at_their_root() -> Result<()> {
+    let report = check(&COROUTINES, "leak")?;
+    let site = the_site(&report, "site_coroutine");
+    assert_passes(site, &["site_coroutine", "leaks", "__start_context"]);
+    assert_eq!(site.text("stack_end"), "root", "{}", site.stack());
+
+    let fixture = Fixture::start(&COROUTINES, &["wait"])?;
+    let report = Leakscope::dump(fixture.pid()).run()?.report()?;
+    let waits: Vec<_> = report.waits_through("waits").collect();
+    assert_eq!(waits.len(), 1, "{}", report.at("/waits/sites"));
+    assert_eq!(waits[0].text("stack_end"), "root", "{}", report.at("/waits/sites"));
+    assert!(waits[0].passes("__start_context"));
+    Ok(())
+}
+
+/// Code that lies in memory without a file, in the place of a file's: names, rows and blame are the file's.
+#[test]
+fn code_moved_to_huge_pages() -> Result<()> {
+    let report = check(&MOVES_TEXT, "moved")?;
+    let site = the_site(&report, "site_moved");
+    assert_passes(site, &["site_moved", "deeper", "run", "fixture_main", "main", "_start"]);
+    let fixture = Fixture::start(&MOVES_TEXT, &["moved"])?;
+    let report = Leakscope::dump(fixture.pid()).run()?.report()?;
+    let waits: Vec<_> = report.waits_through("waits_in_moved_code").collect();
+    assert_eq!(waits.len(), 1, "{}", report.at("/waits/sites"));
+    assert_eq!(waits[0].text("stack_end"), "root");
+    Ok(())
+}
+
+/// The allocator was moved, too: the kernel places no probe there, and the report does not call itself exact.
+#[test]
+fn allocator_moved_to_huge_pages() -> Result<()> {
+    let mut fixture = Fixture::start(&MOVES_TEXT.allocator(Allocator::GlibcStatic), &["moved"])?;
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    fixture.go()?;
+    let finished = scope.finish()?;
+    let report = finished.report()?;
+    assert!(!report.heap_exact(), "{}", report.at("/heap"));
+    assert!(
+        report.losses().iter().any(|(name, n)| *name == "heap.probes_failed" && *n > 5),
+        "{:?}",
+        report.losses()
+    );
+    assert!(!report.headline().contains("Nothing was allocated"), "{}", report.headline());
+    assert!(finished.stderr.contains("huge pages"), "{}", finished.stderr);
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 static void *grown; // the block that the sites with a realloc work on
 static size_t count, align;
@@ -139,9 +140,13 @@ static void one_site(void) {
     for (int i = 0; i < 10; i++) FREE(site_malloc, held[i], 1024);
 }
 
+// Its part of /proc is root's then.
+static void not_dumpable(void) { EXPECT(prctl(PR_SET_DUMPABLE, 0) == 0); }
+
 int main(int argc, char **argv) {
     static const struct scenario scenarios[] = {
         {"one-site", one_site, 0, TOTAL},
+        {"not-dumpable", one_site, not_dumpable, TOTAL},
         {"nested", nested, 0, TOTAL},
         {"realloc-in-place", realloc_in_place, 0, TOTAL},
         {"realloc-moved", realloc_moved, 0, TOTAL},

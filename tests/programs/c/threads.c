@@ -64,11 +64,48 @@ static FRAME void *churn(void *argument) {
 
 static void churn8(void) { run_threads(8, churn); }
 
+// Each fills its cache with blocks that it has freed, and ends; libc then frees them once more.
+static FRAME void *fills_its_cache(void *argument) {
+    void *pending[64];
+    for (int i = 0; i < 64; i++) pending[i] = site_churned(16 * (1 + i % 40));
+    for (int i = 0; i < 64; i++) FREE(site_churned, pending[i], 16 * (1 + i % 40));
+    return keep(argument);
+}
+
+static void thousand_end(void) {
+    for (int i = 0; i < 10; i++) run_threads(100, fills_its_cache);
+    truth_number("unknown_frees", 0);
+}
+
+// Waits until it is told to end, so that it lives before anything is traced.
+static pthread_t early[100];
+static pthread_mutex_t until_go = PTHREAD_MUTEX_INITIALIZER;
+static FRAME void *ends_at_go(void *argument) {
+    void *block = malloc(100);
+    free(block);
+    pthread_mutex_lock(&until_go);
+    pthread_mutex_unlock(&until_go);
+    return keep(argument);
+}
+
+static void start_early(void) {
+    pthread_mutex_lock(&until_go);
+    for (int i = 0; i < 100; i++) EXPECT(pthread_create(&early[i], NULL, ends_at_go, NULL) == 0);
+}
+
+static void early_end(void) {
+    pthread_mutex_unlock(&until_go);
+    for (int i = 0; i < 100; i++) EXPECT(pthread_join(early[i], NULL) == 0);
+    thousand_end();
+}
+
 int main(int argc, char **argv) {
     static const struct scenario scenarios[] = {
         {"freed-by-another", freed_by_another},
         {"300", three_hundred},
         {"churn8", churn8},
+        {"thousand-end", thousand_end},
+        {"early-end", early_end, .prepare = start_early},
         {0},
     };
     return fixture_main(argc, argv, scenarios);

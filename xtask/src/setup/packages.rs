@@ -63,6 +63,11 @@ const PACKAGES: &[Package] = &[
     package("bpftrace"),
     package("gdb"),
     package("strace"),
+    // Programs that run others inside themselves.
+    package("valgrind"),
+    package("qemu-user"),
+    // Capabilities, one by one.
+    package("libcap2-bin"),
     // A terminal for the screens.
     package("tmux"),
     // The scheduler's worst case.
