@@ -68,7 +68,6 @@ fn sources_on_the_screen(program: &mut Command, wanted: &str) -> Result<String> 
     let mut fixture = Fixture::start_command(program)?;
     let line = format!("{} top {} -i 0.5", binary().display(), fixture.pid());
     let screen = Tmux::start(160, 50, &line)?;
-    // Not before: what the program allocates while probes are placed is not seen.
     screen.wait_for("watched")?;
     fixture.say("go")?;
     // Three bytes of input, 100,000 bytes each.

@@ -283,7 +283,7 @@ fn written_from_the_screen() -> Result<()> {
     ))?;
     let line = format!("cd {}; {} top {pid} -i 0.5", shared.path("").display(), binary().display());
     let screen = Tmux::start(200, 24, &line)?;
-    screen.wait_for("watched")?;
+    screen.wait_for("probes")?;
     let written = shared.path(&format!("leakscope-{pid}-3.json"));
     screen.until("the report is written", |shown| {
         // Until there is a report, the key only says so.
