@@ -16,6 +16,7 @@ mod hosts;
 mod identity;
 mod kernels;
 mod lifecycle;
+mod links;
 mod long_names;
 mod onesite;
 mod output;
