@@ -28,15 +28,21 @@ const COMPLETIONS: [(&str, &str, &str); 3] = [
     ("fish", "usr/share/fish/vendor_completions.d/leakscope.fish", "completions/leakscope.fish"),
 ];
 
-/// Files of the repository that go along.
-const DOCS: [&str; 6] = [
+/// Files of the repository that go along. They lie as they lie there, so that links between them lead somewhere.
+const DOCS: [&str; 9] = [
     "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "leakscope/schema/report.schema.json",
     "leakscope/schema/diff.schema.json",
     "leakscope/schema/top.schema.json",
 ];
+
+/// The user documentation: every file in it goes along.
+const GUIDES: &str = "leakscope/docs";
 
 /// Debian's file on rights.
 const COPYRIGHT: &str = "\
@@ -74,13 +80,20 @@ pub(super) fn generate(workspace: &Workspace, binary: &Path) -> Result<Vec<Entry
         file(format!("usr/share/man/man1/{name}.gz"), String::new(), gzip.finish()?);
         file(String::new(), format!("man/man1/{name}"), page);
     }
-    for name in DOCS {
-        let bytes = read(&workspace.root.join(name))?;
-        let short = name.rsplit('/').next().unwrap_or(name);
-        file(format!("usr/share/doc/leakscope/{short}"), short.to_owned(), bytes);
+    for (name, bytes) in documents(&workspace.root)? {
+        file(format!("usr/share/doc/leakscope/{name}"), name, bytes);
     }
     file("usr/share/doc/leakscope/copyright".to_owned(), String::new(), COPYRIGHT.into());
     Ok(entries)
+}
+
+/// What there is to read, by its path in the repository.
+fn documents(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let single = DOCS.iter().map(|name| Ok(((*name).to_owned(), read(&root.join(name))?)));
+    let mut files = single.collect::<Result<Vec<_>>>()?;
+    let guides = directory(&root.join(GUIDES))?;
+    files.extend(guides.into_iter().map(|(name, bytes)| (format!("{GUIDES}/{name}"), bytes)));
+    Ok(files)
 }
 
 /// The files of a directory by name.
@@ -96,4 +109,23 @@ fn directory(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_readme_links_to_goes_along() -> Result<()> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
+        let files = documents(root)?;
+        let readme = String::from_utf8(read(&root.join("README.md"))?)?;
+        let links = readme.split("](").skip(1).filter_map(|part| part.split([')', '#']).next());
+        let links: Vec<&str> = links.filter(|link| !link.contains("://")).collect();
+        assert!(links.len() > 8, "{links:?}");
+        for link in links {
+            assert!(files.iter().any(|(name, _)| name == link), "{link} does not go along");
+        }
+        Ok(())
+    }
 }
