@@ -8,6 +8,8 @@
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people. [`files`] is the only module
 //! that opens or makes what others have a say in, [`interrupt`] counts the signals that ask for the end.
+//!
+//! [`glossary`] has the words of all of them, one meaning each.
 
 pub mod bpf;
 pub mod census;
@@ -16,6 +18,7 @@ pub mod diff;
 pub mod export;
 pub mod failure;
 pub mod files;
+pub mod glossary;
 pub mod golang;
 pub mod human;
 pub mod interrupt;

@@ -1,0 +1,81 @@
+//! The words of this project: one meaning each. Documentation only.
+//!
+//! # Stacks and code
+//!
+//! - **Frame**: one function activation on a stack. As it is unwound it is an address
+//!   ([`stack::StackFrame`](crate::stack::StackFrame)); in a report it has a function, file and line
+//!   ([`report::model::Frame`](crate::report::model::Frame)). An inlined function is a frame of its own
+//!   there.
+//! - **Stack**: frames, innermost first, and its end.
+//! - **Stack end**: why a stack has no more frames. `Root` alone means that it is whole
+//!   ([`StackEnd`](leakscope_common::unwind::StackEnd)).
+//! - **Stack ID**: the hash of a stack's frames. It is the key of the kernel's maps and the handle of an
+//!   [interned stack](crate::stack::StackId).
+//! - **Site**: a distinct stack that allocated, blocked, created a thread or holds goroutines, with its
+//!   numbers. Wait sites and goroutine sites are also distinct in what they wait for.
+//! - **Place**: the blame frame's function and line. Several sites may share one; a headline speaks of
+//!   places.
+//! - **Blame frame**: the frame that a stack is charged to, the first that is the user's own: no
+//!   allocator, no runtime, no known wrapper or framework ([`blame()`](crate::symbol::blame())).
+//! - **Module**: a file that is mapped executable, or the vDSO ([`target::space`](crate::target)).
+//! - **Build ID**: the GNU build ID in a file's notes. It names the same build of a file anywhere.
+//! - **Load bias**: address in the process minus virtual address in the file. One number a mapping.
+//! - **Unwind row**: from this address on, the caller's frame is found by this rule. Rows are made from
+//!   `.eh_frame`, or from Go's function table ([`unwind`](crate::unwind)).
+//! - **CFA** (canonical frame address): the value of the stack pointer before the call; rows lead to it.
+//! - **Symbolizer**: turns an address in a module into function, file and line
+//!   ([`symbol`](crate::symbol)).
+//!
+//! # Memory
+//!
+//! - **Live**, or **in use**: allocated and not freed. Of a garbage-collected heap: reachable as of the
+//!   last collection. Reports say *live*, profiles in Go's terms say *inuse*.
+//! - **Block**: what one call of an allocator returned. **Object** is the word where the Go heap is
+//!   meant, too.
+//! - **Account**: live blocks and totals by site, kept in the kernel's maps from the attach on.
+//! - **Aggregate**: numbers that are added up in the kernel by a key, such as the totals of a site.
+//!   Aggregates can't be dropped as events can.
+//! - **In flight**: of an allocator's call, entered and not yet returned.
+//! - **Source**: where a section's numbers come from: `malloc` (the allocator's functions) or `go` (the
+//!   Go runtime).
+//!
+//! # Waits
+//!
+//! - **Blocked**: not running and not runnable. **Stuck**: blocked, and no rule says that it is idle.
+//! - **Off-CPU**: any time in which a thread does not run, blocked or only preempted. leakscope counts
+//!   blocked time only.
+//! - **Wait**: one span of being blocked, from the switch away to the wake-up.
+//! - **Wait kind**: what a wait is for: a mutex, a pipe, … ([`WaitKind`](crate::wait::WaitKind)).
+//! - **Operation**: the system call that a thread waits in. **Primitive**: the function of a library that
+//!   tells the kind, such as `pthread_mutex_lock`.
+//! - **fd target**: what a file descriptor refers to, as its link below `/proc/PID/fd` tells: a pipe, a
+//!   socket, a file.
+//! - **Idle rule**: a row of a table, or a test, by which a wait is taken for waiting for work
+//!   ([`wait::idle`](crate::wait::idle)).
+//! - **Waker**: who ended a wait: the stack of a thread, another process, or a timer or interrupt.
+//! - **Lock owner**, or **holder**: the thread that a lock is held by. *Read* if the lock stores it,
+//!   *inferred* if only one thread's stack points to the lock ([`wait::owners`](crate::wait::owners)).
+//! - **Deadlock**: a cycle of threads each of which waits for a lock, or for the end, of the next.
+//! - **Thread snapshot**, in code a **census**: all threads with their state and stack at one moment,
+//!   taken without stopping them ([`census`](crate::census)). A thread is **unsettled** if it changed
+//!   each time it was looked at, and has **vanished** if it began or ended meanwhile.
+//!
+//! # Tracing and reports
+//!
+//! - **Target**: the process under observation.
+//! - **Probe**: a BPF program on an instruction of a function (uprobe) or on an event of the scheduler
+//!   (tracepoint).
+//! - **Attach**: all probes active and recording on. **Window**: from then to the end of recording.
+//! - **Loss**: something that happened and is not in the numbers. Each has a number that is never reused,
+//!   a name such as `heap.live_full`, and the domain that it makes inexact
+//!   ([`Loss`](leakscope_common::counter::Loss)).
+//! - **Tally**: something counted that is no loss ([`Tally`](leakscope_common::counter::Tally)).
+//! - **Exact**: no loss of its domain occurred. **Estimate**: made from samples; it has an interval and a
+//!   method.
+//! - **Finding**: a sentence of a report's summary. The **headline** is the first.
+//! - **Section**: a part of a report: heap, waits, goroutines, threads.
+//! - **Profile**: one question taken out of a report, in Go's terms
+//!   ([`export::profile`](crate::export::profile)).
+//! - **Series**: reports of one process, one after another, in a directory or a file of JSON lines.
+//! - **Threshold**: an expression over a report's fields, given by `--fail-on`
+//!   ([`threshold`](crate::threshold)).
