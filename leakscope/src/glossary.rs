@@ -12,7 +12,8 @@
 //! - **Stack ID**: the hash of a stack's frames. It is the key of the kernel's maps and the handle of an
 //!   [interned stack](crate::stack::StackId).
 //! - **Site**: a distinct stack that allocated, blocked, created a thread or holds goroutines, with its
-//!   numbers. Wait sites and goroutine sites are also distinct in what they wait for.
+//!   numbers. Wait sites are also distinct in system call and kind of object, goroutine sites in state and
+//!   labels: several of them may share a stack.
 //! - **Place**: the blame frame's function and line. Several sites may share one; a headline speaks of
 //!   places.
 //! - **Blame frame**: the frame that a stack is charged to, the first that is the user's own: no
@@ -48,8 +49,8 @@
 //! - **Wait kind**: what a wait is for: a mutex, a pipe, … ([`WaitKind`](crate::wait::WaitKind)).
 //! - **Operation**: the system call that a thread waits in. **Primitive**: the function of a library that
 //!   tells the kind, such as `pthread_mutex_lock`.
-//! - **fd target**: what a file descriptor refers to, as its link below `/proc/PID/fd` tells: a pipe, a
-//!   socket, a file.
+//! - **fd target**: what a file descriptor refers to, as the kernel's own file tells: a pipe, a socket, a
+//!   terminal, events, a file ([`FdTarget`](crate::wait::fd_target::FdTarget)).
 //! - **Idle rule**: a row of a table, or a test, by which a wait is taken for waiting for work
 //!   ([`wait::idle`](crate::wait::idle)).
 //! - **Waker**: who ended a wait: the stack of a thread, another process, or a timer or interrupt.
