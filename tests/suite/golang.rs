@@ -44,7 +44,25 @@ fn compare(fixture: &mut GoFixture) -> Result<Report> {
     // Of the threads below, no stack matters here.
     let lost: Vec<_> = report.losses().into_iter().filter(|(name, _)| name.starts_with("go.")).collect();
     ensure!(lost.is_empty(), "lost: {lost:?}");
+    check_places(&report)?;
     Ok(report)
+}
+
+/// Every frame of the program's own code has its place in the program's file: the same distance from the
+/// address, and the build ID that the program has (Go 1.24 and later give it one).
+fn check_places(report: &Report) -> Result<()> {
+    let sites = report.at("/goroutines/sites").as_array().context("goroutines")?;
+    let hex = |value: &serde_json::Value| u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok();
+    let mut biases = BTreeSet::new();
+    for frame in sites.iter().flat_map(|site| site["frames"].as_array().into_iter().flatten()) {
+        ensure!(frame["build_id"] == *report.at("/target/build_id"), "build ID of {frame}");
+        ensure!(frame["module"] == *report.at("/target/exe"), "file of {frame}");
+        let place = hex(&frame["address"]).zip(hex(&frame["offset"]));
+        let (address, offset) = place.with_context(|| format!("place of {frame}"))?;
+        biases.insert(address.wrapping_sub(offset));
+    }
+    ensure!(biases.len() == 1, "one program has one load bias: {biases:x?}");
+    Ok(())
 }
 
 /// Builds and compares the story.

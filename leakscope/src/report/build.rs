@@ -3,6 +3,7 @@
 use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
+use super::go_frames::GoCode;
 use super::go_heap::{self, GoHeapInputs};
 use super::headline::{self, Visibility};
 use super::heap::{self, HeapInputs};
@@ -71,8 +72,8 @@ pub struct Inputs<'a> {
 pub struct GoInputs<'a> {
     /// Version of Go: `go1.21.4`.
     pub version: &'a str,
-    /// Path of the main module.
-    pub main_module: Option<&'a str>,
+    /// The program that its frames are of.
+    pub code: GoCode<'a>,
     /// Settings of the build, by name.
     pub settings: &'a [(String, String)],
     /// The goroutines; `None` if they were not read.
@@ -107,8 +108,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let nothing_lost = |spoils: fn(&str) -> bool| !lost.keys().any(|name| spoils(name));
     let (heap_whole, waits_whole) = (nothing_lost(losses::spoils_heap), nothing_lost(losses::spoils_waits));
 
-    let exe = inputs.process.exe.as_ref().map(|path| path.display().to_string());
-    let module = inputs.go.and_then(|go| go.main_module);
+    let code = inputs.go.map(|go| go.code).unwrap_or_default();
     let traced =
         inputs.heap.map(|input| heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name));
     let host = Host::of(inputs.process, space);
@@ -116,7 +116,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         // Probes of which there are none say nothing beside the Go runtime's own account.
         Some(go) => {
             let traced = traced.filter(|_| inputs.heap.is_some_and(|input| input.visibility.probes > 0));
-            Some(go_heap::join(traced, &go, exe.as_deref(), module))
+            Some(go_heap::join(traced, &go, code))
         }
         None => traced,
     };
@@ -134,9 +134,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         });
     }
     let seen = inputs.go.and_then(|go| go.snapshot);
-    let goroutines = seen.map(|seen| {
-        goroutines::goroutines(seen, inputs.go.and_then(|go| go.creations), exe.as_deref(), module)
-    });
+    let goroutines =
+        seen.map(|seen| goroutines::goroutines(seen, inputs.go.and_then(|go| go.creations), code));
     let mut threads = inputs.threads;
     if let Some(threads) = &mut threads {
         threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
@@ -342,7 +341,7 @@ fn target(process: &Process, space: &AddressSpace, go: Option<&GoInputs<'_>>) ->
         runtime_version: go.map(|go| go.version.to_owned()),
         container: process.container.clone(),
         go: go.map(|go| GoProgram {
-            main_module: go.main_module.map(ToOwned::to_owned),
+            main_module: go.code.main_module.map(ToOwned::to_owned),
             settings: go.settings.iter().cloned().collect(),
         }),
     }

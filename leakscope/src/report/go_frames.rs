@@ -33,14 +33,37 @@ const FRAMEWORKS: &[&str] = &[
     "github.com/sirupsen/logrus", "github.com/rs/zerolog", "k8s.io/klog", "github.com/oklog/run",
 ];
 
-/// A frame of the program `exe`.
-pub(super) fn frame(go: &GoFrame, exe: Option<&str>) -> Frame {
+/// The program that Go frames are of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GoCode<'a> {
+    /// Path of its file, as the target names it.
+    pub file: Option<&'a str>,
+    /// Build ID of that file, in hex.
+    pub build_id: Option<&'a str>,
+    /// Runtime address minus virtual address of the file.
+    pub bias: u64,
+    /// Addresses of its Go code: the first, and the one after the last. Plugins have code elsewhere.
+    pub text: (u64, u64),
+    /// Path of its main module, whose code is the user's whatever it is called.
+    pub main_module: Option<&'a str>,
+}
+
+impl GoCode<'_> {
+    /// Whether code at an address is of the file. A return address may be the one after the last.
+    fn holds(&self, address: u64) -> bool {
+        (self.text.0..=self.text.1).contains(&address) && self.text.0 < self.text.1
+    }
+}
+
+/// A frame of the program. What lies outside of its own code has no file.
+pub(super) fn frame(go: &GoFrame, code: GoCode<'_>) -> Frame {
+    let held = code.holds(go.address);
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Frame {
         address: format!("{:#x}", go.address),
-        module: exe.map(ToOwned::to_owned),
-        build_id: None,
-        offset: None,
+        module: code.file.filter(|_| held).map(ToOwned::to_owned),
+        build_id: code.build_id.filter(|_| held).map(ToOwned::to_owned),
+        offset: held.then(|| format!("{:#x}", go.address.wrapping_sub(code.bias))),
         function: known(&name::bounded(&go.function)),
         function_offset: go.function_offset,
         file: known(&go.file),
@@ -157,9 +180,21 @@ mod tests {
     #[test]
     fn what_is_unknown_is_absent() {
         let unknown = GoFrame { function: "".into(), file: "".into(), line: 0, ..go("", 0) };
-        let frame = frame(&unknown, Some("/srv/bin/shop"));
+        let code = GoCode {
+            file: Some("/srv/bin/shop"),
+            build_id: Some("beef"),
+            bias: 0x40_0000,
+            text: (0x46_0000, 0x46_1000),
+            main_module: None,
+        };
+        let frame = frame(&unknown, code);
         assert_eq!((&frame.function, &frame.file, frame.line), (&None, &None, None));
         assert!(frame.why_unknown.is_some());
-        assert_eq!(frame.module.as_deref(), Some("/srv/bin/shop"));
+        let place = |frame: &Frame| (frame.module.clone(), frame.build_id.clone(), frame.offset.clone());
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(place(&frame), (text("/srv/bin/shop"), text("beef"), text("0x60000")));
+        // Code of a plugin, or of C.
+        let elsewhere = super::frame(&go("main.f", 0x2000), code);
+        assert_eq!(place(&elsewhere), (None, None, None));
     }
 }

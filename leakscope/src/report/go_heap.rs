@@ -2,7 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::go_frames::{blame, frame};
+use super::go_frames::{GoCode, blame, frame};
 use super::model::{GoSizeClass, Heap, Site, Source, Totals};
 use crate::golang::heap_account::{GoHeapSite, SizeClass};
 use crate::ledger::{GoHeapSnapshot, Sort};
@@ -20,14 +20,8 @@ pub struct GoHeapInputs<'a> {
 const UNCHANGED: &str =
     "it is as at the look before: since then no garbage collection has finished, or nothing changed";
 
-/// One section of what was traced, if anything, and of the Go runtime's account. `exe` is the program's
-/// path, `main_module` its module's.
-pub(crate) fn join(
-    traced: Option<Heap>,
-    inputs: &GoHeapInputs<'_>,
-    exe: Option<&str>,
-    main_module: Option<&str>,
-) -> Heap {
+/// One section of what was traced, if anything, and of the Go runtime's account. `code` is the program.
+pub(crate) fn join(traced: Option<Heap>, inputs: &GoHeapInputs<'_>, code: GoCode<'_>) -> Heap {
     let GoHeapSnapshot { heap: go, sites, growth_bytes, unchanged } = inputs.snapshot;
     let mut heap = traced.unwrap_or_else(nothing);
     heap.exact &= go.exact;
@@ -56,7 +50,7 @@ pub(crate) fn join(
     }
     *growth = growth.saturating_add(*growth_bytes);
     let named = go.sites.iter().zip(sites);
-    heap.sites.extend(named.map(|(seen, (id, growth))| site(seen, *id, *growth, exe, main_module)));
+    heap.sites.extend(named.map(|(seen, (id, growth))| site(seen, *id, *growth, code)));
     // Stable: what is equal stays as it is.
     heap.sites.sort_by(|a, b| order(inputs.sort, a, b));
     for (site, rank) in heap.sites.iter_mut().zip(1..) {
@@ -104,7 +98,7 @@ fn order(sort: Sort, a: &Site, b: &Site) -> Ordering {
     primary.then(b.live_bytes.cmp(&a.live_bytes))
 }
 
-fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, exe: Option<&str>, main_module: Option<&str>) -> Site {
+fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site {
     let (low, high) = seen.live_bytes_bounds.unzip();
     Site {
         site_id: format!("{id:016x}"),
@@ -120,8 +114,8 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, exe: Option<&str>, main_m
         live_bytes_low: low,
         live_bytes_high: high,
         samples: seen.samples,
-        blame: blame(&seen.frames, main_module),
-        frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),
+        blame: blame(&seen.frames, code.main_module),
+        frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
         // The runtime keeps as much of a stack as it does; the rest is not there to be read.
         stack_end: Some(
             if seen.frames.is_empty() { "the runtime keeps no stack for these" } else { "root" }.to_owned(),
@@ -145,6 +139,7 @@ pub(crate) mod tests {
     use crate::golang::heap_account::{GoHeap, PROFILE_METHOD};
     use crate::ledger::GoHeapLedger;
     use crate::ledger::goroutines::tests::frame as go;
+    use crate::report::goroutines::tests::chat;
     use crate::report::headline::go_heap;
 
     /// An estimate of two sites.
@@ -183,14 +178,15 @@ pub(crate) mod tests {
         });
         heap.totals.live_bytes = 100_000;
         heap.totals.growth_bytes = 100_000;
-        let site = site(&GoHeapSite { live_bytes: 100_000, ..GoHeapSite::default() }, 1, 100_000, None, None);
+        let site =
+            site(&GoHeapSite { live_bytes: 100_000, ..GoHeapSite::default() }, 1, 100_000, GoCode::default());
         heap.sites.push(Site { source: "malloc".to_owned(), oldest_age_ns: Some(5), ..site });
         heap
     }
 
     fn joined(traced: Option<Heap>, sort: Sort) -> Heap {
         let snapshot = GoHeapLedger::default().snapshot(account());
-        join(traced, &GoHeapInputs { snapshot: &snapshot, sort }, Some("/srv/bin/chat"), None)
+        join(traced, &GoHeapInputs { snapshot: &snapshot, sort }, chat())
     }
 
     #[test]

@@ -203,6 +203,7 @@ fn grown(growth: Option<i64>, since_ns: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::go_frames::GoCode;
     use crate::report::goroutines::tests::{look, section, seen};
 
     const STORY: &str = "11,274 of 13,647 goroutines are blocked in chan receive at \
@@ -374,7 +375,7 @@ mod tests {
                 site.state = GoState::Leaked;
             }
         }
-        let all = super::super::goroutines::goroutines(&all, None, None, None);
+        let all = super::super::goroutines::goroutines(&all, None, GoCode::default());
         assert!(
             goroutines(&all).is_some_and(|text| text.starts_with("1 of 10 goroutines is blocked for ever"))
         );

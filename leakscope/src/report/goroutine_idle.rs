@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn whole(site: &GoSite) -> GoroutineSite {
-        super::super::goroutines::site(site, None, None)
+        super::super::goroutines::site(site, super::super::go_frames::GoCode::default())
     }
 
     #[track_caller]

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::go_frames::{blame, blame_goroutine, frame};
+use super::go_frames::{GoCode, blame, blame_goroutine, frame};
 use super::goroutine_idle::idle;
 use super::model::{GoroutineCreation, GoroutineSite, Goroutines};
 use super::rank;
@@ -14,15 +14,13 @@ use crate::symbol::name;
 /// Fewer new goroutines than this are no pile.
 const PILE: i64 = 10;
 
-/// Makes the section. `creations` is `None` where they were not traced, `exe` is the program's path,
-/// `main_module` its module's.
+/// Makes the section. `creations` is `None` where they were not traced.
 pub(crate) fn goroutines(
     snapshot: &GoroutineSnapshot,
     creations: Option<&[GoCreation]>,
-    exe: Option<&str>,
-    main_module: Option<&str>,
+    code: GoCode<'_>,
 ) -> Goroutines {
-    let sites = snapshot.sites.iter().map(|seen| site(seen, exe, main_module)).collect();
+    let sites = snapshot.sites.iter().map(|seen| site(seen, code)).collect();
     let nothing_lost = snapshot.losses.is_empty() && snapshot.unread == 0;
     let mut all = Goroutines {
         exact: nothing_lost,
@@ -35,7 +33,7 @@ pub(crate) fn goroutines(
         since_previous_ns: snapshot.since_previous_ns,
         retried: snapshot.retried,
         sites,
-        creations: creations.map(|all| self::creations(all, exe, main_module)),
+        creations: creations.map(|all| self::creations(all, code)),
     };
     judge(&mut all);
     all
@@ -55,7 +53,7 @@ pub(crate) fn judge(all: &mut Goroutines) {
     rank(&mut all.sites, |site, rank| site.rank = rank);
 }
 
-fn creations(all: &[GoCreation], exe: Option<&str>, main_module: Option<&str>) -> Vec<GoroutineCreation> {
+fn creations(all: &[GoCreation], code: GoCode<'_>) -> Vec<GoroutineCreation> {
     let growth = |seen: &GoCreation| seen.created.cast_signed().saturating_sub(seen.exited.cast_signed());
     let mut all: Vec<&GoCreation> = all.iter().collect();
     // Stable: those that created most come first.
@@ -67,8 +65,8 @@ fn creations(all: &[GoCreation], exe: Option<&str>, main_module: Option<&str>) -
             created: seen.created,
             exited: seen.exited,
             growth: growth(seen),
-            blame: blame(&seen.frames, main_module),
-            frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),
+            blame: blame(&seen.frames, code.main_module),
+            frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
         })
         .collect()
 }
@@ -108,7 +106,7 @@ fn order(site: &GoroutineSite) -> (u8, Reverse<i64>) {
 }
 
 /// A site; [`judge`] says the rest of it.
-pub(super) fn site(seen: &GoSite, exe: Option<&str>, main_module: Option<&str>) -> GoroutineSite {
+pub(super) fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
     GoroutineSite {
         site_id: format!("{:016x}", seen.id),
         place_id: format!("{:016x}", seen.place),
@@ -126,10 +124,10 @@ pub(super) fn site(seen: &GoSite, exe: Option<&str>, main_module: Option<&str>) 
         idle: false,
         idle_rule: None,
         system: seen.system,
-        blame: blame_goroutine(&seen.frames, main_module),
-        frames: seen.frames.iter().map(|go| frame(go, exe)).collect(),
+        blame: blame_goroutine(&seen.frames, code.main_module),
+        frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
         stack_end: seen.end.text().to_owned(),
-        created_by: seen.created_by.as_ref().map(|go| frame(go, exe)),
+        created_by: seen.created_by.as_ref().map(|go| frame(go, code)),
         start_function: seen.start_function.as_deref().map(|name| name::bounded(name).into_owned()),
         labels: (!seen.labels.is_empty()).then(|| seen.labels.clone()),
         label_sets: seen.label_sets,

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{go_frames, model};
+use super::go_frames::{self, GoCode};
+use super::model;
 use crate::golang::census::GoFrame;
 use crate::golang::frames::{CodeAddress, Frames};
 use crate::golang::program::Program;
@@ -108,7 +109,7 @@ impl Names {
             return frames
                 .iter()
                 .map(|f| {
-                    let named = go_frames::frame(f, None);
+                    let named = go_frames::frame(f, GoCode::default());
                     placed(model::Frame { address: hex(frame.address), build_id: build_id.clone(), ..named })
                 })
                 .collect();

@@ -17,6 +17,7 @@ use crate::golang::rows::{self, GoRows};
 use crate::human;
 use crate::ledger::{GoHeapLedger, GoHeapSnapshot, GoroutineLedger, GoroutineSnapshot, Sort};
 use crate::report::build::GoInputs;
+use crate::report::go_frames::GoCode;
 use crate::report::go_heap::GoHeapInputs;
 use crate::report::names::Names;
 use crate::target::{AddressSpace, ModuleId, Process};
@@ -137,11 +138,24 @@ impl GoTarget {
         }
     }
 
+    /// The program that frames are of.
+    fn code(&self) -> GoCode<'_> {
+        let main_module = self.main_module.as_deref();
+        let Ok(program) = &self.program else { return GoCode { main_module, ..GoCode::default() } };
+        GoCode {
+            file: Some(&program.path),
+            build_id: program.build_id.as_deref(),
+            bias: program.bias,
+            text: program.parts.first().map_or((0, 0), |part| part.text),
+            main_module,
+        }
+    }
+
     /// What the report is told.
     pub(super) fn inputs(&self, sort: Sort) -> GoInputs<'_> {
         GoInputs {
             version: &self.version,
-            main_module: self.main_module.as_deref(),
+            code: self.code(),
             settings: &self.settings,
             snapshot: self.last.as_ref(),
             creations: self.traced.goroutines.then_some(&*self.creations),

@@ -97,7 +97,7 @@ pub(super) fn locks(
     for lock in locks.iter().take(MOST_LOCKS) {
         let mut text = format!("{}, {}", waiters(site.kind, lock), owner(site.kind, lock));
         let frames = lock.owner_frames.as_deref().unwrap_or_default();
-        let stack = StackView { frames, blame: lock.owner_blame, end: Some("root") };
+        let stack = StackView { frames, blame: lock.owner_blame, end: lock.owner_stack_end.as_deref() };
         let blocked_at = waits.sites.iter().find(|s| s.threads.iter().any(|t| Some(t.tid) == lock.owner_tid));
         if lock.owner_tid.is_some() && !frames.is_empty() {
             text.push_str(&format!(", in {}", stack.place()));

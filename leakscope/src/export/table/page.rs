@@ -162,6 +162,8 @@ impl Page<'_> {
         match stack.end {
             Some("root") => Ok(()),
             Some(why) => note(self, &format!("the stack ends here: {why}")),
+            // As in reports of older versions.
+            None if !stack.frames.is_empty() => note(self, "why the stack ends here was not noted"),
             None => note(self, "the stack was not captured"),
         }
     }

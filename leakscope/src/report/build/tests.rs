@@ -2,7 +2,7 @@ use super::*;
 use crate::ledger::heap::Sort;
 use crate::ledger::{GoHeapLedger, HeapSnapshot};
 use crate::report::go_heap::tests::account;
-use crate::report::goroutines::tests::{look, section, seen};
+use crate::report::goroutines::tests::{chat, look, section, seen};
 use crate::report::waits::tests::{idles, runs, waits, waits_for};
 
 fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
@@ -42,7 +42,7 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
 }
 
 fn go<'a>(snapshot: Option<&'a GoroutineSnapshot>) -> GoInputs<'a> {
-    GoInputs { version: "go1.21.4", main_module: Some("example.com/chat"), snapshot, ..GoInputs::default() }
+    GoInputs { version: "go1.21.4", code: chat(), snapshot, ..GoInputs::default() }
 }
 
 #[test]

@@ -3,6 +3,17 @@ use crate::golang::census::{GoCensus, GoFrame, Goroutine};
 use crate::ledger::GoroutineLedger;
 use crate::ledger::goroutines::tests::{frame as go, stack, waiting};
 
+/// A program that all frames of these tests lie in.
+pub(crate) fn chat() -> GoCode<'static> {
+    GoCode {
+        file: Some("/srv/bin/chat"),
+        build_id: None,
+        bias: 0,
+        text: (0x46_0000, 0x47_0000),
+        main_module: Some("example.com/chat"),
+    }
+}
+
 /// A look after so many seconds at a websocket server that has so many goroutines with each wait reason.
 pub(crate) fn look(seconds: u64, waits: &[(u64, &str)]) -> GoCensus {
     let at = |function: &str, file: &str, line| GoFrame {
@@ -34,7 +45,7 @@ pub(crate) fn seen(looks: &[GoCensus]) -> GoroutineSnapshot {
 
 /// The section on it.
 pub(crate) fn section(looks: &[GoCensus]) -> Goroutines {
-    goroutines(&seen(looks), None, Some("/srv/bin/chat"), Some("example.com/chat"))
+    goroutines(&seen(looks), None, chat())
 }
 
 fn reasons(all: &Goroutines) -> Vec<&str> {
@@ -111,7 +122,7 @@ fn absurd_growth_does_not_panic() {
         site.count = u64::MAX;
         site.growth_since_first = Some(i64::MAX);
     }
-    assert_eq!(goroutines(&snapshot, None, None, None).sites.len(), 2);
+    assert_eq!(goroutines(&snapshot, None, GoCode::default()).sites.len(), 2);
 }
 
 #[test]
@@ -123,9 +134,9 @@ fn statements_are_ranked_by_growth() {
         frames: vec![go("main.serve", u32::try_from(line).unwrap_or(0))],
     };
     let all = [statement(1, 1000, 1000), statement(2, 5, 50), statement(3, 70, 0)];
-    let report = goroutines(&seen(&[]), Some(&all), None, None);
+    let report = goroutines(&seen(&[]), Some(&all), GoCode::default());
     let told: Vec<(u64, i64, Option<u32>)> =
         report.creations.iter().flatten().map(|c| (c.rank, c.growth, c.frames[0].line)).collect();
     assert_eq!(told, [(1, 70, Some(3)), (2, 0, Some(1)), (3, -45, Some(2))]);
-    assert_eq!(goroutines(&seen(&[]), None, None, None).creations, None, "not traced");
+    assert_eq!(goroutines(&seen(&[]), None, GoCode::default()).creations, None, "not traced");
 }

@@ -137,6 +137,9 @@ pub struct WaitLock {
     pub owner_frames: Option<Vec<Frame>>,
     /// Index into `owner_frames` of the first frame that is the user's own.
     pub owner_blame: Option<u64>,
+    /// Why the owner's stack ended: `root`, or what cut it short; null without `owner_frames`.
+    #[serde(default)]
+    pub owner_stack_end: Option<String>,
     /// True if the owner was inferred, not read from the lock: see `owner_method`.
     pub owner_inferred: bool,
     /// How the owner was found.

@@ -287,6 +287,7 @@ fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '
         owner_state: None,
         owner_frames: None,
         owner_blame: None,
+        owner_stack_end: None,
         owner_inferred: false,
         owner_method: None,
         owner_unknown: None,
@@ -306,6 +307,7 @@ fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '
             if with_frames && !entry.stack.frames.is_empty() {
                 lock.owner_blame = entry.blame(owner.classified.primitive_frame);
                 lock.owner_frames = Some(entry.stack.frames.clone());
+                lock.owner_stack_end = entry.end();
             }
         }
         Some(Holder::Unknown(why)) => lock.owner_unknown = Some(why.clone()),

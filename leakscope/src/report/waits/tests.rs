@@ -303,6 +303,33 @@ fn a_window() {
     );
 }
 
+/// The holder's stack is not whole: the lock says so, as the holder's own site does.
+#[test]
+fn a_holder_whose_stack_is_cut() {
+    let cut = |id: StackId| {
+        let mut named = name(id)?;
+        if id == StackId(3) {
+            named.end = "code without unwind information".to_owned();
+        }
+        Some(named)
+    };
+    let threads = vec![waits_for(10, 1, 0x1000, 50), sleeps(50)];
+    let census = Census { at_ns: 100 * SECOND, threads, ..Census::default() };
+    let inputs = WaitInputs {
+        census: Some(&census),
+        window: None,
+        started_ns: 0,
+        at_ns: 100 * SECOND,
+        nothing_lost: true,
+        processors: 2,
+    };
+    let waits = build(&inputs, &mut { cut });
+    let lock = &site(&waits, 1).locks[0];
+    assert_eq!(lock.owner_tid, Some(50));
+    assert_eq!(lock.owner_stack_end.as_deref(), Some("code without unwind information"));
+    assert_eq!(lock.owner_stack_end, site(&waits, 3).stack_end);
+}
+
 #[test]
 fn one_stack_that_waits_for_several_things() {
     let call = |tid, number, args: [u64; 6]| Thread {

@@ -11,6 +11,7 @@ use crate::report::Report;
 use crate::report::go_heap::tests::account;
 use crate::report::go_heap::{GoHeapInputs, join};
 use crate::report::goroutines::goroutines;
+use crate::report::goroutines::tests::chat as program;
 use crate::report::model::Site;
 
 fn at(function: &str, file: &str, line: u32) -> GoFrame {
@@ -88,7 +89,7 @@ fn report(snapshot: &GoroutineSnapshot, seconds: u64) -> Report {
     report.target.runtime = "go".to_owned();
     report.target.runtime_version = Some("go1.21.4".to_owned());
     report.summary.headline = "11,274 of 13,647 goroutines are blocked in chan receive.".to_owned();
-    report.goroutines = Some(goroutines(snapshot, None, Some("/srv/bin/chat"), Some("example.com/chat")));
+    report.goroutines = Some(goroutines(snapshot, None, program()));
     report
 }
 
@@ -129,7 +130,7 @@ fn heaps() -> Report {
     traced.sites[0] =
         Site { live_bytes: 90_000, frames: c_stack("malloc", "sqlite3_step", 31), ..traced.sites[0].clone() };
     let go = GoHeapInputs { snapshot: &snapshot, sort: Sort::LiveBytes };
-    report.heap = Some(join(Some(traced), &go, Some("/srv/bin/chat"), None));
+    report.heap = Some(join(Some(traced), &go, program()));
     report
 }
 

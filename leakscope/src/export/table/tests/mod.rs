@@ -73,6 +73,26 @@ fn limits() {
     assert_shown("limits-deadlock", &styled(&samples::deadlock(), &style));
 }
 
+/// The stack of a holder that stands by its lock says why it ends, as any other does.
+#[test]
+fn a_holders_stack_that_is_cut() {
+    let style = TableStyle { width: 120, color: false, top: 1, frames: None };
+    let mut report = samples::hot_mutex();
+    let end = |report: &mut Report, why: Option<&str>| {
+        let waits = report.waits.as_mut().expect("waits");
+        let locks = waits.sites.iter_mut().flat_map(|site| &mut site.locks);
+        locks.for_each(|lock| lock.owner_stack_end = why.map(str::to_owned));
+    };
+    assert!(!styled(&report, &style).contains("ends here"), "a whole stack has no note");
+    end(&mut report, Some("code without unwind information"));
+    let text = styled(&report, &style);
+    assert!(text.contains("… the stack ends here: code without unwind information"), "{text}");
+    // A report of a version that did not note it.
+    end(&mut report, None);
+    let text = styled(&report, &style);
+    assert!(text.contains("… why the stack ends here was not noted"), "{text}");
+}
+
 #[test]
 fn an_inferred_owner_is_called_so() {
     let mut report = samples::deadlock();

@@ -188,6 +188,7 @@ pub(crate) fn lock(address: &str, waiters: u64, owner: &str) -> WaitLock {
         owner_state: Some("sleep".to_owned()),
         owner_frames: Some(stack("clock_nanosleep", "flush_log", 77)),
         owner_blame: Some(1),
+        owner_stack_end: Some("root".to_owned()),
         owner_inferred: false,
         owner_method: None,
         owner_unknown: None,
