@@ -326,7 +326,7 @@ fn a_wrong_truth_is_noticed() -> Result<()> {
         |truth| truth.groups.get_mut("waiters").expect("it is there").threads.truncate(49),
         |truth| truth.groups.get_mut("waiters").expect("it is there").line += 1,
         |truth| truth.groups.get_mut("waiters").expect("it is there").kind = "rwlock".to_owned(),
-        |truth| truth.groups.get_mut("waiters").expect("it is there").threads[7].since_ns -= 1_000_000_000,
+        |truth| truth.groups.get_mut("waiters").expect("it is there").threads[7].since_ns -= 100_000_000_000,
         |truth| truth.locks[0].address += 8,
         |truth| truth.locks[0].owner.as_mut().expect("it has one").0 += 1,
     ];
