@@ -3,7 +3,14 @@
 //! A [`Row`] is one line of a file's `.eh_frame` table: from `pc` on (relative to the file's load
 //! bias) the caller is found by this rule. Rows of a file are sorted by `pc` and reach to the next
 //! row. [`step`] applies one row; it does no lookups and no allocation, so the kernel side, the
-//! tests and the userspace walk all run the same code.
+//! tests and the userspace walk all run the same code. What a row cannot hold is a [`WideRule`], which the
+//! row points to.
+
+mod step;
+pub mod wide;
+
+pub use step::{step, step_frame_pointer};
+pub use wide::WideRule;
 
 /// Bytes of text per bucket of the row index, as a shift: 1 KiB.
 pub const BUCKET_SHIFT: u32 = 10;
@@ -28,7 +35,10 @@ pub mod cfa {
     pub const DEREF_RSP: u8 = 5;
     /// CFA = *(rbp + 8 * high byte of the offset) + low byte of the offset.
     pub const DEREF_RBP: u8 = 6;
-    /// A rule this format cannot hold.
+    /// The rule is a [`WideRule`](super::WideRule), at the index of the row space that the rest of the
+    /// row holds: [`Row::wide`](super::Row::wide).
+    pub const WIDE: u8 = 7;
+    /// A rule that not even a wide one can hold.
     pub const UNSUPPORTED: u8 = 8;
     /// No function covers the addresses from here on.
     pub const END: u8 = 9;
@@ -36,9 +46,6 @@ pub mod cfa {
     pub const SIGNAL: u8 = 10;
     /// The outermost frame: the return address is undefined.
     pub const STOP: u8 = 11;
-    /// CFA = rsp + offset, and the return address is in rdi: glibc's `vfork`, whose child shares the
-    /// stack. Only at the innermost frame is rdi known.
-    pub const RDI: u8 = 12;
     /// Go's `asmcgocall`, which calls C on the thread's own stack: at rsp + 8 * low byte of the offset lies
     /// how far below its top the goroutine's stack pointer was, above that the goroutine, whose second
     /// word is that top. Without a goroutine the stack pointer itself. High byte of the offset: words
@@ -78,6 +85,42 @@ impl Row {
     #[inline(always)]
     pub const fn new(pc: u32, cfa_kind: u8, cfa_off: u16, rbp_kind: u8, rbp_off: i8) -> Self {
         Self { pc, cfa_off, kinds: (cfa_kind & 15) | (rbp_kind << 4), rbp_off }
+    }
+
+    /// A row whose rule is the wide one at this index of the row space, below [`Row::MOST_WIDE`].
+    #[inline(always)]
+    pub const fn wide(pc: u32, at: u32) -> Self {
+        let kinds = cfa::WIDE | (at >> 16 << 4) as u8;
+        Self { pc, cfa_off: at as u16, kinds, rbp_off: (at >> 20) as u8 as i8 }
+    }
+
+    /// One more than the largest index that [`Row::wide`] can hold.
+    pub const MOST_WIDE: u32 = 1 << 28;
+
+    /// Where the wide rule is.
+    #[inline(always)]
+    pub const fn wide_index(self) -> u32 {
+        self.cfa_off as u32 | (self.rbp_kind() as u32) << 16 | (self.rbp_off as u8 as u32) << 20
+    }
+
+    /// The row as one word.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        self.pc as u64
+            | (self.cfa_off as u64) << 32
+            | (self.kinds as u64) << 48
+            | (self.rbp_off as u8 as u64) << 56
+    }
+
+    /// The row that [`Row::to_bits`] made.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            pc: bits as u32,
+            cfa_off: (bits >> 32) as u16,
+            kinds: (bits >> 48) as u8,
+            rbp_off: (bits >> 56) as i8,
+        }
     }
 
     /// The packed offset of a `DEREF` row: `*(register + 8 * at) + add`.
@@ -195,7 +238,8 @@ pub enum StackEnd {
     NoMapping = 2,
     /// A mapping without unwind rows, and the frame pointer did not help.
     NoRows = 3,
-    /// A rule that the row format cannot hold.
+    /// A rule that needs what is not known: a register besides rsp and rbp of a frame that has called
+    /// another one, or an expression that no row holds.
     Unsupported = 4,
     /// The stack could not be read.
     ReadFault = 5,
@@ -238,12 +282,16 @@ pub struct Regs {
     pub sp: u64,
     /// Frame pointer register.
     pub bp: u64,
-    /// 1: `ip` is an instruction about to run (innermost or signal frame); 0: a return address,
-    /// whose call lies before it.
+    /// 0: `ip` is a return address, whose call lies before it. Else it is an instruction about to run:
+    /// [`Regs::INNERMOST`], or the address where the kernel saved the registers of a frame that a signal
+    /// interrupted.
     pub exact: u64,
 }
 
 impl Regs {
+    /// [`Regs::exact`] of the innermost frame.
+    pub const INNERMOST: u64 = 1;
+
     /// The address to look the row up with.
     #[inline(always)]
     pub const fn lookup_ip(&self) -> u64 {
@@ -266,119 +314,17 @@ pub const fn stack_identity(hash: u64, end: u64) -> u64 {
     if hash == 0 { 1 } else { hash }
 }
 
-/// Reads 8-byte words of the target's memory.
+/// Reads 8-byte words of the target's memory, and registers.
 pub trait ReadWord {
     /// The word at `addr`, or `None` where it cannot be read.
     fn word(&mut self, addr: u64) -> Option<u64>;
-}
 
-/// Farthest that a frame pointer may lie above the stack pointer to be believed.
-const FRAME_POINTER_REACH: u64 = 1 << 20;
-/// `rt_sigframe` of x86-64: `pretcode` is popped by the handler's return, then `ucontext` follows;
-/// its `uc_mcontext` starts 40 bytes in (arch/x86/include/asm/sigframe.h, uapi/asm/sigcontext.h:
-/// r8..r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip).
-const SIGNAL_REGS: u64 = 40;
-
-/// Applies `row` to `regs`, which become the caller's. `Err` says why there is no caller.
-///
-/// Invariants: on success the new `sp` lies above the old one, except across a signal frame or
-/// from C to the goroutine that called it; only a row
-/// says that a frame is the outermost one, never what lies on the stack.
-#[inline(always)]
-pub fn step(regs: &mut Regs, row: Row, mem: &mut impl ReadWord) -> Result<(), StackEnd> {
-    let cfa_addr = match row.cfa_kind() {
-        cfa::RSP => regs.sp.wrapping_add(row.cfa_off as u64 * 8),
-        cfa::RBP => regs.bp.wrapping_add(row.cfa_off as u64 * 8),
-        cfa::PLT11 => regs.sp.wrapping_add(if regs.ip & 15 >= 11 { 16 } else { 8 }),
-        cfa::PLT10 => regs.sp.wrapping_add(if regs.ip & 15 >= 10 { 16 } else { 8 }),
-        cfa::DEREF_RSP | cfa::DEREF_RBP => {
-            let base = if row.cfa_kind() == cfa::DEREF_RSP { regs.sp } else { regs.bp };
-            let at = (row.cfa_off >> 8) as u8 as i8;
-            let Some(word) = mem.word(base.wrapping_add((at as i64 as u64).wrapping_mul(8))) else {
-                return Err(StackEnd::ReadFault);
-            };
-            word.wrapping_add((row.cfa_off & 0xff) as u64)
-        }
-        cfa::SIGNAL => {
-            let base = regs.sp.wrapping_add(SIGNAL_REGS);
-            let (Some(bp), Some(sp), Some(ip)) = (
-                mem.word(base.wrapping_add(80)),
-                mem.word(base.wrapping_add(120)),
-                mem.word(base.wrapping_add(128)),
-            ) else {
-                return Err(StackEnd::ReadFault);
-            };
-            *regs = Regs { ip, sp, bp, exact: 1 };
-            return Ok(());
-        }
-        cfa::GO_CALLS_C => {
-            let saved = regs.sp.wrapping_add((row.cfa_off & 0xff) as u64 * 8);
-            let (Some(depth), Some(g)) = (mem.word(saved), mem.word(saved.wrapping_add(8))) else {
-                return Err(StackEnd::ReadFault);
-            };
-            let at = match g {
-                0 => depth,
-                g => {
-                    let Some(top) = mem.word(g.wrapping_add(8)) else { return Err(StackEnd::ReadFault) };
-                    top.wrapping_sub(depth)
-                }
-            };
-            let frame = (row.cfa_off >> 8) as u64 * 8;
-            let return_at = at.wrapping_add(frame);
-            let (Some(bp), Some(ip)) = (mem.word(at), mem.word(return_at)) else {
-                return Err(StackEnd::ReadFault);
-            };
-            let bp = if frame > 0 { bp } else { regs.bp };
-            *regs = Regs { ip, sp: return_at.wrapping_add(8), bp, exact: 0 };
-            return if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) };
-        }
-        cfa::STOP => return Err(StackEnd::Root),
-        cfa::END => return step_frame_pointer(regs, mem),
-        _ => return Err(StackEnd::Unsupported),
-    };
-    if cfa_addr <= regs.sp {
-        return Err(StackEnd::NotAbove);
+    /// A general register of the innermost frame, by the number that x86-64 encodes it with.
+    #[inline(always)]
+    fn register(&mut self, number: u8) -> Option<u64> {
+        let _ = number;
+        None
     }
-    let bp_at = match row.rbp_kind() {
-        rbp::CFA => Some(cfa_addr.wrapping_add((row.rbp_off as i64 as u64).wrapping_mul(8))),
-        rbp::RBP => Some(regs.bp.wrapping_add((row.rbp_off as i64 as u64).wrapping_mul(8))),
-        _ => None,
-    };
-    if let Some(at) = bp_at {
-        let Some(bp) = mem.word(at) else { return Err(StackEnd::ReadFault) };
-        regs.bp = bp;
-    }
-    let Some(ip) = mem.word(cfa_addr.wrapping_sub(8)) else { return Err(StackEnd::ReadFault) };
-    regs.ip = ip;
-    regs.sp = cfa_addr;
-    regs.exact = 0;
-    if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) }
-}
-
-/// The step from the innermost frame where its return address is in rdi; false if it is not.
-#[inline(always)]
-pub fn step_from_rdi(regs: &mut Regs, row: Row, rdi: u64) -> bool {
-    if row.cfa_kind() != cfa::RDI || regs.exact == 0 {
-        return false;
-    }
-    regs.ip = rdi;
-    regs.sp = regs.sp.wrapping_add(row.cfa_off as u64 * 8);
-    regs.exact = 0;
-    true
-}
-
-/// The step where no row helps: follows the frame pointer if it lies close above the stack pointer.
-#[inline(always)]
-pub fn step_frame_pointer(regs: &mut Regs, mem: &mut impl ReadWord) -> Result<(), StackEnd> {
-    if regs.bp < regs.sp || regs.bp.wrapping_sub(regs.sp) > FRAME_POINTER_REACH || regs.bp & 7 != 0 {
-        return Err(StackEnd::NoRows);
-    }
-    let cfa_addr = regs.bp.wrapping_add(16);
-    let (Some(bp), Some(ip)) = (mem.word(regs.bp), mem.word(regs.bp.wrapping_add(8))) else {
-        return Err(StackEnd::ReadFault);
-    };
-    *regs = Regs { ip, sp: cfa_addr, bp, exact: 0 };
-    if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) }
 }
 
 #[cfg(feature = "user")]

@@ -233,12 +233,14 @@ pub struct TaskRecord {
     pub args: [u64; 6],
     /// What the descriptor of its system call is, if that decides what it waits for.
     pub descriptor: Descriptor,
+    /// rax, rcx, rbx, r11, r12, r13, r14, r15.
+    pub others: [u64; 8],
     /// Pending return probes: the address on the stack that was replaced, and what stood there.
     pub returns: [[u64; 2]; TASK_RETURNS],
     /// Name.
     pub comm: [u8; 16],
 }
-const _: () = assert!(size_of::<TaskRecord>() == 32 + 48 + 32 + 8 + 48 + 40 + 64 + 16);
+const _: () = assert!(size_of::<TaskRecord>() == 32 + 48 + 32 + 8 + 48 + 40 + 64 + 64 + 16);
 
 impl TaskRecord {
     /// An empty record.
@@ -261,9 +263,18 @@ impl TaskRecord {
         orig_rax: 0,
         args: [0; 6],
         descriptor: Descriptor::ZERO,
+        others: [0; 8],
         returns: [[0; 2]; TASK_RETURNS],
         comm: [0; 16],
     };
+
+    /// The general registers, by the numbers that x86-64 encodes them with.
+    pub const fn registers(&self) -> [u64; 16] {
+        let [rdi, rsi, rdx, r10, r8, r9] = self.args;
+        let [rax, rcx, rbx, r11, r12, r13, r14, r15] = self.others;
+        let Regs { sp, bp, .. } = self.regs;
+        [rax, rcx, rdx, rbx, sp, bp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15]
+    }
 }
 
 /// `PF_EXITING` (include/linux/sched.h): the thread is ending.

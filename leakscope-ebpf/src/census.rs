@@ -80,6 +80,7 @@ fn write(seq: *mut seq_file, of: *mut task_struct, kind: u32) {
         record.regs = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
         record.orig_rax = regs.orig_rax;
         record.args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+        record.others = [regs.rax, regs.rcx, regs.rbx, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15];
     }
     let call = record.orig_rax;
     let syscall = if (call as i64) < 0 { 0 } else { call.wrapping_add(1) };

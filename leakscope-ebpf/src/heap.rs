@@ -43,10 +43,7 @@ struct Registers([u64; 16]);
 impl Registers {
     #[inline(always)]
     fn of(regs: &pt_regs) -> Self {
-        Self([
-            regs.rax, regs.rcx, regs.rdx, regs.rbx, 0, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9,
-            regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
-        ])
+        Self(stack::registers(regs))
     }
 
     /// The register with this number; 0 for `NO_REGISTER`.
@@ -118,7 +115,7 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
     }
     let Some(mut scratch) = Claimed::claim(Loss::ScratchBusy) else { return };
     let from = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
-    stack::take(&mut scratch, from, regs.rdi, Purpose::Heap, watch);
+    stack::take(&mut scratch, from, regs, Purpose::Heap, watch);
     if inflight.depth != 0 {
         let s = scratch.get();
         if s.crossed != 0 && s.from_handler == 0 {

@@ -1,5 +1,6 @@
 //! Takes a stack, and finds the site of an allocator call.
 
+use aya_ebpf::bindings::pt_regs;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::event::StackRecord;
 use leakscope_common::heap::SiteTotals;
@@ -52,8 +53,9 @@ pub(crate) struct Scratch {
     pub(crate) signalled: u64,
     /// 1 if that was below the frame looked out for: the call comes from a signal handler.
     pub(crate) from_handler: u64,
-    /// rdi of the innermost frame.
-    pub(crate) rdi: u64,
+    /// The registers of the innermost frame, by the numbers that x86-64 encodes them with. Not filled in at
+    /// a function's entry, whose caller needs no row.
+    pub(crate) registers: [u64; 16],
     /// Where the walk began.
     pub(crate) from: Regs,
     /// A number of `Purpose`.
@@ -110,15 +112,14 @@ impl Drop for Claimed {
     }
 }
 
-/// Takes the stack that begins at `regs`, with `rdi` beside them, into the slot. `watch` names a frame
+/// Takes the stack that begins at `regs`, which are part of `all`, into the slot. `watch` names a frame
 /// (CFA, return address) to look out for; CFA 0: none.
 #[inline(always)]
-pub(crate) fn take(claimed: &mut Claimed, regs: Regs, rdi: u64, purpose: Purpose, watch: (u64, u64)) {
+pub(crate) fn take(claimed: &mut Claimed, regs: Regs, all: &pt_regs, purpose: Purpose, watch: (u64, u64)) {
     let index = claimed.index;
     let s = claimed.get();
     s.regs = regs;
     s.from = regs;
-    s.rdi = rdi;
     s.purpose = purpose as u64;
     s.known = 0;
     (s.watch_cfa, s.watch_return) = watch;
@@ -129,12 +130,26 @@ pub(crate) fn take(claimed: &mut Claimed, regs: Regs, rdi: u64, purpose: Purpose
     // A frame that is looked out for is part of what a walk tells, but not of what is remembered.
     s.words = if watch.0 == 0 { 0 } else { known::TOO_MANY };
     if watch.0 != 0 || !known::find(s) {
-        unwind::walk(s, index, if purpose == Purpose::Heap { Start::Entry } else { Start::Anywhere });
+        let start = if purpose == Purpose::Heap { Start::Entry } else { Start::Anywhere };
+        if start == Start::Anywhere {
+            s.registers = registers(all);
+        }
+        unwind::walk(s, index, start);
     }
     maps::bump(Tally::StackEnd0 as u32 + (s.end as u32 & 15));
     if s.frame_pointer_frames != 0 {
         maps::tally(Tally::FramePointerStacks);
     }
+}
+
+/// The general registers by the numbers that x86-64 encodes them with. rsp is 0: it holds no argument, and
+/// a walk has it elsewhere.
+#[inline(always)]
+pub(crate) fn registers(regs: &pt_regs) -> [u64; 16] {
+    [
+        regs.rax, regs.rcx, regs.rdx, regs.rbx, 0, regs.rbp, regs.rsi, regs.rdi, regs.r8, regs.r9, regs.r10,
+        regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
+    ]
 }
 
 /// The site of the stack in the slot: creates it and sends its frames on first sight.

@@ -5,7 +5,7 @@ use core::ffi::{c_long, c_void};
 use leakscope_common::config::{MAX_MAPPINGS, state};
 use leakscope_common::unwind::{
     MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, hash_frame,
-    stack_identity, step, step_from_rdi,
+    stack_identity, step,
 };
 
 use crate::maps::{self, BUCKETS, CACHED_ROWS, MAPPINGS, ROW_CACHE, ROWS, SCRATCH};
@@ -112,12 +112,8 @@ fn next(s: &mut Scratch) -> Result<(), StackEnd> {
         s.signalled = 1;
     }
     let mut regs = s.regs;
-    let stepped = if step_from_rdi(&mut regs, row, s.rdi) {
-        s.words = known::TOO_MANY;
-        Ok(())
-    } else {
-        step(&mut regs, row, &mut Window(s))
-    };
+    let index = Uploaded(&raw mut s.hidden);
+    let stepped = step(&mut regs, row, &index, &mut Window(s));
     s.regs = regs;
     see_through(s)?;
     stepped
@@ -127,7 +123,7 @@ fn next(s: &mut Scratch) -> Result<(), StackEnd> {
 #[inline(always)]
 fn record_frame(s: &mut Scratch) {
     let ip = s.regs.ip;
-    s.record.frames[(s.depth & 127) as usize] = ip | (s.regs.exact << 63);
+    s.record.frames[(s.depth & 127) as usize] = ip | ((s.regs.exact != 0) as u64) << 63;
     s.depth += 1;
     s.hash = hash_frame(s.hash, ip);
 }
@@ -178,6 +174,14 @@ impl ReadWord for Window<'_> {
         let read = unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, addr as *const c_void) };
         (read == 0).then_some(word)
     }
+
+    #[inline(always)]
+    fn register(&mut self, number: u8) -> Option<u64> {
+        let s = &mut *self.0;
+        // What is remembered of a stack is compared by its words and its three registers.
+        s.words = known::TOO_MANY;
+        Some(s.registers[(number & 15) as usize])
+    }
 }
 
 #[inline(always)]
@@ -194,31 +198,16 @@ fn cached_row(s: &mut Scratch, ip: u64) -> Result<Row, StackEnd> {
         )
     };
     if key ^ bits == wanted {
-        return Ok(from_bits(bits));
+        return Ok(Row::from_bits(bits));
     }
     let row = find(s, ip)?;
-    let bits = to_bits(row);
+    let bits = row.to_bits();
     // SAFETY: as above.
     unsafe {
         core::ptr::write_volatile(&raw mut (*cached).key, wanted ^ bits);
         core::ptr::write_volatile(&raw mut (*cached).row, bits);
     }
     Ok(row)
-}
-
-#[inline(always)]
-fn to_bits(row: Row) -> u64 {
-    row.pc as u64 | (row.cfa_off as u64) << 32 | (row.kinds as u64) << 48 | (row.rbp_off as u8 as u64) << 56
-}
-
-#[inline(always)]
-fn from_bits(bits: u64) -> Row {
-    Row {
-        pc: bits as u32,
-        cfa_off: (bits >> 32) as u16,
-        kinds: (bits >> 48) as u8,
-        rbp_off: (bits >> 56) as i8,
-    }
 }
 
 #[inline(always)]

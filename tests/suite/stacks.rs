@@ -99,6 +99,25 @@ fn through_a_function_of_libc() -> Result<()> {
     Ok(())
 }
 
+/// Functions with buffers of 600 KiB, 4 MiB and 64 MiB on the stack: what allocates and what waits under them.
+#[test]
+fn frames_of_many_mib() -> Result<()> {
+    let mut fixture = Fixture::start(&STACKS, &["huge-frames"])?;
+    let scope = Leakscope::attach_all(fixture.pid()).start()?;
+    let truth = fixture.go()?;
+    let report = scope.finish()?.report()?;
+    report.assert_matches(&truth, Expect::default());
+    for (frame, root) in
+        [("frame_of_600_kib", "main"), ("frame_of_4_mib", "main"), ("frame_of_64_mib", "on_a_large_stack")]
+    {
+        assert_passes(the_site(&report, frame), &["site_huge", frame, root]);
+        let waits: Vec<_> = report.waits_through(frame).collect();
+        assert_eq!(waits.len(), 1, "waits through {frame}");
+        assert!(waits[0].is_rooted() && waits[0].passes(root), "{}", waits[0].describe());
+    }
+    Ok(())
+}
+
 #[test]
 fn coroutines_end_at_their_root() -> Result<()> {
     let report = check(&COROUTINES, "leak")?;

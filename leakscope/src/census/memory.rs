@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-use leakscope_common::unwind::ReadWord;
+use leakscope_common::unwind::{ReadWord, wide};
 
 /// Memory of a process.
 ///
@@ -60,16 +60,24 @@ const MOST: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct StackMemory<'a> {
     memory: &'a Memory,
+    registers: [u64; 16],
     start: u64,
     bytes: Vec<u8>,
     exhausted: bool,
 }
 
 impl<'a> StackMemory<'a> {
-    /// The stack from `pointer` on. `buffer` is used again from stack to stack.
-    pub fn new(memory: &'a Memory, pointer: u64, mut buffer: Vec<u8>) -> Self {
+    /// The stack of a thread with these registers, by the numbers that x86-64 encodes them with. `buffer` is
+    /// used again from stack to stack.
+    pub fn new(memory: &'a Memory, registers: [u64; 16], mut buffer: Vec<u8>) -> Self {
         buffer.clear();
-        Self { memory, start: pointer & !7, bytes: buffer, exhausted: false }
+        Self {
+            memory,
+            registers,
+            start: registers[usize::from(wide::RSP)] & !7,
+            bytes: buffer,
+            exhausted: false,
+        }
     }
 
     /// The words from the stack pointer up to `end`, as far as they were read.
@@ -110,26 +118,35 @@ impl ReadWord for StackMemory<'_> {
         let mut word = [0; 8];
         (self.memory.read(addr, &mut word) == 8).then(|| u64::from_le_bytes(word))
     }
+
+    fn register(&mut self, number: u8) -> Option<u64> {
+        self.registers.get(usize::from(number)).copied()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn stack_at(memory: &Memory, pointer: u64) -> StackMemory<'_> {
+        StackMemory::new(memory, std::array::from_fn(|n| if n == 4 { pointer } else { n as u64 }), Vec::new())
+    }
+
     #[test]
     fn reads_own_memory_and_stops_where_it_ends() {
         let own = Memory::of(std::process::id());
         let words: Vec<u64> = (0..2000).collect();
         let start = words.as_ptr() as u64;
-        let mut stack = StackMemory::new(&own, start, Vec::new());
+        let mut stack = stack_at(&own, start);
         assert_eq!(stack.word(start + 8 * 1500), Some(1500));
         assert_eq!(stack.word(start), Some(0));
         assert_eq!(stack.words_below(start + 24).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(stack.word(start + 4), Some(1 << 32), "not aligned");
         assert_eq!(stack.word(8), None);
-        assert_eq!(StackMemory::new(&own, 8, Vec::new()).word(8), None);
-        assert_eq!(StackMemory::new(&own, u64::MAX - 7, Vec::new()).word(u64::MAX - 7), None);
-        assert_eq!(StackMemory::new(&Memory::of(u32::MAX), start, Vec::new()).word(start), None);
+        assert_eq!((stack.register(10), stack.register(16)), (Some(10), None));
+        assert_eq!(stack_at(&own, 8).word(8), None);
+        assert_eq!(stack_at(&own, u64::MAX - 7).word(u64::MAX - 7), None);
+        assert_eq!(stack_at(&Memory::of(u32::MAX), start).word(start), None);
     }
 
     #[test]
@@ -149,10 +166,10 @@ mod tests {
             two as u64
         };
         let own = Memory::of(std::process::id());
-        assert_eq!(StackMemory::new(&own, start, Vec::new()).word(start), None, "never touched");
+        assert_eq!(stack_at(&own, start).word(start), None, "never touched");
         // SAFETY: the last word of the page that is left.
         unsafe { (start as *mut u64).add(511).write_volatile(7) };
-        let mut stack = StackMemory::new(&own, start + 8, Vec::new());
+        let mut stack = stack_at(&own, start + 8);
         assert_eq!(stack.word(start + 4088), Some(7));
         assert_eq!(stack.word(start + 4096), None);
         // SAFETY: the mapping from above.

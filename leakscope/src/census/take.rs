@@ -136,7 +136,7 @@ impl<'a> Looker<'a> {
     }
 
     fn look(&mut self, record: &TaskRecord) -> Looked {
-        let mut memory = StackMemory::new(&self.memory, record.regs.sp, std::mem::take(&mut self.buffer));
+        let mut memory = StackMemory::new(&self.memory, record.registers(), std::mem::take(&mut self.buffer));
         let count = (record.return_count as usize).min(TASK_RETURNS);
         let returns = PendingReturns { replaced: &record.returns[..count], trampoline: self.trampoline };
         let mut from = record.regs;
@@ -146,7 +146,7 @@ impl<'a> Looker<'a> {
             // In the breakpoint of a probe: the instruction under it has not run yet.
             from.ip = at;
         }
-        let stack = walk(from, record.args[0], self.view.mappings, self.view.table, &mut memory, returns);
+        let stack = walk(from, self.view.mappings, self.view.table, &mut memory, returns);
         let mut points_to: Vec<u64> = if self.futexes.is_empty() {
             Vec::new()
         } else {

@@ -77,7 +77,7 @@ const UNFINISHED: [(StackEnd, &str, &str); 8] = [
     (
         StackEnd::Unsupported,
         "stacks.unsupported_rule",
-        "stacks that end at an unwind rule that is not supported",
+        "stacks that end at an unwind rule that needs what is not known there",
     ),
     (StackEnd::ReadFault, "stacks.read_fault", "stacks whose memory could not be read"),
     (StackEnd::NotAbove, "stacks.not_above", "stacks that end where the next frame does not lie above"),

@@ -19,7 +19,7 @@ mod returns;
 pub mod table;
 #[cfg(test)]
 mod tests;
-mod x86;
+pub(crate) mod x86;
 
 use leakscope_common::probe::Effect;
 

@@ -369,7 +369,7 @@ fn end(stack: &Stack) -> &'static str {
         StackEnd::Truncated => "more than 127 frames",
         StackEnd::NoMapping => "an address in no known code",
         StackEnd::NoRows => "code without unwind information",
-        StackEnd::Unsupported => "an unwind rule that is not supported",
+        StackEnd::Unsupported => "an unwind rule that needs what is not known there",
         StackEnd::ReadFault => "the stack could not be read",
         StackEnd::NotAbove => "the next frame does not lie above",
         StackEnd::Trampoline => "a return probe of another tracer",

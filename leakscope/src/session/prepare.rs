@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::golang::program::LayoutSource;
 use crate::ledger::losses;
 use crate::target::{AddressSpace, Host, MappedModule, ModuleId, Process};
-use crate::unwind::{self, FileRows, FileSlot, TableFull, UnwindTable};
+use crate::unwind::{self, FileRows, FileSlot, RowStats, TableFull, UnwindTable};
 
 /// Fewest sites (distinct allocating stacks) that the map holds.
 const MIN_SITES: u32 = 1 << 16;
@@ -78,19 +78,30 @@ impl Unwinding {
         let mut go = go.and_then(GoTarget::rows);
         for (id, module) in space.modules() {
             let Ok(elf) = &module.elf else { continue };
-            let rows = unwind::build(elf);
-            if let Some((_, own)) = go.take_if(|(module, _)| *module == id) {
+            let own = go.take_if(|(module, _)| *module == id).map(|(_, own)| own);
+            let rows = unwind::build(elf, own.as_ref().map(|own| own.text));
+            if let Some(own) = own {
                 built.push((id, rows.unwrap_or_else(|_| FileRows::none()).replaced(own.text, own.rows)));
                 continue;
             }
             match rows {
-                Ok(rows) => built.push((id, rows)),
+                Ok(rows) => {
+                    let RowStats { followed, not_followed, .. } = rows.stats();
+                    if followed + not_followed > 0 {
+                        watcher.detail(&format!(
+                            "{}: {followed} functions without unwind tables were followed by their code, \
+                             {not_followed} could not be",
+                            module.path.display()
+                        ));
+                    }
+                    built.push((id, rows));
+                }
                 Err(error) => watcher
                     .detail(&format!("{}: {error}; frame pointers are used there", module.path.display())),
             }
         }
         // Saturating: what exceeds the tables is refused file by file, and counted.
-        let rows = built.iter().fold(0u32, |sum, (_, r)| sum.saturating_add(r.rows().len() as u32 + 1));
+        let rows = built.iter().fold(0u32, |sum, (_, r)| sum.saturating_add(r.slots() as u32 + 1));
         let buckets = built.iter().fold(0u32, |sum, (_, r)| {
             sum.saturating_add(r.rows().last().map_or(0, |last| (last.pc >> BUCKET_SHIFT) + 2))
         });
@@ -119,7 +130,7 @@ impl Unwinding {
     /// Adds files that were mapped later.
     pub(super) fn add_modules(&mut self, space: &AddressSpace, modules: &[ModuleId]) {
         for &id in modules {
-            if let Some(Ok(rows)) = space.module(id).elf.as_ref().ok().map(|elf| unwind::build(elf)) {
+            if let Some(Ok(rows)) = space.module(id).elf.as_ref().ok().map(|elf| unwind::build(elf, None)) {
                 self.add(id, &rows);
             }
         }

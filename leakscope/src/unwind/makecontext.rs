@@ -97,7 +97,7 @@ mod tests {
         let range = start_context(&libc).expect("__start_context");
         let body = code(&libc, range.start + 1, 4).expect("its code");
         assert!(body.starts_with(&DROP_ARGUMENTS) || body == ENDBR, "{range:x?}: {body:x?}");
-        let rows = crate::unwind::build(&libc).expect("rows");
+        let rows = crate::unwind::build(&libc, None).expect("rows");
         let rule = |pc: u64| {
             let after = rows.rows().partition_point(|row| u64::from(row.pc) <= pc);
             rows.rows()[after - 1].cfa_kind()

@@ -1,4 +1,4 @@
-//! `.eh_frame` of a file -> its sorted rows.
+//! A file -> its sorted rows: from its `.eh_frame`, and from its code where that has nothing.
 
 use std::collections::HashMap;
 use std::os::unix::fs::FileExt as _;
@@ -7,13 +7,15 @@ use gimli::{
     BaseAddresses, CommonInformationEntry, EhFrame, EhFrameOffset, FrameDescriptionEntry, LittleEndian,
     UnwindContext, UnwindSection as _,
 };
-use leakscope_common::unwind::{Row, cfa, rbp};
+use leakscope_common::unwind::{Row, WideRule, cfa, rbp};
 #[cfg(test)]
 use object::read::elf::ElfFile64;
 
 use super::makecontext;
+use super::prologue;
 use super::rule::{self, Slice, Storage};
 use super::section::{self, EhFrameAt};
+use super::wide::WideRules;
 use crate::target::{ElfError, ElfFile};
 
 /// Largest `.eh_frame` that is read; that of a browser is a tenth of it.
@@ -36,7 +38,7 @@ pub enum RowsError {
     /// The ELF file could not be read or parsed.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// It has no call frame information; only frame pointers can help.
+    /// It has no call frame information, and its code tells nothing; only frame pointers can help.
     #[error("no .eh_frame section: the file was built without unwind tables")]
     NoEhFrame,
     /// The section is larger than any real one.
@@ -54,16 +56,24 @@ pub struct RowStats {
     pub functions: u32,
     /// Functions that were skipped or cut short: malformed, or beyond what is accepted.
     pub bad_functions: u32,
+    /// Rows whose rule is a wide one.
+    pub wide: u32,
     /// Rows whose rule the format cannot hold.
     pub unsupported: u32,
+    /// Functions without call frame information whose rows come from their code.
+    pub followed: u32,
+    /// Functions without it whose code was not understood.
+    pub not_followed: u32,
     /// Whether a limit on rows or work left functions out.
     pub truncated: bool,
 }
 
-/// The unwind rows of one file: sorted by `pc`, no `pc` twice, the first at `pc` 0.
+/// The unwind rows of one file: sorted by `pc`, no `pc` twice, the first at `pc` 0. Rows of wide rules hold
+/// indices that are counted from the first slot of the file's wide rules.
 #[derive(Clone, Debug)]
 pub struct FileRows {
     rows: Vec<Row>,
+    wide: Vec<WideRule>,
     stats: RowStats,
 }
 
@@ -71,6 +81,16 @@ impl FileRows {
     /// The rows.
     pub fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// The wide rules.
+    pub fn wide(&self) -> &[WideRule] {
+        &self.wide
+    }
+
+    /// Slots of the row space that the rows and their wide rules take.
+    pub fn slots(&self) -> usize {
+        self.rows.len() + self.wide.len() * WideRule::SLOTS
     }
 
     /// What became of the call frame information.
@@ -87,12 +107,16 @@ impl FileRows {
         let last = self.rows.iter().rev().find(|row| row.pc <= text.1).copied();
         let end = last.map_or(Row::new(text.1, cfa::END, 0, rbp::SAME, 0), |row| Row { pc: text.1, ..row });
         let rows = [before, &rows, &[end], after].concat();
-        Self { rows, stats: self.stats }
+        Self { rows, ..self }
     }
 
     /// No rows: frame pointers everywhere.
     pub fn none() -> Self {
-        Self { rows: vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)], stats: RowStats::default() }
+        Self {
+            rows: vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)],
+            wide: Vec::new(),
+            stats: RowStats::default(),
+        }
     }
 }
 
@@ -106,19 +130,41 @@ pub(super) struct ImageRows {
     pub(super) base: u64,
 }
 
-/// Builds the rows of a file.
-pub fn build(elf: &ElfFile) -> Result<FileRows, RowsError> {
+/// Builds the rows of a file: from its call frame information, and where it has none from its code, except
+/// from `skipped.0` to `skipped.1`, which gets rows in another way.
+pub fn build(elf: &ElfFile, skipped: Option<(u32, u32)>) -> Result<FileRows, RowsError> {
     for segment in elf.segments().iter().filter(|s| s.executable) {
         if segment.address.saturating_add(segment.file_size) > u64::from(u32::MAX) {
             return Err(RowsError::AddressTooHigh(segment.address));
         }
     }
-    let at = section::locate(&elf.parsed()?).ok_or(RowsError::NoEhFrame)?;
-    let size = buffer_size(at, elf.file().metadata().map_err(ElfError::Io)?.len())?;
-    // Not through the file's read cache, which would keep the section for as long as the file.
-    let mut bytes = vec![0; size];
-    elf.file().read_exact_at(&mut bytes, at.offset).map_err(ElfError::Io)?;
-    Ok(makecontext::end_coroutines(elf, build_from_sections(&bytes, at.address)))
+    let mut built = match section::locate(&elf.parsed()?) {
+        Some(at) => {
+            let size = buffer_size(at, elf.file().metadata().map_err(ElfError::Io)?.len())?;
+            // Not through the file's read cache, which would keep the section for as long as the file.
+            let mut bytes = vec![0; size];
+            elf.file().read_exact_at(&mut bytes, at.offset).map_err(ElfError::Io)?;
+            Built::from_sections(&bytes, at.address)
+        }
+        None => Built::default(),
+    };
+    let made = prologue::fill(elf, &mut built.rows, &mut built.wide, skipped)?;
+    if built.rows.len() == 1 {
+        return Err(RowsError::NoEhFrame);
+    }
+    built.stats.followed = made.functions;
+    built.stats.not_followed = made.refused;
+    built.stats.truncated |= made.truncated;
+    Ok(makecontext::end_coroutines(elf, built.into_rows()))
+}
+
+/// Builds the rows of a file from its code alone, as if it had no call frame information.
+#[cfg(test)]
+pub(super) fn build_from_code(elf: &ElfFile) -> FileRows {
+    let mut built = Built::default();
+    let made = prologue::fill(elf, &mut built.rows, &mut built.wide, None).expect("readable");
+    (built.stats.followed, built.stats.not_followed) = (made.functions, made.refused);
+    built.into_rows()
 }
 
 /// Builds the rows of an ELF image in memory.
@@ -153,28 +199,52 @@ fn buffer_size(at: EhFrameAt, available: u64) -> Result<usize, RowsError> {
 ///
 /// What is malformed is skipped and counted.
 pub fn build_from_sections(eh_frame: &[u8], eh_frame_address: u64) -> FileRows {
-    let mut builder = Builder::new(eh_frame, eh_frame_address);
-    builder.run();
-    let mut rows = builder.rows;
-    let mut stats = builder.stats;
-    // Functions mostly come in the order of their addresses, which makes a stable sort quick. At
-    // the same address a real row beats an end, and else the later one wins.
-    rows.sort_by_key(|row| (row.pc, row.cfa_kind() != cfa::END));
-    thin_out(&mut rows);
-    let unsupported = rows.iter().filter(|row| row.cfa_kind() == cfa::UNSUPPORTED).count();
-    stats.unsupported = u32::try_from(unsupported).unwrap_or(u32::MAX);
-    FileRows { rows, stats }
+    Built::from_sections(eh_frame, eh_frame_address).into_rows()
 }
 
-/// Keeps the last row of each address, and of these only rows that change the rule; an end that is
-/// only padding between functions is none.
-fn thin_out(rows: &mut Vec<Row>) {
+/// Rows that others may still join.
+struct Built {
+    rows: Vec<Row>,
+    wide: WideRules,
+    stats: RowStats,
+}
+
+impl Default for Built {
+    fn default() -> Self {
+        let rows = vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)];
+        Self { rows, wide: WideRules::default(), stats: RowStats::default() }
+    }
+}
+
+impl Built {
+    fn from_sections(eh_frame: &[u8], eh_frame_address: u64) -> Self {
+        let mut builder = Builder::new(eh_frame, eh_frame_address);
+        builder.run();
+        let mut rows = builder.rows;
+        // Functions mostly come in the order of their addresses, which makes a stable sort quick. At
+        // the same address a real row beats an end, and else the later one wins.
+        rows.sort_by_key(|row| (row.pc, row.cfa_kind() != cfa::END));
+        thin_out(&mut rows, PADDING);
+        Self { rows, wide: builder.wide, stats: builder.stats }
+    }
+
+    fn into_rows(self) -> FileRows {
+        let mut stats = self.stats;
+        let count = |kind| self.rows.iter().filter(|row| row.cfa_kind() == kind).count() as u32;
+        (stats.wide, stats.unsupported) = (count(cfa::WIDE), count(cfa::UNSUPPORTED));
+        FileRows { wide: self.wide.into_rules(), rows: self.rows, stats }
+    }
+}
+
+/// Keeps the last row of each address, and of these only rows that change the rule; an end of at most
+/// `padding` bytes is none.
+pub(super) fn thin_out(rows: &mut Vec<Row>, padding: u32) {
     let mut kept = 0;
     for at in 0..rows.len() {
         let row = rows[at];
         if let Some(next) = rows.get(at + 1) {
             let gap = next.pc - row.pc;
-            if gap == 0 || (kept > 0 && row.cfa_kind() == cfa::END && gap <= PADDING) {
+            if gap == 0 || (kept > 0 && row.cfa_kind() == cfa::END && gap <= padding) {
                 continue;
             }
         }
@@ -196,6 +266,7 @@ struct Builder<'a> {
     cies: HashMap<usize, CommonInformationEntry<Slice<'a>>>,
     work_left: usize,
     rows: Vec<Row>,
+    wide: WideRules,
     stats: RowStats,
 }
 
@@ -214,6 +285,7 @@ impl<'a> Builder<'a> {
             cies: HashMap::new(),
             work_left: bytes.len().saturating_mul(WORK_PER_BYTE).saturating_add(1 << 16),
             rows: vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)],
+            wide: WideRules::default(),
             stats: RowStats::default(),
         }
     }
@@ -285,7 +357,7 @@ impl<'a> Builder<'a> {
             if start >= row_end {
                 continue;
             }
-            let row = rule::row(&self.eh_frame, source, start as u32, signal);
+            let row = rule::row(&self.eh_frame, source, start as u32, signal, &mut self.wide);
             if self.rows.len() == first || self.rows.last().is_none_or(|last| !last.same_rule(row)) {
                 if self.rows.len() >= MAX_ROWS {
                     return Err(FunctionError::Exhausted);

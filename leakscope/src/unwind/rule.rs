@@ -1,10 +1,19 @@
 //! Fits one rule of the call frame information into a [`Row`].
+//!
+//! Every rule of the twenty largest programs and libraries of a Debian machine fits into a row or a
+//! [`WideRule`](leakscope_common::unwind::WideRule) (`tests::largest` counts them). What does not, and ends
+//! a stack as `Unsupported`: expressions that are no sum of registers and constants with at most one read of
+//! memory, and vector registers as places; none has been met. A rule by a register besides rsp and rbp holds,
+//! but is of use only in the innermost frame or one that a signal interrupted: of callers no other register
+//! is known. Compilers and assembly write such rules where no call is made.
 
 use gimli::{
     CfaRule, EhFrame, EndianSlice, LittleEndian, Register, RegisterRule, UnwindExpression, UnwindTableRow,
     X86_64,
 };
 use leakscope_common::unwind::{Row, cfa, rbp};
+
+use super::wide::{self, WideRules};
 
 pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -18,7 +27,7 @@ impl gimli::UnwindContextStorage<usize> for Storage {
     type Stack = [UnwindTableRow<usize, Self>; 8];
 }
 
-/// What the row at `pc` says, in the row format.
+/// What the row at `pc` says: in the row itself if that can hold it, else in one of the `wide` rules.
 ///
 /// `signal` tells that the function is marked as a signal trampoline.
 pub(super) fn row(
@@ -26,32 +35,36 @@ pub(super) fn row(
     source: &UnwindTableRow<usize, Storage>,
     pc: u32,
     signal: bool,
+    wide: &mut WideRules,
 ) -> Row {
-    let unsupported = Row::new(pc, cfa::UNSUPPORTED, 0, rbp::SAME, 0);
     match source.register(X86_64::RA) {
-        Some(RegisterRule::Offset(-8)) => {}
-        Some(RegisterRule::Register(X86_64::RDI)) => {
-            return match source.cfa() {
-                CfaRule::RegisterAndOffset { register: X86_64::RSP, offset } => {
-                    register_cfa(X86_64::RSP, *offset)
-                        .map_or(unsupported, |(_, off)| Row::new(pc, cfa::RDI, off, rbp::SAME, 0))
-                }
-                _ => unsupported,
-            };
-        }
         Some(RegisterRule::Undefined) => return Row::new(pc, cfa::STOP, 0, rbp::SAME, 0),
         Some(RegisterRule::Expression(at)) if signal && is_sigframe(eh_frame, source, at) => {
             return Row::new(pc, cfa::SIGNAL, 0, rbp::SAME, 0);
         }
-        _ => return unsupported,
+        _ => {}
     }
-    let cfa = match source.cfa() {
+    narrow(eh_frame, source, pc).or_else(|| wide.row(pc, wide::rule(eh_frame, source)?)).unwrap_or(Row::new(
+        pc,
+        cfa::UNSUPPORTED,
+        0,
+        rbp::SAME,
+        0,
+    ))
+}
+
+/// The rule in the row itself; `None` if it does not fit.
+fn narrow(eh_frame: &EhFrame<Slice<'_>>, source: &UnwindTableRow<usize, Storage>, pc: u32) -> Option<Row> {
+    if source.register(X86_64::RA) != Some(RegisterRule::Offset(-8)) || source.register(X86_64::RSP).is_some()
+    {
+        return None;
+    }
+    let (cfa_kind, cfa_off) = match source.cfa() {
         CfaRule::RegisterAndOffset { register, offset } => register_cfa(*register, *offset),
         CfaRule::Expression(expression) => bytes(eh_frame, *expression).and_then(expression_cfa),
-    };
-    let Some((cfa_kind, cfa_off)) = cfa else { return unsupported };
-    let (rbp_kind, rbp_off) = saved_rbp(eh_frame, source);
-    Row::new(pc, cfa_kind, cfa_off, rbp_kind, rbp_off)
+    }?;
+    let (rbp_kind, rbp_off) = saved_rbp(eh_frame, source)?;
+    Some(Row::new(pc, cfa_kind, cfa_off, rbp_kind, rbp_off))
 }
 
 fn register_cfa(register: Register, offset: i64) -> Option<(u8, u16)> {
@@ -66,25 +79,23 @@ fn register_cfa(register: Register, offset: i64) -> Option<(u8, u16)> {
     Some((kind, u16::try_from(offset / 8).ok()?))
 }
 
-/// Where the caller's rbp is. What cannot be held is `UNSUPPORTED`, which keeps rbp: most callers
-/// do not need it.
-fn saved_rbp(eh_frame: &EhFrame<Slice<'_>>, source: &UnwindTableRow<usize, Storage>) -> (u8, i8) {
+/// Where the caller's rbp is. One that is lost is `UNSUPPORTED`, which keeps rbp: most callers do not need
+/// it.
+fn saved_rbp(eh_frame: &EhFrame<Slice<'_>>, source: &UnwindTableRow<usize, Storage>) -> Option<(u8, i8)> {
     let (kind, offset) = match source.register(X86_64::RBP) {
-        None | Some(RegisterRule::SameValue) => return (rbp::SAME, 0),
-        Some(RegisterRule::Offset(offset)) => (rbp::CFA, Some(offset)),
-        Some(RegisterRule::Expression(at)) => {
-            let offset = bytes(eh_frame, at).and_then(base_register).and_then(|base| match base {
-                (X86_64::RBP, offset, []) => Some(offset),
-                _ => None,
-            });
-            (rbp::RBP, offset)
-        }
-        Some(_) => (rbp::UNSUPPORTED, None),
+        None | Some(RegisterRule::SameValue) => return Some((rbp::SAME, 0)),
+        Some(RegisterRule::Undefined) => return Some((rbp::UNSUPPORTED, 0)),
+        Some(RegisterRule::Offset(offset)) => (rbp::CFA, offset),
+        Some(RegisterRule::Expression(at)) => match base_register(bytes(eh_frame, at)?)? {
+            (X86_64::RBP, offset, []) => (rbp::RBP, offset),
+            _ => return None,
+        },
+        Some(_) => return None,
     };
-    match offset.filter(|offset| offset % 8 == 0).and_then(|offset| i8::try_from(offset / 8).ok()) {
-        Some(offset) => (kind, offset),
-        None => (rbp::UNSUPPORTED, 0),
+    if offset % 8 != 0 {
+        return None;
     }
+    Some((kind, i8::try_from(offset / 8).ok()?))
 }
 
 /// `rsp + 8 + (((rip & 15) >= N) << 3)`, which linkers write for lazy-binding PLTs; N follows.

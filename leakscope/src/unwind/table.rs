@@ -1,6 +1,6 @@
 //! The rows of all files in the two flat arrays that the kernel side reads.
 
-use leakscope_common::unwind::{BUCKET_SHIFT, Row, RowIndex};
+use leakscope_common::unwind::{BUCKET_SHIFT, Row, RowIndex, WideRule, cfa};
 
 use super::rows::FileRows;
 
@@ -56,7 +56,8 @@ pub struct Pending<'a> {
     pub buckets: &'a [u32],
 }
 
-/// The append-only table; see [`RowIndex`] for its layout.
+/// The append-only table; see [`RowIndex`] for its layout. Behind the rows of a file, beyond its last
+/// bucket, lie its wide rules.
 #[derive(Debug)]
 pub struct UnwindTable {
     rows: Vec<Row>,
@@ -85,8 +86,8 @@ impl UnwindTable {
         let rows = file.rows();
         let Some(last) = rows.last() else { return Ok(FileSlot::EMPTY) };
         let buckets = (last.pc >> BUCKET_SHIFT) + 1;
-        let (row_base, needed) = (self.rows.len() as u32, u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        let free = self.row_limit - row_base;
+        let (row_base, needed) = (self.rows.len() as u32, u32::try_from(file.slots()).unwrap_or(u32::MAX));
+        let free = self.row_limit.min(Row::MOST_WIDE) - row_base;
         if needed > free {
             return Err(TableFull::Rows { needed, free, limit: self.row_limit });
         }
@@ -102,7 +103,12 @@ impl UnwindTable {
             self.buckets.push(row_base + at as u32);
         }
         self.buckets.push(row_base + rows.len() as u32);
-        self.rows.extend_from_slice(rows);
+        let wide_base = row_base + rows.len() as u32;
+        self.rows.extend(rows.iter().map(|row| match row.cfa_kind() {
+            cfa::WIDE => Row::wide(row.pc, wide_base + row.wide_index()),
+            _ => *row,
+        }));
+        self.rows.extend(file.wide().iter().flat_map(|rule: &WideRule| rule.to_rows()));
         Ok(FileSlot { bucket_base, buckets })
     }
 
@@ -124,7 +130,7 @@ impl UnwindTable {
         self.uploaded_buckets = self.buckets.len();
     }
 
-    /// Rows in the table.
+    /// Rows in the table, and slots of wide rules.
     pub fn row_count(&self) -> usize {
         self.rows.len()
     }

@@ -2,7 +2,7 @@
 
 use leakscope_common::unwind::{
     MAX_FRAMES, MappingEntry, ReadWord, Regs, RowIndex, StackEnd, find_row, hash_frame, stack_identity, step,
-    step_frame_pointer, step_from_rdi,
+    step_frame_pointer,
 };
 
 use crate::stack::StackFrame;
@@ -44,11 +44,9 @@ impl PendingReturns<'_> {
     }
 }
 
-/// Walks up from `regs`; `rdi` is what that register holds in the innermost frame. `mappings` are sorted
-/// by address.
+/// Walks up from `regs`. `mappings` are sorted by address.
 pub fn walk(
     mut regs: Regs,
-    rdi: u64,
     mappings: &[MappingEntry],
     index: &impl RowIndex,
     mem: &mut impl ReadWord,
@@ -66,8 +64,7 @@ pub fn walk(
         let Some(mapping) = find_mapping(mappings, ip) else { break StackEnd::NoMapping };
         let row = mapping.relative(ip).and_then(|relative| find_row(index, mapping, relative));
         let stepped = match row {
-            Some(row) if step_from_rdi(&mut regs, row, rdi) => Ok(()),
-            Some(row) => step(&mut regs, row, mem),
+            Some(row) => step(&mut regs, row, index, mem),
             None => step_frame_pointer(&mut regs, mem),
         };
         if let Err(end) = returns.see_through(&mut regs).and(stepped) {

@@ -15,6 +15,7 @@ SITE(site_compared, malloc(size))
 SITE(site_plain, malloc(size))
 SITE(site_sized_frame, malloc(size))
 SITE(site_strdup, strdup("fifteen letters"))
+SITE(site_huge, malloc(size))
 
 static FRAME void *dive(int depth, size_t size) {
     void *block = depth ? dive(depth - 1, size) : site_deep(size);
@@ -92,6 +93,44 @@ static void plt(void) {
     for (int i = 0; i < 3; i++) keep(site_strdup(16));
 }
 
+static FRAME void sleep_a_moment(void) {
+    struct timespec moment = {0, 2 * 1000 * 1000};
+    nanosleep(&moment, NULL);
+    keep(NULL);
+}
+
+// Ordinary buffers, but large ones.
+#define HUGE_FRAME(NAME, BYTES)                                                                    \
+    static FRAME void *NAME(void) {                                                                \
+        char room[BYTES];                                                                          \
+        keep(room);                                                                                \
+        sleep_a_moment();                                                                          \
+        void *block = keep(site_huge(56));                                                         \
+        keep(room);                                                                                \
+        return block;                                                                              \
+    }
+HUGE_FRAME(frame_of_600_kib, 600 << 10)
+HUGE_FRAME(frame_of_4_mib, 4 << 20)
+HUGE_FRAME(frame_of_64_mib, 64 << 20)
+
+static FRAME void *on_a_large_stack(void *unused) {
+    (void)unused;
+    return keep(frame_of_64_mib());
+}
+
+static void huge_frames(void) {
+    for (size_t i = opaque(5); i; i--) {
+        keep(frame_of_600_kib());
+        keep(frame_of_4_mib());
+    }
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    EXPECT(pthread_attr_setstacksize(&attributes, 80 << 20) == 0);
+    pthread_t thread;
+    EXPECT(pthread_create(&thread, &attributes, on_a_large_stack, NULL) == 0);
+    EXPECT(pthread_join(thread, NULL) == 0);
+}
+
 // Loaded after `go`. The first calls may come before the rows of the new mapping do; there is
 // nothing here that could be waited for instead, so the rest comes half a second later.
 static void plugin(void) {
@@ -117,6 +156,7 @@ int main(int argc, char **argv) {
         {"signal-in-thread", in_signal_handler_of_thread},
         {"through-libc", through_libc, 0, TOTAL},
         {"plt", plt, 0, TOTAL},
+        {"huge-frames", huge_frames},
         {"dlopen", plugin},
         {0},
     };

@@ -42,7 +42,8 @@ fn own_table() -> (UnwindTable, Vec<MappingEntry>) {
         entries.push(match &mapping.kind {
             MappingKind::File { path, .. } => {
                 let elf = ElfFile::open(path).expect("a mapped file");
-                let slot = build(&elf).map_or(FileSlot::EMPTY, |rows| table.add_file(&rows).expect("fits"));
+                let slot =
+                    build(&elf, None).map_or(FileSlot::EMPTY, |rows| table.add_file(&rows).expect("fits"));
                 mapping_entry(&elf, slot, &mapping).expect("executable")
             }
             MappingKind::Vdso => {
@@ -93,7 +94,6 @@ fn look(table: &(UnwindTable, Vec<MappingEntry>)) -> Seen {
     }
     let walked = walk(
         Regs { ip, sp, bp, exact: 1 },
-        0,
         &table.1,
         &table.0,
         &mut OwnMemory::open(),
@@ -131,6 +131,34 @@ fn deep_recursion_is_truncated() {
     assert_eq!(seen.walked.end, StackEnd::Truncated);
     assert_eq!(seen.walked.frames.len(), leakscope_common::unwind::MAX_FRAMES);
     assert_eq!(seen.addresses()[1..], seen.libgcc[1..leakscope_common::unwind::MAX_FRAMES]);
+}
+
+#[inline(never)]
+fn under<const BYTES: usize>(
+    table: &(UnwindTable, Vec<MappingEntry>),
+    inner: fn(&(UnwindTable, Vec<MappingEntry>)) -> Seen,
+) -> Seen {
+    let room = std::mem::MaybeUninit::<[u8; BYTES]>::uninit();
+    std::hint::black_box(room.as_ptr());
+    let seen = inner(table);
+    std::hint::black_box(room.as_ptr());
+    seen
+}
+
+#[test]
+fn through_frames_of_many_mib() {
+    let table = own_table();
+    let seen = std::thread::scope(|scope| {
+        let deep = || {
+            under::<{ 600 << 10 }>(&table, |table| {
+                under::<{ 4 << 20 }>(table, |table| under::<{ 64 << 20 }>(table, |table| nested(2, table)))
+            })
+        };
+        let thread = std::thread::Builder::new().stack_size(100 << 20).spawn_scoped(scope, deep);
+        thread.expect("a thread").join().expect("no panic")
+    });
+    seen.assert_same();
+    assert!(seen.walked.frames.len() > 8);
 }
 
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());

@@ -3,11 +3,15 @@
 
 mod against_framehop;
 mod hostile;
+mod largest;
 mod live;
 mod lookup;
+mod prologue;
 mod reference;
 mod rows;
 mod step;
+mod stepping;
+mod wide;
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +51,10 @@ impl Synthetic {
 impl ReadWord for Synthetic {
     fn word(&mut self, addr: u64) -> Option<u64> {
         Some(Self::at(addr))
+    }
+
+    fn register(&mut self, number: u8) -> Option<u64> {
+        Some(Self::at(u64::from(number)))
     }
 }
 

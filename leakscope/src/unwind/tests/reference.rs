@@ -23,6 +23,7 @@ pub(super) struct Rule {
     pub(super) cfa: CfaRule<usize>,
     pub(super) ra: Option<RegisterRule<usize>>,
     pub(super) bp: Option<RegisterRule<usize>>,
+    pub(super) sp: Option<RegisterRule<usize>>,
     encoding: Encoding,
 }
 
@@ -78,6 +79,7 @@ impl Reference {
             cfa: row.cfa().clone(),
             ra: row.register(X86_64::RA),
             bp: row.register(X86_64::RBP),
+            sp: row.register(X86_64::RSP),
             encoding: fde.cie().encoding(),
         })
     }
@@ -112,7 +114,11 @@ impl Reference {
             None => regs.bp,
             Some(rule) => saved(rule, regs.bp)?,
         };
-        Some(Expected::Caller { ip, sp: cfa, bp })
+        let sp = match &rule.sp {
+            None => cfa,
+            Some(rule) => saved(rule, cfa)?,
+        };
+        Some(Expected::Caller { ip, sp, bp })
     }
 
     fn evaluate(&self, expression: UnwindExpression<usize>, encoding: Encoding, regs: Regs) -> Option<u64> {
@@ -145,6 +151,15 @@ fn get(regs: Regs, register: Register) -> Option<u64> {
         X86_64::RA => Some(regs.ip),
         X86_64::RSP => Some(regs.sp),
         X86_64::RBP => Some(regs.bp),
+        // Known of the innermost frame alone.
+        _ if regs.exact == 0 => None,
+        X86_64::RAX => Synthetic.register(0),
+        X86_64::RCX => Synthetic.register(1),
+        X86_64::RDX => Synthetic.register(2),
+        X86_64::RBX => Synthetic.register(3),
+        X86_64::RSI => Synthetic.register(6),
+        X86_64::RDI => Synthetic.register(7),
+        Register(number @ 8..16) => Synthetic.register(number as u8),
         _ => None,
     }
 }

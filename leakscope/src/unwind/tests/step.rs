@@ -17,9 +17,13 @@ impl ReadWord for Words {
     }
 }
 
+fn no_rows() -> UnwindTable {
+    UnwindTable::new(0, 0)
+}
+
 fn apply(row: Row, regs: Regs, words: &[(u64, u64)]) -> Result<Regs, StackEnd> {
     let mut regs = regs;
-    step(&mut regs, row, &mut Words(words.iter().copied().collect())).map(|()| regs)
+    step(&mut regs, row, &no_rows(), &mut Words(words.iter().copied().collect())).map(|()| regs)
 }
 
 fn caller(ip: u64, sp: u64, bp: u64) -> Result<Regs, StackEnd> {
@@ -104,7 +108,7 @@ fn signal_frame_restores_the_interrupted_registers() {
     let row = Row::new(0, cfa::SIGNAL, 0, rbp::SAME, 0);
     let words = [(0x1000 + 120, 0xb), (0x1000 + 160, 0x500), (0x1000 + 168, 0xa)];
     // An alternate stack may lie above the interrupted one.
-    let expected = Regs { ip: 0xa, sp: 0x500, bp: 0xb, exact: 1 };
+    let expected = Regs { ip: 0xa, sp: 0x500, bp: 0xb, exact: 0x1028 };
     assert_eq!(apply(row, REGS, &words), Ok(expected));
     assert_eq!((expected.lookup_ip(), REGS.lookup_ip()), (0xa, 0x1234));
     assert_eq!(apply(row, REGS, &words[1..]), Err(StackEnd::ReadFault));
@@ -116,6 +120,8 @@ fn ends() {
         (Row::new(0, cfa::STOP, 0, rbp::SAME, 0), StackEnd::Root),
         (Row::new(0, cfa::UNSUPPORTED, 0, rbp::SAME, 0), StackEnd::Unsupported),
         (Row::new(0, 0, 0, rbp::SAME, 0), StackEnd::Unsupported),
+        // A wide rule that is not there.
+        (Row::wide(0, 7), StackEnd::Unsupported),
         (Row::new(0, cfa::RSP, 0, rbp::SAME, 0), StackEnd::NotAbove),
         (Row::new(0, cfa::RSP, 1, rbp::SAME, 0), StackEnd::ReadFault),
         (Row::new(0, cfa::DEREF_RSP, 0, rbp::SAME, 0), StackEnd::ReadFault),
@@ -150,10 +156,37 @@ fn frame_pointers_are_believed_only_when_near_and_aligned() {
     assert_eq!(follow(0x2001), Err(StackEnd::NoRows));
     assert_eq!(follow(0xff8), Err(StackEnd::NoRows));
     assert_eq!(follow(0x1000 + (1 << 20)), Err(StackEnd::ReadFault));
-    assert_eq!(follow(0x1000 + (1 << 20) + 8), Err(StackEnd::NoRows));
+    assert_eq!(follow(0x1000 + (1 << 20) + 8), Err(StackEnd::ReadFault));
+    assert_eq!(follow(0x1000 + (1 << 32) + 8), Err(StackEnd::NoRows));
     // A row that says "no function here" does the same.
     let end = Row::new(0, cfa::END, 0, rbp::SAME, 0);
     assert_eq!(apply(end, REGS, &[(0x2000, 8), (0x2008, 7)]), caller(7, 0x2010, 8));
+}
+
+#[test]
+fn a_far_frame_pointer_is_believed_only_where_a_frame_lies() {
+    const FAR: u64 = 0x1000 + (64 << 20);
+    const RETURN: u64 = 0x40_1000;
+    let follow = |bp, code: [u8; 8]| {
+        let mut regs = Regs { bp: FAR, ..REGS };
+        let words = [(FAR, bp), (FAR + 8, RETURN), (RETURN - 8, u64::from_le_bytes(code))];
+        step_frame_pointer(&mut regs, &mut Words(words.into())).map(|()| regs)
+    };
+    let calls = [
+        [0, 0, 0, 0xe8, 1, 2, 3, 4],
+        [0, 0, 0, 0, 0, 0, 0xff, 0xd0],
+        [0, 0, 0, 0, 0, 0xff, 0x50, 8],
+        [0, 0, 0, 0, 0xff, 0x54, 0x24, 8],
+        [0, 0, 0xff, 0x15, 1, 2, 3, 4],
+        [0, 0xff, 0x94, 0x24, 1, 2, 3, 4],
+    ];
+    for code in calls {
+        assert_eq!(follow(FAR + 64, code), caller(RETURN, FAR + 16, FAR + 64), "{code:x?}");
+        assert_eq!(follow(FAR, code), Err(StackEnd::NoRows), "no frame above");
+    }
+    for code in [[0; 8], [0xe8, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0xff, 0xe0]] {
+        assert_eq!(follow(FAR + 64, code), Err(StackEnd::NoRows), "{code:x?} is no call");
+    }
 }
 
 #[test]
@@ -170,7 +203,7 @@ fn no_input_overflows() {
             for (sp, bp) in extremes.iter().flat_map(|&a| extremes.iter().map(move |&b| (a, b))) {
                 let mut regs = Regs { ip: sp ^ bp, sp, bp, exact: 0 };
                 // Only that it returns matters.
-                let _ = step(&mut regs, Row { pc: 0, cfa_off, kinds, rbp_off }, &mut Echo);
+                let _ = step(&mut regs, Row { pc: 0, cfa_off, kinds, rbp_off }, &no_rows(), &mut Echo);
             }
         }
     }
