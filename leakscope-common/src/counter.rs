@@ -55,6 +55,9 @@ pub enum Loss {
     GoStackLost = 23,
     /// A goroutine was created or ended while the map of `go` statements was full.
     GoCreationsFull = 24,
+    /// An allocator call while another was pending of which no stack told whether it was made by that one or
+    /// by a signal handler in between; it was left to the pending one.
+    NestingUnsure = 25,
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
@@ -101,7 +104,7 @@ pub const COUNTERS: u32 = 64;
 
 impl Loss {
     /// All losses.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::LiveFull,
         Self::SitesFull,
         Self::InflightFull,
@@ -127,6 +130,7 @@ impl Loss {
         Self::GoSampleLost,
         Self::GoStackLost,
         Self::GoCreationsFull,
+        Self::NestingUnsure,
     ];
 
     /// The name in reports: the domain, a dot, and what was lost.
@@ -157,6 +161,7 @@ impl Loss {
             Self::GoSampleLost => "go.samples_lost",
             Self::GoStackLost => "go.sample_stacks_lost",
             Self::GoCreationsFull => "go.creation_sites_full",
+            Self::NestingUnsure => "heap.nesting_unsure",
         }
     }
 
@@ -198,6 +203,9 @@ impl Loss {
             Self::GoStackLost => "samples of the Go heap without a stack; they are charged to no site",
             Self::GoCreationsFull => {
                 "goroutines whose creation or end was charged to no site: its map was full"
+            }
+            Self::NestingUnsure => {
+                "allocator calls inside another that a signal handler may have made; they are not counted"
             }
             Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
         }

@@ -6,7 +6,7 @@
 //! does not pass through was left by longjmp or an exception and is dropped.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, pt_regs};
+use aya_ebpf::bindings::{BPF_NOEXIST, pt_regs};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns, bpf_probe_read_user};
 use aya_ebpf::programs::ProbeContext;
@@ -18,6 +18,7 @@ use leakscope_common::unwind::Regs;
 
 use crate::known::Purpose;
 use crate::maps::{self, INFLIGHT, LIVE, SITES};
+use crate::nesting::{self, Caller};
 use crate::stack::{self, Claimed};
 
 /// -ENOENT
@@ -65,7 +66,7 @@ fn now() -> u64 {
 }
 
 #[inline(always)]
-fn call(inflight: &mut Inflight, index: u64) -> &mut PendingCall {
+pub(crate) fn call(inflight: &mut Inflight, index: u64) -> &mut PendingCall {
     &mut inflight.calls[index as usize & (INFLIGHT_DEPTH - 1)]
 }
 
@@ -100,37 +101,25 @@ pub(crate) fn alloc_entry(ctx: &ProbeContext) {
         return;
     };
     let cfa = regs.rsp.wrapping_add(8);
-    let mut watch = (0, 0);
     if inflight.depth != 0 {
         let top = call(inflight, inflight.depth.wrapping_sub(1));
         if top.cfa == cfa && top.function >> 32 == cookie.function() as u64 {
             // The same call again: the earlier one never returned.
-            drop_call(top);
+            nesting::drop_call(top);
             inflight.depth -= 1;
         }
     }
-    if inflight.depth != 0 {
-        let top = call(inflight, inflight.depth.wrapping_sub(1));
-        watch = (top.cfa, top.return_address);
-    }
     let Some(mut scratch) = Claimed::claim(Loss::ScratchBusy) else { return };
     let from = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
-    stack::take(&mut scratch, from, regs, Purpose::Heap, watch);
-    if inflight.depth != 0 {
-        let s = scratch.get();
-        if s.crossed != 0 && s.from_handler == 0 {
-            maps::tally(Tally::NestedCalls);
-            return;
-        }
-        if s.crossed != 0 {
-            // A signal handler's own call, while the interrupted one waits.
-            if inflight.depth >= INFLIGHT_DEPTH as u64 {
-                maps::lose(Loss::InflightFull);
-                return;
-            }
-        } else {
-            abandon(inflight);
-        }
+    let pending = nesting::look_out(inflight, scratch.get());
+    stack::take(&mut scratch, from, regs, Purpose::Heap, pending);
+    if inflight.depth != 0 && nesting::settle(inflight, scratch.get()) == Caller::PendingCall {
+        maps::tally(Tally::NestedCalls);
+        return;
+    }
+    if inflight.depth >= INFLIGHT_DEPTH as u64 {
+        maps::lose(Loss::InflightFull);
+        return;
     }
     let site = stack::site(&mut scratch);
     let return_address = scratch.get().record.frames[1];
@@ -180,41 +169,6 @@ fn size(values: &Registers, cookie: Cookie) -> u64 {
     size.wrapping_mul(count)
 }
 
-/// None of the pending calls will return.
-#[inline(always)]
-fn abandon(inflight: &mut Inflight) {
-    let mut round = 0;
-    while round < INFLIGHT_DEPTH as u64 {
-        if round < inflight.depth {
-            drop_call(call(inflight, round));
-        }
-        round += 1;
-    }
-    inflight.depth = 0;
-}
-
-/// A pending call that will not return. The block it wanted to move stays as it was.
-#[inline(always)]
-fn drop_call(call: &mut PendingCall) {
-    if call.function & THROWS != 0 {
-        maps::tally(Tally::CallUnwound);
-    } else {
-        maps::lose(Loss::CallAbandoned);
-    }
-    restore(call);
-}
-
-/// Puts the block back that a reallocation has taken out of the account.
-#[inline(always)]
-fn restore(call: &mut PendingCall) {
-    if call.old.at_ns != 0 {
-        if LIVE.insert(call.old_address, call.old, BPF_ANY as u64).is_err() {
-            maps::lose(Loss::LiveFull);
-        }
-        call.old.at_ns = 0;
-    }
-}
-
 /// The current thread ends.
 #[inline(always)]
 pub(crate) fn forget_thread(tid: u32) {
@@ -222,7 +176,7 @@ pub(crate) fn forget_thread(tid: u32) {
     // SAFETY: the thread itself runs this as it ends.
     let inflight = unsafe { &mut *p };
     if maps::recording() {
-        abandon(inflight);
+        nesting::abandon(inflight);
         let _ = INFLIGHT.remove(tid);
     }
 }
@@ -336,7 +290,7 @@ fn reallocated(call: &mut PendingCall, result: u64, effect: u8) {
     let failed = result == 0 && call.size != 0;
     if failed && effect == Effect::Reallocate as u8 {
         maps::tally(Tally::FailedCalls);
-        restore(call);
+        nesting::restore(call);
         return;
     }
     if call.old.at_ns != 0 {

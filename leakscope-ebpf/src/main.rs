@@ -1,7 +1,7 @@
 //! The BPF programs of leakscope.
 //!
 //! Entry points are here; `maps` declares the maps and globals, `heap` keeps the account of live
-//! blocks, `wait` that of waits, `go` follows goroutines and samples the Go heap, `thread` follows the life of threads, `census` lists them, `stack`
+//! blocks (`nesting` tells the allocator's calls inside itself), `wait` that of waits, `go` follows goroutines and samples the Go heap, `thread` follows the life of threads, `census` lists them, `stack`
 //! takes a stack and finds its site, `known` remembers stacks, `unwind` walks the user stack by the
 //! uploaded rows, `emit` writes to the ring buffer, `task` reads tasks through BTF offsets.
 //!
@@ -20,6 +20,7 @@ mod go;
 mod heap;
 mod known;
 mod maps;
+mod nesting;
 mod stack;
 mod task;
 mod thread;

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::pt_regs;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::event::StackRecord;
-use leakscope_common::heap::SiteTotals;
+use leakscope_common::heap::{INFLIGHT_DEPTH, SiteTotals};
 use leakscope_common::unwind::{Regs, WINDOW_BYTES};
 
 use crate::known::{self, Purpose};
@@ -13,6 +13,16 @@ use crate::{atomic, emit, unwind};
 
 /// What a site starts with.
 static NEW_SITE: SiteTotals = SiteTotals::ZERO;
+
+/// A frame to look out for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Watched {
+    /// Its canonical frame address.
+    pub(crate) cfa: u64,
+    /// Its return address.
+    pub(crate) return_address: u64,
+}
 
 /// Working space of one unwind: too large for the BPF stack.
 #[repr(C)]
@@ -43,16 +53,18 @@ pub(crate) struct Scratch {
     pub(crate) trampoline: u64,
     /// The next pending return (`struct return_instance`).
     pub(crate) return_instance: u64,
-    /// A frame to look out for: its CFA (0: none) and return address.
-    pub(crate) watch_cfa: u64,
-    /// Return address of that frame.
-    pub(crate) watch_return: u64,
-    /// 1 once the walk has crossed that frame.
+    /// Frames to look out for, outermost first.
+    pub(crate) watched: [Watched; INFLIGHT_DEPTH],
+    /// How many they are.
+    pub(crate) watch: u64,
+    /// Which of them the walk has crossed first, counted from 1; 0: none.
     pub(crate) crossed: u64,
     /// 1 once the walk has passed a signal frame.
     pub(crate) signalled: u64,
-    /// 1 if that was below the frame looked out for: the call comes from a signal handler.
+    /// 1 if that was below the frame that was crossed: the call comes from a signal handler.
     pub(crate) from_handler: u64,
+    /// The stack pointer of the outermost frame that was reached by rows alone.
+    pub(crate) proven_sp: u64,
     /// The registers of the innermost frame, by the numbers that x86-64 encodes them with. Not filled in at
     /// a function's entry, whose caller needs no row.
     pub(crate) registers: [u64; 16],
@@ -112,24 +124,24 @@ impl Drop for Claimed {
     }
 }
 
-/// Takes the stack that begins at `regs`, which are part of `all`, into the slot. `watch` names a frame
-/// (CFA, return address) to look out for; CFA 0: none.
+/// Takes the stack that begins at `regs`, which are part of `all`, into the slot. `watch` frames in the
+/// slot are looked out for.
 #[inline(always)]
-pub(crate) fn take(claimed: &mut Claimed, regs: Regs, all: &pt_regs, purpose: Purpose, watch: (u64, u64)) {
+pub(crate) fn take(claimed: &mut Claimed, regs: Regs, all: &pt_regs, purpose: Purpose, watch: u64) {
     let index = claimed.index;
     let s = claimed.get();
     s.regs = regs;
     s.from = regs;
     s.purpose = purpose as u64;
     s.known = 0;
-    (s.watch_cfa, s.watch_return) = watch;
+    s.watch = watch;
     s.crossed = 0;
     s.signalled = 0;
     s.from_handler = 0;
     unwind::read_window(s);
     // A frame that is looked out for is part of what a walk tells, but not of what is remembered.
-    s.words = if watch.0 == 0 { 0 } else { known::TOO_MANY };
-    if watch.0 != 0 || !known::find(s) {
+    s.words = if watch == 0 { 0 } else { known::TOO_MANY };
+    if watch != 0 || !known::find(s) {
         let start = if purpose == Purpose::Heap { Start::Entry } else { Start::Anywhere };
         if start == Start::Anywhere {
             s.registers = registers(all);

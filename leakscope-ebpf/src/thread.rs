@@ -39,7 +39,7 @@ pub(crate) fn start(ctx: &BtfTracePointContext) {
 fn creation_site() -> u64 {
     let Some(mut scratch) = Claimed::claim(Loss::OtherScratchBusy) else { return 0 };
     let regs = wait::user_regs();
-    stack::take(&mut scratch, wait::unwind_from(regs), regs, Purpose::Creation, (0, 0));
+    stack::take(&mut scratch, wait::unwind_from(regs), regs, Purpose::Creation, 0);
     let s = scratch.get();
     let id = unwind::identity(s);
     let new: &CreationTotals = &NEW_CREATION;

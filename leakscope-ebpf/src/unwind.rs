@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use core::ffi::{c_long, c_void};
 use leakscope_common::config::{MAX_MAPPINGS, state};
+use leakscope_common::heap::INFLIGHT_DEPTH;
 use leakscope_common::unwind::{
     MAX_FRAMES, MappingEntry, ReadWord, Row, RowIndex, StackEnd, WINDOW_BYTES, cfa, find_row, hash_frame,
     stack_identity, step,
@@ -50,6 +51,7 @@ pub(crate) fn walk(s: &mut Scratch, index: u32, start: Start) {
     s.hash = 0;
     s.depth = 0;
     s.frame_pointer_frames = 0;
+    s.proven_sp = s.regs.sp;
     s.end = StackEnd::Truncated as u64;
     (s.trampoline, s.return_instance) = task::pending_returns();
     if start == Start::Entry {
@@ -128,8 +130,8 @@ fn record_frame(s: &mut Scratch) {
     s.hash = hash_frame(s.hash, ip);
 }
 
-/// After a step: replaces the return probes' trampoline by what it stands for, and notices the
-/// frame that is looked out for.
+/// After a step: replaces the return probes' trampoline by what it stands for, and notices a frame that is
+/// looked out for.
 #[inline(always)]
 fn see_through(s: &mut Scratch) -> Result<(), StackEnd> {
     if s.trampoline != 0 && s.regs.ip == s.trampoline {
@@ -137,11 +139,31 @@ fn see_through(s: &mut Scratch) -> Result<(), StackEnd> {
         s.words = known::TOO_MANY;
         s.regs.ip = task::original_return(s, at)?;
     }
-    if s.watch_cfa != 0 && s.regs.sp == s.watch_cfa && s.regs.ip == s.watch_return {
-        s.crossed = 1;
-        s.from_handler = s.signalled;
+    if s.watch != 0 {
+        look_out(s);
     }
     Ok(())
+}
+
+/// Notes the first of the frames looked out for that the walk comes to.
+#[inline(always)]
+fn look_out(s: &mut Scratch) {
+    if s.frame_pointer_frames == 0 {
+        s.proven_sp = s.regs.sp;
+    }
+    let mut i = 0;
+    while i < INFLIGHT_DEPTH {
+        let watched = s.watched[i];
+        if (i as u64) < s.watch
+            && s.crossed == 0
+            && s.regs.sp == watched.cfa
+            && s.regs.ip == watched.return_address
+        {
+            s.crossed = i as u64 + 1;
+            s.from_handler = s.signalled;
+        }
+        i += 1;
+    }
 }
 
 /// Reads words through the window, which moves along with the walk.

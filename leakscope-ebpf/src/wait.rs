@@ -122,7 +122,7 @@ fn block(task: *const u8, state: u32) {
         thread.since_ns = 0;
         return;
     };
-    stack::take(&mut scratch, unwind_from(regs), regs, Purpose::Wait, (0, 0));
+    stack::take(&mut scratch, unwind_from(regs), regs, Purpose::Wait, 0);
     thread.site = site(&mut scratch, task, regs, thread.syscall);
     thread.switches = task::switches(task);
     thread.entered = wait_entered::TRACED;
@@ -319,7 +319,7 @@ fn in_32_bit_call(current: *const u8) -> bool {
 fn waker_stack() -> u64 {
     let Some(mut scratch) = Claimed::claim(Loss::OtherScratchBusy) else { return 0 };
     let regs = user_regs();
-    stack::take(&mut scratch, unwind_from(regs), regs, Purpose::Waker, (0, 0));
+    stack::take(&mut scratch, unwind_from(regs), regs, Purpose::Waker, 0);
     let s = scratch.get();
     let id = unwind::identity(s);
     let Some(sent) = maps::entry(&WAKER_STACKS, id, &0) else {
