@@ -57,6 +57,10 @@ pub enum Allocator {
     Glibc,
     /// glibc in a static binary
     GlibcStatic,
+    /// musl, which has no unwind tables; programs in C alone
+    Musl,
+    /// musl in a static binary
+    MuslStatic,
     /// By LD_PRELOAD
     Preloaded(Library),
     /// Linked into the program (mimalloc: as a shared library)
@@ -208,7 +212,16 @@ impl Program {
     }
 
     fn gcc(&self, out: &Path, needed: Option<&Path>) -> Command {
-        let mut gcc = Command::new(if self.kind == Kind::Cpp { "g++" } else { "gcc" });
+        let is_musl = matches!(self.allocator, Allocator::Musl | Allocator::MuslStatic);
+        let mut gcc = Command::new(match self.kind {
+            Kind::Cpp => "g++",
+            _ if is_musl => "musl-gcc",
+            _ => "gcc",
+        });
+        if is_musl {
+            // The kernel's headers, behind musl's own.
+            gcc.args(["-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"]);
+        }
         gcc.args([
             "-O2",
             "-fomit-frame-pointer",
@@ -238,8 +251,8 @@ impl Program {
         }
         gcc.args(self.flags);
         match self.allocator {
-            Allocator::Glibc | Allocator::Preloaded(_) => {}
-            Allocator::GlibcStatic => {
+            Allocator::Glibc | Allocator::Preloaded(_) | Allocator::Musl => {}
+            Allocator::GlibcStatic | Allocator::MuslStatic => {
                 gcc.arg("-static");
             }
             Allocator::Linked(library) => match library.archive() {
@@ -264,8 +277,9 @@ impl Program {
             rustc.arg("-g");
         }
         match self.allocator {
-            Allocator::Glibc | Allocator::Preloaded(_) => {}
-            Allocator::GlibcStatic => {
+            // Rust's own musl target would be another toolchain.
+            Allocator::Glibc | Allocator::Preloaded(_) | Allocator::Musl => {}
+            Allocator::GlibcStatic | Allocator::MuslStatic => {
                 rustc.args(["-C", "target-feature=+crt-static"]);
             }
             Allocator::Linked(library) => match library.archive() {

@@ -18,6 +18,7 @@ mod kernels;
 mod lifecycle;
 mod links;
 mod long_names;
+mod musl;
 mod onesite;
 mod output;
 mod real;

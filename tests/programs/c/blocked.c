@@ -29,6 +29,11 @@
 #include <time.h>
 #include <unistd.h>
 
+// musl has no such kind.
+#ifndef PTHREAD_MUTEX_ADAPTIVE_NP
+#define PTHREAD_MUTEX_ADAPTIVE_NP PTHREAD_MUTEX_NORMAL
+#endif
+
 // Starts so many threads at one site and tells about them.
 static struct waiter *block(const char *name, const char *kind, const char *operation, long number,
                             void (*wait)(struct waiter *), int count) {

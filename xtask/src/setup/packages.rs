@@ -32,6 +32,8 @@ const PACKAGES: &[Package] = &[
     package("busybox-static"),
     // Two files with one inode number.
     package("btrfs-progs"),
+    // A C library without unwind tables.
+    Package { name: "musl-tools", unless: Some("musl-gcc") },
     // Fixtures in Go: 1.19 of Debian 12, and pip for the other releases.
     package("golang-go"),
     Package { name: "python3-pip", unless: Some("pip3") },
