@@ -222,7 +222,9 @@ fn node_on_large_pages() -> Result<()> {
     let scope = Leakscope::attach(fixture.pid()).start()?;
     fixture.go()?;
     let report = scope.finish()?.report()?;
-    assert_complete(&report, 0.9);
+    // V8 may map new code at any moment; the first stack through it is cut short then.
+    assert!(report.heap_exact(), "{:?}", report.losses());
+    assert!(report.rooted_share() > 0.9, "{}", report.rooted_share());
     let through = |site: &Site<'_>| {
         site.functions().any(|f| names(f, "NodeArrayBufferAllocator::AllocateUninitialized"))
     };

@@ -78,7 +78,7 @@ impl Facts {
             euid: unsafe { libc::geteuid() },
             capabilities: capabilities().unwrap_or(0),
             btf: fs::File::open("/sys/kernel/btf/vmlinux").is_ok(),
-            uprobe_pmu: Path::new(trials::UPROBE_TYPE).exists(),
+            uprobe_pmu: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|t| active_mode(&t)),
             perf_event_paranoid: sysctl("perf_event_paranoid"),
             tracefs: tracefs(),

@@ -47,9 +47,6 @@ pub(super) fn load_program() -> io::Result<()> {
     owned(fd).map(drop)
 }
 
-/// Where the kernel tells the number of its source of uprobe events.
-pub(super) const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
-
 /// First members of `struct perf_event_attr` (uapi/linux/perf_event.h), up to the uprobe's place.
 #[repr(C)]
 #[derive(Default)]
@@ -75,7 +72,7 @@ const DISABLED: u64 = 1;
 
 /// Opens a uprobe event on a file of our own that nobody has mapped: no process is touched.
 pub(super) fn open_uprobe() -> io::Result<()> {
-    let kind = fs::read_to_string(UPROBE_TYPE)?;
+    let kind = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")?;
     let kind = kind.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     let mut file = code_file()?;
     // `nop`

@@ -24,9 +24,8 @@ const CALL: (u8, u64) = (0xe8, 5);
 
 /// Tells the probe of glibc's `free` which calls of it come from there.
 pub(super) fn mark(elf: &ElfFile, image: &dyn Image, addresses: &[(u64, u64)], probes: &mut [PlannedProbe]) {
-    let is_free = |probe: &&mut PlannedProbe| {
-        probe.allocator == Allocator::Glibc && probe.names.iter().any(|name| *name == "free")
-    };
+    let is_free =
+        |probe: &&mut PlannedProbe| probe.allocator == Allocator::Glibc && probe.names.contains(&"free");
     let Some(probe) = probes.iter_mut().find(is_free) else { return };
     let Some(&(free, _)) = addresses.iter().find(|(_, offset)| *offset == probe.offset) else { return };
     if !stack_is_untouched(image, free, &probe.placement) {

@@ -87,7 +87,7 @@ pub fn try_all(facts: &Facts, pid: u32) -> Vec<Trial> {
         open("pagemap").map(drop),
         PRIVATE,
     ));
-    let descriptors = fs::read_dir(of("fd")).map(drop);
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map(drop);
     trials.push(Trial::new(
         facts,
         of("fd"),
@@ -107,7 +107,7 @@ fn mapped_files(facts: &Facts, pid: u32) -> Vec<Trial> {
     let mut refused = Vec::new();
     let mut opened = 0;
     for mapping in files {
-        match File::open(mapping.map_files_path(pid)) {
+        match crate::files::linked(&mapping.map_files_path(pid)) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 refused.push((mapping.name(), error));
             }
