@@ -9,6 +9,9 @@ use crate::stack::StackId;
 use crate::symbol::{BlameInput, FrameOwner};
 use crate::wait::primitives::Mark;
 
+/// A system call's stub is among so many innermost frames: musl makes cancellable calls by another function.
+const STUB_FRAMES: usize = 3;
+
 /// A stack, its names, and what they say about waiting.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
@@ -34,6 +37,15 @@ impl Entry {
             .or_else(|| beyond().find(|(_, mark)| named(mark)).filter(|_| primitive.is_some()))
             .map(|(at, _)| at as u64)
             .or(self.stack.blame)
+    }
+
+    /// The innermost frame that is nothing but the system call `operation`: a C library that is linked statically
+    /// has no file of its own to tell it from the program by.
+    pub(super) fn stub(&self, operation: &str) -> Option<usize> {
+        let name = |mark: &Mark| mark.function.as_deref().map(|name| name.trim_start_matches('_').to_owned());
+        let is_call =
+            |mark: &Mark| name(mark).is_some_and(|name| name.trim_start_matches("libc_") == operation);
+        self.marks.iter().take(STUB_FRAMES).position(is_call)
     }
 
     /// Why the stack ended.

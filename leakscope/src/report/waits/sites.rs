@@ -214,7 +214,7 @@ fn site(
         rank: 0,
         kind: what.kind,
         operation: what.operation.map(str::to_owned),
-        blame: entry.blame(what.primitive_frame),
+        blame: entry.blame(what.primitive_frame.or_else(|| entry.stub(what.operation?))),
         primitive: what.primitive.clone(),
         idle: idle_rule.is_some(),
         idle_rule: idle_rule.map(str::to_owned),

@@ -22,6 +22,7 @@ const STACKS: &[(u64, &[&str])] = &[
     (5, &["syscall @ libc.so.6", "std::sys::sync::mutex::futex::Mutex::lock_contended", "app::f", "main"]),
     (6, &["pthread_mutex_unlock @ libc.so.6", "release", "main"]),
     (7, &["? @ libc.so.6", "? @ libc.so.6", "pthread_join @ libc.so.6", "main"]),
+    (8, &["__syscall_cp_c", "read", "next_request", "main"]),
 ];
 
 fn name(id: StackId) -> Option<NamedStack> {
@@ -328,6 +329,18 @@ fn a_holder_whose_stack_is_cut() {
     assert_eq!(lock.owner_tid, Some(50));
     assert_eq!(lock.owner_stack_end.as_deref(), Some("code without unwind information"));
     assert_eq!(lock.owner_stack_end, site(&waits, 3).stack_end);
+}
+
+/// In a program with its C library in it, the stub of the system call is no place of the user's.
+#[test]
+fn the_stub_of_a_system_call_is_not_to_blame() {
+    let read = Thread {
+        stack: Some(StackId(8)),
+        syscall: Some(Syscall { number: 0, args: [3, 0, 1, 0, 0, 0] }),
+        ..thread(1)
+    };
+    let waits = waits(vec![read], None);
+    assert_eq!(site(&waits, 8).blame, Some(2));
 }
 
 #[test]
