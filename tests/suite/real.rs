@@ -228,9 +228,13 @@ fn node_on_large_pages() -> Result<()> {
     let through = |site: &Site<'_>| {
         site.functions().any(|f| names(f, "NodeArrayBufferAllocator::AllocateUninitialized"))
     };
-    let site = report.sites().find(through).context("node's allocator of buffers is on a stack")?;
-    assert!(site.live().objects >= 300, "{}", site.stack());
-    let named = site.functions().filter(|function| function.starts_with("v8::")).count();
-    assert!(named >= 3, "V8's own code is in the moved part: {}", site.stack());
+    // V8 compiles the loop anew as it gets hot, so there are several stacks.
+    let sites: Vec<_> = report.sites().filter(through).collect();
+    let live: i64 = sites.iter().map(|site| site.live().objects).sum();
+    assert!(live >= 300, "{live} blocks");
+    for site in sites {
+        let named = site.functions().filter(|function| function.starts_with("v8::")).count();
+        assert!(named >= 3, "V8's own code is in the moved part: {}", site.stack());
+    }
     Ok(())
 }
