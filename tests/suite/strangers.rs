@@ -343,3 +343,38 @@ fn under_sudo_the_users_own_links_are_followed() -> Result<()> {
     assert_private(&shared.path("home/real/report"));
     Ok(())
 }
+
+/// Who owns a directory can give root's report another name, and so would choose the mode of the next one.
+#[test]
+fn modes_are_not_taken_from_renamed_reports() -> Result<()> {
+    let shared = Shared::new()?;
+    shared.as_nobody("mkdir own")?;
+    let (public, private) = (shared.path("own/public.json"), shared.path("own/private.json"));
+    ensure!(dump_to(&public, "json")?.code() == Some(0), "a report");
+    fs::set_permissions(&public, Permissions::from_mode(0o666))?;
+    shared.as_nobody("mv own/public.json own/private.json")?;
+    ensure!(dump_to(&private, "json")?.code() == Some(0), "a second one");
+    assert_private(&private);
+    Ok(())
+}
+
+/// Files that the owner of the directory puts beside root's reports are no part of root's series, whatever
+/// is in them; the report says that they were passed over.
+#[test]
+fn forged_reports_of_a_series() -> Result<()> {
+    let shared = Shared::new()?;
+    shared.as_nobody("mkdir own")?;
+    let series = shared.path("own/");
+    ensure!(dump_to(&series, "json")?.code() == Some(0), "a report");
+    shared.as_nobody("echo '{}' > own/report-20991126T234714.104Z.json")?;
+    shared.as_nobody("echo '{}' > own/report-20011126T234714.104Z.json")?;
+    let shown = Leakscope::bare().arg("report").arg(&series).run()?;
+    shown.assert_done();
+    assert!(shown.stdout.contains("2 files of other users"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("cases (PID"), "root's own is shown: {}", shown.stdout);
+    // A directory with a stranger's files alone is what the user has asked for.
+    fs::remove_dir_all(&series)?;
+    shared.as_nobody("mkdir own; echo '{}' > own/report-20011126T234714.104Z.json")?;
+    Leakscope::bare().arg("report").arg(&series).run()?.assert_fails(1, &["names no schema"]);
+    Ok(())
+}

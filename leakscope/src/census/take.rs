@@ -167,7 +167,12 @@ impl<'a> Looker<'a> {
         let mut bytes = [0; FUTEX_MEMORY];
         let before = address.checked_sub(FUTEX_MEMORY_BEFORE as u64)?;
         let read = self.memory.read(before, &mut bytes);
-        Some(FutexMemory { address, bytes: (read == FUTEX_MEMORY).then_some(bytes) })
+        if read > FUTEX_MEMORY_BEFORE {
+            return Some(FutexMemory { address, bytes, known: 0..read });
+        }
+        // What lies before the word may be another mapping, or none.
+        let read = self.memory.read(address, &mut bytes[FUTEX_MEMORY_BEFORE..]);
+        Some(FutexMemory { address, bytes, known: FUTEX_MEMORY_BEFORE..FUTEX_MEMORY_BEFORE + read })
     }
 }
 

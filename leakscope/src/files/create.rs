@@ -128,8 +128,12 @@ impl Fresh {
         Ok(file)
     }
 
-    /// The old file, if it is a regular one of ours with no other name.
+    /// The old file, if it is a regular one of ours with no other name, and nobody else can have given it that
+    /// name: who may rename files here would choose the mode of the next report.
     fn own_old(&self) -> Option<Stat> {
+        if !Trust::of_this_process().keeps_names(&fstat(&self.directory).ok()?) {
+            return None;
+        }
         let old = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         is_own_file(&old).then_some(old)
     }

@@ -7,11 +7,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::create::{Fresh, exclusive, is_own_file};
 use super::place::{Found, find, make_directory};
+use super::trust::Trust;
 
 /// A directory that is held open.
 #[derive(Debug)]
@@ -67,6 +68,22 @@ impl Directory {
     pub fn files(&self, own: bool) -> io::Result<Vec<OsString>> {
         let names = self.names()?.into_iter();
         Ok(names.filter(|name| self.is_file(name, own)).collect())
+    }
+
+    /// The names of regular files for a reader, and how many of strangers' are left out. Where others can put
+    /// files beside those of trusted users, theirs do not count; a directory of a stranger's files alone is
+    /// what the user has asked for.
+    pub fn files_to_read(&self) -> io::Result<(Vec<OsString>, usize)> {
+        let all = self.files(false)?;
+        let trust = Trust::of_this_process();
+        if trust.shelters(&fstat(&self.fd)?) {
+            return Ok((all, 0));
+        }
+        let is_trusted = |name: &OsString| {
+            statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| trust.is_trusted(&stat))
+        };
+        let (trusted, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_trusted);
+        if trusted.is_empty() { Ok((others, 0)) } else { Ok((trusted, others.len())) }
     }
 
     /// All names.

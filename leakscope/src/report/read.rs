@@ -12,7 +12,7 @@ use serde_json::error::Category;
 use super::Report;
 use super::model::{SCHEMA, Waits};
 use crate::files::{self, Directory, Saved};
-use crate::human::printable;
+use crate::human::{counted, printable};
 
 /// The longest file that is read: a report takes several times its size of memory.
 pub const LONGEST_BYTES: u64 = 1 << 30;
@@ -92,10 +92,11 @@ pub fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
     match files::saved(path).map_err(unreadable)? {
         Saved::File(file) => of_file(&name, file),
         Saved::Directory(directory) => {
-            let files = reports_in(&directory).map_err(unreadable)?;
+            let (files, strangers) = reports_in(&directory).map_err(unreadable)?;
             let newest = whole(&directory, path, files.iter().enumerate().rev(), Ends::Last)?;
             let (mut report, _, cut) = newest.ok_or(ReadError::NoSeries(name))?;
             cut.iter().for_each(|file| left_out_file(&mut report, file));
+            left_out_strangers(&mut report, strangers);
             Ok(vec![report])
         }
     }
@@ -143,7 +144,7 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
     }
     let unreadable = |error| ReadError::Unreadable { file: name.clone(), error };
     let directory = Directory::open(path).map_err(unreadable)?;
-    let files = reports_in(&directory).map_err(unreadable)?;
+    let (files, strangers) = reports_in(&directory).map_err(unreadable)?;
     let begin = whole(&directory, path, files.iter().enumerate(), Ends::First)?;
     let Some((mut first, begin, cut_begin)) = begin else {
         return Err(ReadError::NoSeries(name));
@@ -159,6 +160,7 @@ pub fn series(path: &Path) -> Result<Series, ReadError> {
     };
     let shown = last.as_mut().unwrap_or(&mut first);
     cut_begin.iter().chain(&cut_end).for_each(|file| left_out_file(shown, file));
+    left_out_strangers(shown, strangers);
     Ok(Series { first, last })
 }
 
@@ -208,22 +210,25 @@ fn whole<'a>(
 }
 
 /// The reports of a directory, oldest first: those that `-o DIR/` has named, or where there are none, files
-/// that were named alike by hand, in the order of their names.
-fn reports_in(directory: &Directory) -> io::Result<Vec<OsString>> {
-    let files = directory.files(false)?;
+/// that were named alike by hand, in the order of their names. And how many files of strangers are none of them.
+fn reports_in(directory: &Directory) -> io::Result<(Vec<OsString>, usize)> {
+    let (files, strangers) = directory.files_to_read()?;
     let mut named = super::series::reports(files.clone(), "json");
-    named.extend(super::series::reports(files, "jsonl"));
+    named.extend(super::series::reports(files.clone(), "jsonl"));
     named.sort();
     if !named.is_empty() {
-        return Ok(named.into_iter().map(|(_, name)| name).collect());
+        return Ok((named.into_iter().map(|(_, name)| name).collect(), strangers));
     }
     let mut found = directory.readable_files()?;
     found.retain(|name| {
         let name = name.to_str().unwrap_or_default();
         name.starts_with("report-") && (name.ends_with(".json") || name.ends_with(".jsonl"))
     });
+    if strangers > 0 {
+        found.retain(|name| files.contains(name));
+    }
     found.sort();
-    Ok(found)
+    Ok((found, strangers))
 }
 
 /// What every report begins with.
@@ -290,6 +295,16 @@ fn left_out(report: &mut Report, what: &str) {
 
 fn left_out_file(report: &mut Report, file: &Path) {
     left_out(report, &format!("The series has the file {}", file.display()));
+}
+
+/// Says that files of other users were passed over.
+fn left_out_strangers(report: &mut Report, files: usize) {
+    if files > 0 {
+        report.summary.findings.push(format!(
+            "{} of other users, who can write to the series' directory, were passed over.",
+            counted(files as u64, "file")
+        ));
+    }
 }
 
 /// Of reports of the same process and the same window, which tell a growing account, the newest.

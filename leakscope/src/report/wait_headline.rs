@@ -67,7 +67,11 @@ pub fn waits_idle(waits: &Waits) -> String {
             n => format!("Nothing is stuck: all {} threads wait for work or run.", count(n)),
         };
     };
-    let there = format!("in {}{}", what(first), at(first));
+    // Of one stack that waits for several kinds of things this is one.
+    let several = !first.stack_id.is_empty()
+        && waits.sites.iter().any(|s| s.stack_id == first.stack_id && s.site_id != first.site_id);
+    let kind = if several { format!(" ({})", first.kind) } else { String::new() };
+    let there = format!("in {}{kind}{}", what(first), at(first));
     let all = counted(waits.threads, "thread");
     match (waits.threads, fine, first.blocked_now) {
         (1, ..) => return format!("Nothing looks stuck: the only thread is {there}."),

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::elf::ElfFile;
 use super::process::Process;
 use super::space::AddressSpace;
 
@@ -41,7 +42,7 @@ const TRANSLATES: &str = "runs another program by translating its code";
 
 /// The hosts that are known.
 ///
-/// Tried are Valgrind 3.19 and qemu-user 7.2. The others are told by the names in their documentation and sources: rr
+/// Tried are Valgrind 3.19 and qemu-user 7.2, that one under another name, too. The others are told by the names in their documentation and sources: rr
 /// (`rr` as tracer, `librrpreload.so`), gVisor (`runsc`), DynamoRIO (`libdynamorio.so`), Pin (`pinbin`), FEX
 /// (`FEXInterpreter`, `FEXLoader`), Box64, Wine.
 static HOSTS: [Host; 9] = [
@@ -85,6 +86,8 @@ static HOSTS: [Host; 9] = [
 #[derive(Clone, Debug, Default)]
 struct Traits<'a> {
     exe: Option<&'a Path>,
+    /// Whether the program exports what only qemu's emulators of one process do.
+    emulates: bool,
     tracer: Option<&'a str>,
     mapped: Vec<&'a str>,
 }
@@ -94,7 +97,10 @@ impl Host {
     pub fn of(process: &Process, space: &AddressSpace) -> Option<&'static Self> {
         let mapped = space.modules().filter_map(|(_, module)| module.path.file_name()?.to_str()).collect();
         let exe = process.exe.as_deref();
-        Self::told_by(&Traits { exe, tracer: process.tracer.as_deref(), mapped })
+        let program = space.modules().find(|(_, module)| Some(module.path.as_path()) == exe);
+        let emulates =
+            program.is_some_and(|(_, module)| module.elf.as_ref().is_ok_and(|elf| exports_emulator(elf)));
+        Self::told_by(&Traits { exe, emulates, tracer: process.tracer.as_deref(), mapped })
     }
 
     fn told_by(traits: &Traits<'_>) -> Option<&'static Self> {
@@ -109,7 +115,7 @@ impl Host {
                 let installed = traits.exe.is_some_and(|path| path.iter().any(|part| part == "valgrind"));
                 tool && (installed || mapped("vgpreload_"))
             }
-            Mark::QemuUser => is_qemu_user(exe),
+            Mark::QemuUser => traits.emulates || is_qemu_user(exe),
             Mark::Rr => traits.tracer == Some("rr") || mapped("librrpreload") || mapped("librrpage"),
         })
     }
@@ -126,6 +132,15 @@ impl Host {
             ),
         }
     }
+}
+
+/// Whether a program exports the memory map of a guest, as qemu's emulators of one process do for their
+/// plugins, whatever they are called (qemu 7.2, linux-user/mmap.c). A static one exports nothing.
+fn exports_emulator(elf: &ElfFile) -> bool {
+    use object::{Object as _, ObjectSymbol as _};
+    let Ok(parsed) = elf.parsed() else { return false };
+    let exports = |name: &str| parsed.dynamic_symbols().any(|s| s.is_definition() && s.name() == Ok(name));
+    ["guest_base", "target_mmap"].iter().all(|name| exports(name))
 }
 
 /// Whether it is one of qemu's emulators of one process: `qemu-aarch64`, `qemu-x86_64-static`.
@@ -154,7 +169,7 @@ mod tests {
     use super::*;
 
     fn told(exe: &str, tracer: Option<&str>, mapped: &[&str]) -> Option<&'static str> {
-        let traits = Traits { exe: Some(Path::new(exe)), tracer, mapped: mapped.to_vec() };
+        let traits = Traits { exe: Some(Path::new(exe)), emulates: false, tracer, mapped: mapped.to_vec() };
         Host::told_by(&traits).map(|host| host.name)
     }
 
@@ -175,6 +190,12 @@ mod tests {
         assert_eq!(told("/usr/lib/wine/wine64-preloader", None, &[]), Some("Wine"));
         assert_eq!(told("/usr/bin/app", Some("rr"), &[]), Some("rr"));
         assert_eq!(told("/usr/bin/app", None, &["librrpreload.so"]), Some("rr"));
+    }
+
+    #[test]
+    fn an_emulator_under_another_name() {
+        let traits = Traits { exe: Some(Path::new("/tmp/x")), emulates: true, ..Traits::default() };
+        assert_eq!(Host::told_by(&traits).map(|host| host.name), Some("qemu-user"));
     }
 
     #[test]

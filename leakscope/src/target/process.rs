@@ -29,7 +29,7 @@ pub enum ProcessError {
     #[error("{0} is leakscope itself: it cannot trace its own allocations; give another process's PID")]
     Myself(u32),
     /// A thread's ID instead of a process's.
-    #[error("{tid} is a thread of process {tgid}; use `leakscope attach {tgid}`")]
+    #[error("{tid} is a thread of process {tgid}; give that PID")]
     ThreadId {
         /// What was given.
         tid: u32,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::classify::LockRef;
 use super::primitives::Layout;
 use super::syscalls::{FutexWait, futex};
-use super::{Census, FUTEX_MEMORY_BEFORE, FutexMemory};
+use super::{Census, FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory};
 
 /// A lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ const FUTEX_WAITERS: u32 = 0x8000_0000;
 /// `None` if the word turns out to be part of no lock.
 pub fn decode(lock: &LockRef, memory: Option<&FutexMemory>, threads: &ThreadIds) -> Option<Lock> {
     let word = lock.futex.word;
-    let memory = memory.filter(|memory| memory.address == word).and_then(|memory| memory.bytes.as_ref());
+    let memory = memory.filter(|memory| memory.address == word && !memory.known.is_empty());
     let view = View { memory, futex: lock.futex, threads };
     let at_word = |owner| Some(Lock { address: word, owner });
     match lock.layout {
@@ -95,7 +95,7 @@ pub fn decode(lock: &LockRef, memory: Option<&FutexMemory>, threads: &ThreadIds)
 
 /// The memory around a futex word.
 struct View<'a> {
-    memory: Option<&'a [u8; super::FUTEX_MEMORY]>,
+    memory: Option<&'a FutexMemory>,
     futex: FutexWait,
     threads: &'a ThreadIds,
 }
@@ -104,7 +104,9 @@ impl View<'_> {
     /// The 32-bit word `offset` bytes from the futex word.
     fn word(&self, offset: i64) -> Option<u32> {
         let start = usize::try_from(i64::try_from(FUTEX_MEMORY_BEFORE).ok()?.checked_add(offset)?).ok()?;
-        let bytes = self.memory?.get(start..start.checked_add(4)?)?;
+        let end = start.checked_add(4)?;
+        let memory = self.memory.filter(|memory| memory.known.start <= start && end <= memory.known.end)?;
+        let bytes = memory.bytes.get(start..end)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
     }
 
@@ -116,7 +118,8 @@ impl View<'_> {
                 "TID {ns_tid} is no thread of this process: the lock is shared between processes"
             )),
             None => Owner::unknown(format!(
-                "TID {ns_tid} is no thread of this process: its holder ended without releasing it"
+                "TID {ns_tid} is no thread of this process: the holder has ended without releasing it, or is one of \
+                 another process (a fork copies locks that are held)"
             )),
         }
     }
@@ -132,7 +135,7 @@ impl View<'_> {
         if let Some(owner) = self.musl_mutex() {
             return Lock { address: address.wrapping_sub(4), owner };
         }
-        Lock { address, owner: Owner::unknown(ODD) }
+        Lock { address, owner: Owner::unknown(self.no_lock()) }
     }
 
     /// glibc's `struct __pthread_mutex_s` of x86-64, unchanged from 2.4 to 2.41
@@ -228,8 +231,14 @@ impl View<'_> {
         }
         match self.glibc_rwlock(offset) {
             Some(owner) => Lock { address, owner },
-            None => Lock { address: word, owner: Owner::unknown(ODD) },
+            None => Lock { address: word, owner: Owner::unknown(self.no_lock()) },
         }
+    }
+
+    /// Why the memory is no lock that is known here.
+    fn no_lock(&self) -> &'static str {
+        let whole = self.memory.is_some_and(|memory| memory.known == (0..FUTEX_MEMORY));
+        if whole { ODD } else { UNREADABLE }
     }
 
     /// glibc's `struct __pthread_rwlock_arch_t` of x86-64, 2.25 to 2.41: as above, and __cur_writer at

@@ -26,6 +26,8 @@ pub use classify::classify;
 pub use fd_target::FdTarget;
 pub use kind::WaitKind;
 
+use std::ops::Range;
+
 use leakscope_common::descriptor::Descriptor;
 
 use crate::stack::StackId;
@@ -109,12 +111,21 @@ pub const FUTEX_MEMORY: usize = 64;
 pub const FUTEX_MEMORY_BEFORE: usize = 16;
 
 /// Memory around the futex that a thread waits on, read while it was blocked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FutexMemory {
     /// Address of the futex word.
     pub address: u64,
-    /// The bytes from `address - FUTEX_MEMORY_BEFORE` on; `None` where they could not be read.
-    pub bytes: Option<[u8; FUTEX_MEMORY]>,
+    /// The bytes from `address - FUTEX_MEMORY_BEFORE` on.
+    pub bytes: [u8; FUTEX_MEMORY],
+    /// Which of them were read: a lock may lie at the edge of what is mapped.
+    pub known: Range<usize>,
+}
+
+impl FutexMemory {
+    /// Memory that was read as a whole.
+    pub fn whole(address: u64, bytes: [u8; FUTEX_MEMORY]) -> Self {
+        Self { address, bytes, known: 0..FUTEX_MEMORY }
+    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn one_thread() {
 fn holders_that_are_not_known() {
     let foreign = section(vec![waits_for(3, 1, 0x1000, 400)], None);
     assert!(waits(&foreign).is_some_and(|text| text.ends_with(
-        "for 3.0 s; holder unknown: TID 400 is no thread of this process: its holder ended without releasing it."
+        "for 3.0 s; holder unknown: TID 400 is no thread of this process: the holder has ended without releasing it, or is one of another process (a fork copies locks that are held)."
     )));
     let many = section(
         vec![waits_for(3, 1, 0x1000, 9), waits_for(4, 1, 0x2000, 9), waits_for(5, 1, 0x2000, 9), runs(9)],

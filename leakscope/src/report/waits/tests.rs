@@ -57,7 +57,7 @@ pub(crate) fn waits_for(tid: u32, stack: u64, lock: u64, owner: u32) -> Thread {
     Thread {
         stack: Some(StackId(stack)),
         syscall: Some(Syscall { number: 202, args: [lock, 0x80, 2, 0, 0, 0] }),
-        futex: Some(FutexMemory { address: lock, bytes: Some(bytes) }),
+        futex: Some(FutexMemory::whole(lock, bytes)),
         blocked_ns: Some(u64::from(tid) * SECOND),
         ..thread(tid)
     }
@@ -470,7 +470,7 @@ prop_compose! {
             syscall: in_call.then_some(call),
             blocked_ns: blocked,
             stack: stack.map(StackId),
-            futex: futex.then_some(FutexMemory { address: lock, bytes: Some(bytes) }),
+            futex: futex.then_some(FutexMemory::whole(lock, bytes)),
             points_to: points.iter().map(|p| p * 8).collect(),
             ..thread(tid)
         }

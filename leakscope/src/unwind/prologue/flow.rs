@@ -250,7 +250,7 @@ impl Flow<'_> {
 
     /// Whether the code at `at` looks like a function rather than a case of a switch.
     fn begins_a_function(&self, at: u32) -> bool {
-        at % 16 == 0
+        at.is_multiple_of(16)
             && self.code.decode(at).is_some_and(|i| {
                 i.mnemonic() == Mnemonic::Push
                     || i.mnemonic() == Mnemonic::Endbr64

@@ -273,7 +273,7 @@ impl Maker<'_> {
         });
         let before = at.checked_sub(1).and_then(|before| self.code.bytes(before)).map(|bytes| bytes[0]);
         // ret, nop, int3, hlt, the zeros of long nops; jumps end in any byte, and then alignment tells.
-        !inside && (at % 16 == 0 || matches!(before, None | Some(0xc3 | 0x90 | 0xcc | 0xf4 | 0)))
+        !inside && (at.is_multiple_of(16) || matches!(before, None | Some(0xc3 | 0x90 | 0xcc | 0xf4 | 0)))
     }
 
     fn into_rows(self) -> (Made, Vec<Row>) {

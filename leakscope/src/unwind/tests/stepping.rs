@@ -250,7 +250,7 @@ impl Stepper {
         }
         self.tally.same += 1;
         // From time to time the whole stack.
-        if n % 61 == 0 && self.interrupted.is_empty() {
+        if n.is_multiple_of(61) && self.interrupted.is_empty() {
             let walked =
                 walk(from, &self.table.1, &self.table.0, &mut self.memory, PendingReturns::default());
             let seen: Vec<u64> = walked.frames[1..].iter().map(|frame| frame.address).collect();

@@ -17,7 +17,7 @@ fn memory(address: u64, before: &[u32], after: &[u32]) -> FutexMemory {
     };
     put(FUTEX_MEMORY_BEFORE - 4 * before.len(), before);
     put(FUTEX_MEMORY_BEFORE, after);
-    FutexMemory { address, bytes: Some(bytes) }
+    FutexMemory::whole(address, bytes)
 }
 
 fn threads() -> ThreadIds {
@@ -88,7 +88,7 @@ fn owners_that_cannot_be_told() {
     );
     assert_eq!(
         why(&mutex(0x80, &[2, 0, 12, 1, 0])),
-        "TID 12 is no thread of this process: its holder ended without releasing it"
+        "TID 12 is no thread of this process: the holder has ended without releasing it, or is one of another process (a fork copies locks that are held)"
     );
     assert_eq!(why(&mutex(0, &[0xc000_6281, 1, OWNER, 1, 0x90])), "its holder ended while it held the lock");
     for odd in [
@@ -102,7 +102,7 @@ fn owners_that_cannot_be_told() {
         assert_eq!(why(&mutex(0x80, &odd)), ODD, "{odd:x?}");
     }
     let word = 0x1000;
-    let unread = FutexMemory { address: word, bytes: None };
+    let unread = FutexMemory { known: 0..0, ..FutexMemory::whole(word, [0; FUTEX_MEMORY]) };
     let of =
         |memory| decode(&lock_ref(Layout::PthreadMutex, word, 0x80, 2), memory, &threads()).expect("a lock");
     assert_eq!(why(&of(Some(&unread))), UNREADABLE);
@@ -126,7 +126,7 @@ fn musl_mutexes() {
     }
     assert_eq!(
         why(&musl(9, 0x8000_0010)),
-        "TID 16 is no thread of this process: its holder ended without releasing it"
+        "TID 16 is no thread of this process: the holder has ended without releasing it, or is one of another process (a fork copies locks that are held)"
     );
     assert_eq!(why(&musl(0x4000, 0x8000_0010)), ODD);
 }
@@ -195,10 +195,31 @@ proptest::proptest! {
         let layouts = [Layout::PthreadMutex, Layout::PthreadRwlock, Layout::Join, Layout::RustRwLockState,
             Layout::RustRwLockNotify, Layout::NoOwner("x"), Layout::Elsewhere];
         let bytes: [u8; FUTEX_MEMORY] = bytes.try_into().expect("as long");
-        let memory = FutexMemory { address: word, bytes: Some(bytes) };
+        let memory = FutexMemory::whole(word, bytes);
         let lock = decode(&lock_ref(layouts[pick], word, op, expected), Some(&memory), &threads());
         // An owner is always a thread of the census.
         let tid = lock.as_ref().and_then(owner_of);
         proptest::prop_assert!(tid.is_none_or(|tid| tid == 7 || tid == 8));
     }
+}
+
+/// A lock at the edge of what is mapped: the memory before the word, or behind the lock, is not there.
+#[test]
+fn a_lock_at_the_edge_of_its_mapping() {
+    let word = 0x7f00_0000_1000;
+    let whole = memory(word, &[], &[2, 0, 12, 1, 0]);
+    let threads = ThreadIds([(12, 1012)].into());
+    let futex = FutexWait { word, command: futex::WAIT, shared: false, expected: 2, timed: false };
+    let lock = LockRef { futex, layout: Layout::PthreadMutex };
+    let owner = |known: std::ops::Range<usize>| {
+        let memory = FutexMemory { known, ..whole.clone() };
+        decode(&lock, Some(&memory), &threads).expect("a lock").owner
+    };
+    let held = owner(0..FUTEX_MEMORY);
+    assert!(matches!(held, Owner::Thread { tid: 1012, .. }), "{held:?}");
+    assert_eq!(owner(FUTEX_MEMORY_BEFORE..FUTEX_MEMORY), held, "nothing lies before it");
+    assert_eq!(owner(0..FUTEX_MEMORY_BEFORE + 40), held, "nothing lies behind it");
+    // Its own words are needed.
+    assert_eq!(owner(0..FUTEX_MEMORY_BEFORE + 16), Owner::unknown(UNREADABLE));
+    assert_eq!(owner(0..0), Owner::unknown(UNREADABLE));
 }
