@@ -10,7 +10,8 @@
 //! What lies on other ways than jumps is inferred, in the compilers' own terms: a call that would lead into
 //! code with another frame does not return, and code that nothing leads to is where a computed jump of its
 //! function goes. A function that has dropped its return address and calls another one is the first of its
-//! thread, as is the one that the program starts with.
+//! thread, as is the one that the program starts with. That holds for C; where most code of another kind is,
+//! nothing is inferred ([`is_followed`]).
 
 mod code;
 mod flow;
@@ -23,7 +24,8 @@ use std::os::unix::fs::FileExt as _;
 
 use iced_x86::InstructionInfoFactory;
 use leakscope_common::unwind::{Row, cfa, rbp};
-use object::{Object as _, ObjectSection as _, SectionFlags, elf};
+use object::read::elf::{Dyn as _, ProgramHeader as _};
+use object::{LittleEndian, Object as _, ObjectSection as _, SectionFlags, elf};
 
 use self::code::Code;
 use self::flow::{Found, Function};
@@ -35,6 +37,8 @@ use crate::target::{ElfError, ElfFile};
 
 /// Most code without rows that is looked at. A browser's whole code is ten times that; it has rows.
 const MOST_CODE: u32 = 32 << 20;
+/// Most of it in a program or library that needs other libraries: what starts a program has less.
+const MOST_FOREIGN: u32 = 4 << 10;
 /// Most bytes of code that are read to find it.
 const MOST_TEXT: u64 = 1 << 30;
 /// Most looks at functions, each time that something new is learnt of one.
@@ -64,6 +68,9 @@ pub(super) fn fill(
     if gaps.bytes() == 0 {
         return Ok(Made::default());
     }
+    if gaps.bytes() > MOST_FOREIGN && !is_followed(elf, rows)? {
+        return Ok(Made::default());
+    }
     if gaps.bytes() > MOST_CODE {
         return Ok(Made { truncated: true, ..Made::default() });
     }
@@ -88,6 +95,22 @@ pub(super) fn fill(
     let (made, new) = maker.into_rows();
     insert(rows, &new, &gaps);
     Ok(made)
+}
+
+/// Whether code without rows is followed, however much there is: in a file without any call frame information, and
+/// in one that brings its C library along, as static programs do and as musl's own library.
+///
+/// Elsewhere much code without call frame information was not made by a compiler of C: V8's builtins in node keep
+/// return addresses and arguments where no such compiler would, but they do have frame pointers.
+fn is_followed(elf: &ElfFile, rows: &[Row]) -> Result<bool, ElfError> {
+    let endian = LittleEndian;
+    let parsed = elf.parsed()?;
+    let headers = parsed.elf_program_headers();
+    let mut dynamic =
+        headers.iter().filter_map(|h| h.dynamic(endian, parsed.data()).ok().flatten()).flatten();
+    let alone = headers.iter().all(|h| h.p_type(endian) != elf::PT_INTERP)
+        && dynamic.all(|entry| entry.d_tag(endian) != elf::DT_NEEDED);
+    Ok(alone || rows.iter().all(|row| row.cfa_kind() == cfa::END))
 }
 
 /// Bytes of the file, not through its read cache, which would keep them.

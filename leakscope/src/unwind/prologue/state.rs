@@ -91,6 +91,18 @@ impl State {
 
     /// After the instruction, on whichever way it is left.
     pub(super) fn after(self, instruction: &Instruction, info: &mut InstructionInfoFactory) -> Self {
+        let mut next = self.moved(instruction, info);
+        // Taken off the stack and then copied: where it is from then on is not followed.
+        if let ReturnAddress::InRegister(number) = self.return_address
+            && next.return_address != ReturnAddress::OnStack
+            && reads(instruction, number, info)
+        {
+            next.return_address = ReturnAddress::Elsewhere;
+        }
+        next
+    }
+
+    fn moved(self, instruction: &Instruction, info: &mut InstructionInfoFactory) -> Self {
         let mut next = self;
         let i = instruction;
         let moved = i.stack_pointer_increment();
@@ -105,7 +117,11 @@ impl State {
                 if i.op0_register() == Register::RBP && self.saved_rbp == SavedRbp::Same {
                     next.saved_rbp = next.sp.map_or(SavedRbp::Same, SavedRbp::Below);
                 }
-                if next.sp == Some(8) {
+                // Anything else in that place is not the return address.
+                if let ReturnAddress::InRegister(number) = self.return_address
+                    && next.sp == Some(8)
+                    && x86::number(i.op0_register()) == Some(number)
+                {
                     next.return_address = ReturnAddress::OnStack;
                 }
             }
@@ -228,7 +244,8 @@ impl State {
                 return Row::new(pc, cfa::STOP, 0, rbp::SAME, 0);
             }
             ReturnAddress::InRegister(number) => Some(Place::value(number, 0)),
-            ReturnAddress::Elsewhere => return Row::new(pc, cfa::UNSUPPORTED, 0, rbp::SAME, 0),
+            // A frame pointer may still lead to it.
+            ReturnAddress::Elsewhere => return none,
         };
         let (kind, base, offset) = match (self.sp, self.bp) {
             (Some(sp), _) => (cfa::RSP, RSP, sp),
@@ -259,6 +276,17 @@ impl State {
     }
 }
 
+/// Whether an instruction reads the register with this number.
+fn reads(i: &Instruction, number: u8, info: &mut InstructionInfoFactory) -> bool {
+    info.info(i).used_registers().iter().any(|used| {
+        let read = matches!(
+            used.access(),
+            OpAccess::Read | OpAccess::CondRead | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+        );
+        read && x86::number(used.register().full_register()) == Some(number)
+    })
+}
+
 /// Whether control goes somewhere and comes back.
 pub(super) fn is_call(i: &Instruction) -> bool {
     matches!(i.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
@@ -277,4 +305,41 @@ fn is_immediate(i: &Instruction, register: Register) -> bool {
 
 fn i64_of(i: &Instruction) -> i64 {
     i.immediate(1).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions};
+
+    use super::*;
+
+    /// The kind of the last instruction's row.
+    fn last(code: &[u8]) -> u8 {
+        let (mut state, mut info) = (State::ENTRY, InstructionInfoFactory::new());
+        let mut kind = cfa::END;
+        for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE) {
+            kind = state.row(0, is_call(&instruction), &mut WideRules::default()).cfa_kind();
+            state = state.after(&instruction, &mut info);
+        }
+        kind
+    }
+
+    /// As V8's builtins have it (`Builtins_CallApiCallback`): the return address is taken off, something else put in
+    /// its place, and it is put back further down, below a frame pointer. Frame pointers lead on.
+    #[test]
+    fn a_return_address_that_is_put_elsewhere() {
+        // pop %rax; push %r10; push %rax; push %rbp; mov %rsp,%rbp; call *%rdx
+        assert_eq!(last(&[0x58, 0x41, 0x52, 0x50, 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd2]), cfa::END);
+        // pop %rax; mov %rax,(%r12); call *%rdx
+        assert_eq!(last(&[0x58, 0x49, 0x89, 0x04, 0x24, 0xff, 0xd2]), cfa::END);
+    }
+
+    /// As musl's `vfork` has it: taken off and put back; and as its `__clone`: never put back.
+    #[test]
+    fn a_return_address_that_is_put_back_or_dropped() {
+        // pop %rdx; push %rdx; call *%rax
+        assert_eq!(last(&[0x5a, 0x52, 0xff, 0xd0]), cfa::RSP);
+        // pop %rdi; call *%r9
+        assert_eq!(last(&[0x5f, 0x41, 0xff, 0xd1]), cfa::STOP);
+    }
 }
