@@ -46,6 +46,23 @@ fn blocked_before_the_attach() -> Result<()> {
     Ok(())
 }
 
+/// More threads than there is room for wait sites, each on a futex of its own: they share one, and nothing is
+/// lost for others.
+#[test]
+fn a_crowd_on_futexes_of_their_own() -> Result<()> {
+    const THREADS: usize = 17_000;
+    let fixture = Fixture::start(&ONESITE, &["crowd", &THREADS.to_string()])?;
+    let truth = fixture.blocked()?;
+    let scope = Leakscope::attach_all(fixture.pid()).args(["--only", "waits"]).start()?;
+    let report = scope.finish()?.report()?;
+    assert_eq!(report.losses(), []);
+    let sites: Vec<_> = report.waits_through("enter").collect();
+    assert_eq!(sites.len(), 1);
+    assert_eq!((sites[0].text("kind"), sites[0].tids().len()), ("futex", THREADS));
+    assert_eq!(sites[0].tids(), truth.group("crowd").tids());
+    Ok(())
+}
+
 /// Waits that end are counted for what they waited for.
 #[test]
 fn finished_waits() -> Result<()> {

@@ -3,11 +3,14 @@
 use aya::maps::PerCpuArray;
 use leakscope_common::config::RunState;
 use leakscope_common::counter::COUNTERS;
+use leakscope_common::descriptor::Descriptor;
 use leakscope_common::heap::{Inflight, LiveBlock, SiteTotals};
 use leakscope_common::wait::{
-    CreationTotals, FUTEX, ThreadState, WaitStack, WaitTotals, WakeKey, WakeTotals, wait_entered, wait_site,
+    CreationTotals, FUTEX, SEVERAL_OBJECTS, ThreadState, WaitStack, WaitTotals, WakeKey, WakeTotals,
+    wait_entered, wait_site,
 };
 
+use super::entered::EnteredSites;
 use super::object::Object;
 use super::{BpfError, chain, sys};
 use crate::stack::StackId;
@@ -59,41 +62,47 @@ impl Object {
         })
     }
 
-    /// Enters a thread that was blocked at `stack` before recording began, so that the end of its wait is seen.
-    /// Its wait counts from `since_ns` on. Userspace knows the stack: its frames need not be sent.
-    pub fn enter_wait(
+    /// Enters threads that had blocked before recording began, with their stacks and context switches, so that
+    /// the ends of their waits are seen. These count from `since_ns` on. Userspace knows the stacks: their
+    /// frames need not be sent.
+    pub fn enter_waits(
         &mut self,
-        thread: &Thread,
-        stack: StackId,
-        switches: u64,
+        blocked: &[(&Thread, StackId, u64)],
         since_ns: u64,
     ) -> Result<(), BpfError> {
-        let syscall = wire_syscall(thread.syscall);
-        let args = thread.syscall.map_or([0; 6], |call| call.args);
-        let object = if syscall == FUTEX + 1 { args[0] } else { thread.descriptor.operations };
-        let site = wait_site(stack.0, syscall, object);
-        let of_site = WaitTotals {
-            stack: stack.0,
-            syscall,
-            object,
-            args,
-            descriptor: thread.descriptor,
-            ..WaitTotals::ZERO
-        };
-        self.insert("WAIT_STACKS", stack.0, WaitStack { sent: 1, objects: 0 })?;
-        self.insert("WAIT_SITES", site, of_site)?;
-        let state = ThreadState {
-            since_ns,
-            site,
-            switches,
-            entered: wait_entered::BY_USERSPACE,
-            syscall,
-            ..ThreadState::ZERO
-        };
-        self.insert("THREADS", thread.tid, state)
+        let mut entered = EnteredSites::default();
+        let waits = blocked.iter().map(|&(thread, stack, switches)| {
+            let syscall = wire_syscall(thread.syscall);
+            let args = thread.syscall.map_or([0; 6], |call| call.args);
+            let object = if syscall == FUTEX + 1 { args[0] } else { thread.descriptor.operations };
+            let (object, is_new) = entered.enter(stack.0, syscall, object);
+            let descriptor = if object == SEVERAL_OBJECTS { Descriptor::ZERO } else { thread.descriptor };
+            let site = wait_site(stack.0, syscall, object);
+            let totals = WaitTotals { stack: stack.0, syscall, object, args, descriptor, ..WaitTotals::ZERO };
+            let state = ThreadState {
+                since_ns,
+                site,
+                switches,
+                entered: wait_entered::BY_USERSPACE,
+                syscall,
+                ..ThreadState::ZERO
+            };
+            (thread.tid, state, is_new.then_some(totals))
+        });
+        let waits: Vec<(u32, ThreadState, Option<WaitTotals>)> = waits.collect();
+        for (stack, objects) in entered.stacks() {
+            self.insert("WAIT_STACKS", stack, WaitStack { sent: 1, objects })?;
+        }
+        for (tid, state, totals) in waits {
+            if let Some(totals) = totals {
+                self.insert("WAIT_SITES", state.site, totals)?;
+            }
+            self.insert("THREADS", tid, state)?;
+        }
+        Ok(())
     }
 
-    /// Takes back what [`Object::enter_wait`] entered.
+    /// Takes back what [`Object::enter_waits`] entered of a thread.
     pub fn leave_wait(&mut self, tid: u32) -> Result<(), BpfError> {
         self.remove::<_, ThreadState>("THREADS", tid)
     }

@@ -2,7 +2,7 @@
 //!
 //! `object` loads the embedded BPF object with maps sized for the target; `attach` places the probes
 //! and takes them away in parallel; `tables` writes unwind rows and mappings into mapped arrays;
-//! `account` freezes and reads the maps; `census` reads the task iterator; `events` turns ring-buffer
+//! `account` freezes and reads the maps, `entered` the sites that userspace puts there; `census` reads the task iterator; `events` turns ring-buffer
 //! records into values; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell what
 //! this kernel allows, by what `trials` tries and by whether `capability` says why it failed; `sys` holds the raw system calls that aya does not offer.
 
@@ -11,6 +11,7 @@ pub mod attach;
 pub mod btf;
 pub mod capability;
 pub mod census;
+mod entered;
 pub mod events;
 pub mod facts;
 pub mod go;

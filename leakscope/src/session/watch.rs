@@ -143,11 +143,11 @@ impl Watch<'_> {
         let begun = std::time::Instant::now();
         let seen = self.census()?;
         self.first_look = seen.look();
-        for thread in &seen.taken.census.threads {
-            if let (Some(stack), Some(switches)) = (thread.stack, seen.taken.switches.get(&thread.tid)) {
-                self.armed.object.enter_wait(thread, stack, *switches, self.armed.started_ns)?;
-            }
-        }
+        let threads = seen.taken.census.threads.iter();
+        let blocked: Vec<_> = threads
+            .filter_map(|thread| Some((thread, thread.stack?, *seen.taken.switches.get(&thread.tid)?)))
+            .collect();
+        self.armed.object.enter_waits(&blocked, self.armed.started_ns)?;
         // A thread that ended before it was entered has left an entry that nothing would remove; one that
         // lives now removes it when it ends.
         let living = census::living(&mut self.armed.object)?;

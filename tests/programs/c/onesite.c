@@ -3,6 +3,7 @@
 //
 // blocked: groups of threads that read a pipe, a socket, an eventfd and a timerfd, wait for two futexes, and
 //          sleep, all through `enter`.
+// crowd:   as many threads as the second argument says, each of which waits for a futex of its own.
 // play:    threads whose reads of a pipe and of a socket, and whose futex, each end many times. Truth, by
 //          kind: KIND.waits, made one by one, each after the thread was seen asleep.
 #define _GNU_SOURCE
@@ -72,6 +73,20 @@ static void blocked(void) {
     group("sleep", "sleep", "nanosleep", SYS_nanosleep, 4);
 }
 
+static unsigned *own_words;
+
+static FRAME void at_own_word(struct waiter *waiter) {
+    const struct call call = {"crowd", SYS_futex, (long)&own_words[waiter->index], FUTEX_WAIT_PRIVATE, 0};
+    enter(waiter, &call);
+}
+
+static void crowd(void) {
+    own_words = calloc(waiters_wanted, sizeof *own_words);
+    EXPECT(own_words);
+    const struct group group = {"crowd", "futex", "futex", SYS_futex, at_own_word};
+    tell_group(&group, start_waiters(&group, waiters_wanted), waiters_wanted);
+}
+
 // ---- Waits that end
 
 enum { PIPE, SOCKET, FUTEX, KINDS };
@@ -132,6 +147,12 @@ static void play(void) {
 static void nothing(void) {}
 
 int main(int argc, char **argv) {
-    static const struct scenario scenarios[] = {{"blocked", nothing, blocked}, {"play", play, prepare}, {0}};
+    static const struct scenario scenarios[] = {
+        {"blocked", nothing, blocked},
+        {"crowd", nothing, crowd},
+        {"play", play, prepare},
+        {0},
+    };
+    waiters_wanted = argc > 2 ? atoi(argv[2]) : 1000;
     return fixture_main(argc, argv, scenarios);
 }
