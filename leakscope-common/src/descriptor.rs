@@ -1,21 +1,11 @@
 //! What the descriptor of a blocked thread's system call is, read from the kernel's `struct file`.
 
-/// System calls whose descriptor, the first argument, decides what they wait for
+use crate::wait::bitmap;
+
+/// A bitmap of the system calls whose descriptor, the first argument, decides what they wait for
 /// (arch/x86/entry/syscalls/syscall_64.tbl): read, write, readv, writev, preadv2, pwritev2, sendfile, splice,
 /// ioctl, close.
-const DECIDED: [u16; 10] = [0, 1, 19, 20, 327, 328, 40, 275, 16, 3];
-
-/// Bitmap of these system calls by number.
-pub const DESCRIPTOR_DECIDES: [u64; 8] = {
-    let mut map = [0u64; 8];
-    let mut i = 0;
-    while i < DECIDED.len() {
-        let number = DECIDED[i] as usize;
-        map[number >> 6] |= 1 << (number & 63);
-        i += 1;
-    }
-    map
-};
+pub const DESCRIPTOR_DECIDES: [u64; 8] = bitmap(&[0, 1, 19, 20, 327, 328, 40, 275, 16, 3]);
 
 /// A descriptor's file, as far as it tells its type.
 #[repr(C)]

@@ -313,29 +313,23 @@ const WAKING_SYSCALLS: [u16; 99] = [
     28,  // madvise
 ];
 
-/// Whether a thread in this system call may wake another one; a bitmap by number.
-pub const WAKING: [u64; 8] = {
+/// A bitmap of system calls, by number.
+pub(crate) const fn bitmap(numbers: &[u16]) -> [u64; 8] {
     let mut map = [0u64; 8];
     let mut i = 0;
-    while i < WAKING_SYSCALLS.len() {
-        let number = WAKING_SYSCALLS[i] as usize;
+    while i < numbers.len() {
+        let number = numbers[i] as usize;
         map[number >> 6] |= 1 << (number & 63);
         i += 1;
     }
     map
-};
+}
+
+/// Whether a thread in this system call may wake another one; a bitmap by number.
+pub const WAKING: [u64; 8] = bitmap(&WAKING_SYSCALLS);
 
 /// A bitmap of the system calls that send signals or end a thread: what may end a sleep.
-pub const SIGNALLING: [u64; 8] = {
-    let numbers = [60usize, 231, 62, 129, 200, 234, 297, 424, 101];
-    let mut map = [0u64; 8];
-    let mut i = 0;
-    while i < numbers.len() {
-        map[numbers[i] >> 6] |= 1 << (numbers[i] & 63);
-        i += 1;
-    }
-    map
-};
+pub const SIGNALLING: [u64; 8] = bitmap(&[60, 231, 62, 129, 200, 234, 297, 424, 101]);
 
 /// futex
 pub const FUTEX: u64 = 202;

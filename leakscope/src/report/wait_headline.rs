@@ -68,8 +68,7 @@ pub fn waits_idle(waits: &Waits) -> String {
         };
     };
     // Of one stack that waits for several kinds of things this is one.
-    let several = !first.stack_id.is_empty()
-        && waits.sites.iter().any(|s| s.stack_id == first.stack_id && s.site_id != first.site_id);
+    let several = waits.sites.iter().any(|site| first.shares_stack_with(site));
     let kind = if several { format!(" ({})", first.kind) } else { String::new() };
     let there = format!("in {}{kind}{}", what(first), at(first));
     let all = counted(waits.threads, "thread");

@@ -119,10 +119,10 @@ pub(super) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
 
 /// What else threads wait for at the very same stack.
 fn other_waits(waits: &Waits, site: &WaitSite) -> Option<String> {
-    let same = |other: &&WaitSite| other.stack_id == site.stack_id && other.site_id != site.site_id;
-    if site.stack_id.is_empty() || site.frames.is_empty() {
+    if site.frames.is_empty() {
         return None;
     }
+    let same = |other: &&WaitSite| site.shares_stack_with(other);
     let others: Vec<String> =
         waits.sites.iter().filter(same).map(|s| format!("#{} {}", s.rank, kind(s.kind))).collect();
     let shown = others.iter().take(OTHER_WAITS).cloned().collect::<Vec<_>>().join(", ");

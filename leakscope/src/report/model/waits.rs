@@ -92,6 +92,14 @@ pub struct WaitSite {
     pub locks: Vec<WaitLock>,
 }
 
+impl WaitSite {
+    /// Whether another site has the very same stack, and waits for something else there. Reports of older
+    /// versions do not tell.
+    pub fn shares_stack_with(&self, other: &Self) -> bool {
+        !self.stack_id.is_empty() && self.stack_id == other.stack_id && self.site_id != other.site_id
+    }
+}
+
 /// A blocked thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitThread {

@@ -42,10 +42,8 @@ impl Entry {
     /// The innermost frame that is nothing but the system call `operation`: a C library that is linked statically
     /// has no file of its own to tell it from the program by.
     pub(super) fn stub(&self, operation: &str) -> Option<usize> {
-        let name = |mark: &Mark| mark.function.as_deref().map(|name| name.trim_start_matches('_').to_owned());
-        let is_call =
-            |mark: &Mark| name(mark).is_some_and(|name| name.trim_start_matches("libc_") == operation);
-        self.marks.iter().take(STUB_FRAMES).position(is_call)
+        let plain = |name: &str| name.trim_start_matches('_').trim_start_matches("libc_") == operation;
+        self.marks.iter().take(STUB_FRAMES).position(|mark| mark.function.as_deref().is_some_and(plain))
     }
 
     /// Why the stack ended.
