@@ -27,6 +27,8 @@ use crate::target::{AddressSpace, ElfError, Host, Process};
 pub struct Inputs<'a> {
     /// The target.
     pub process: &'a Process,
+    /// The program that runs another one inside itself, if the target is one.
+    pub host: Option<&'static Host>,
     /// When recording began, RFC 3339.
     pub started_at: &'a str,
     /// Length of the account; 0 for a look at one moment.
@@ -97,7 +99,7 @@ const WAIT_NS: u64 = 300;
 
 /// Builds the report.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { space, stacks, names, .. } = inputs;
+    let Inputs { host, space, stacks, names, .. } = inputs;
     let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
     let mut lost = losses::named(inputs.counters, inputs.recursion_misses);
     lost.extend(inputs.lost.iter().filter(|(_, n)| *n > 0).map(|(name, n)| ((*name).to_owned(), *n)));
@@ -111,7 +113,6 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let code = inputs.go.map(|go| go.code).unwrap_or_default();
     let traced =
         inputs.heap.map(|input| heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name));
-    let host = Host::of(inputs.process, space);
     let mut heap = match inputs.go.and_then(|go| go.heap) {
         // Probes of which there are none say nothing beside the Go runtime's own account.
         Some(go) => {

@@ -15,7 +15,7 @@ use crate::bpf::tables::Tables;
 use crate::failure::Failure;
 use crate::ledger::losses;
 use crate::probe::{CostClass, Exit};
-use crate::target::{AddressSpace, ModuleId, Process};
+use crate::target::{AddressSpace, Host, ModuleId, Process};
 use leakscope_common::config::RunState;
 
 /// Everything that is active.
@@ -26,6 +26,8 @@ pub(super) struct Armed {
     pub(super) signals: Signals,
     pub(super) probes: Probes,
     pub(super) space: AddressSpace,
+    /// The program that runs another one inside itself, if the target is one.
+    pub(super) host: Option<&'static Host>,
     pub(super) go: Option<GoTarget>,
     pub(super) started_ns: u64,
     pub(super) started_at: String,
@@ -177,8 +179,9 @@ impl Probes {
 
 /// Loads, attaches, and starts recording.
 pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
-    let Prepared { process, mut space, mut go, probes: planned, probing, files_searched, unwinding, sizes } =
+    let Prepared { process, mut space, mut go, probes: planned, host, files_searched, unwinding, sizes } =
         prepared;
+    let probing = host.is_none_or(|host| host.probes);
     let mut object = Object::load(process.pid, sizes, Some(config.tracing), config.kernel_log)?;
     if let Some(why) = &object.no_return_probes {
         watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
@@ -234,5 +237,5 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         object.set_run_state(RunState::Frozen)?;
         return Err(BpfError::TargetGone.into());
     }
-    Ok(Armed { process, object, events, signals, probes, space, go, started_ns, started_at, rss_start })
+    Ok(Armed { process, object, events, signals, probes, space, host, go, started_ns, started_at, rss_start })
 }

@@ -19,7 +19,8 @@ use crate::target::{Host, Process, ProcessError};
 pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     usage::raise_file_limit();
     let mut space = address_space(process)?;
-    if let Some(host) = Host::of(process, &space) {
+    let host = Host::of(process, &space);
+    if let Some(host) = host {
         watcher.warn(&host.sentence());
     }
     let mut go = GoTarget::find(process.through, &space, layouts, watcher);
@@ -50,6 +51,7 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
     let rss = process.rss_bytes();
     let report = build(Inputs {
         process,
+        host,
         started_at: &started_at,
         duration_ns: 0,
         ended_by: None,

@@ -49,8 +49,8 @@ pub(super) struct Prepared {
     pub(super) space: AddressSpace,
     pub(super) go: Option<GoTarget>,
     pub(super) probes: Vec<FileProbes>,
-    /// Whether probes do no harm.
-    pub(super) probing: bool,
+    /// The program that runs another one inside itself, if the target is one.
+    pub(super) host: Option<&'static Host>,
     pub(super) files_searched: usize,
     pub(super) unwinding: Unwinding,
     pub(super) sizes: Sizes,
@@ -212,5 +212,5 @@ pub(super) fn prepare(
         go_samples: if go.is_some() && heap { GO_SAMPLES } else { Sizes::CENSUS.go_samples },
         go_stacks: if go.is_some() && heap { GO_STACKS } else { 1 },
     };
-    Ok(Prepared { process, files_searched: modules.len(), space, go, probes, probing, unwinding, sizes })
+    Ok(Prepared { process, files_searched: modules.len(), space, go, probes, host, unwinding, sizes })
 }

@@ -3,7 +3,7 @@
 //! Whose the target is, whether it is dumpable, the modes of its binaries and the kernel's version all change
 //! which capability is needed for what, so none is asked for before something was refused.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 
 use crate::bpf::capability::{self, AnyOf, CHECKPOINT_RESTORE, DAC_READ_SEARCH, SYS_ADMIN, SYS_PTRACE};
@@ -87,15 +87,6 @@ pub fn try_all(facts: &Facts, pid: u32) -> Vec<Trial> {
         open("pagemap").map(drop),
         PRIVATE,
     ));
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map(drop);
-    trials.push(Trial::new(
-        facts,
-        of("fd"),
-        "to tell what its descriptors are",
-        Without::Part,
-        descriptors,
-        PRIVATE,
-    ));
     trials
 }
 
@@ -162,7 +153,7 @@ mod tests {
         let trials = try_all(&facts, std::process::id());
         let refused =
             |what: &str| trials.iter().find(|t| t.what.ends_with(what)).expect(what).refused.is_some();
-        assert!(!refused("/maps") && !refused("/mem") && !refused("/pagemap") && !refused("/fd"));
+        assert!(!refused("/maps") && !refused("/mem") && !refused("/pagemap"));
     }
 
     #[test]

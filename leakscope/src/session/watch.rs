@@ -112,6 +112,7 @@ impl Watch<'_> {
         let process = &self.armed.process;
         let report = build(Inputs {
             process,
+            host: self.armed.host,
             started_at: &self.armed.started_at,
             duration_ns: 0,
             ended_by: None,
@@ -332,6 +333,7 @@ impl Watch<'_> {
         let probes = &self.armed.probes;
         let report = build(Inputs {
             process: &self.armed.process,
+            host: self.armed.host,
             started_at: &self.armed.started_at,
             duration_ns: observation.at_ns.saturating_sub(self.armed.started_ns),
             ended_by,

@@ -19,6 +19,7 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
     };
     build(Inputs {
         process: &process,
+        host: None,
         started_at: "2026-11-23T03:00:00Z",
         duration_ns: 0,
         ended_by: None,
