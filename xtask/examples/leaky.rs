@@ -58,8 +58,10 @@ fn render_page(number: u64) {
 /// Does something over and over on a thread of its own.
 fn every(pause: Duration, name: &str, work: fn(u64)) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        for turn in 0.. {
+        let mut turn = 0;
+        loop {
             work(turn);
+            turn += 1;
             thread::sleep(pause);
         }
     })?;

@@ -35,7 +35,7 @@ impl CensusPass {
     pub fn threads(mut self) -> std::io::Result<Vec<TaskRecord>> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes)?;
-        Ok(bytes.chunks_exact(RECORD).map(record).filter(|r| r.kind == task_record::TASK).collect())
+        Ok(bytes.as_chunks().0.iter().map(record).filter(|r| r.kind == task_record::TASK).collect())
     }
 
     /// The record of the thread that calls: the CPU that it runs on, and that CPU's clock now.
@@ -51,8 +51,7 @@ impl CensusPass {
     }
 }
 
-fn record(bytes: &[u8]) -> TaskRecord {
-    assert_eq!(bytes.len(), RECORD);
-    // SAFETY: the length was checked, and every bit pattern of the record is valid.
+fn record(bytes: &[u8; RECORD]) -> TaskRecord {
+    // SAFETY: so many bytes are there, and every bit pattern of the record is valid.
     unsafe { bytes.as_ptr().cast::<TaskRecord>().read_unaligned() }
 }

@@ -97,13 +97,13 @@ fn parse(record: &[u8]) -> Option<Event> {
     let kind = word(0)?;
     let count = (word(4)? as usize).min(MAX_FRAMES);
     if kind == Kind::Stack as u32 {
-        let frames = record.get(size_of::<StackHeader>()..)?.chunks_exact(8).take(count);
+        let frames = record.get(size_of::<StackHeader>()..)?.as_chunks().0.iter().take(count);
         Some(Event::Stack {
             id: long(8)?,
             frames: frames
-                .filter_map(|f| {
-                    let word = u64::from_ne_bytes(f.try_into().ok()?);
-                    Some(StackFrame { address: word & !EXACT, exact: word & EXACT != 0 })
+                .map(|frame| {
+                    let word = u64::from_ne_bytes(*frame);
+                    StackFrame { address: word & !EXACT, exact: word & EXACT != 0 }
                 })
                 .collect(),
             end: StackEnd::from_number(word(16)?)?,

@@ -47,8 +47,8 @@ impl Memory {
         let Some(pages) = &self.pages else { return usize::MAX };
         let mut entries = [0; 8 * MOST_PAGES];
         let Ok(read) = pages.read_at(&mut entries, address / PAGE * 8) else { return 0 };
-        let there = |entry: &&[u8]| u64::from_le_bytes((*entry).try_into().unwrap_or_default()) & THERE != 0;
-        let count = entries[..read].chunks_exact(8).take_while(there).count() as u64;
+        let there = |entry: &&[u8; 8]| u64::from_le_bytes(**entry) & THERE != 0;
+        let count = entries[..read].as_chunks().0.iter().take_while(there).count() as u64;
         (count * PAGE).saturating_sub(address % PAGE) as usize
     }
 }
@@ -84,7 +84,7 @@ impl<'a> StackMemory<'a> {
     pub fn words_below(&self, end: u64) -> impl Iterator<Item = u64> + '_ {
         let length = usize::try_from(end.saturating_sub(self.start)).unwrap_or(usize::MAX);
         let read = &self.bytes[..length.min(self.bytes.len())];
-        read.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()))
+        read.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
     }
 
     /// Gives the buffer back.

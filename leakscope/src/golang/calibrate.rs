@@ -92,13 +92,13 @@ fn sample(program: &Program, main: u64) -> Option<Vec<Sampled>> {
                     Some((address, memory.bytes(address, LOOKED_AT)?))
                 };
                 // The first one decides whether it is worth reading the others.
-                let is_main =
-                    list.chunks_exact(8).next().and_then(goroutine).is_some_and(|(_, g)| {
-                        (0..LOOKED_AT).step_by(8).any(|at| u64_at(&g, at) == Some(main))
-                    });
+                let is_main = list
+                    .first_chunk::<8>()
+                    .and_then(|word| goroutine(word))
+                    .is_some_and(|(_, g)| (0..LOOKED_AT).step_by(8).any(|at| u64_at(&g, at) == Some(main)));
                 if is_main {
                     // Those that are free have neither stack nor number.
-                    let goroutines = list.chunks_exact(8).filter_map(goroutine);
+                    let goroutines = list.as_chunks::<8>().0.iter().filter_map(|word| goroutine(word));
                     return Some(goroutines.filter(|(_, g)| u64_at(g, 0) != Some(0)).collect());
                 }
             }

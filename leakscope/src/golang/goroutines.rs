@@ -145,7 +145,8 @@ impl Reader {
             return Err(GoError::TooMany(length, MOST));
         }
         let list = memory.bytes(start, 8 * length as usize).ok_or(GoError::Gone)?;
-        let mut addresses: Vec<u64> = list.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
+        let mut addresses: Vec<u64> =
+            list.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
         drop(list);
         let overlapping = without_overlaps(&mut addresses, program.layout.size as u64);
         let mut look = Look {

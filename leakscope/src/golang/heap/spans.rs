@@ -279,7 +279,7 @@ impl Heap {
         let (length, start) = (memory.u64(at + 8)?, memory.u64(at)?);
         let sound = start >= PAGE && start.is_multiple_of(8) && length > 0 && length <= MOST;
         let list = memory.bytes(start, 8 * usize::try_from(length.min(most)).ok().filter(|_| sound)?)?;
-        Some(list.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect())
+        Some(list.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
     fn read(&self, program: &Program, addresses: &[u64]) -> Vec<Option<Span>> {

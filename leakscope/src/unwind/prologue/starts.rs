@@ -103,8 +103,8 @@ fn data(elf: &ElfFile, gaps: &Gaps, starts: &mut Starts) {
         let Some(rest) = left.checked_sub(segment.file_size) else { return };
         left = rest;
         let Ok(bytes) = super::read(elf, segment.offset, segment.file_size) else { continue };
-        for word in bytes.chunks_exact(8) {
-            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+        for word in bytes.as_chunks().0 {
+            let word = u64::from_le_bytes(*word);
             into.extend(u32::try_from(word).ok().filter(|&at| gaps.contains(at)));
         }
     }

@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
         }
         let at = address.checked_add(layout.header as u64)?;
         let words = self.bytes(at, 8 * depth as usize)?;
-        let stack: Vec<u64> = words.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
+        let stack: Vec<u64> = words.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
         if hash(&stack, size) != u64_at(&header, layout.hash)? {
             return None;
         }
