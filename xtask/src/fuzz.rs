@@ -67,7 +67,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         command.arg("--target-dir").arg(workspace.target.join("fuzz")).arg(target).arg("--");
         command.arg(format!("-max_total_time={}", options.seconds));
         command.arg(format!("-rss_limit_mb={MOST_MEMORY}")).arg(format!("-timeout={LONGEST_INPUT}"));
-        command.env("RUSTC_BOOTSTRAP", "1").current_dir(&directory);
+        workspace.rust.apply(&mut command).env("RUSTC_BOOTSTRAP", "1").current_dir(&directory);
         run::visibly(target, &mut command)?;
     }
     Ok(())

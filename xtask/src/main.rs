@@ -1,7 +1,8 @@
 //! Development tasks: setup, demo, test, bench, dist, fuzz, go-matrix, kernels, schema.
 //!
 //! One module a task. [`setup`] finds or provides what a build needs and writes it to
-//! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`workspace`] knows where things lie;
+//! `.bpf-toolchain`, which `leakscope/build.rs` reads; [`rust`] finds or installs the Rust that the
+//! workspace needs, which may be newer than the one that runs this; [`workspace`] knows where things lie;
 //! [`run`] runs commands and shows their progress.
 
 mod bench;
@@ -11,6 +12,7 @@ mod fuzz;
 mod go_matrix;
 mod kernels;
 mod run;
+mod rust;
 mod setup;
 mod test;
 mod workspace;

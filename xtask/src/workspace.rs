@@ -10,18 +10,22 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::rust::Rust;
+
 /// The workspace this task belongs to.
 pub(crate) struct Workspace {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
     /// Cargo's target directory.
     pub(crate) target: PathBuf,
+    /// What builds it.
+    pub(crate) rust: Rust,
 }
 
 impl Workspace {
-    /// Asks cargo where the workspace and its target directory are.
+    /// Asks cargo where the workspace and its target directory are, and finds or provides the Rust for it.
     pub(crate) fn open() -> Result<Self> {
-        let mut command = cargo();
+        let mut command = cargo(None);
         command.args(["metadata", "--no-deps", "--offline", "--format-version=1"]);
         if let Some(dir) = env::var_os("CARGO_MANIFEST_DIR") {
             command.current_dir(dir);
@@ -36,12 +40,14 @@ impl Workspace {
                 .with_context(|| format!("`cargo metadata` names no {key}"))
                 .map(PathBuf::from)
         };
-        Ok(Self { root: member("workspace_root")?, target: member("target_directory")? })
+        let (root, target) = (member("workspace_root")?, member("target_directory")?);
+        let rust = Rust::provide(&root, &logs(&target))?;
+        Ok(Self { root, target, rust })
     }
 
     /// A cargo command that runs at the workspace's root.
     pub(crate) fn cargo(&self) -> Command {
-        let mut command = cargo();
+        let mut command = self.rust.cargo();
         command.current_dir(&self.root);
         command
     }
@@ -53,13 +59,18 @@ impl Workspace {
 
     /// Where logs of installations go.
     pub(crate) fn logs(&self) -> PathBuf {
-        self.target.join("xtask")
+        logs(&self.target)
     }
 }
 
-/// The cargo that runs this task, without what it told this task about itself.
-pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+fn logs(target: &Path) -> PathBuf {
+    target.join("xtask")
+}
+
+/// This cargo, or the one that runs this task, without what that told this task about itself.
+pub(crate) fn cargo(program: Option<&Path>) -> Command {
+    let running = || env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program.map_or_else(running, OsString::from));
     for (name, _) in env::vars_os() {
         let own =
             name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"));

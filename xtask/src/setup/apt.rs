@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::toolchain::{OLDEST, Release};
 use crate::{
     run,
+    rust::{self, OLDEST, Release},
     workspace::{Workspace, find_in_path, is_root},
 };
 
@@ -56,20 +56,20 @@ pub(super) fn install_toolchain(workspace: &Workspace) -> Result<bool> {
 
 /// What a person can do where setup cannot go on.
 pub(super) fn advice() -> String {
-    let rustup = "rustup toolchain install nightly --profile minimal --component rust-src";
+    let rustup = rust::advice();
     let known = find_in_path("rustup").is_some();
     match (known, present()) {
         (true, false) => format!("run `{rustup}`, then `cargo xtask setup`"),
         (false, false) => {
             format!("install rustup (https://rustup.rs), run `{rustup}`, then `cargo xtask setup`")
         }
-        (_, true) => {
-            let set = newest_toolchain().unwrap_or(TOOLCHAINS[0]).join(" ");
-            format!(
-                "run `sudo apt-get update && sudo apt-get install {set}`{}, then `cargo xtask setup`",
-                if known { format!(" or `{rustup}`") } else { String::new() }
-            )
-        }
+        (_, true) => match newest_toolchain() {
+            Some(set) => format!(
+                "run `sudo apt-get update && sudo apt-get install {}` or `{rustup}`, then `cargo xtask setup`",
+                set.join(" ")
+            ),
+            None => format!("run `{rustup}`, then `cargo xtask setup`"),
+        },
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn carry_out(workspace: &Workspace, plan: Plan) -> Result<(PathBuf, u
     let home = home(llvm);
     provide_library(&library, &home.join("lib"))?;
     let scratch = workspace.logs().join("bpf-linker");
-    let mut command = cargo();
+    let mut command = cargo(None);
     command
         .args(["install", "bpf-linker", "--locked", "--force", "--no-default-features"])
         .args(["--version", VERSION, "--features", &format!("llvm-{llvm}")])

@@ -3,8 +3,8 @@
 //! A compiler for BPF needs three things that fit together: a rustc, the source of its standard
 //! library (for `-Z build-std=core`), and a bpf-linker whose LLVM is at least as new as rustc's.
 //! What is on the machine comes first, in this order: what an earlier setup recorded, rustup's
-//! nightly, rustup's other toolchains, any rustc on `PATH`. Only if none of them fits is something
-//! installed: `rust-src` by rustup, then Debian's packages when root. A finding is recorded in
+//! nightly, rustup's other toolchains, any rustc on `PATH`; each must be as new as the workspace needs. Only if
+//! none of them fits is something installed: `rust-src` by rustup, then Debian's packages when root. A finding is recorded in
 //! `.bpf-toolchain` and checked again by every run.
 
 mod apt;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::apt;
 use crate::{
     run,
-    workspace::{Workspace, cargo, find_in_path, is_root},
+    workspace::{Workspace, find_in_path, is_root},
 };
 
 /// A package, and the program that makes it unnecessary where it is there by other means.
@@ -113,12 +113,12 @@ pub(super) fn provide(workspace: &Workspace) -> Result<()> {
 /// Checks for rustfmt and clippy; lets rustup add them.
 fn components(workspace: &Workspace) -> Result<()> {
     for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
-        let works = || run::quietly(cargo().args([subcommand, "--version"])).is_some();
+        let works = || run::quietly(workspace.cargo().args([subcommand, "--version"])).is_some();
         if works() {
             continue;
         }
         let mut command = std::process::Command::new("rustup");
-        command.args(["component", "add", component]);
+        workspace.rust.apply(&mut command).args(["component", "add", component]);
         let log = workspace.logs().join("rustup.log");
         let added =
             run::logged(&format!("rustup: adding {component}"), &mut command, &log, Duration::from_secs(120));

@@ -11,14 +11,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     run,
+    rust::{self, OLDEST, Release},
     workspace::{Workspace, find_in_path},
 };
 
 /// How long rustup may take to download a component.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(120);
-
-/// The oldest compiler that builds the workspace, as its `rust-version` says.
-pub(super) const OLDEST: Release = Release { major: 1, minor: 95 };
 
 /// A rustc that can build `core` for BPF.
 #[derive(Debug)]
@@ -29,21 +27,6 @@ pub(super) struct Toolchain {
     pub(super) version: String,
     /// Major version of its LLVM.
     pub(super) llvm: u32,
-}
-
-/// The part of a version that decides what a compiler can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Release {
-    pub(super) major: u32,
-    pub(super) minor: u32,
-}
-
-impl Release {
-    /// Reads `1.96.0`, `1.97.0-nightly`, `1.96.0+dfsg1-1~deb12u2`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('.');
-        Some(Self { major: parts.next()?.parse().ok()?, minor: parts.next()?.parse().ok()? })
-    }
 }
 
 /// What `rustc -vV` says.
@@ -63,10 +46,14 @@ fn parse_version(text: &str) -> Option<Described> {
     })
 }
 
+fn describe(rustc: &Path) -> Result<Described> {
+    let text = run::quietly(plain(rustc).arg("-vV")).context("it does not run")?;
+    parse_version(&text).context("its version cannot be read")
+}
+
 /// Checks that a compiler runs, is new enough, and has its source and a cargo.
 pub(super) fn inspect(rustc: &Path) -> Result<Toolchain> {
-    let text = run::quietly(plain(rustc).arg("-vV")).context("it does not run")?;
-    let described = parse_version(&text).context("its version cannot be read")?;
+    let described = describe(rustc)?;
     if described.release < OLDEST {
         bail!("{} is older than {}.{}", described.version, OLDEST.major, OLDEST.minor);
     }
@@ -113,29 +100,25 @@ fn rustups() -> Vec<PathBuf> {
 
 /// Names and folders in `rustup toolchain list -v`, best first.
 fn ranked(list: &str) -> Vec<(&str, &Path)> {
-    let mut toolchains: Vec<(u32, &str, &Path)> = Vec::new();
-    for line in list.lines() {
-        let Some((name, rest)) = line.split_once(char::is_whitespace) else { continue };
-        let Some(start) = rest.find('/') else { continue };
-        let rank = match name {
-            _ if name == "nightly" || name.starts_with("nightly-x86_64") => 0,
-            _ if rest.contains("active") => 1,
-            _ if name.starts_with("nightly") => 2,
-            _ => 3,
-        };
-        toolchains.push((rank, name, Path::new(rest[start..].trim_end())));
-    }
-    toolchains.sort_by_key(|(rank, ..)| *rank);
-    toolchains.into_iter().map(|(_, name, dir)| (name, dir)).collect()
+    let mut found = rust::toolchains(list);
+    found.sort_by_key(|&(name, _)| match name {
+        _ if name == "nightly" || name.starts_with("nightly-x86_64") => 0,
+        _ if list.lines().any(|line| line.starts_with(name) && line.contains("active")) => 1,
+        _ if name.starts_with("nightly") => 2,
+        _ => 3,
+    });
+    found
 }
 
-/// Lets rustup add the library's source: to nightly if it is there, else to the active toolchain.
-/// A new toolchain is not installed: any rustc will do. `Ok(false)` without rustup.
+/// Lets rustup add the library's source to the best toolchain that is new enough. `Ok(false)` where rustup has
+/// none.
 pub(super) fn add_source(workspace: &Workspace) -> Result<bool> {
     let Some(list) = run::quietly(Command::new("rustup").args(["toolchain", "list", "-v"])) else {
         return Ok(false);
     };
-    let Some(&(name, _)) = ranked(&list).first() else {
+    let described = |dir: &Path| describe(&dir.join("bin/rustc")).ok();
+    let new_enough = |dir: &Path| described(dir).is_some_and(|described| described.release >= OLDEST);
+    let Some((name, _)) = ranked(&list).into_iter().find(|(_, dir)| new_enough(dir)) else {
         return Ok(false);
     };
     let mut command = Command::new("rustup");
@@ -144,10 +127,9 @@ pub(super) fn add_source(workspace: &Workspace) -> Result<bool> {
     run::logged("rustup: adding rust-src", &mut command, &log, DOWNLOAD_LIMIT).map(|()| true)
 }
 
-/// A compiler without what the surrounding cargo and rustup tell theirs.
 fn plain(rustc: &Path) -> Command {
     let mut command = Command::new(rustc);
-    command.env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
+    rust::plain(&mut command);
     command
 }
 
@@ -164,14 +146,6 @@ mod tests {
         assert_eq!(described.llvm, 22);
         assert!(described.version.starts_with("rustc 1.96.0 ("));
         assert_eq!(parse_version("rustc 1.96.0\nrelease: 1.96.0\n"), None);
-    }
-
-    #[test]
-    fn releases_compare_by_number() {
-        let release = |text| Release::parse(text).unwrap();
-        assert!(release("1.100.0-nightly") > release("1.96.0+dfsg1-1~deb12u2"));
-        assert!(release("1.63.0+dfsg1-2") < OLDEST);
-        assert_eq!(Release::parse("(none)"), None);
     }
 
     #[test]
