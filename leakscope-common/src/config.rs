@@ -12,6 +12,24 @@ pub enum RunState {
     Frozen = 2,
 }
 
+/// Which programs count a hit while one kind of link takes over from the other; slot `HANDOVER` of the
+/// map `STATE`.
+///
+/// The kernel runs the newest consumer of a uprobe first (`consumer_add` in kernel/events/uprobes.c). The
+/// perf links are the newer ones, so their program sees each hit before the multi link's does, and alone
+/// decides: where it counts it leaves a mark, and the other program takes the mark away and does not count.
+/// A hit that is under way as a phase begins is therefore counted once, too.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// Only one kind is attached, and it counts.
+    Settled = 0,
+    /// The perf links are being attached; the multi links count.
+    Attaching = 1,
+    /// The perf links count and leave marks; the multi links are on their way out.
+    TakenOver = 2,
+}
+
 /// Slots of the map `STATE`.
 pub mod state {
     /// A number of `RunState`.
@@ -28,8 +46,14 @@ pub mod state {
     pub const LINKER_START: u32 = 4;
     /// Where it ends.
     pub const LINKER_END: u32 = 5;
+    /// A number of `Handover`.
+    pub const HANDOVER: u32 = 6;
+    /// Processes that the target has made with a copy of its memory (`fork`).
+    pub const FORKED: u32 = 7;
+    /// Processes that the target has made and that share its memory (`vfork`, `posix_spawn`).
+    pub const SHARED: u32 = 8;
     /// Slots.
-    pub const SLOTS: u32 = 6;
+    pub const SLOTS: u32 = 9;
 }
 
 /// Most executable mappings a generation of the table holds. The table has two halves of this size.

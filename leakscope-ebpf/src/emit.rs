@@ -42,7 +42,7 @@ pub(crate) fn thread(kind: Kind) {
         tgid: (id >> 32) as u32,
         tid: id as u32,
     };
-    if EVENTS.output::<ThreadEvent>(event, 0).is_err() {
+    if EVENTS.output::<ThreadEvent>(&event, 0).is_err() {
         maps::lose(Loss::EventLost);
     }
 }
@@ -52,7 +52,7 @@ pub(crate) fn thread(kind: Kind) {
 pub(crate) fn wait(tid: u32, site: u64, since_ns: u64, wait_ns: u64) {
     let header = Header { kind: Kind::Wait as u32, count: 0 };
     let event = WaitEvent { header, since_ns, wait_ns, site, tid, reserved: 0 };
-    if EVENTS.output::<WaitEvent>(event, 0).is_err() {
+    if EVENTS.output::<WaitEvent>(&event, 0).is_err() {
         maps::lose(Loss::LongWaitLost);
     }
 }
@@ -61,7 +61,7 @@ pub(crate) fn wait(tid: u32, site: u64, since_ns: u64, wait_ns: u64) {
 #[inline(always)]
 pub(crate) fn mappings_changed() -> bool {
     let header = Header { kind: Kind::MappingsChanged as u32, count: 0 };
-    let sent = EVENTS.output::<Header>(header, 0).is_ok();
+    let sent = EVENTS.output::<Header>(&header, 0).is_ok();
     if !sent {
         maps::lose(Loss::EventLost);
     }

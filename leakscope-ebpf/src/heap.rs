@@ -74,12 +74,12 @@ pub(crate) fn call(inflight: &mut Inflight, index: u64) -> &mut PendingCall {
 #[inline(always)]
 fn pending() -> Option<&'static mut Inflight> {
     let tid = thread();
-    let found = match INFLIGHT.get_ptr_mut(tid) {
+    let found = match INFLIGHT.get_ptr_mut(&tid) {
         Some(p) => Some(p),
         None => {
             let none: &Inflight = &NO_CALLS;
-            let _ = INFLIGHT.insert(tid, none, BPF_NOEXIST as u64);
-            INFLIGHT.get_ptr_mut(tid)
+            let _ = INFLIGHT.insert(&tid, none, BPF_NOEXIST as u64);
+            INFLIGHT.get_ptr_mut(&tid)
         }
     };
     // SAFETY: only the current thread uses its entry, and it is removed only as the thread ends.
@@ -172,12 +172,12 @@ fn size(values: &Registers, cookie: Cookie) -> u64 {
 /// The current thread ends.
 #[inline(always)]
 pub(crate) fn forget_thread(tid: u32) {
-    let Some(p) = INFLIGHT.get_ptr_mut(tid) else { return };
+    let Some(p) = INFLIGHT.get_ptr_mut(&tid) else { return };
     // SAFETY: the thread itself runs this as it ends.
     let inflight = unsafe { &mut *p };
     if maps::recording() {
         nesting::abandon(inflight);
-        let _ = INFLIGHT.remove(tid);
+        let _ = INFLIGHT.remove(&tid);
     }
 }
 
@@ -197,7 +197,7 @@ pub(crate) fn alloc_return(cookie: Cookie, regs: &pt_regs, cfa: u64) {
         return;
     }
     maps::tally(Tally::AllocReturns);
-    let Some(p) = INFLIGHT.get_ptr_mut(thread()) else {
+    let Some(p) = INFLIGHT.get_ptr_mut(&thread()) else {
         maps::tally(Tally::EarlyReturns);
         return;
     };
@@ -267,13 +267,13 @@ fn allocated(call: &mut PendingCall, address: u64) {
         call.size = 0;
     }
     let block = LiveBlock { size: call.size, site: call.site, at_ns: call.at_ns };
-    let mut inserted = LIVE.insert(address, block, BPF_NOEXIST as u64);
+    let mut inserted = LIVE.insert(&address, &block, BPF_NOEXIST as u64);
     if inserted == Err(EEXIST) {
         maps::lose(Loss::FreeMissed);
         if let Some(stale) = take_live(address) {
             charge_free(stale);
         }
-        inserted = LIVE.insert(address, block, BPF_NOEXIST as u64);
+        inserted = LIVE.insert(&address, &block, BPF_NOEXIST as u64);
     }
     if inserted.is_err() {
         maps::lose(Loss::LiveFull);
@@ -309,7 +309,7 @@ fn reallocated(call: &mut PendingCall, result: u64, effect: u8) {
 /// A block that keeps its address and its site, with another size.
 #[inline(always)]
 fn resized(call: &PendingCall, size: u64) {
-    let Some(p) = LIVE.get_ptr_mut(call.old_address) else { return };
+    let Some(p) = LIVE.get_ptr_mut(&call.old_address) else { return };
     // SAFETY: a map value; the block is in the hands of the current thread.
     let block = unsafe { &mut *p };
     let before = block.size;
@@ -343,7 +343,7 @@ pub(crate) fn free_entry(ctx: &ProbeContext) {
         return;
     }
     // An allocator that frees the old block inside a reallocation: the outer call books it.
-    if let Some(p) = INFLIGHT.get_ptr_mut(thread()) {
+    if let Some(p) = INFLIGHT.get_ptr_mut(&thread()) {
         // SAFETY: only the current thread uses its entry.
         if unsafe { (*p).depth } != 0 {
             return;
@@ -377,10 +377,10 @@ fn unknown_free(cookie: Cookie, regs: &pt_regs) -> Tally {
 /// Takes a block out of the account.
 #[inline(always)]
 fn take_live(address: u64) -> Option<LiveBlock> {
-    let p = LIVE.get_ptr(address)?;
+    let p = LIVE.get_ptr(&address)?;
     // SAFETY: a map value; the block is in the hands of the current thread.
     let block = unsafe { *p };
-    match LIVE.remove(address) {
+    match LIVE.remove(&address) {
         Ok(()) => return Some(block),
         // Another thread was faster: a double free, which is the program's own affair.
         Err(ENOENT) => {}
@@ -400,5 +400,5 @@ fn charge_free(block: LiveBlock) {
 #[inline(always)]
 fn totals(site: u64) -> Option<&'static mut SiteTotals> {
     // SAFETY: a map value; its members are only added to atomically.
-    SITES.get_ptr_mut(site).map(|p| unsafe { &mut *p })
+    SITES.get_ptr_mut(&site).map(|p| unsafe { &mut *p })
 }

@@ -2,7 +2,7 @@
 //!
 //! Entry points are here; `maps` declares the maps and globals, `heap` keeps the account of live
 //! blocks (`nesting` tells the allocator's calls inside itself), `wait` that of waits, `go` follows goroutines and samples the Go heap, `thread` follows the life of threads, `census` lists them, `stack`
-//! takes a stack and finds its site, `known` remembers stacks, `unwind` walks the user stack by the
+//! takes a stack and finds its site, `handover` decides which of two programs counts, `known` remembers stacks, `unwind` walks the user stack by the
 //! uploaded rows, `emit` writes to the ring buffer, `task` reads tasks through BTF offsets.
 //!
 //! Uprobe programs run with migration off but may be preempted by another thread's probe on the
@@ -17,6 +17,7 @@ mod census;
 mod descriptor;
 mod emit;
 mod go;
+mod handover;
 mod heap;
 mod known;
 mod maps;
@@ -31,49 +32,65 @@ use aya_ebpf::macros::{btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
 use aya_log_ebpf::debug;
 
-/// Entry of a function that returns or resizes a block.
-#[uprobe]
-pub fn alloc_entry(ctx: ProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
-    heap::alloc_entry(&ctx);
-    0
+/// Declares probes: each as a program for perf links, and as one for multi links, which the kernel tells
+/// apart as it loads them. The number is that of its marks in a handover.
+macro_rules! probes {
+    ($($number:literal: $attribute:ident($context:ty) $perf:ident, $multi:ident => $body:expr;)*) => { $(
+        #[$attribute]
+        pub fn $perf(ctx: $context) -> u32 {
+            maps::on_the_own_stack(&ctx, &maps::NOWHERE);
+            if handover::perf_counts($number) {
+                $body(&ctx);
+            }
+            0
+        }
+
+        #[$attribute(multi)]
+        pub fn $multi(ctx: $context) -> u32 {
+            maps::on_the_own_stack(&ctx, &maps::NOWHERE_MULTI);
+            if handover::multi_counts($number) {
+                $body(&ctx);
+            }
+            0
+        }
+    )* };
 }
 
-/// Return probe of such a function.
-#[uretprobe]
-pub fn alloc_return(ctx: RetProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
+probes! {
+    // Entry of a function that returns or resizes a block, its return, and a `ret` of one where a return
+    // probe would break exceptions.
+    0: uprobe(ProbeContext) alloc_entry, alloc_entry_m => heap::alloc_entry;
+    1: uretprobe(RetProbeContext) alloc_return, alloc_return_m => alloc_return_probe;
+    2: uprobe(ProbeContext) alloc_ret_instruction, alloc_ret_instruction_m => alloc_ret_probe;
+    // Entry of a function that frees a block.
+    3: uprobe(ProbeContext) free_entry, free_entry_m => heap::free_entry;
+    // The dynamic linker has changed the list of libraries (`_dl_debug_state`).
+    4: uprobe(ProbeContext) libraries_changed, libraries_changed_m => libraries_change;
+    // A goroutine is created (`runtime.newproc1`), ends (`runtime.goexit0`); a span was taken from the Go
+    // heap for an object.
+    5: uprobe(ProbeContext) go_created, go_created_m => go::created;
+    6: uprobe(ProbeContext) go_exited, go_exited_m => go::exited;
+    7: uprobe(ProbeContext) go_allocated, go_allocated_m => go::allocated;
+}
+
+#[inline(always)]
+fn alloc_return_probe(ctx: &RetProbeContext) {
     // SAFETY: the context of a return probe is the registers of the thread, valid while we run.
     let regs = unsafe { &*ctx.regs };
-    heap::alloc_return(heap::cookie(&ctx), regs, regs.rsp);
-    0
+    heap::alloc_return(heap::cookie(ctx), regs, regs.rsp);
 }
 
-/// A `ret` instruction of such a function, where a return probe would break exceptions.
-#[uprobe]
-pub fn alloc_ret_instruction(ctx: ProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
+#[inline(always)]
+fn alloc_ret_probe(ctx: &ProbeContext) {
     // SAFETY: as above.
     let regs = unsafe { &*ctx.regs };
-    heap::alloc_return_at_instruction(heap::cookie(&ctx), regs);
-    0
+    heap::alloc_return_at_instruction(heap::cookie(ctx), regs);
 }
 
-/// Entry of a function that frees a block.
-#[uprobe]
-pub fn free_entry(ctx: ProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
-    heap::free_entry(&ctx);
-    0
-}
-
-/// The dynamic linker has changed the list of libraries (`_dl_debug_state`).
-#[uprobe]
-pub fn libraries_changed(ctx: ProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
-    debug!(&ctx, "the list of libraries changes");
+#[inline(always)]
+fn libraries_change(ctx: &ProbeContext) {
+    debug!(ctx, "the list of libraries changes");
     emit::mappings_changed();
-    0
 }
 
 /// A thread begins.
@@ -108,30 +125,6 @@ pub fn thread_switch(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_waking")]
 pub fn thread_waking(ctx: BtfTracePointContext) -> i32 {
     wait::waking(&ctx);
-    0
-}
-
-/// A goroutine is created (`runtime.newproc1`).
-#[uprobe]
-pub fn go_created(ctx: ProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
-    go::created(&ctx);
-    0
-}
-
-/// A goroutine ends (`runtime.goexit0`).
-#[uprobe]
-pub fn go_exited(ctx: ProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
-    go::exited(&ctx);
-    0
-}
-
-/// A span was taken from the Go heap for an object.
-#[uprobe]
-pub fn go_allocated(ctx: ProbeContext) -> u32 {
-    maps::on_the_own_stack(&ctx);
-    go::allocated(&ctx);
     0
 }
 

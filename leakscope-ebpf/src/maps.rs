@@ -31,9 +31,13 @@ pub(crate) const SCRATCH_SLOTS: u32 = 4;
 /// Entries of the per-CPU cache of rows.
 pub(crate) const CACHED_ROWS: u32 = 4096;
 
-/// Empty for ever; see [`on_the_own_stack`].
+/// Empty for ever; see [`on_the_own_stack`]. One for each kind of link: the kernel lets no programs of two kinds
+/// share such a map (`__bpf_prog_map_compatible`).
 #[map]
-static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub(crate) static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// The one for programs of multi links.
+#[map]
+pub(crate) static NOWHERE_MULTI: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Makes the kernel run a probe on the thread's kernel stack.
 ///
@@ -43,10 +47,10 @@ static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// tail-call gets none (`check_max_stack_depth`). The call is never made: there is no target 0, which the
 /// verifier knows and takes the branch away.
 #[inline(always)]
-pub(crate) fn on_the_own_stack(ctx: &impl EbpfContext) {
+pub(crate) fn on_the_own_stack(ctx: &impl EbpfContext, nowhere: &ProgramArray) {
     if TARGET.load() == 0 {
         // SAFETY: the context is the kernel's; where nothing is to be called the helper returns.
-        unsafe { NOWHERE.tail_call(ctx, 0) };
+        unsafe { nowhere.tail_call(ctx, 0) };
     }
 }
 
@@ -128,6 +132,14 @@ pub(crate) fn slot(index: u32) -> u64 {
         // SAFETY: a pointer into the array map; userspace may write at any time, so read once.
         Some(p) => unsafe { core::ptr::read_volatile(p) },
         None => 0,
+    }
+}
+
+/// Adds 1 to a slot of `STATE`.
+#[inline(always)]
+pub(crate) fn add_to_slot(index: u32) {
+    if let Some(p) = STATE.get_ptr_mut(index) {
+        add(p, 1);
     }
 }
 

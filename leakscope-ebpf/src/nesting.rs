@@ -127,7 +127,7 @@ pub(crate) fn drop_call(call: &mut PendingCall) {
 #[inline(always)]
 pub(crate) fn restore(call: &mut PendingCall) {
     if call.old.at_ns != 0 {
-        if LIVE.insert(call.old_address, call.old, BPF_ANY as u64).is_err() {
+        if LIVE.insert(&call.old_address, &call.old, BPF_ANY as u64).is_err() {
             maps::lose(Loss::LiveFull);
         }
         call.old.at_ns = 0;

@@ -150,7 +150,7 @@ fn site(claimed: &mut Claimed, task: *const u8, regs: &pt_regs, syscall: u64) ->
     unsafe { stack::send_once(s, stack, &raw mut (*of_stack).sent) };
     let on = Object::of(task, syscall, regs.rdi);
     let id = wait_site(stack, syscall, on.number);
-    if WAIT_SITES.get_ptr(id).is_some() {
+    if WAIT_SITES.get_ptr(&id).is_some() {
         return id;
     }
     // SAFETY: a map value; a count that two threads raise at once may be one short, which does no harm.
@@ -184,7 +184,7 @@ fn site(claimed: &mut Claimed, task: *const u8, regs: &pt_regs, syscall: u64) ->
 #[inline(always)]
 fn unblock(task: *const u8) {
     let tid: u32 = task::field(task, offset!(task_pid));
-    let Some(thread) = THREADS.get_ptr_mut(tid) else { return };
+    let Some(thread) = THREADS.get_ptr_mut(&tid) else { return };
     // SAFETY: a map value; see `block`.
     let thread = unsafe { &mut *thread };
     if !maps::recording() {

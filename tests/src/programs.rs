@@ -346,6 +346,8 @@ pub const STACKS: Program = Program::new(Kind::C, "stacks");
 pub const GLIBC_ONLY: Program = Program::new(Kind::C, "glibc_only");
 /// Full speed until its input ends.
 pub const LOAD: Program = Program::new(Kind::C, "load");
+/// A server that forks workers.
+pub const WORKERS: Program = Program::new(Kind::C, "workers");
 /// Grows at the rate that it is told.
 pub const GROWS: Program = Program::new(Kind::C, "grows");
 /// A process with a zombie for a child.

@@ -43,7 +43,15 @@ impl Text {
     /// # Errors
     /// If the process is gone.
     pub fn changed(&self) -> Result<Vec<u64>> {
-        let memory = File::open(format!("/proc/{}/mem", self.pid))?;
+        self.changed_in(self.pid)
+    }
+
+    /// The same in a process that it has forked.
+    ///
+    /// # Errors
+    /// If that is gone.
+    pub fn changed_in(&self, pid: u32) -> Result<Vec<u64>> {
+        let memory = File::open(format!("/proc/{pid}/mem"))?;
         let mut changed = Vec::new();
         for (start, then) in &self.mappings {
             let mut now = vec![0; then.len()];

@@ -199,7 +199,9 @@ fn programs_of_uprobes_work_on_the_stack_of_their_thread() -> Result<()> {
         let all = machine_code::programs(scope.pid())?;
         let of_uprobes: Vec<_> = all.iter().filter(|p| p.kind == machine_code::Program::KPROBE).collect();
         for name in expected {
-            ensure!(of_uprobes.iter().any(|p| p.name == *name), "{name} is not among {of_uprobes:?}");
+            // Those of multi links have a name of their own.
+            let found = of_uprobes.iter().any(|p| p.name.strip_suffix("_m").unwrap_or(&p.name) == *name);
+            ensure!(found, "{name} is not among {of_uprobes:?}");
         }
         for program in of_uprobes {
             ensure!(!program.has_the_stack_of_the_cpu(), "{} works on the stack of the CPU", program.name);
@@ -208,8 +210,11 @@ fn programs_of_uprobes_work_on_the_stack_of_their_thread() -> Result<()> {
         scope.finish()?;
         Ok(())
     };
-    let fixture = Fixture::start(&CASES, &["one-site"])?;
-    check(fixture.pid(), &["alloc_entry", "alloc_return", "free_entry", "libraries_chang"])?;
+    // Probes of multi links, and of perf links.
+    for (program, scenario) in [(&CASES, "one-site"), (&PROCESSES, "vfork")] {
+        let fixture = Fixture::start(program, &[scenario])?;
+        check(fixture.pid(), &["alloc_entry", "alloc_return", "free_entry", "libraries_chang"])?;
+    }
     if go::GARBAGE.toolchain.root().is_some() {
         let fixture = go::GARBAGE.start(&[])?;
         check(fixture.pid(), &["go_created", "go_exited", "go_allocated"])?;

@@ -21,6 +21,7 @@ mod long_names;
 mod musl;
 mod onesite;
 mod output;
+mod probe_links;
 mod real;
 mod real_go;
 mod real_waits;

@@ -48,6 +48,9 @@ pub struct Facts {
     pub btf: bool,
     /// Whether the kernel has the uprobe event source.
     pub uprobe_pmu: bool,
+    /// Whether it has multi links that select a process; `None` where that could not be tried.
+    #[serde(default)]
+    pub multi_links: Option<bool>,
     /// The active lockdown mode; `None` where the kernel has no lockdown.
     pub lockdown: Option<String>,
     /// `kernel.perf_event_paranoid`.
@@ -79,6 +82,7 @@ impl Facts {
             capabilities: capabilities().unwrap_or(0),
             btf: fs::File::open("/sys/kernel/btf/vmlinux").is_ok(),
             uprobe_pmu: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
+            multi_links: super::attach::multi_links(),
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|t| active_mode(&t)),
             perf_event_paranoid: sysctl("perf_event_paranoid"),
             tracefs: tracefs(),

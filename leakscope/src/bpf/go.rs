@@ -3,22 +3,20 @@
 use aya::maps::{Array, MapData, RingBuf, StackTraceMap};
 use leakscope_common::go::{GoPlaces, GoSample, GoroutineTotals};
 
-use super::object::{Object, uprobe};
+use super::attach::{Links, Role};
+use super::object::Object;
 use super::{BpfError, chain, sys};
 
 /// The programs of its probes.
-const PROGRAMS: [&str; 3] = ["go_created", "go_exited", "go_allocated"];
+const PROBES: [Role; 3] = [Role::GoCreated, Role::GoExited, Role::GoAllocated];
 
 impl Object {
     /// Loads the programs for a Go target, and tells them where things lie in it.
-    pub fn load_go(&mut self, places: GoPlaces) -> Result<(), BpfError> {
-        for name in PROGRAMS {
-            let program = uprobe(&mut self.ebpf, name)?;
-            program.load().map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
-        }
+    pub fn load_go(&mut self, places: GoPlaces, links: Links) -> Result<(), BpfError> {
+        self.load_probes(PROBES, links)?;
         let mut map: Array<_, GoPlaces> =
             Array::try_from(self.map_mut("GO_PLACES")?).map_err(|_| BpfError::Missing("GO_PLACES"))?;
-        map.set(0, places, 0).map_err(|e| BpfError::Map {
+        map.set(0, &places, 0).map_err(|e| BpfError::Map {
             what: "write a map of the kernel side",
             error: std::io::Error::other(chain(&e)),
         })

@@ -5,10 +5,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::{BtfTracePoint, Iter, Program, ProgramInfo, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
-use leakscope_common::config::{RunState, state};
+use leakscope_common::config::{Handover, RunState, state};
 use leakscope_common::heap::SiteTotals;
 use leakscope_common::wait::{CreationTotals, WaitTotals};
 
+use super::attach::{Links, Role};
 use super::sys::Barrier;
 use super::{BpfError, btf, chain};
 
@@ -16,11 +17,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leaksco
 
 /// `BPF_NOEXIST` (uapi/linux/bpf.h).
 const BPF_NOEXIST: u64 = 1;
-/// The program on the dynamic linker's notification.
-const LIBRARIES_CHANGED: &str = "libraries_changed";
-/// uprobe programs of the object.
-const UPROBES: [&str; 5] =
-    ["alloc_entry", "alloc_return", "alloc_ret_instruction", "free_entry", LIBRARIES_CHANGED];
+/// The probes of the heap's account.
+const HEAP: [Role; 5] =
+    [Role::AllocEntry, Role::AllocReturn, Role::AllocRetInstruction, Role::FreeEntry, Role::LibrariesChanged];
 /// tp_btf programs that follow threads and exec, and their tracepoints.
 const LIFECYCLE: [(&str, &str); 3] = [
     ("thread_start", "sched_process_fork"),
@@ -96,10 +95,16 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads the programs that trace the process `pid`, or for no tracing only the census. Nothing
+    /// Loads the programs that trace the process `pid` by `links`, or for no tracing only the census. Nothing
     /// is attached yet. With `log`, the kernel
     /// side's diagnostics go to the `log` crate.
-    pub fn load(pid: u32, sizes: Sizes, tracing: Option<Tracing>, log: bool) -> Result<Self, BpfError> {
+    pub fn load(
+        pid: u32,
+        sizes: Sizes,
+        tracing: Option<Tracing>,
+        links: Links,
+        log: bool,
+    ) -> Result<Self, BpfError> {
         let blob = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
         let unusable = |e: &dyn std::error::Error| BpfError::Load(format!("kernel BTF: {}", chain(e)));
         let (offsets, no_return_probes) = btf::kernel_offsets(&blob).map_err(|e| unusable(&e))?;
@@ -107,7 +112,7 @@ impl Object {
         let kernel_btf = Btf::parse(&blob, aya::Endianness::default()).map_err(|e| unusable(&e))?;
         let log_level = if log { aya_log::Level::Debug as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
-            .btf(Some(&kernel_btf))
+            .btf(&kernel_btf)
             .override_global("TARGET", &pid, true)
             .override_global("OFFSETS", &offsets, true)
             .override_global(aya_log::LEVEL, &log_level, false)
@@ -129,17 +134,6 @@ impl Object {
         let census: &mut Iter = program(&mut ebpf, CENSUS)?;
         census.load("task", &kernel_btf).map_err(|e| BpfError::Load(format!("{CENSUS}: {}", chain(&e))))?;
         let (heap, waits) = tracing.map_or((false, false), |t| (t.heap, t.waits));
-        // The linker's notification is followed for the sake of the unwind rows, too.
-        let uprobes: &[&'static str] = match tracing {
-            None => &[],
-            Some(_) if heap => &UPROBES,
-            Some(_) => &[LIBRARIES_CHANGED],
-        };
-        for name in uprobes.iter().copied() {
-            let program = uprobe(&mut ebpf, name)?;
-            program.load().map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
-            log_size(name, program.info().ok());
-        }
         let tracepoints: Vec<_> = LIFECYCLE
             .into_iter()
             .filter(|_| tracing.is_some())
@@ -154,11 +148,32 @@ impl Object {
         }
         let barrier = Barrier::new().map_err(|e| BpfError::Load(format!("barrier: {e}")))?;
         let mut object = Self { ebpf, barrier, tracepoints, no_return_probes };
+        // The linker's notification is followed for the sake of the unwind rows, too.
+        let probes: &[Role] = match tracing {
+            None => &[],
+            Some(_) if heap => &HEAP,
+            Some(_) => &[Role::LibrariesChanged],
+        };
+        object.load_probes(probes.iter().copied(), links)?;
         // The sites that take what has no room at its own.
         object.insert("SITES", 0u64, SiteTotals::ZERO)?;
         object.insert("WAIT_SITES", 0u64, WaitTotals::ZERO)?;
         object.insert("CREATIONS", 0u64, CreationTotals::default())?;
         Ok(object)
+    }
+
+    /// Loads the programs of probes for this kind of link.
+    pub(super) fn load_probes(
+        &mut self,
+        roles: impl IntoIterator<Item = Role>,
+        links: Links,
+    ) -> Result<(), BpfError> {
+        for name in roles.into_iter().map(|role| role.program(links)) {
+            let program = uprobe(&mut self.ebpf, name)?;
+            program.load().map_err(|e| BpfError::Load(format!("{name}: {}", chain(&e))))?;
+            log_size(name, program.info().ok());
+        }
+        Ok(())
     }
 
     /// Follows the kernel side's diagnostics from now on. Must be called within a tokio runtime.
@@ -211,7 +226,7 @@ impl Object {
     ) -> Result<(), BpfError> {
         let mut map: HashMap<_, K, V> =
             HashMap::try_from(self.map_mut(map)?).map_err(|_| BpfError::Missing(map))?;
-        match map.insert(key, value, BPF_NOEXIST) {
+        match map.insert(&key, &value, BPF_NOEXIST) {
             Ok(()) => Ok(()),
             Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
             Err(e) => Err(BpfError::Map {
@@ -250,12 +265,25 @@ impl Object {
         self.set_state(state::LINKER_END, code.end)
     }
 
+    /// Enters a phase of the handover from multi to perf links.
+    pub fn set_handover(&mut self, phase: Handover) -> Result<(), BpfError> {
+        self.set_state(state::HANDOVER, phase as u64)
+    }
+
     /// Whether the target has replaced its program since the attach.
     pub fn execed(&mut self) -> Result<bool, BpfError> {
+        self.state(state::EXECED).map(|v| v != 0)
+    }
+
+    /// Whether the target has made a process since the attach, with a copy of its memory or with that itself.
+    pub fn has_children(&mut self) -> Result<bool, BpfError> {
+        Ok(self.state(state::FORKED)? != 0 || self.state(state::SHARED)? != 0)
+    }
+
+    fn state(&mut self, slot: u32) -> Result<u64, BpfError> {
         let map: Array<_, u64> =
             Array::try_from(self.map_mut("STATE")?).map_err(|_| BpfError::Missing("STATE"))?;
-        map.get(&state::EXECED, 0)
-            .map(|v| v != 0)
+        map.get(&slot, 0)
             .map_err(|e| BpfError::Map { what: "read the state", error: std::io::Error::other(chain(&e)) })
     }
 
@@ -267,7 +295,7 @@ impl Object {
     pub(super) fn set_state(&mut self, slot: u32, value: u64) -> Result<(), BpfError> {
         let mut map: Array<_, u64> =
             Array::try_from(self.map_mut("STATE")?).map_err(|_| BpfError::Missing("STATE"))?;
-        map.set(slot, value, 0)
+        map.set(slot, &value, 0)
             .map_err(|e| BpfError::Map { what: "write the state", error: std::io::Error::other(chain(&e)) })
     }
 

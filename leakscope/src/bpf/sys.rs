@@ -1,4 +1,4 @@
-//! Raw system calls that aya 0.14 does not offer: batched map reads, mapped arrays, a barrier.
+//! Raw system calls that aya does not offer: batched map reads, mapped arrays, a barrier.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};

@@ -1,5 +1,7 @@
 //! `leakscope attach PID`.
 
+use std::time::Duration;
+
 use super::fail_on::Thresholds;
 use super::format::{Format, Rendering};
 use super::output::{Destination, Output};
@@ -108,10 +110,10 @@ impl Watcher for Printer {
         self.print(report).map(|_| ())
     }
 
-    fn interrupted(&mut self, probes: usize) {
+    fn interrupted(&mut self, removal: Duration) {
         self.progress.say(&format!(
-            "leakscope: writing the report; press Ctrl-C again to leave without it (the kernel then takes about {:.0} s to remove the probes)",
-            (probes as f64 * 0.115).max(1.0)
+            "leakscope: writing the report; press Ctrl-C again to leave without it (the kernel then takes about {:.1} s to remove the probes)",
+            removal.as_secs_f64()
         ));
     }
 

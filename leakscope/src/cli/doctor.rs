@@ -102,6 +102,7 @@ fn target(process: &Process, visible: &Visible, out: &mut dyn Write) -> io::Resu
     if let Some(container) = &process.container {
         writeln!(out, "  container: {container}")?;
     }
+    writeln!(out, "  probes: {}", printable(&session::LinkChoice::of(process, &visible.space).to_string()))?;
     if let Some(go) = session::describe_go(process.through, &visible.space) {
         writeln!(out, "  Go: {}", printable(&go))?;
     }

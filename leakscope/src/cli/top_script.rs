@@ -1,5 +1,7 @@
 //! `leakscope top --format json|jsonl`: the list, or the reports of one process, for scripts.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -147,7 +149,7 @@ impl Watcher for Reports {
         self.progress.say(&format!("attached to PID {pid}: {probes} probes"));
     }
 
-    fn interrupted(&mut self, _: usize) {}
+    fn interrupted(&mut self, _: Duration) {}
 
     fn report(&mut self, report: &Report) -> Result<bool, Failure> {
         if self.reader_gone {

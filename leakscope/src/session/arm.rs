@@ -2,13 +2,14 @@
 
 use super::clock;
 use super::go::GoTarget;
+use super::links::{self, Choice};
 use super::modules::find_probes;
 use super::prepare::{Prepared, Unwinding};
 use super::probes::{FileProbes, FunctionNumbers, linker_code, linker_site, sites};
 use super::signals::Signals;
 use super::{Config, Watcher};
 use crate::bpf::BpfError;
-use crate::bpf::attach::{Attached, Role};
+use crate::bpf::attach::{Attached, Leaving, Links, Role};
 use crate::bpf::events::Events;
 use crate::bpf::object::Object;
 use crate::bpf::tables::Tables;
@@ -16,7 +17,8 @@ use crate::failure::Failure;
 use crate::ledger::losses;
 use crate::probe::{CostClass, Exit};
 use crate::target::{AddressSpace, Host, ModuleId, Process};
-use leakscope_common::config::RunState;
+use leakscope_common::config::{Handover, RunState};
+use std::time::Instant;
 
 /// Everything that is active.
 pub(super) struct Armed {
@@ -37,6 +39,10 @@ pub(super) struct Armed {
 /// The probes and the tables that follow the target's mappings.
 pub(super) struct Probes {
     pub(super) attached: Attached,
+    /// Multi links that perf links have taken over from.
+    leaving: Option<Leaving>,
+    /// Whether they stay of the kind that they are: there is but one handover.
+    stays: bool,
     tables: Tables,
     unwinding: Unwinding,
     numbers: FunctionNumbers,
@@ -130,17 +136,73 @@ impl Probes {
                 None => self.failed += file.plan.probes.len() as u64,
             }
         }
-        for site in &all {
-            match self.attached.add(object, pid, site) {
-                Ok(()) => self.allocator_probes += usize::from(site.role != Role::LibrariesChanged),
-                Err(BpfError::TargetGone) => return Err(BpfError::TargetGone),
-                Err(error) => {
-                    watcher.warn(&error.to_string());
-                    self.failed += 1;
-                }
+        let known = self.attached.len();
+        let failed = &mut self.failed;
+        self.attached.add_all(object, pid, &all, &mut |error| {
+            watcher.warn(&error.to_string());
+            *failed += 1;
+        })?;
+        self.allocator_probes += self.attached.allocator_probes_from(known);
+        Ok(())
+    }
+
+    /// Lets perf links take over from multi links. Where they cannot be had, the multi links stay.
+    fn use_perf_links(
+        &mut self,
+        object: &mut Object,
+        pid: u32,
+        why: &str,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), BpfError> {
+        if std::mem::replace(&mut self.stays, true) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let Some(idle) = links::idle_place() else {
+            watcher.warn("forked children pay for the probes, too: leakscope's own code is not found");
+            return Ok(());
+        };
+        match self.attached.move_to_perf(object, pid, &idle) {
+            Ok(leaving) => self.leaving = Some(leaving),
+            Err(BpfError::TargetGone) => return Err(BpfError::TargetGone),
+            Err(error) => {
+                watcher.warn(&format!("forked children pay for the probes, too: {error}"));
+                return Ok(());
+            }
+        }
+        watcher.detail(&format!("{why}; went over in {:.1} ms", begun.elapsed().as_secs_f64() * 1e3));
+        Ok(())
+    }
+
+    /// Looks whether the target has made processes, and goes over to perf links if it has. To be called now and
+    /// then.
+    pub(super) fn follow_children(
+        &mut self,
+        object: &mut Object,
+        pid: u32,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), BpfError> {
+        if self.leaving.take_if(|leaving| leaving.done()).is_some() {
+            object.set_handover(Handover::Settled)?;
+            watcher.detail("the multi links are gone");
+        }
+        if self.attached.links() == Links::Multi && !self.stays && object.has_children()? {
+            let why = "perf links from now on: the target makes processes";
+            match self.use_perf_links(object, pid, why, watcher) {
+                // Its end is noticed elsewhere.
+                Ok(()) | Err(BpfError::TargetGone) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Takes all probes away.
+    pub(super) fn detach(self) {
+        self.attached.detach();
+        if let Some(leaving) = self.leaving {
+            leaving.wait();
+        }
     }
 
     /// Looks at the mappings again: rows, mapping table and probes follow. `recording` tells whether
@@ -163,6 +225,10 @@ impl Probes {
         }
         self.upload(object, space)?;
         Tables::refreshed(object)?;
+        let shares = new.iter().find_map(|&id| links::shares(space.module(id)));
+        if let Some(why) = shares.filter(|_| self.attached.links() == Links::Multi) {
+            self.use_perf_links(object, pid, &why.to_string(), watcher)?;
+        }
         let (found, warnings) = if self.heap { find_probes(space, &new) } else { Default::default() };
         for warning in &warnings {
             watcher.warn(warning);
@@ -182,7 +248,10 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     let Prepared { process, mut space, mut go, probes: planned, host, files_searched, unwinding, sizes } =
         prepared;
     let probing = host.is_none_or(|host| host.probes);
-    let mut object = Object::load(process.pid, sizes, Some(config.tracing), config.kernel_log)?;
+    let choice = Choice::of(&process, &space);
+    watcher.detail(&format!("probes by {choice}"));
+    let mut object =
+        Object::load(process.pid, sizes, Some(config.tracing), choice.links(), config.kernel_log)?;
     if let Some(why) = &object.no_return_probes {
         watcher.warn(&format!("stacks end where another tracer's return probe is pending: {why}"));
     }
@@ -192,7 +261,9 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     watcher.detail("BPF programs loaded");
     let tables = Tables::map(&object, sizes)?;
     let mut probes = Probes {
-        attached: Attached::default(),
+        attached: Attached::new(choice.links()),
+        leaving: None,
+        stays: false,
         tables,
         unwinding,
         tracepoints: 0,

@@ -4,6 +4,7 @@ use super::go::GoTarget;
 use super::modules::{self, address_space};
 use super::prepare::Unwinding;
 use super::{Watcher, clock, threads, usage};
+use crate::bpf::attach::Links;
 use crate::bpf::object::{Object, Sizes};
 use crate::census::View;
 use crate::failure::Failure;
@@ -26,7 +27,7 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
     let mut go = GoTarget::find(process.through, &space, layouts, watcher);
     let (unwinding, ..) = Unwinding::build(&space, go.as_ref(), watcher);
     space.forget_caches();
-    let mut object = Object::load(process.pid, Sizes::CENSUS, None, false)?;
+    let mut object = Object::load(process.pid, Sizes::CENSUS, None, Links::Perf, false)?;
     watcher.detail("BPF programs loaded");
     let started_at = clock::rfc3339_now();
     let mappings = unwinding.mappings(&space);

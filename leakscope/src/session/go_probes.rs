@@ -53,7 +53,7 @@ pub(super) fn attach(
     if all.is_empty() {
         return Ok(traced);
     }
-    if let Err(error) = object.load_go(places) {
+    if let Err(error) = object.load_go(places, attached.links()) {
         watcher.warn(&error.to_string());
         traced.failed = all.len() as u64;
         return Ok(traced);

@@ -1,6 +1,6 @@
 //! One observation of one process, from attach to detach: the only place that sees both ends.
 //!
-//! `rights` tries what may be read, `prepare` finds allocators and unwind rows, `arm` attaches in the safe order, `watch` runs until
+//! `rights` tries what may be read, `prepare` finds allocators and unwind rows, `links` chooses how probes are tied to the target, `arm` attaches in the safe order, `watch` runs until
 //! the end, `dump` looks at the threads once, `clock` and `usage` read what the kernel says about time and about ourselves.
 
 mod arm;
@@ -9,6 +9,7 @@ mod dump;
 mod go;
 mod go_heap;
 mod go_probes;
+mod links;
 mod modules;
 mod prepare;
 mod probes;
@@ -31,6 +32,7 @@ use crate::target::{Process, ProcessError};
 
 pub use dump::dump;
 pub use go::describe as describe_go;
+pub use links::Choice as LinkChoice;
 pub use modules::{Visible, look};
 pub use probes::FileProbes;
 
@@ -96,7 +98,8 @@ pub trait Watcher {
         Ok(())
     }
     /// A signal asked for the end; the report is being made.
-    fn interrupted(&mut self, probes: usize);
+    /// Leaving without it, the kernel takes about `removal` to remove the probes.
+    fn interrupted(&mut self, removal: Duration);
     /// Whether a second signal ends the process at once. A screen must first give the terminal back.
     fn leaves_at_second_signal(&self) -> bool {
         true

@@ -68,12 +68,7 @@ pub(super) fn sites(
             }
         }
     }
-    sites.sort_by_key(|s| match s.role {
-        Role::FreeEntry => 0,
-        Role::AllocReturn | Role::AllocRetInstruction => 1,
-        Role::AllocEntry | Role::LibrariesChanged => 2,
-        Role::GoCreated | Role::GoExited | Role::GoAllocated => 3,
-    });
+    sites.sort_by_key(|site| site.role.rank());
     Some(sites)
 }
 

@@ -13,7 +13,7 @@ use leakscope_common::config::RunState;
 use leakscope_common::counter::Tally;
 use leakscope_common::probe::{Cookie, Effect, NO_REGISTER};
 
-use crate::bpf::attach::{Attached, ProbeSite, Role};
+use crate::bpf::attach::{Attached, Links, ProbeSite, Role};
 use crate::bpf::object::{Object, Sizes, Tracing};
 use crate::failure::Failure;
 use crate::target::{Process, maps};
@@ -62,9 +62,9 @@ fn prove() -> Result<bool, Failure> {
     let mut object = {
         let sizes = Sizes { sites: 2, ..Sizes::CENSUS };
         let heap = Tracing { heap: true, waits: false, min_wait_ns: 0 };
-        Object::load(pid.cast_unsigned(), sizes, Some(heap), false)?
+        Object::load(pid.cast_unsigned(), sizes, Some(heap), Links::Perf, false)?
     };
-    let mut attached = Attached::default();
+    let mut attached = Attached::new(Links::Perf);
     let site = ProbeSite {
         role: Role::AllocReturn,
         function: "probed".to_owned(),
@@ -124,7 +124,7 @@ impl Drop for Child {
 }
 
 /// Offset in our own file of the code at `address`.
-fn own_offset(address: u64) -> Option<u64> {
+pub(super) fn own_offset(address: u64) -> Option<u64> {
     let mappings = maps::executable(std::process::id()).ok()?;
     let mapping = mappings.iter().find(|m| m.start <= address && address < m.end)?;
     Some(address - mapping.start + mapping.offset)

@@ -100,7 +100,7 @@ pub(super) async fn watch(
     };
     interrupt::report_is_out(result.as_ref().map_or_else(|failure| failure.code, |()| watcher.code()));
     let started = std::time::Instant::now();
-    watch.armed.probes.attached.detach();
+    watch.armed.probes.detach();
     watcher.detail(&format!("probes removed in {:.1} s", started.elapsed().as_secs_f64()));
     result
 }
@@ -194,7 +194,8 @@ impl Watch<'_> {
             tokio::select! {
                 biased;
                 () = self.armed.signals.next() => {
-                    watcher.interrupted(self.armed.probes.attached.len());
+                    let attached = &self.armed.probes.attached;
+                    watcher.interrupted(attached.links().removal(attached.len()));
                     return Ok(Some(EndedBy::Interrupt));
                 }
                 () = exited(pidfd.as_ref()) => return Ok(Some(EndedBy::TargetExit)),
@@ -215,7 +216,9 @@ impl Watch<'_> {
                 _ = rss.tick() => {
                     self.rss_last = self.armed.process.rss_bytes().or(self.rss_last);
                     // Code in no known mapping may ask for a look at the mappings once a tick.
-                    Tables::refreshed(&mut self.armed.object)?;
+                    let armed = &mut self.armed;
+                    Tables::refreshed(&mut armed.object)?;
+                    armed.probes.follow_children(&mut armed.object, armed.process.pid, watcher)?;
                 }
                 events = self.armed.events.next() => {
                     self.take(events.map_err(Failure::failed)?, watcher)?;

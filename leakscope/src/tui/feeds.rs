@@ -219,7 +219,7 @@ impl Watcher for Reports {
         self.send(Observed::Attached(probes));
     }
 
-    fn interrupted(&mut self, _: usize) {}
+    fn interrupted(&mut self, _: Duration) {}
 
     fn leaves_at_second_signal(&self) -> bool {
         false

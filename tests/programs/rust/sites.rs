@@ -142,7 +142,8 @@ fn panic_at(depth: u32) {
 }
 
 fn run() {
-    let mut boxes: Vec<_> = (0..300).map(keep_box).collect();
+    // A closure: else the name of the function that collects would have that of the site in it.
+    let mut boxes: Vec<_> = (0..300).map(|value| keep_box(value)).collect();
     for _ in 0..100 {
         boxes.pop();
         KEEP_BOX.add(-1, 32);
