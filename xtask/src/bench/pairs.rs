@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::{
     load::{Load, compile},
     stats::summary,
-    tracer::{ALL, Allocator, Tracer},
+    tracer::{Allocator, Tracer},
 };
 use crate::workspace::Workspace;
 
@@ -17,7 +17,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
     let program = compile(workspace, "pairs")?;
     let mut load = Load::start(&program)?;
     let allocator = Allocator { file: libc_of(load.pid)?, allocate: &["malloc"], free: &["free"] };
-    let mut times: Vec<(Tracer, Vec<f64>)> = ALL.iter().map(|t| (*t, Vec::new())).collect();
+    let mut times: Vec<(Tracer, Vec<f64>)> = Tracer::all().into_iter().map(|t| (t, Vec::new())).collect();
     for _ in 0..ROUNDS {
         for (tracer, times) in &mut times {
             let attached = tracer.attach(workspace, load.pid, &allocator)?;
@@ -35,7 +35,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<()> {
         println!("  {:<22}{summary:.3}", tracer.name());
         medians.push(summary.median);
     }
-    if let [base, ours, theirs] = medians[..] {
+    if let [base, ours, theirs, ..] = medians[..] {
         println!(
             "  leakscope adds {:.2} us a pair, bpftrace {:.2} us: {:.1} times as much",
             ours - base,

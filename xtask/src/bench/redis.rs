@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     pairs::libc_of,
     stats::summary,
-    tracer::{ALL, Allocator, Tracer},
+    tracer::{Allocator, Tracer},
 };
 use crate::workspace::Workspace;
 
@@ -19,7 +19,7 @@ pub(super) const REQUESTS: &str = "100000";
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
     let server = Server::start(workspace)?;
     let allocator = server.allocator()?;
-    let mut rates: Vec<(Tracer, Vec<f64>)> = ALL.iter().map(|t| (*t, Vec::new())).collect();
+    let mut rates: Vec<(Tracer, Vec<f64>)> = Tracer::all().into_iter().map(|t| (t, Vec::new())).collect();
     server.turn()?;
     for _ in 0..ROUNDS {
         for (tracer, rates) in &mut rates {

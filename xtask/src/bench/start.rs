@@ -1,4 +1,4 @@
-//! How long an attach takes, and what leakscope itself needs.
+//! How long attaching and leaving take, and what leakscope itself needs.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,19 +9,23 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
+    load::{Load, compile},
     pairs::libc_of,
-    stats::summary,
+    stats::{Summary, summary},
     tracer::{Allocator, Tracer},
 };
 use crate::workspace::Workspace;
 
 const ROUNDS: usize = 5;
 
-/// Runs it: python3 as it is, and with libLLVM mapped.
+/// Runs it: the load of pairs, python3 as it is, and with libLLVM mapped. Probes go on and off all at once in
+/// the first, and one by one in python3, which calls vfork.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
-    measure(workspace, "python3", "")?;
+    let load = Load::start(&compile(workspace, "pairs")?)?;
+    measure(workspace, "the load of pairs", load.pid)?;
+    measure(workspace, "python3", Target::start("")?.child.id())?;
     match llvm() {
-        Some(library) => measure(workspace, "python3 with libLLVM", &library),
+        Some(library) => measure(workspace, "python3 with libLLVM", Target::start(&library)?.child.id()),
         None => {
             println!("python3 with libLLVM: not measured, there is no libLLVM on this machine");
             Ok(())
@@ -41,24 +45,30 @@ fn llvm() -> Option<String> {
     of_llvm.max().map(|(_, path)| path)
 }
 
-fn measure(workspace: &Workspace, name: &str, library: &str) -> Result<()> {
-    let target = Target::start(library)?;
-    let pid = target.child.id();
+fn measure(workspace: &Workspace, name: &str, pid: u32) -> Result<()> {
     let allocator = Allocator { file: libc_of(pid)?, allocate: &[], free: &[] };
-    let mut times = Vec::new();
-    let mut memory = Vec::new();
+    let mut builds: Vec<(Tracer, [Vec<f64>; 3])> =
+        Tracer::builds().into_iter().map(|build| (build, Default::default())).collect();
     for _ in 0..ROUNDS {
-        let begun = Instant::now();
-        let attached = Tracer::Leakscope.attach(workspace, pid, &allocator)?;
-        times.push(begun.elapsed().as_secs_f64());
-        let report = attached.context("leakscope attaches")?.detach()?;
-        memory.push(field(&report, "leakscope_memory_bytes")? / 1048576.0);
+        for (build, [on, off, memory]) in &mut builds {
+            let begun = Instant::now();
+            let attached = build.attach(workspace, pid, &allocator)?.context("leakscope attaches")?;
+            on.push(begun.elapsed().as_secs_f64());
+            let begun = Instant::now();
+            let report = attached.detach()?;
+            off.push(begun.elapsed().as_secs_f64());
+            memory.push(field(&report, "leakscope_memory_bytes")? / 1048576.0);
+        }
     }
-    let (times, memory) =
-        (summary(&times).context("no measurement")?, summary(&memory).context("no measurement")?);
-    println!(
-        "attach to {name}: {times:.2} s, leakscope's memory with its maps {memory:.0} MiB; median (least to most) of {ROUNDS}"
-    );
+    for (build, measured) in &builds {
+        let summaries: Option<Vec<Summary>> = measured.iter().map(|values| summary(values)).collect();
+        let [on, off, memory] = summaries.context("no measurement")?[..] else { bail!("three are measured") };
+        println!(
+            "{name}, {}: attached after {on:.2} s, gone {off:.2} s after Ctrl-C, its memory with maps {memory:.0} MiB; \
+             median (least to most) of {ROUNDS}",
+            build.name()
+        );
+    }
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! What watches a load: nothing, leakscope, or a bpftrace leak script.
 
 use std::{
+    env,
     io::{BufRead, BufReader, Read},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
 };
@@ -10,15 +12,31 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// The three that are compared.
+/// Names another build of leakscope, such as the one before a change, which then takes its turns, too.
+const OTHER: &str = "LEAKSCOPE_BENCH_OTHER";
+
+/// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tracer {
     Baseline,
     Leakscope,
     Bpftrace,
+    Other,
 }
 
-pub(super) const ALL: [Tracer; 3] = [Tracer::Baseline, Tracer::Leakscope, Tracer::Bpftrace];
+impl Tracer {
+    /// Nothing, leakscope, the rival, and the other build if there is one.
+    pub(super) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Baseline, Self::Leakscope, Self::Bpftrace];
+        all.extend(env::var_os(OTHER).map(|_| Self::Other));
+        all
+    }
+
+    /// The builds of leakscope.
+    pub(super) fn builds() -> Vec<Self> {
+        Self::all().into_iter().filter(|t| matches!(t, Self::Leakscope | Self::Other)).collect()
+    }
+}
 
 /// The functions that a load allocates with, and where.
 #[derive(Clone, Debug)]
@@ -38,6 +56,7 @@ impl Tracer {
             Self::Baseline => "no tracer",
             Self::Leakscope => "leakscope",
             Self::Bpftrace => "bpftrace leak script",
+            Self::Other => "the other leakscope",
         }
     }
 
@@ -50,8 +69,9 @@ impl Tracer {
     ) -> Result<Option<Attached>> {
         let (mut command, sign) = match self {
             Self::Baseline => return Ok(None),
-            Self::Leakscope => {
-                let mut command = Command::new(workspace.release("leakscope"));
+            Self::Leakscope | Self::Other => {
+                let other = env::var_os(OTHER).filter(|_| self == Self::Other).map(PathBuf::from);
+                let mut command = Command::new(other.unwrap_or_else(|| workspace.release("leakscope")));
                 command.args(["attach", &pid.to_string(), "--format", "json"]);
                 (command, SIGN)
             }
@@ -65,7 +85,7 @@ impl Tracer {
         // bpftrace's default of 4096 keys would drop most of what it traces.
         command.env("BPFTRACE_MAP_KEYS_MAX", "1000000");
         // leakscope speaks on standard error, bpftrace on standard output.
-        Attached::start(command, sign, self == Self::Leakscope).map(Some)
+        Attached::start(command, sign, self != Self::Bpftrace).map(Some)
     }
 }
 
