@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::bpf::BpfError;
-use crate::target::ProcessError;
+use crate::process::ProcessError;
 
 /// An error with its exit code. The message says what failed, why, and what to do next.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@
 //!   places.
 //! - **Blame frame**: the frame that a stack is charged to, the first that is the user's own: no
 //!   allocator, no runtime, no known wrapper or framework ([`blame()`](crate::symbol::blame())).
-//! - **Module**: a file that is mapped executable, or the vDSO ([`target::space`](crate::target)).
+//! - **Module**: a file that is mapped executable, or the vDSO ([`process::space`](crate::process)).
 //! - **Build ID**: the GNU build ID in a file's notes. It names the same build of a file anywhere.
 //! - **Load bias**: address in the process minus virtual address in the file. One number a mapping.
 //! - **Unwind row**: from this address on, the caller's frame is found by this rule. Rows are made from
@@ -58,7 +58,7 @@
 //!   *inferred* if only one thread's stack points to the lock ([`wait::owners`](crate::wait::owners)).
 //! - **Deadlock**: a cycle of threads each of which waits for a lock, or for the end, of the next.
 //! - **Thread snapshot**, in code a **census**: all threads with their state and stack at one moment,
-//!   taken without stopping them ([`census`](crate::census)). A thread is **unsettled** if it changed
+//!   taken without stopping them ([`census`](crate::collect::snapshot)). A thread is **unsettled** if it changed
 //!   each time it was looked at, and has **vanished** if it began or ended meanwhile.
 //!
 //! # Tracing and reports

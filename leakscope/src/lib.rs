@@ -1,8 +1,8 @@
 //! leakscope attaches to a running process and tells what holds its memory.
 //!
-//! Data flows one way: [`target`] (process, mappings, ELF) -> [`probe`] (which functions, which
+//! Data flows one way: [`process`] (process, mappings, ELF) -> [`probe`] (which functions, which
 //! instruction) -> [`bpf`] (load, attach, maps, ring buffer; the only module that imports aya) ->
-//! [`stack`] (interned stacks) -> [`ledger`] (the account, plain data) -> [`report`] (the model) ->
+//! [`stack`] (interned stacks) -> [`collect`] (accounts, plain data) -> [`report`] (the model) ->
 //! [`export`]. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
 //! everything together; [`diff`] compares two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
@@ -12,24 +12,24 @@
 //! [`glossary`] has the words of all of them, one meaning each.
 
 pub mod bpf;
-pub mod census;
 pub mod cli;
+pub mod collect;
 pub mod diff;
 pub mod export;
 pub mod failure;
 pub mod files;
 pub mod glossary;
-pub mod golang;
 pub mod human;
 pub mod interrupt;
-pub mod ledger;
+pub mod losses;
 pub mod probe;
+pub mod process;
 pub mod processes;
 pub mod report;
+pub mod runtime;
 pub mod session;
 pub mod stack;
 pub mod symbol;
-pub mod target;
 pub mod threshold;
 pub mod tui;
 pub mod unwind;

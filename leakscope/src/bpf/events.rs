@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::BpfError;
 use super::object::Object;
-use crate::ledger::waits::LongWait;
+use crate::collect::waits::aggregate::LongWait;
 use crate::stack::StackFrame;
 use crate::wait::WaitSiteId;
 

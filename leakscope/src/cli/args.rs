@@ -19,10 +19,10 @@ use super::output::{self, Destination};
 use super::top::{TopConfig, TopFormat};
 use super::{Failure, examples};
 use crate::bpf::object::Tracing;
+use crate::collect::heap::Sort;
 use crate::export::profile::ProfileKind;
-use crate::golang::program::LayoutSource;
-use crate::ledger::Sort;
 use crate::processes::Order;
+use crate::runtime::go::program::LayoutSource;
 use crate::session;
 
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code

@@ -9,8 +9,8 @@ use crate::bpf::facts::Facts;
 use crate::bpf::verdict::{Finding, Level, judge, refusal};
 use crate::human::printable;
 use crate::probe::{self, CostClass, Exit};
+use crate::process::{Host, Process, ProcessError};
 use crate::session::{self, FileProbes, Visible, rights};
-use crate::target::{Host, Process, ProcessError};
 
 /// Answers with the exit code that `attach` would have.
 pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {

@@ -5,7 +5,7 @@ use super::attach::Printer;
 use super::fail_on::Thresholds;
 use super::format::Rendering;
 use super::output::Destination;
-use crate::golang::program::LayoutSource;
+use crate::runtime::go::program::LayoutSource;
 use crate::session;
 
 /// Configuration of `dump`.

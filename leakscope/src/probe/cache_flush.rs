@@ -13,7 +13,7 @@ use super::image::{FunctionSymbol, Image, for_each_function};
 use super::place::{Placement, writes};
 use super::x86;
 use super::{Allocator, PlannedProbe};
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 
 /// The functions that empty a cache, by what the compiler made of them.
 const FUNCTIONS: [&str; 2] = ["tcache_thread_shutdown", "__malloc_arena_thread_freeres"];

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::image::{FunctionSymbol, for_each_function};
 use super::place::PlaceError;
 use super::table::{self, AllocatorFunction, Family};
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 
 /// An allocator function of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use object::{
 };
 
 use super::table;
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 
 /// What decoding needs to know about the code around a function. Addresses are the file's own.
 pub trait Image {

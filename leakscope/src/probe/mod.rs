@@ -23,7 +23,7 @@ pub(crate) mod x86;
 
 use leakscope_common::probe::Effect;
 
-use crate::target::{ElfError, ElfFile};
+use crate::process::{ElfError, ElfFile};
 pub use discover::{SkipReason, Skipped};
 pub use place::{CostClass, Exit, PlaceError, Placement};
 pub use table::{AllocatorFunction, Family};

@@ -7,8 +7,8 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::golang::buildinfo;
-use crate::target::ElfFile;
+use crate::process::ElfFile;
+use crate::runtime::go::buildinfo;
 
 /// A language's runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

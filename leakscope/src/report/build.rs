@@ -14,13 +14,13 @@ use super::model::{
 use super::names::Names;
 use super::waits::{NamedStack, WaitInputs};
 use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
-use crate::golang::creations::GoCreation;
-use crate::ledger::goroutines::GoroutineSnapshot;
-use crate::ledger::losses;
-use crate::ledger::waits::Creation;
+use crate::collect::waits::aggregate::Creation;
+use crate::losses;
+use crate::process::{AddressSpace, ElfError, Host, Process};
+use crate::runtime::go::aggregate::goroutines::GoroutineSnapshot;
+use crate::runtime::go::creations::GoCreation;
 use crate::stack::{Stack, StackId, Stacks};
 use crate::symbol::{BlameInput, blame};
-use crate::target::{AddressSpace, ElfError, Host, Process};
 
 /// What a report is made from.
 #[derive(Debug)]

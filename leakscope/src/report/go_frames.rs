@@ -1,7 +1,7 @@
 //! Go frames as frames of the report, and which of them a stack is charged to.
 
 use super::model::Frame;
-use crate::golang::census::GoFrame;
+use crate::runtime::go::census::GoFrame;
 use crate::symbol::{BlameInput, FrameOwner, name, owner};
 
 /// Packages of Go's standard library that the tables for all languages leave out, because a C function
@@ -122,7 +122,7 @@ fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::goroutines::tests::frame as go;
+    use crate::runtime::go::aggregate::goroutines::tests::frame as go;
 
     #[test]
     fn the_first_frame_of_the_users() {

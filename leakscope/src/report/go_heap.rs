@@ -4,8 +4,9 @@ use std::cmp::{Ordering, Reverse};
 
 use super::go_frames::{GoCode, blame, frame};
 use super::model::{GoSizeClass, Heap, Site, Source, Totals};
-use crate::golang::heap_account::{GoHeapSite, SizeClass};
-use crate::ledger::{GoHeapSnapshot, Sort};
+use crate::collect::heap::Sort;
+use crate::runtime::go::aggregate::GoHeapSnapshot;
+use crate::runtime::go::heap_account::{GoHeapSite, SizeClass};
 
 /// What it is made from.
 #[derive(Clone, Copy, Debug)]
@@ -136,11 +137,11 @@ const fn size_class(class: &SizeClass) -> GoSizeClass {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::golang::heap_account::{GoHeap, PROFILE_METHOD};
-    use crate::ledger::GoHeapLedger;
-    use crate::ledger::goroutines::tests::frame as go;
     use crate::report::goroutines::tests::chat;
     use crate::report::headline::go_heap;
+    use crate::runtime::go::aggregate::GoHeapAggregate;
+    use crate::runtime::go::aggregate::goroutines::tests::frame as go;
+    use crate::runtime::go::heap_account::{GoHeap, PROFILE_METHOD};
 
     /// An estimate of two sites.
     pub(crate) fn account() -> GoHeap {
@@ -185,7 +186,7 @@ pub(crate) mod tests {
     }
 
     fn joined(traced: Option<Heap>, sort: Sort) -> Heap {
-        let snapshot = GoHeapLedger::default().snapshot(account());
+        let snapshot = GoHeapAggregate::default().snapshot(account());
         join(traced, &GoHeapInputs { snapshot: &snapshot, sort }, chat())
     }
 

@@ -8,8 +8,8 @@ use super::go_frames::without_path;
 use super::goroutines::judge;
 use super::group::goroutine_site as add_goroutines;
 use super::model::{Frame, GoroutineSite, Goroutines};
-use crate::golang::census::GoState;
 use crate::human::{count, counted, cut, duration};
+use crate::runtime::go::census::GoState;
 
 /// So many goroutines in one place are worth a sentence, if they are [`SHARE`] of all.
 const MANY: u64 = 100;

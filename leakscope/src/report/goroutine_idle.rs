@@ -1,7 +1,7 @@
 //! Goroutines that look like waiting for work, and the rules that say so.
 
 use super::model::GoroutineSite;
-use crate::golang::census::GoState;
+use crate::runtime::go::census::GoState;
 
 /// How many goroutines of a site a rule is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,10 +208,10 @@ fn is_one(function: &str, table: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golang::census::GoCensus;
-    use crate::ledger::GoroutineLedger;
-    use crate::ledger::goroutines::GoSite;
-    use crate::ledger::goroutines::tests::{stack, waiting};
+    use crate::runtime::go::aggregate::GoroutineAggregate;
+    use crate::runtime::go::aggregate::goroutines::GoSite;
+    use crate::runtime::go::aggregate::goroutines::tests::{stack, waiting};
+    use crate::runtime::go::census::GoCensus;
 
     fn site(reason: &str, functions: &[&str], count: u64) -> GoSite {
         let frames: Vec<(&str, u32)> = functions.iter().map(|function| (*function, 1)).collect();
@@ -220,7 +220,7 @@ mod tests {
             stacks: vec![stack(&frames)],
             ..GoCensus::default()
         };
-        GoroutineLedger::default().snapshot(&census).sites.remove(0)
+        GoroutineAggregate::default().snapshot(&census).sites.remove(0)
     }
 
     fn whole(site: &GoSite) -> GoroutineSite {

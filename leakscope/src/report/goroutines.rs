@@ -6,9 +6,9 @@ use super::go_frames::{GoCode, blame, blame_goroutine, frame};
 use super::goroutine_idle::idle;
 use super::model::{GoroutineCreation, GoroutineSite, Goroutines};
 use super::rank;
-use crate::golang::census::GoState;
-use crate::golang::creations::GoCreation;
-use crate::ledger::goroutines::{GoSite, GoroutineSnapshot};
+use crate::runtime::go::aggregate::goroutines::{GoSite, GoroutineSnapshot};
+use crate::runtime::go::census::GoState;
+use crate::runtime::go::creations::GoCreation;
 use crate::symbol::name;
 
 /// Fewer new goroutines than this are no pile.

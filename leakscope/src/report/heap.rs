@@ -2,7 +2,7 @@
 
 use super::model::{Heap, Site, Source, Totals};
 use super::waits::NameStack;
-use crate::ledger::{HeapSnapshot, SiteSnapshot};
+use crate::collect::heap::{HeapSnapshot, SiteSnapshot};
 
 /// What it is made from.
 #[derive(Clone, Copy, Debug)]

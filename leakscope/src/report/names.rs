@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use super::go_frames::{self, GoCode};
 use super::model;
-use crate::golang::census::GoFrame;
-use crate::golang::frames::{CodeAddress, Frames};
-use crate::golang::program::Program;
+use crate::process::{AddressSpace, FileId, Location, ModuleId};
+use crate::runtime::go::census::GoFrame;
+use crate::runtime::go::frames::{CodeAddress, Frames};
+use crate::runtime::go::program::Program;
 use crate::stack::{Frame, Stack};
 use crate::symbol::{CodeFile, DebugSearch, NoSymbol, Symbolizer};
-use crate::target::{AddressSpace, FileId, Location, ModuleId};
 
 /// Resolves frames; keeps the files of all modules that were seen on a stack.
 #[derive(Debug)]

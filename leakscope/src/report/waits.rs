@@ -16,7 +16,7 @@ use self::holders::Holders;
 use self::sites::Sites;
 use super::model::{Deadlock, DeadlockThread, Frame, LongWait, Waits};
 use super::site_id;
-use crate::ledger::waits::WaitsSnapshot;
+use crate::collect::waits::aggregate::WaitsSnapshot;
 use crate::stack::StackId;
 use crate::wait::Census;
 use crate::wait::deadlock::Edge;

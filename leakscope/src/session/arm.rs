@@ -14,9 +14,9 @@ use crate::bpf::events::Events;
 use crate::bpf::object::Object;
 use crate::bpf::tables::Tables;
 use crate::failure::Failure;
-use crate::ledger::losses;
+use crate::losses;
 use crate::probe::{CostClass, Exit};
-use crate::target::{AddressSpace, Host, ModuleId, Process};
+use crate::process::{AddressSpace, Host, ModuleId, Process};
 use leakscope_common::config::{Handover, RunState};
 use std::time::Instant;
 

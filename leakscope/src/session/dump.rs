@@ -6,15 +6,15 @@ use super::prepare::Unwinding;
 use super::{Watcher, clock, threads, usage};
 use crate::bpf::attach::Links;
 use crate::bpf::object::{Object, Sizes};
-use crate::census::View;
+use crate::collect::heap::Sort;
+use crate::collect::snapshot::View;
 use crate::failure::Failure;
-use crate::golang::program::LayoutSource;
-use crate::ledger::Sort;
+use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Inputs, build};
 use crate::report::names::Names;
 use crate::report::waits::WaitInputs;
+use crate::runtime::go::program::LayoutSource;
 use crate::stack::Stacks;
-use crate::target::{Host, Process, ProcessError};
 
 /// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
 pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher) -> Result<(), Failure> {

@@ -8,19 +8,20 @@ use super::{Watcher, clock};
 use crate::bpf::BpfError;
 use crate::bpf::attach::Attached;
 use crate::bpf::object::{Object, Tracing};
-use crate::golang::creations::{self, GoCreation};
-use crate::golang::error::GoError;
-use crate::golang::goroutines::Reader;
-use crate::golang::heap::{self, spans};
-use crate::golang::program::{self, LayoutSource, Program};
-use crate::golang::rows::{self, GoRows};
+use crate::collect::heap::Sort;
 use crate::human;
-use crate::ledger::{GoHeapLedger, GoHeapSnapshot, GoroutineLedger, GoroutineSnapshot, Sort};
+use crate::process::{AddressSpace, ModuleId, Process};
 use crate::report::build::GoInputs;
 use crate::report::go_frames::GoCode;
 use crate::report::go_heap::GoHeapInputs;
 use crate::report::names::Names;
-use crate::target::{AddressSpace, ModuleId, Process};
+use crate::runtime::go::aggregate::{GoHeapAggregate, GoHeapSnapshot, GoroutineAggregate, GoroutineSnapshot};
+use crate::runtime::go::creations::{self, GoCreation};
+use crate::runtime::go::error::GoError;
+use crate::runtime::go::goroutines::Reader;
+use crate::runtime::go::heap::{self, spans};
+use crate::runtime::go::program::{self, LayoutSource, Program};
+use crate::runtime::go::rows::{self, GoRows};
 
 /// What there is to say of a Go program before it is looked at; `None` if the target is none.
 pub fn describe(pid: u32, space: &AddressSpace) -> Option<String> {
@@ -45,7 +46,7 @@ pub(super) struct GoTarget {
     main_module: Option<String>,
     settings: Vec<(String, String)>,
     reader: Reader,
-    ledger: GoroutineLedger,
+    aggregate: GoroutineAggregate,
     last: Option<GoroutineSnapshot>,
     /// When they were looked at.
     looked_ns: Option<u64>,
@@ -55,7 +56,7 @@ pub(super) struct GoTarget {
     traced: GoTraced,
     /// Follows the samples of its heap.
     sampling: Option<GoHeapWatch>,
-    heap_ledger: GoHeapLedger,
+    heap_ledger: GoHeapAggregate,
     heap: Option<GoHeapSnapshot>,
     /// Goroutines by the statement that created them, since recording began.
     creations: Vec<GoCreation>,
@@ -85,13 +86,13 @@ impl GoTarget {
             main_module: found.info.module.map(|(path, _)| path).or(found.info.path),
             settings: found.info.settings.into_iter().collect(),
             reader: Reader::default(),
-            ledger: GoroutineLedger::default(),
+            aggregate: GoroutineAggregate::default(),
             last: None,
             looked_ns: None,
             refused,
             traced: GoTraced::default(),
             sampling: None,
-            heap_ledger: GoHeapLedger::default(),
+            heap_ledger: GoHeapAggregate::default(),
             heap: None,
             creations: Vec::new(),
         })
@@ -123,7 +124,7 @@ impl GoTarget {
                     census.retried
                 ));
                 self.looked_ns = Some(census.at_ns);
-                self.last = Some(self.ledger.snapshot(&census));
+                self.last = Some(self.aggregate.snapshot(&census));
                 self.refused = None;
             }
             Err(error) => self.refused = Some(error.to_string()),

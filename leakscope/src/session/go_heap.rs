@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use leakscope_common::go::GoSample;
 
 use crate::bpf::go::GoSamples;
-use crate::golang::heap::sampler::{Estimates, Fate, Sampler, Taken};
-use crate::golang::heap::spans::{Heap, Span, SpanLayout};
-use crate::golang::memory::{Memory as _, Piece, Remote};
+use crate::runtime::go::heap::sampler::{Estimates, Fate, Sampler, Taken};
+use crate::runtime::go::heap::spans::{Heap, Span, SpanLayout};
+use crate::runtime::go::memory::{Memory as _, Piece, Remote};
 
 /// Time between two looks while samples come.
 const BUSY: Duration = Duration::from_millis(2);
@@ -209,7 +209,7 @@ fn taken(layout: SpanLayout, sample: &GoSample) -> Option<Taken> {
 mod tests {
     #[test]
     fn descriptions_fit_the_record() {
-        use crate::golang::offsets::{Offsets, VERSIONS};
+        use crate::runtime::go::offsets::{Offsets, VERSIONS};
         for minor in VERSIONS {
             let size = Offsets::of(minor).find("mspan", "__size");
             assert!(size.is_some_and(|size| size <= leakscope_common::go::SPAN_BYTES), "{minor}");

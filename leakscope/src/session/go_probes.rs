@@ -7,10 +7,10 @@ use super::Watcher;
 use crate::bpf::BpfError;
 use crate::bpf::attach::{Attached, ProbeSite, Role};
 use crate::bpf::object::{Object, Tracing};
-use crate::golang::heap::{self, spans};
-use crate::golang::probes::{self, GoEvent, GoProbe};
-use crate::golang::program::Program;
-use crate::target::Module;
+use crate::process::Module;
+use crate::runtime::go::heap::{self, spans};
+use crate::runtime::go::probes::{self, GoEvent, GoProbe};
+use crate::runtime::go::program::Program;
 
 /// What is traced of the runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use object::{Object as _, ObjectSymbol as _};
 
 use super::seccomp;
 use crate::bpf::attach::{Links, ProbeSite, Role, multi_links};
-use crate::target::{AddressSpace, Module, Process};
+use crate::process::{AddressSpace, Module, Process};
 
 /// Functions that make a process which shares its maker's memory and goes on in the maker's own code.
 const SHARING: [&str; 4] = ["vfork", "__vfork", "clone", "__clone"];

@@ -25,10 +25,10 @@ use std::time::Duration;
 use crate::bpf::facts::Facts;
 use crate::bpf::object::Tracing;
 use crate::bpf::verdict;
+use crate::collect::heap::Sort;
 use crate::failure::Failure;
-use crate::ledger::Sort;
+use crate::process::{Process, ProcessError};
 use crate::report::Report;
-use crate::target::{Process, ProcessError};
 
 pub use dump::dump;
 pub use go::describe as describe_go;

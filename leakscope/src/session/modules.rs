@@ -5,8 +5,8 @@ use super::probes::FileProbes;
 use crate::failure::Failure;
 use crate::files::TargetFiles;
 use crate::probe::{self, Plan, PlannedProbe, SkipReason, Skipped};
+use crate::process::{AddressSpace, ModuleId, Process, ProcessError};
 use crate::symbol::DebugSearch;
-use crate::target::{AddressSpace, ModuleId, Process, ProcessError};
 
 /// What probes would find in a target.
 #[derive(Debug)]

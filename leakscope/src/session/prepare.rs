@@ -10,9 +10,9 @@ use super::probes::FileProbes;
 use super::{Config, Watcher, seccomp, usage};
 use crate::bpf::object::Sizes;
 use crate::failure::Failure;
-use crate::golang::program::LayoutSource;
-use crate::ledger::losses;
-use crate::target::{AddressSpace, Host, MappedModule, ModuleId, Process};
+use crate::losses;
+use crate::process::{AddressSpace, Host, MappedModule, ModuleId, Process};
+use crate::runtime::go::program::LayoutSource;
 use crate::unwind::{self, FileRows, FileSlot, RowStats, TableFull, UnwindTable};
 
 /// Fewest sites (distinct allocating stacks) that the map holds.

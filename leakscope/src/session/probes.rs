@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::bpf::attach::{ProbeSite, Role};
 use crate::probe::{Exit, Plan, discover};
-use crate::target::{AddressSpace, ModuleId};
+use crate::process::{AddressSpace, ModuleId};
 use leakscope_common::probe::{Cookie, Effect};
 
 /// The planned probes of one file.

@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use crate::bpf::capability::{self, AnyOf, CHECKPOINT_RESTORE, DAC_READ_SEARCH, SYS_ADMIN, SYS_PTRACE};
 use crate::bpf::facts::Facts;
 use crate::bpf::verdict::{ELSEWHERE, GIVE};
-use crate::target::maps::{self, Mapping, MappingKind};
+use crate::process::maps::{self, Mapping, MappingKind};
 
 /// What looking into a process of another user takes: its part of `/proc` is private.
 const PRIVATE: &[AnyOf] = &[&[DAC_READ_SEARCH], &[SYS_PTRACE]];

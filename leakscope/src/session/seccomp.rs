@@ -16,7 +16,7 @@ use leakscope_common::probe::{Cookie, Effect, NO_REGISTER};
 use crate::bpf::attach::{Attached, Links, ProbeSite, Role};
 use crate::bpf::object::{Object, Sizes, Tracing};
 use crate::failure::Failure;
-use crate::target::{Process, maps};
+use crate::process::{Process, maps};
 
 /// Refuses a target that a return probe could kill.
 pub fn check(process: &Process) -> Result<(), Failure> {

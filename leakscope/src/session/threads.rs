@@ -6,7 +6,7 @@ use leakscope_common::counter::{COUNTERS, Tally};
 
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
-use crate::census::{self, Taken, View};
+use crate::collect::snapshot::{self, Taken, View};
 use crate::report::names::Names;
 use crate::stack::Stacks;
 
@@ -50,7 +50,7 @@ pub(super) fn census(
     stacks: &mut Stacks,
     names: &mut Names,
 ) -> Result<Seen, BpfError> {
-    let taken = census::take(object, view, stacks)?;
+    let taken = snapshot::take(object, view, stacks)?;
     for id in &taken.new_stacks {
         if let Some(stack) = stacks.get(*id) {
             names.prepare(view.space, stack);

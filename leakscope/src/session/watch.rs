@@ -15,11 +15,11 @@ use super::threads::{self, FirstLook, Seen};
 use super::{Config, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
-use crate::census::{self, View};
+use crate::collect::heap::{HeapAggregate, Observation};
+use crate::collect::snapshot::{self, View};
+use crate::collect::waits::aggregate::{WaitAggregate, WaitObservation};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::ledger::waits::{WaitLedger, WaitObservation};
-use crate::ledger::{HeapLedger, Observation};
 use crate::report::build::{Inputs, build};
 use crate::report::headline::Visibility;
 use crate::report::heap::HeapInputs;
@@ -40,8 +40,8 @@ struct Watch<'a> {
     config: &'a Config,
     stacks: Stacks,
     names: Names,
-    ledger: HeapLedger,
-    waits: WaitLedger,
+    aggregate: HeapAggregate,
+    waits: WaitAggregate,
     /// The threads as recording began.
     first_look: FirstLook,
     /// The target, where it is a Go program.
@@ -69,8 +69,8 @@ pub(super) async fn watch(
         armed,
         config,
         stacks: Stacks::default(),
-        ledger: HeapLedger::default(),
-        waits: WaitLedger::default(),
+        aggregate: HeapAggregate::default(),
+        waits: WaitAggregate::default(),
         first_look: FirstLook::default(),
         threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
         rss_last,
@@ -151,7 +151,7 @@ impl Watch<'_> {
         self.armed.object.enter_waits(&blocked, self.armed.started_ns)?;
         // A thread that ended before it was entered has left an entry that nothing would remove; one that
         // lives now removes it when it ends.
-        let living = census::living(&mut self.armed.object)?;
+        let living = snapshot::living(&mut self.armed.object)?;
         for thread in seen.taken.census.threads.iter().filter(|t| !living.contains(&t.tid)) {
             self.armed.object.leave_wait(thread.tid)?;
         }
@@ -332,7 +332,7 @@ impl Watch<'_> {
         };
         watcher.detail(&tallies(&observation.counters));
         let min_age = u64::try_from(self.config.min_age.as_nanos()).unwrap_or(u64::MAX);
-        let heap = self.ledger.snapshot(&observation, self.config.sort, min_age);
+        let heap = self.aggregate.snapshot(&observation, self.config.sort, min_age);
         let probes = &self.armed.probes;
         let report = build(Inputs {
             process: &self.armed.process,

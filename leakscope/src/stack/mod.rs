@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use leakscope_common::unwind::StackEnd;
 
-use crate::target::Location;
+use crate::process::Location;
 
 /// Handle of an interned stack: the hash of its frames, and so its site's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,7 +91,7 @@ impl Stacks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::ModuleId;
+    use crate::process::ModuleId;
 
     #[test]
     fn a_return_address_past_the_end_belongs_to_the_caller() {

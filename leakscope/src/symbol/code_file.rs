@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::find::{DebugFiles, DebugSearch};
-use crate::target::{ElfFile, FileId};
+use crate::process::{ElfFile, FileId};
 
 /// A file of the target with code in it, held open together with its debug files.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use object::{Object as _, ObjectSection as _};
 use super::checksum::{Allowance, NoChecksum};
 use super::image::has_section;
 use crate::files::{DebugDirectory, TargetFiles};
-use crate::target::{ElfError, ElfFile};
+use crate::process::{ElfError, ElfFile};
 
 /// Largest file that symbols are read from.
 pub(super) const MAX_FILE_BYTES: u64 = 8 << 30;

@@ -12,8 +12,8 @@ use object::{Object as _, ObjectSection as _, elf};
 use super::decompress;
 use super::find::{DebugFiles, MAX_FILE_BYTES};
 use crate::interrupt::Mark;
-use crate::target::elf::{ParsedElf, Pieces};
-use crate::target::{ElfError, ElfFile};
+use crate::process::elf::{ParsedElf, Pieces};
+use crate::process::{ElfError, ElfFile};
 
 /// Most bytes copied for one file. The debug info of Firefox's libxul fits, that of a debug build
 /// of Chromium does not: such a file gets names from its symbol table, without lines.

@@ -13,7 +13,7 @@ use super::declared::Declarations;
 use super::find::DebugFiles;
 use super::image::{Image, ImageError, MAX_IMAGE_BYTES, MAX_TOTAL_BYTES};
 use super::{CodeFile, NoSymbol, Resolved, SymbolFrame, demangle};
-use crate::target::{ElfFile, FileId};
+use crate::process::{ElfFile, FileId};
 
 /// Turns addresses in files into names and lines.
 ///

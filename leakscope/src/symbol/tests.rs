@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::files::TargetFiles;
-use crate::target::{ElfFile, FileId};
+use crate::process::{ElfFile, FileId};
 
 /// `inner` and `middle` are inlined into `outer`, which is the only one that calls.
 const C_SOURCE: &str = r"#include <stdlib.h>

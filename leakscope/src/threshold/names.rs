@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::{Function, Limit, Step, Subject, Threshold, Unit};
-use crate::ledger::losses;
+use crate::losses;
 use crate::{diff, report};
 
 /// Names that an error lists.

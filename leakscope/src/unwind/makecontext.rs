@@ -16,7 +16,7 @@ use leakscope_common::unwind::{Row, cfa, rbp};
 use object::{Object as _, ObjectSymbol as _};
 
 use super::rows::FileRows;
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 
 /// Bytes of `makecontext` that are looked at; glibc's has 700.
 const BODY: u64 = 2048;

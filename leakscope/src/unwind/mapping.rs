@@ -5,7 +5,7 @@ use leakscope_common::unwind::MappingEntry;
 #[cfg(test)]
 use super::rows::ImageRows;
 use super::table::FileSlot;
-use crate::target::{ElfFile, Mapping};
+use crate::process::{ElfFile, Mapping};
 
 /// The entry of a mapped file. `None` if none of the file's executable segments is mapped there.
 pub fn mapping_entry(elf: &ElfFile, slot: FileSlot, mapping: &Mapping) -> Option<MappingEntry> {

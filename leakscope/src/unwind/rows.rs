@@ -16,7 +16,7 @@ use super::prologue;
 use super::rule::{self, Slice, Storage};
 use super::section::{self, EhFrameAt};
 use super::wide::WideRules;
-use crate::target::{ElfError, ElfFile};
+use crate::process::{ElfError, ElfFile};
 
 /// Largest `.eh_frame` that is read; that of a browser is a tenth of it.
 const MAX_SECTION: u64 = 256 << 20;

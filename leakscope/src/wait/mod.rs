@@ -1,6 +1,6 @@
 //! What blocked threads wait for: kinds, locks, idle waits, deadlocks. Pure: no I/O and no clock.
 //!
-//! A [`Census`] is what `crate::census` saw of all threads at one moment. [`classify()`] says what a
+//! A [`Census`] is what `crate::collect::snapshot` saw of all threads at one moment. [`classify()`] says what a
 //! thread waits for, by tables of system calls ([`syscalls`]) and of functions ([`primitives`]), and by
 //! what its descriptor is ([`FdTarget`]);
 //! [`locks`] finds the lock and its holder in the target's memory, [`owners`] infers a holder that the

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use leakscope::golang::buildinfo::BuildInfo;
+use leakscope::runtime::go::buildinfo::BuildInfo;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

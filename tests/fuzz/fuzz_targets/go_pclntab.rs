@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use leakscope::golang::synthetic::{exercise_table, table};
+use leakscope::runtime::go::synthetic::{exercise_table, table};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (bool, bool, Vec<(u16, u8)>, Vec<u8>)| {

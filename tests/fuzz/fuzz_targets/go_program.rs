@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use leakscope::golang::offsets::VERSIONS;
-use leakscope::golang::synthetic::{Edit, Synthetic, exercise};
+use leakscope::runtime::go::offsets::VERSIONS;
+use leakscope::runtime::go::synthetic::{Edit, Synthetic, exercise};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -12,7 +12,7 @@ mod tests;
 use std::borrow::Cow;
 
 use crate::human::{bytes, counted, duration};
-use crate::ledger::losses;
+use crate::losses;
 use crate::report::Report;
 use crate::report::model::{Frame, Heap};
 

@@ -22,7 +22,7 @@ pub(crate) use goroutines::{place as goroutine_place, short_name};
 pub(crate) use page::name as frame_name;
 
 use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};
-use crate::ledger::losses;
+use crate::losses;
 use crate::report::Report;
 use crate::report::model::Waits;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use crate::probe::{Allocator, CostClass, Exit, Plan, PlannedProbe, SkipReason, allocators, plan};
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 
 const DIRECTORIES: &[&str] =
     &["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];

@@ -1,9 +1,10 @@
 use super::*;
-use crate::ledger::heap::Sort;
-use crate::ledger::{GoHeapLedger, HeapSnapshot};
+use crate::collect::heap::HeapSnapshot;
+use crate::collect::heap::Sort;
 use crate::report::go_heap::tests::account;
 use crate::report::goroutines::tests::{chat, look, section, seen};
 use crate::report::waits::tests::{idles, runs, waits, waits_for};
+use crate::runtime::go::aggregate::GoHeapAggregate;
 
 fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
     let process = Process {
@@ -116,7 +117,7 @@ fn a_go_heap_beside_probes_or_alone() {
     assert_eq!(silent.summary.findings, [headline::NO_C]);
     assert_eq!(report(Some(probes(9)), Some(go(None))).summary.headline, headline::NO_C);
 
-    let account = GoHeapLedger::default().snapshot(account());
+    let account = GoHeapAggregate::default().snapshot(account());
     let heap = Some(GoHeapInputs { snapshot: &account, sort: Sort::LiveBytes });
     let alone = report(Some(probes(0)), Some(GoInputs { heap, ..go(Some(&calm)) }));
     assert_eq!(names(&alone), ["go"]);

@@ -1,7 +1,7 @@
 use super::*;
-use crate::golang::census::{GoCensus, GoFrame, Goroutine};
-use crate::ledger::GoroutineLedger;
-use crate::ledger::goroutines::tests::{frame as go, stack, waiting};
+use crate::runtime::go::aggregate::GoroutineAggregate;
+use crate::runtime::go::aggregate::goroutines::tests::{frame as go, stack, waiting};
+use crate::runtime::go::census::{GoCensus, GoFrame, Goroutine};
 
 /// A program that all frames of these tests lie in.
 pub(crate) fn chat() -> GoCode<'static> {
@@ -39,8 +39,8 @@ pub(crate) fn look(seconds: u64, waits: &[(u64, &str)]) -> GoCensus {
 
 /// The last of these looks.
 pub(crate) fn seen(looks: &[GoCensus]) -> GoroutineSnapshot {
-    let mut ledger = GoroutineLedger::default();
-    looks.iter().map(|look| ledger.snapshot(look)).last().unwrap_or_default()
+    let mut aggregate = GoroutineAggregate::default();
+    looks.iter().map(|look| aggregate.snapshot(look)).last().unwrap_or_default()
 }
 
 /// The section on it.
@@ -109,7 +109,7 @@ fn what_could_not_be_read_is_not_exact() {
     let lost = GoCensus { losses: vec![("goroutines.missed", 1)], ..look(0, &[(1, "select")]) };
     assert!(!section(&[lost]).exact);
     let mut unread = look(0, &[(1, "select")]);
-    unread.stacks[0].end = crate::golang::census::GoStackEnd::Unreadable;
+    unread.stacks[0].end = crate::runtime::go::census::GoStackEnd::Unreadable;
     let all = section(&[unread]);
     assert!(!all.exact && all.method.contains("some could not be read"));
     assert!(all.sites[0].stack_end.contains("could not be read"));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::book::Book;
 use super::holders::{Holder, Holders};
 use super::{WaitInputs, hex, site_id};
-use crate::ledger::waits::SiteWaits;
+use crate::collect::waits::aggregate::SiteWaits;
 use crate::report::model::{Since, WaitLock, WaitSite, WaitThread};
 use crate::report::wait_headline::is_notable;
 use crate::stack::StackId;

@@ -6,7 +6,7 @@ use leakscope_common::descriptor::Descriptor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ledger::waits::{Creation, OpenWait, SiteWaits, WakerId, Wakes};
+use crate::collect::waits::aggregate::{Creation, OpenWait, SiteWaits, WakerId, Wakes};
 use crate::report::model::{Since, WaitKind, WaitSite, WakerKind};
 use crate::wait::tests::thread;
 use crate::wait::{
@@ -261,7 +261,7 @@ fn window() -> WaitsSnapshot {
             Wakes { waker: WakerId::OtherProcess("psql".to_owned()), site: None, wakes: 1, wait_ns: 1 },
         ],
         open: vec![OpenWait { tid: 12, since_ns: 97 * SECOND }],
-        long: vec![crate::ledger::waits::LongWait {
+        long: vec![crate::collect::waits::aggregate::LongWait {
             tid: 3,
             site: Some(WaitSiteId(102)),
             since_ns: 91 * SECOND,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::book::Book;
 use super::site_id;
 use super::sites::Sites;
-use crate::ledger::waits::{WakerId, Wakes};
+use crate::collect::waits::aggregate::{WakerId, Wakes};
 use crate::report::model::{Waker, WakerKind};
 
 #[derive(Default)]

@@ -33,7 +33,7 @@ use self::gaps::Gaps;
 use self::starts::Starts;
 use self::state::State;
 use super::wide::WideRules;
-use crate::target::{ElfError, ElfFile};
+use crate::process::{ElfError, ElfFile};
 
 /// Most code without rows that is looked at. A browser's whole code is ten times that; it has rows.
 const MOST_CODE: u32 = 32 << 20;

@@ -8,7 +8,7 @@ use object::{LittleEndian, Object as _, ObjectKind, ObjectSymbol as _, SymbolKin
 
 use super::code::Code;
 use super::gaps::Gaps;
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 
 /// `mov $15, %rax; syscall` and its short form: `rt_sigreturn`, to which a signal handler returns.
 const SIGNAL_RETURNS: [&[u8]; 2] =

@@ -10,7 +10,7 @@ use leakscope_common::unwind::{MappingEntry, Regs, StackEnd, cfa, find_row, step
 
 use super::reference::{Expected, Reference, Rule};
 use super::{Random, Synthetic, real_files};
-use crate::target::maps;
+use crate::process::maps;
 use crate::unwind::makecontext::start_context;
 use crate::unwind::{FileRows, UnwindTable, build, build_from_image};
 

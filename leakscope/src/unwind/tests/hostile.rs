@@ -7,7 +7,7 @@ use leakscope_common::unwind::{Row, cfa};
 use proptest::prelude::*;
 
 use super::rows::EhFrame;
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 use crate::unwind::{FileRows, UnwindTable, build_from_image, build_from_sections};
 
 fn library_bytes() -> &'static [u8] {

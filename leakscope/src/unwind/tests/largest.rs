@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 use crate::unwind::build;
 
 /// Folders with programs and libraries; those of the toolchain too.

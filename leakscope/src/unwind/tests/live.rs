@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use leakscope_common::unwind::{MappingEntry, ReadWord, Regs, StackEnd};
 
-use crate::target::{ElfFile, MappingKind, maps};
+use crate::process::{ElfFile, MappingKind, maps};
 use crate::unwind::{
     FileSlot, PendingReturns, UnwindTable, Walked, anonymous_entry, build, build_from_image, image_entry,
     mapping_entry, walk,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::rows::EhFrame;
 use super::{Random, real_files};
-use crate::target::maps;
+use crate::process::maps;
 use crate::unwind::{FileRows, FileSlot, TableFull, UnwindTable, anonymous_entry, build, mapping_entry};
 
 fn plain(rows: &[Row], pc: u32) -> Option<Row> {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use leakscope_common::unwind::ReadWord;
 
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 
 /// A reproducible source of numbers (SplitMix64).
 struct Random(u64);

@@ -4,7 +4,7 @@ use gimli::{BaseAddresses, CieOrFde, LittleEndian, UnwindSection as _};
 use leakscope_common::unwind::{Row, cfa, rbp};
 
 use super::real_files;
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 use crate::unwind::{FileRows, build_from_code, build_from_sections};
 
 /// What became of the places where code and call frame information both tell something comparable.

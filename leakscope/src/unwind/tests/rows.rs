@@ -7,7 +7,7 @@ use gimli::{
 };
 use leakscope_common::unwind::{Row, cfa, rbp};
 
-use crate::target::ElfFile;
+use crate::process::ElfFile;
 use crate::unwind::{FileRows, RowsError, build, build_from_image, build_from_sections};
 
 /// A `.eh_frame` section; addresses are absolute.

@@ -8,7 +8,7 @@ use std::process::Command;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use leakscope_common::unwind::{MappingEntry, ReadWord, Regs, StackEnd, cfa, find_row, step};
 
-use crate::target::{ElfFile, MappingKind, maps};
+use crate::process::{ElfFile, MappingKind, maps};
 use crate::unwind::{FileSlot, PendingReturns, UnwindTable, anonymous_entry, build, mapping_entry, walk};
 
 /// Instructions that are stepped through at most.

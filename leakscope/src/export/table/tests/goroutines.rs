@@ -2,17 +2,18 @@
 
 use super::samples::{S, empty, hot_mutex, stack as c_stack};
 use super::{assert_fits, assert_shown, plain, poison, shown, styled};
+use crate::collect::heap::Sort;
 use crate::export::table::TableStyle;
-use crate::golang::census::{Blocked, GoCensus, GoFrame, GoStack, GoStackEnd, GoState, Goroutine};
-use crate::ledger::goroutines::GoroutineSnapshot;
-use crate::ledger::goroutines::tests::{frame, stack, waiting};
-use crate::ledger::{GoHeapLedger, GoroutineLedger, Sort};
 use crate::report::Report;
 use crate::report::go_heap::tests::account;
 use crate::report::go_heap::{GoHeapInputs, join};
 use crate::report::goroutines::goroutines;
 use crate::report::goroutines::tests::chat as program;
 use crate::report::model::Site;
+use crate::runtime::go::aggregate::goroutines::GoroutineSnapshot;
+use crate::runtime::go::aggregate::goroutines::tests::{frame, stack, waiting};
+use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineAggregate};
+use crate::runtime::go::census::{Blocked, GoCensus, GoFrame, GoStack, GoStackEnd, GoState, Goroutine};
 
 fn at(function: &str, file: &str, line: u32) -> GoFrame {
     GoFrame { file: format!("/src/{file}").into(), ..frame(function, line) }
@@ -95,7 +96,7 @@ fn report(snapshot: &GoroutineSnapshot, seconds: u64) -> Report {
 
 /// `dump` of it, with a thread below.
 fn dumped() -> Report {
-    let snapshot = GoroutineLedger::default().snapshot(&chat(0, 11_274));
+    let snapshot = GoroutineAggregate::default().snapshot(&chat(0, 11_274));
     let mut report = report(&snapshot, 0);
     let mut waits = hot_mutex().waits.expect("waits");
     waits.sites.truncate(1);
@@ -108,23 +109,23 @@ fn dumped() -> Report {
 
 /// What `attach` tells after 20 s.
 fn attached() -> Report {
-    let mut ledger = GoroutineLedger::default();
-    ledger.snapshot(&chat(0, 10_334));
-    report(&ledger.snapshot(&chat(20, 11_274)), 20)
+    let mut aggregate = GoroutineAggregate::default();
+    aggregate.snapshot(&chat(0, 10_334));
+    report(&aggregate.snapshot(&chat(20, 11_274)), 20)
 }
 
 /// A program whose goroutines are all the runtime's.
 fn none() -> Report {
     let mut census = chat(0, 0);
     census.goroutines.retain(|goroutine| goroutine.system);
-    report(&GoroutineLedger::default().snapshot(&census), 0)
+    report(&GoroutineAggregate::default().snapshot(&census), 0)
 }
 
 /// Go's heap and C's in one program.
 fn heaps() -> Report {
     let mut report = attached();
     report.goroutines = None;
-    let snapshot = GoHeapLedger::default().snapshot(account());
+    let snapshot = GoHeapAggregate::default().snapshot(account());
     let mut traced = super::samples::heap().heap.expect("a heap");
     traced.sites.truncate(1);
     traced.sites[0] =

@@ -1,0 +1,5 @@
+//! Where facts about a process come from, one folder each.
+
+pub mod heap;
+pub mod snapshot;
+pub mod waits;

@@ -1,0 +1,264 @@
+//! Takes a census.
+
+use std::collections::{HashMap, HashSet};
+
+use leakscope_common::unwind::{BREAKPOINT, MappingEntry};
+use leakscope_common::wait::{PF_EXITING, TASK_RETURNS, TaskRecord};
+
+use super::clock::Clocks;
+use super::memory::{Memory, StackMemory};
+use crate::bpf::BpfError;
+use crate::bpf::object::Object;
+use crate::process::{AddressSpace, MappingKind};
+use crate::stack::{StackId, Stacks};
+use crate::unwind::{PendingReturns, UnwindTable, walk};
+use crate::wait::{
+    Census, FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread, syscalls,
+};
+
+/// Words of a stack in which pointers to futexes are looked for: 64 KiB.
+const SCANNED_WORDS: usize = 8192;
+/// How often threads that have moved are looked at again.
+const ROUNDS: usize = 4;
+
+/// The target's address space as the walk needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The process, or the thread through which it is reached.
+    pub pid: u32,
+    /// Its mappings.
+    pub space: &'a AddressSpace,
+    /// The same for the walk.
+    pub mappings: &'a [MappingEntry],
+    /// Unwind rows.
+    pub table: &'a UnwindTable,
+}
+
+/// A census, and what it has learnt besides.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// The threads.
+    pub census: Census,
+    /// Stacks that were not known before.
+    pub new_stacks: Vec<StackId>,
+    /// Context switches of each thread so far.
+    pub switches: HashMap<u32, u64>,
+}
+
+/// Takes a census of the target. Stacks go to `stacks`.
+pub fn take(object: &mut Object, view: View<'_>, stacks: &mut Stacks) -> Result<Taken, BpfError> {
+    let mut looker = Looker::new(view);
+    let mut records = pass(object)?;
+    let first: HashSet<u32> = records.iter().map(|r| r.tid).collect();
+    let mut settled: HashMap<u32, (TaskRecord, Looked)> = HashMap::new();
+    for _ in 0..ROUNDS {
+        let futexes = || records.iter().filter_map(futex);
+        looker.futexes = futexes().map(aside).chain(futexes().map(|word| (word, word))).collect();
+        let open = |r: &&TaskRecord| {
+            blocked(r) && !settled.get(&r.tid).is_some_and(|(before, _)| unchanged(before, r))
+        };
+        let looked: Vec<(TaskRecord, Looked)> =
+            records.iter().filter(open).map(|r| (*r, looker.look(r))).collect();
+        if looked.is_empty() {
+            break;
+        }
+        records = pass(object)?;
+        let now: HashMap<u32, &TaskRecord> = records.iter().map(|r| (r.tid, r)).collect();
+        let still = looked
+            .into_iter()
+            .filter(|(before, _)| now.get(&before.tid).is_some_and(|after| unchanged(before, after)));
+        settled.extend(still.map(|(record, looked)| (record.tid, (record, looked))));
+    }
+    let mut cpus: Vec<u32> = records.iter().filter(|r| blocked(r)).map(|r| r.cpu).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    let clocks = Clocks::read(object, &cpus)?;
+
+    let mut taken = Taken::default();
+    let last: HashSet<u32> = records.iter().map(|r| r.tid).collect();
+    taken.census.vanished = first.symmetric_difference(&last).count() as u64;
+    taken.census.at_ns = records.iter().map(|r| r.at_ns).max().unwrap_or(0);
+    for record in &records {
+        let looked = settled.remove(&record.tid).filter(|(before, _)| unchanged(before, record));
+        let looked = looked.map(|(_, looked)| looked);
+        taken.census.unsettled += u64::from(blocked(record) && looked.is_none());
+        taken.switches.insert(record.tid, record.switches);
+        let thread = thread(record, looked, &clocks, view.space, stacks, &mut taken);
+        taken.census.threads.push(thread);
+    }
+    taken.census.threads.sort_by_key(|t| t.tid);
+    Ok(taken)
+}
+
+/// The IDs of the target's threads that have not begun to end.
+pub fn living(object: &mut Object) -> Result<HashSet<u32>, BpfError> {
+    Ok(pass(object)?.iter().map(|r| r.tid).collect())
+}
+
+/// The living threads of the target.
+fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
+    let records = object.census_pass()?.threads();
+    let mut records = records.map_err(|error| BpfError::Map { what: "list the threads", error })?;
+    records.retain(|r| r.flags & PF_EXITING == 0 && state(r) != TaskState::Dead);
+    Ok(records)
+}
+
+/// What was seen of a blocked thread.
+#[derive(Clone, Debug)]
+struct Looked {
+    stack: crate::unwind::Walked,
+    futex: Option<FutexMemory>,
+    points_to: Vec<u64>,
+}
+
+/// Looks at one thread after the other.
+struct Looker<'a> {
+    view: View<'a>,
+    memory: Memory,
+    trampoline: Option<(u64, u64)>,
+    buffer: Vec<u8>,
+    /// Futexes that any thread waits on, by the addresses that stand for them.
+    futexes: HashMap<u64, u64>,
+}
+
+impl<'a> Looker<'a> {
+    fn new(view: View<'a>) -> Self {
+        let is_trampoline =
+            |kind: &MappingKind| matches!(kind, MappingKind::Special(name) if name == "[uprobes]");
+        let trampoline = view.space.mappings().iter().find(|m| is_trampoline(&m.mapping.kind));
+        Self {
+            view,
+            memory: Memory::of(view.pid),
+            trampoline: trampoline.map(|m| (m.mapping.start, m.mapping.end)),
+            buffer: Vec::new(),
+            futexes: HashMap::new(),
+        }
+    }
+
+    fn look(&mut self, record: &TaskRecord) -> Looked {
+        let mut memory = StackMemory::new(&self.memory, record.registers(), std::mem::take(&mut self.buffer));
+        let count = (record.return_count as usize).min(TASK_RETURNS);
+        let returns = PendingReturns { replaced: &record.returns[..count], trampoline: self.trampoline };
+        let mut from = record.regs;
+        let mut before = [0];
+        let at = from.ip.wrapping_sub(1);
+        if syscall(record).is_none() && self.memory.read(at, &mut before) == 1 && before[0] == BREAKPOINT {
+            // In the breakpoint of a probe: the instruction under it has not run yet.
+            from.ip = at;
+        }
+        let stack = walk(from, self.view.mappings, self.view.table, &mut memory, returns);
+        let mut points_to: Vec<u64> = if self.futexes.is_empty() {
+            Vec::new()
+        } else {
+            memory
+                .words_below(stack.top)
+                .take(SCANNED_WORDS)
+                .filter_map(|word| self.futexes.get(&word).copied())
+                .collect()
+        };
+        points_to.sort_unstable();
+        points_to.dedup();
+        self.buffer = memory.into_buffer();
+        Looked { stack, futex: self.futex(record), points_to }
+    }
+
+    fn futex(&self, record: &TaskRecord) -> Option<FutexMemory> {
+        let address = futex(record)?;
+        let mut bytes = [0; FUTEX_MEMORY];
+        let before = address.checked_sub(FUTEX_MEMORY_BEFORE as u64)?;
+        let read = self.memory.read(before, &mut bytes);
+        if read > FUTEX_MEMORY_BEFORE {
+            return Some(FutexMemory { address, bytes, known: 0..read });
+        }
+        // What lies before the word may be another mapping, or none.
+        let read = self.memory.read(address, &mut bytes[FUTEX_MEMORY_BEFORE..]);
+        Some(FutexMemory { address, bytes, known: FUTEX_MEMORY_BEFORE..FUTEX_MEMORY_BEFORE + read })
+    }
+}
+
+/// A second address that stands for a futex. Writers of a Rust `RwLock` wait on its second word, while
+/// guards point to the first (library/std/src/sys/sync/rwlock/futex.rs: `state`, `writer_notify`).
+fn aside(word: u64) -> (u64, u64) {
+    (word.wrapping_sub(4), word)
+}
+
+/// The futex that a thread waits on.
+fn futex(record: &TaskRecord) -> Option<u64> {
+    syscalls::facts(&syscall(record)?).futex.map(|futex| futex.word)
+}
+
+fn syscall(record: &TaskRecord) -> Option<Syscall> {
+    let number = u32::try_from(record.orig_rax).ok()?;
+    Some(Syscall { number, args: record.args })
+}
+
+/// Whether the thread waits for something, and does not run on meanwhile.
+fn blocked(record: &TaskRecord) -> bool {
+    record.on_cpu == 0 && !matches!(state(record), TaskState::Running | TaskState::Dead)
+}
+
+/// Whether a thread has not run between two passes.
+fn unchanged(before: &TaskRecord, after: &TaskRecord) -> bool {
+    blocked(before)
+        && blocked(after)
+        && before.start_ns == after.start_ns
+        && before.switches == after.switches
+        && before.regs == after.regs
+        && before.orig_rax == after.orig_rax
+}
+
+/// `task_struct.__state` (include/linux/sched.h of Linux 6.18).
+fn state(record: &TaskRecord) -> TaskState {
+    const INTERRUPTIBLE: u32 = 0x1;
+    const UNINTERRUPTIBLE: u32 = 0x2;
+    const STOPPED: u32 = 0x4;
+    const TRACED: u32 = 0x8;
+    const DEAD: u32 = 0x80;
+    const WAKING: u32 = 0x200;
+    const NEW: u32 = 0x800;
+    match record.state {
+        0 => TaskState::Running,
+        s if s & (WAKING | NEW) != 0 => TaskState::Running,
+        s if s & DEAD != 0 => TaskState::Dead,
+        s if s & STOPPED != 0 => TaskState::Stopped,
+        s if s & TRACED != 0 => TaskState::Traced,
+        s if s & INTERRUPTIBLE != 0 => TaskState::Interruptible,
+        s if s & UNINTERRUPTIBLE != 0 => TaskState::Uninterruptible,
+        s => TaskState::Other(s),
+    }
+}
+
+fn thread(
+    record: &TaskRecord,
+    looked: Option<Looked>,
+    clocks: &Clocks,
+    space: &AddressSpace,
+    stacks: &mut Stacks,
+    taken: &mut Taken,
+) -> Thread {
+    let is_blocked = blocked(record);
+    let end = record.comm.iter().position(|&b| b == 0).unwrap_or(record.comm.len());
+    let stack = looked.as_ref().map(|looked| {
+        let id = StackId(looked.stack.hash);
+        if stacks.get(id).is_none() {
+            stacks.insert(id, &looked.stack.frames, looked.stack.end, |address| space.locate(address));
+            taken.new_stacks.push(id);
+        }
+        id
+    });
+    let (futex, points_to) = looked.map_or((None, Vec::new()), |looked| (looked.futex, looked.points_to));
+    let since = clocks.blocked_ns(record, taken.census.at_ns);
+    Thread {
+        tid: record.tid,
+        ns_tid: record.ns_tid,
+        name: String::from_utf8_lossy(&record.comm[..end]).into_owned(),
+        state: state(record),
+        syscall: syscall(record).filter(|_| is_blocked),
+        blocked_ns: is_blocked.then(|| since.unwrap_or(0)),
+        blocked_at_least: is_blocked && since.is_none(),
+        stack,
+        futex,
+        descriptor: record.descriptor,
+        points_to,
+    }
+}

@@ -1,0 +1,3 @@
+//! Waits of threads, as the scheduler's events tell them.
+
+pub mod aggregate;

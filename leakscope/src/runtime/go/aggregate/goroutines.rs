@@ -1,0 +1,336 @@
+//! Goroutines by site, and how their numbers change from one look to the next.
+//!
+//! A site is a stack with what is done in it: state, wait reason, creator, first function, labels. Its
+//! number is made from these as text, so that it is the same in the next look and in another process.
+//! Between looks only counts are kept, by number: a site that is empty now is not listed, it shows in
+//! the growth of the total.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::text_id::TextId;
+use crate::runtime::go::census::{Blocked, GoCensus, GoFrame, GoStackEnd, GoState, Goroutine};
+
+/// Goroutines of a site that are named.
+pub const SAMPLE: usize = 5;
+
+/// A stack with more sets of labels than this is one site: programs that label each request would
+/// have a site for each.
+pub const MOST_LABEL_SETS: usize = 32;
+
+/// Goroutines that do the same in the same place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GoSite {
+    /// Made from everything that tells it from others.
+    pub id: u64,
+    /// The number that does not tell labels.
+    pub place: u64,
+    /// Change, since the first look, of all goroutines there are with this `place`; `None` in that one.
+    pub place_growth: Option<i64>,
+    /// Goroutines.
+    pub count: u64,
+    /// Change of `count` since the look before; `None` in the first one.
+    pub growth: Option<i64>,
+    /// Change of `count` since the first look; `None` in that one.
+    pub growth_since_first: Option<i64>,
+    /// What they do.
+    pub state: GoState,
+    /// Why they wait.
+    pub wait_reason: Option<Arc<str>>,
+    /// How long the one that waits longest has waited at least, where any has seen a garbage collection.
+    pub longest_blocked_ns: Option<u64>,
+    /// Whether they wait and none has seen a garbage collection.
+    pub since_last_gc: bool,
+    /// Whether they are the runtime's own.
+    pub system: bool,
+    /// Frames, innermost first.
+    pub frames: Vec<GoFrame>,
+    /// Why there are no more.
+    pub end: GoStackEnd,
+    /// Where they were created.
+    pub created_by: Option<GoFrame>,
+    /// Their first function.
+    pub start_function: Option<Arc<str>>,
+    /// Labels, those that all have.
+    pub labels: BTreeMap<String, String>,
+    /// Distinct sets of labels among them.
+    pub label_sets: u64,
+    /// The lowest of their numbers.
+    pub ids: Vec<u64>,
+    /// How many are bound to their threads.
+    pub locked_to_thread: u64,
+    /// The lowest IDs of the threads that they are on.
+    pub tids: Vec<u32>,
+}
+
+/// The goroutines at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GoroutineSnapshot {
+    /// Sites, those with most goroutines first.
+    pub sites: Vec<GoSite>,
+    /// Goroutines, those of the runtime apart: as Go's own profile counts.
+    pub total: u64,
+    /// The runtime's own.
+    pub system: u64,
+    /// Change of `total` since the look before; `None` in the first one.
+    pub growth: Option<i64>,
+    /// Change of `total` since the first look; `None` in that one.
+    pub growth_since_first: Option<i64>,
+    /// Time since the first look.
+    pub since_first_ns: Option<u64>,
+    /// Time since the look before.
+    pub since_previous_ns: Option<u64>,
+    /// Goroutines that had to be read again.
+    pub retried: u64,
+    /// Goroutines whose stack could not be read.
+    pub unread: u64,
+    /// Losses by name.
+    pub losses: Vec<(&'static str, u64)>,
+}
+
+/// What is remembered of a look.
+#[derive(Debug)]
+struct Counts {
+    at_ns: u64,
+    total: u64,
+    /// By the number of the site, and by the number of the site whatever its labels.
+    sites: HashMap<u64, u64>,
+}
+
+/// Remembers what growth is measured from.
+#[derive(Debug, Default)]
+pub struct GoroutineAggregate {
+    first: Option<Counts>,
+    previous: Option<Counts>,
+    /// Sites that had too many sets of labels.
+    merged: HashSet<u64>,
+}
+
+/// A site while goroutines are counted.
+#[derive(Clone, Debug)]
+struct Group {
+    /// The number that does not tell labels.
+    base: u64,
+    id: u64,
+    /// One of them.
+    example: usize,
+    count: u64,
+    longest: Option<u64>,
+    since_last_gc: bool,
+    labels: BTreeMap<String, String>,
+    label_sets: u64,
+    ids: Vec<u64>,
+    locked: u64,
+    tids: Vec<u32>,
+}
+
+impl GoroutineAggregate {
+    /// Takes stock.
+    pub fn snapshot(&mut self, census: &GoCensus) -> GoroutineSnapshot {
+        let groups = self.merge(groups(census));
+        let mut now = Counts { at_ns: census.at_ns, total: 0, sites: HashMap::with_capacity(groups.len()) };
+        let mut snapshot = GoroutineSnapshot {
+            retried: census.retried,
+            losses: census.losses.iter().filter(|(_, n)| *n > 0).copied().collect(),
+            ..GoroutineSnapshot::default()
+        };
+        let mut places: HashMap<u64, u64> = HashMap::new();
+        for group in &groups {
+            *places.entry(group.base).or_default() += group.count;
+        }
+        for group in groups {
+            *now.sites.entry(group.base).or_default() += group.count;
+            if group.id != group.base {
+                *now.sites.entry(group.id).or_default() += group.count;
+            }
+            let growth = |before: &Option<Counts>| {
+                let before = before.as_ref()?.sites.get(&group.id).copied().unwrap_or(0);
+                Some(difference(group.count, before))
+            };
+            let (growth, growth_since_first) = (growth(&self.previous), growth(&self.first));
+            let of_place = |first: &Counts| {
+                let before = first.sites.get(&group.base).copied().unwrap_or(0);
+                difference(places.get(&group.base).copied().unwrap_or(0), before)
+            };
+            let place_growth = self.first.as_ref().map(of_place);
+            let Some(site) = site(group, census, growth, growth_since_first, place_growth) else { continue };
+            *(if site.system { &mut snapshot.system } else { &mut snapshot.total }) += site.count;
+            snapshot.unread += if site.end == GoStackEnd::Unreadable { site.count } else { 0 };
+            snapshot.sites.push(site);
+        }
+        snapshot.sites.sort_by(|a, b| b.count.cmp(&a.count).then(a.id.cmp(&b.id)));
+        now.total = snapshot.total;
+        let growth = |before: &Option<Counts>| Some(difference(now.total, before.as_ref()?.total));
+        let span = |before: &Option<Counts>| Some(now.at_ns.saturating_sub(before.as_ref()?.at_ns));
+        snapshot.growth = growth(&self.previous);
+        snapshot.growth_since_first = growth(&self.first);
+        snapshot.since_previous_ns = span(&self.previous);
+        snapshot.since_first_ns = span(&self.first);
+        if self.first.is_none() {
+            self.first = Some(Counts { sites: now.sites.clone(), ..now });
+        }
+        self.previous = Some(now);
+        snapshot
+    }
+
+    /// Makes one site of those that differ in too many labels, from now on.
+    fn merge(&mut self, groups: Vec<Group>) -> Vec<Group> {
+        let mut sets: HashMap<u64, usize> = HashMap::new();
+        for group in &groups {
+            *sets.entry(group.base).or_default() += 1;
+        }
+        // What is gone is forgotten.
+        self.merged.retain(|base| sets.contains_key(base));
+        self.merged.extend(sets.iter().filter(|(_, n)| **n > MOST_LABEL_SETS).map(|(base, _)| *base));
+        let mut merged: HashMap<u64, Group> = HashMap::new();
+        let mut rest = Vec::with_capacity(groups.len());
+        for group in groups {
+            if !self.merged.contains(&group.base) {
+                rest.push(group);
+            } else if let Some(into) = merged.get_mut(&group.base) {
+                into.absorb(group);
+            } else {
+                merged.insert(group.base, Group { id: group.base, ..group });
+            }
+        }
+        rest.extend(merged.into_values());
+        rest
+    }
+}
+
+impl Group {
+    fn add(&mut self, goroutine: &Goroutine) {
+        self.count += 1;
+        match goroutine.blocked {
+            Blocked::AtLeast(ns) => self.longest = self.longest.max(Some(ns)),
+            Blocked::SinceLastGc => self.since_last_gc = true,
+            Blocked::No => {}
+        }
+        keep_lowest(&mut self.ids, [goroutine.id]);
+        keep_lowest(&mut self.tids, goroutine.tid);
+        self.locked += u64::from(goroutine.locked_to_thread);
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.count += other.count;
+        self.longest = self.longest.max(other.longest);
+        self.since_last_gc |= other.since_last_gc;
+        self.labels.retain(|key, value| other.labels.get(key) == Some(value));
+        self.label_sets += other.label_sets;
+        self.locked += other.locked;
+        keep_lowest(&mut self.ids, other.ids);
+        keep_lowest(&mut self.tids, other.tids);
+    }
+}
+
+fn keep_lowest<T: Ord + Copy>(kept: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
+    for one in more {
+        if let Err(at) = kept.binary_search(&one)
+            && at < SAMPLE
+        {
+            kept.insert(at, one);
+            kept.truncate(SAMPLE);
+        }
+    }
+}
+
+/// The goroutines by everything that tells sites apart.
+fn groups(census: &GoCensus) -> Vec<Group> {
+    let stacks: Vec<u64> = census
+        .stacks
+        .iter()
+        .map(|stack| {
+            let mut id = TextId::new();
+            id.frames(&stack.frames).number(stack.end as u64);
+            id.finish()
+        })
+        .collect();
+    let labels: Vec<u64> = census.labels.iter().map(labels_id).collect();
+    let without = labels_id(&BTreeMap::new());
+    let mut groups: Vec<Group> = Vec::new();
+    let mut index: HashMap<(u64, u64), usize> = HashMap::new();
+    for (example, goroutine) in census.goroutines.iter().enumerate() {
+        // A stack that is not there has no site.
+        let Some(stack) = stacks.get(goroutine.stack) else { continue };
+        let base = base_id(*stack, goroutine);
+        let set = goroutine.labels.and_then(|at| labels.get(at)).copied().unwrap_or(without);
+        let at = *index.entry((base, set)).or_insert_with(|| {
+            let mut id = TextId::new();
+            id.number(base).number(set);
+            groups.push(Group {
+                base,
+                id: id.finish(),
+                example,
+                count: 0,
+                longest: None,
+                since_last_gc: false,
+                labels: goroutine.labels.and_then(|at| census.labels.get(at)).cloned().unwrap_or_default(),
+                label_sets: 1,
+                ids: Vec::new(),
+                locked: 0,
+                tids: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        groups[at].add(goroutine);
+    }
+    groups
+}
+
+fn labels_id(labels: &BTreeMap<String, String>) -> u64 {
+    let mut id = TextId::new();
+    for (key, value) in labels {
+        id.text(key).text(value);
+    }
+    id.number(labels.len() as u64).finish()
+}
+
+fn base_id(stack: u64, goroutine: &Goroutine) -> u64 {
+    let mut id = TextId::new();
+    id.number(stack).text(goroutine.state.name()).maybe(goroutine.wait_reason.as_deref());
+    match &goroutine.created_by {
+        Some(frame) => id.number(1).frame(frame),
+        None => id.number(0),
+    };
+    id.maybe(goroutine.start_function.as_deref()).number(u64::from(goroutine.system)).finish()
+}
+
+fn site(
+    group: Group,
+    census: &GoCensus,
+    growth: Option<i64>,
+    growth_since_first: Option<i64>,
+    place_growth: Option<i64>,
+) -> Option<GoSite> {
+    let example = census.goroutines.get(group.example)?;
+    let stack = census.stacks.get(example.stack)?;
+    Some(GoSite {
+        id: group.id,
+        place: group.base,
+        place_growth,
+        count: group.count,
+        growth,
+        growth_since_first,
+        state: example.state,
+        wait_reason: example.wait_reason.clone(),
+        longest_blocked_ns: group.longest,
+        since_last_gc: group.since_last_gc && group.longest.is_none(),
+        system: example.system,
+        frames: stack.frames.clone(),
+        end: stack.end,
+        created_by: example.created_by.clone(),
+        start_function: example.start_function.clone(),
+        labels: group.labels,
+        label_sets: group.label_sets,
+        ids: group.ids,
+        locked_to_thread: group.locked,
+        tids: group.tids,
+    })
+}
+
+fn difference(now: u64, before: u64) -> i64 {
+    now.cast_signed().wrapping_sub(before.cast_signed())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,475 @@
+//! Reads all goroutines while they run.
+//!
+//! A goroutine is read, then its stack, then the goroutine again: if it did not change in between, the
+//! stack is that of the state; otherwise it is read once more, and at last counted as unsettled.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use foldhash::quality::FixedState;
+
+use super::all_goroutines::{LARGEST_STACK, MOST, SCAN};
+use super::bytes::{u32_at, u64_at};
+use super::census::{Blocked, GoCensus, GoStack, GoStackEnd, GoState, Goroutine};
+use super::error::GoError;
+use super::frames::{CodeAddress, Frames};
+use super::labels;
+use super::memory::Piece;
+use super::offsets::GLayout;
+use super::program::Program;
+use super::unwind::{self, Start};
+use crate::losses::{GO_DAMAGED, GO_LABELS, GO_UNSETTLED};
+
+/// The main goroutine, as Go itself knows it (runtime/traceback.go, 1.19 to 1.27).
+const MAIN: u64 = 1;
+
+/// Goroutines read at once.
+const AT_ONCE: usize = 8192;
+/// Bytes of stacks read at once.
+const STACKS_AT_ONCE: usize = 32 << 20;
+/// Most bytes of one stack.
+const STACK_BYTES: u64 = 256 << 10;
+/// Most bytes of all of them, and most frames that are kept of them: of goroutines that lie, one stack may
+/// be everybody's. The stacks of a million goroutines have about 2 GiB and 10 million frames at most.
+const ALL_STACK_BYTES: usize = 16 << 30;
+const ALL_FRAMES: usize = 1 << 23;
+/// How often a goroutine that changes is read again.
+const RETRIES: usize = 4;
+/// Most distinct sets of labels.
+const MOST_LABELS: usize = 1 << 14;
+/// Most sets of labels that cannot be read before no more are tried.
+const MOST_BAD_LABELS: u64 = 1 << 10;
+/// Most bytes of all labels.
+const ALL_LABEL_BYTES: usize = 1 << 26;
+/// Share of goroutines that may fail a self-check because they change: one in so many.
+const TOLERATED: u64 = 50;
+
+/// What a goroutine was seen to be; the members that must not change while its stack is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    id: u64,
+    status: u32,
+    low: u64,
+    high: u64,
+    sched_sp: u64,
+    sched_pc: u64,
+    syscall_sp: u64,
+    syscall_pc: u64,
+}
+
+impl Seen {
+    fn read(layout: &GLayout, g: &[u8]) -> Option<Self> {
+        Some(Self {
+            id: u64_at(g, layout.id)?,
+            status: u32_at(g, layout.status)? & !SCAN,
+            low: u64_at(g, layout.stack_low)?,
+            high: u64_at(g, layout.stack_high)?,
+            sched_sp: u64_at(g, layout.sched_sp)?,
+            sched_pc: u64_at(g, layout.sched_pc)?,
+            syscall_sp: u64_at(g, layout.syscall_sp)?,
+            syscall_pc: u64_at(g, layout.syscall_pc)?,
+        })
+    }
+
+    /// `_G…` of `runtime/runtime2.go`; `None`: it is none (idle, dead), or on its way.
+    fn state(&self) -> Option<GoState> {
+        match self.status {
+            1 => Some(GoState::Runnable),
+            2 => Some(GoState::Running),
+            3 => Some(GoState::Syscall),
+            // 8: its stack is being moved; it is tried again.
+            4 | 8 => Some(GoState::Waiting),
+            9 => Some(GoState::Preempted),
+            10 => Some(GoState::Leaked),
+            _ => None,
+        }
+    }
+
+    /// Stack pointer and address where it goes on.
+    fn resumes(&self) -> (u64, u64) {
+        if self.syscall_sp != 0 { (self.syscall_sp, self.syscall_pc) } else { (self.sched_sp, self.sched_pc) }
+    }
+
+    fn has_stack(&self) -> bool {
+        let (sp, _) = self.resumes();
+        self.low < self.high && self.high - self.low <= LARGEST_STACK && self.low <= sp && sp < self.high
+    }
+}
+
+/// Reads goroutines; keeps what it has learnt of the code.
+#[derive(Debug, Default)]
+pub struct Reader {
+    frames: Frames,
+}
+
+/// One look.
+struct Look<'a> {
+    program: &'a Program,
+    frames: &'a mut Frames,
+    census: GoCensus,
+    stacks: HashMap<(Vec<CodeAddress>, GoStackEnd), usize>,
+    labels: HashMap<u64, Option<usize>>,
+    threads: HashMap<u64, Option<u32>>,
+    unsettled: u64,
+    damaged: u64,
+    /// Hashes of stacks that led nowhere when they were last read, by the address of their goroutines.
+    astray: HashMap<u64, u64>,
+    /// What was taken already of what there is a limit to.
+    stack_bytes: usize,
+    kept_frames: usize,
+    label_bytes: usize,
+    /// Where known sets of labels lie.
+    label_sets: HashMap<BTreeMap<String, String>, usize>,
+    labels_unread: u64,
+    bad_labels: u64,
+    /// Of blocked goroutines, how many do not name themselves in their saved registers.
+    foreign: u64,
+    blocked: u64,
+}
+
+impl Reader {
+    /// What is known of the code.
+    pub fn frames(&mut self) -> &mut Frames {
+        &mut self.frames
+    }
+
+    /// All goroutines. `now_ns` is CLOCK_MONOTONIC, which Go's own clock is.
+    pub fn take(&mut self, program: &Program, now_ns: u64) -> Result<GoCensus, GoError> {
+        let memory = program.memory();
+        let (start, length) = program.all_goroutines()?;
+        // The length first: the list only grows, and what it was before stays valid.
+        let length = memory.u64(length).ok_or(GoError::Gone)?;
+        let start = memory.u64(start).ok_or(GoError::Gone)?;
+        if length > MOST {
+            return Err(GoError::TooMany(length, MOST));
+        }
+        let list = memory.bytes(start, 8 * length as usize).ok_or(GoError::Gone)?;
+        let mut addresses: Vec<u64> =
+            list.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        drop(list);
+        let overlapping = without_overlaps(&mut addresses, program.layout.size as u64);
+        let mut look = Look {
+            program,
+            frames: &mut self.frames,
+            census: GoCensus { at_ns: now_ns, ..GoCensus::default() },
+            stacks: HashMap::new(),
+            labels: HashMap::new(),
+            threads: HashMap::new(),
+            unsettled: 0,
+            damaged: overlapping,
+            astray: HashMap::new(),
+            stack_bytes: 0,
+            kept_frames: 0,
+            label_sets: HashMap::new(),
+            label_bytes: 0,
+            labels_unread: 0,
+            bad_labels: 0,
+            foreign: 0,
+            blocked: 0,
+        };
+        for chunk in addresses.chunks(AT_ONCE) {
+            let mut todo = chunk.to_vec();
+            look.astray.clear();
+            for attempt in 0..=RETRIES {
+                todo = look.read(&todo, attempt == RETRIES);
+                look.census.retried += todo.len() as u64;
+                if todo.is_empty() {
+                    break;
+                }
+            }
+        }
+        look.finish()
+    }
+}
+
+impl Look<'_> {
+    /// Reads these goroutines; those that changed meanwhile are returned, unless this is the last time.
+    fn read(&mut self, addresses: &[u64], last: bool) -> Vec<u64> {
+        let (program, layout) = (self.program, self.program.layout);
+        let pieces: Vec<Piece> = addresses.iter().map(|a| (*a, layout.size)).collect();
+        let first = program.memory().read_many(&pieces);
+        let mut alive = Vec::new();
+        let mut again = Vec::new();
+        for (i, address) in addresses.iter().enumerate() {
+            let Some((g, seen)) = first.get(i).and_then(|g| Some((g, Seen::read(&layout, g)?))) else {
+                self.damaged += 1;
+                continue;
+            };
+            let Some(state) = seen.state() else { continue };
+            if state == GoState::Running && !last {
+                // It may park in a moment.
+                again.push(*address);
+                continue;
+            }
+            alive.push((*address, g, seen, state));
+        }
+        let mut rest = alive.as_slice();
+        while !rest.is_empty() {
+            // As many as the buffer for stacks holds.
+            let mut bytes = 0;
+            let fit = rest
+                .iter()
+                .take_while(|(_, _, seen, _)| {
+                    bytes += stack_bytes(seen);
+                    bytes <= STACKS_AT_ONCE
+                })
+                .count();
+            let (now, later) = rest.split_at(fit.max(1));
+            rest = later;
+            self.read_stacks(now, last, &mut again);
+        }
+        again
+    }
+
+    fn read_stacks(&mut self, goroutines: &[(u64, &[u8], Seen, GoState)], last: bool, again: &mut Vec<u64>) {
+        let (program, layout) = (self.program, self.program.layout);
+        let mut left = ALL_STACK_BYTES.saturating_sub(self.stack_bytes);
+        let piece = |seen: &Seen| {
+            let size = stack_bytes(seen).min(left);
+            left -= size;
+            (seen.resumes().0, size)
+        };
+        let stacks: Vec<Piece> = goroutines.iter().map(|(_, _, seen, _)| seen).map(piece).collect();
+        self.stack_bytes = ALL_STACK_BYTES - left;
+        let stacks = program.memory().read_many(&stacks);
+        let pieces: Vec<Piece> = goroutines.iter().map(|(address, ..)| (*address, layout.size)).collect();
+        let second = program.memory().read_many(&pieces);
+        for (i, (address, g, seen, state)) in goroutines.iter().enumerate() {
+            if *state == GoState::Running {
+                self.add(*address, g, seen, *state, (Vec::new(), GoStackEnd::Running));
+                continue;
+            }
+            let same = second.get(i).and_then(|g| Seen::read(&layout, g)) == Some(*seen);
+            let settled = same && seen.status != 8 && seen.has_stack();
+            let stack = stacks.get(i).filter(|_| settled).map(|stack| {
+                let at = CodeAddress { pc: seen.resumes().1, exact: false };
+                let (addresses, end) = unwind::walk(program, self.frames, Start { at, stack });
+                // What lies above was not read.
+                let cut = end == GoStackEnd::Unreadable && stack.len() as u64 == STACK_BYTES;
+                (addresses, if cut { GoStackEnd::TooDeep } else { end })
+            });
+            // Of a stack that leads nowhere each time, the same is read; one that changed meanwhile, though its
+            // goroutine is as it was, was another one.
+            let stays = |walked: &(Vec<CodeAddress>, GoStackEnd), astray: &mut HashMap<u64, u64>| {
+                let hash = FixedState::default().hash_one(&walked.0);
+                astray.insert(*address, hash) == Some(hash)
+            };
+            match stack {
+                Some(walked)
+                    if matches!(walked.1, GoStackEnd::Root | GoStackEnd::TooDeep)
+                        || stays(&walked, &mut self.astray) && last =>
+                {
+                    self.add(*address, g, seen, *state, walked);
+                }
+                _ if !last => again.push(*address),
+                _ => {
+                    self.unsettled += 1;
+                    self.add(*address, g, seen, *state, (Vec::new(), GoStackEnd::Unreadable));
+                }
+            }
+        }
+    }
+
+    /// Adds a goroutine.
+    fn add(
+        &mut self,
+        address: u64,
+        g: &[u8],
+        seen: &Seen,
+        state: GoState,
+        walked: (Vec<CodeAddress>, GoStackEnd),
+    ) {
+        let (program, layout) = (self.program, self.program.layout);
+        let word = |at| u64_at(g, at).unwrap_or(0);
+        if matches!(state, GoState::Waiting | GoState::Leaked) {
+            self.blocked += 1;
+            self.foreign += u64::from(word(layout.sched_g) != address);
+        }
+        let waits = matches!(state, GoState::Waiting | GoState::Leaked);
+        let reason = g.get(layout.wait_reason).copied().unwrap_or(0);
+        let since = word(layout.wait_since);
+        let start = word(layout.start);
+        let start_function = program
+            .function_at(start)
+            .filter(|(_, f)| f.entry == start)
+            .and_then(|_| self.frames.innermost(program, CodeAddress { pc: start, exact: true }))
+            .map(|frame| frame.function);
+        let created_at = word(layout.created_at);
+        // The runtime itself creates the main goroutine.
+        let created_by = (created_at != 0 && seen.id != MAIN)
+            .then(|| self.frames.innermost(program, CodeAddress { pc: created_at, exact: false }))
+            .flatten();
+        let stack = self.stack(walked);
+        let on_thread = matches!(state, GoState::Running | GoState::Syscall);
+        let goroutine = Goroutine {
+            id: seen.id,
+            parent: layout.parent.map(word).filter(|id| *id != 0),
+            state,
+            wait_reason: waits.then(|| self.reason(reason)),
+            blocked: match (waits, since) {
+                (false, _) => Blocked::No,
+                (true, 0) => Blocked::SinceLastGc,
+                (true, since) => Blocked::AtLeast(self.census.at_ns.saturating_sub(since)),
+            },
+            system: self.is_system(start_function.as_deref(), stack),
+            stack,
+            created_by,
+            start_function,
+            labels: self.labels(word(layout.labels)),
+            locked_to_thread: word(layout.locked_m) != 0,
+            tid: on_thread.then(|| self.thread(word(layout.m))).flatten(),
+        };
+        self.census.goroutines.push(goroutine);
+    }
+
+    fn reason(&self, number: u8) -> Arc<str> {
+        let known = self.program.wait_reasons().get(usize::from(number));
+        known.cloned().unwrap_or_else(|| Arc::from(format!("wait reason {number}")))
+    }
+
+    fn stack(&mut self, walked: (Vec<CodeAddress>, GoStackEnd)) -> usize {
+        if let Some(known) = self.stacks.get(&walked) {
+            return *known;
+        }
+        let mut stack = GoStack { frames: self.frames.stack(self.program, &walked.0), end: walked.1 };
+        if stack.frames.len() > unwind::DEEPEST {
+            // Much was inlined.
+            stack.frames.truncate(unwind::DEEPEST);
+            stack.end = GoStackEnd::TooDeep;
+        }
+        if self.kept_frames + stack.frames.len() > ALL_FRAMES {
+            self.unsettled += 1;
+            if !walked.0.is_empty() {
+                return self.stack((Vec::new(), GoStackEnd::Unreadable));
+            }
+            stack.frames.clear();
+        }
+        self.kept_frames += stack.frames.len();
+        self.census.stacks.push(stack);
+        let index = self.census.stacks.len() - 1;
+        self.stacks.insert(walked, index);
+        index
+    }
+
+    /// Whether it is one of the runtime's own (`runtime/traceback.go`, `isSystemGoroutine`).
+    fn is_system(&self, start: Option<&str>, stack: usize) -> bool {
+        match start {
+            None | Some("runtime.main" | "runtime.corostart" | "runtime.handleAsyncEvent") => false,
+            // Those that run finalizers and cleanups, while they run one: then there is code of the user's.
+            Some(
+                "runtime.runfinq"
+                | "runtime.runFinalizers"
+                | "runtime.runCleanups"
+                | "runtime.(*cleanupQueue).runCleanups",
+            ) => {
+                let frames = self.census.stacks.get(stack).map_or(&[][..], |s| &s.frames);
+                frames.iter().all(|f| is_runtime(&f.function))
+            }
+            Some(start) => start.starts_with("runtime."),
+        }
+    }
+
+    fn labels(&mut self, address: u64) -> Option<usize> {
+        if address == 0 {
+            return None;
+        }
+        if let Some(known) = self.labels.get(&address) {
+            return *known;
+        }
+        let tried = self.bad_labels < MOST_BAD_LABELS;
+        let index = match tried.then(|| labels::read(self.program, address)).flatten() {
+            Some(labels) if labels.is_empty() => None,
+            Some(labels) => self.label_set(labels),
+            None => {
+                self.labels_unread += 1;
+                self.bad_labels += 1;
+                None
+            }
+        };
+        self.labels.insert(address, index);
+        index
+    }
+
+    fn label_set(&mut self, labels: BTreeMap<String, String>) -> Option<usize> {
+        if let Some(known) = self.label_sets.get(&labels) {
+            return Some(*known);
+        }
+        let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if self.census.labels.len() >= MOST_LABELS || self.label_bytes + bytes > ALL_LABEL_BYTES {
+            self.labels_unread += 1;
+            return None;
+        }
+        self.label_bytes += bytes;
+        let index = self.census.labels.len();
+        self.label_sets.insert(labels.clone(), index);
+        self.census.labels.push(labels);
+        Some(index)
+    }
+
+    fn thread(&mut self, m: u64) -> Option<u32> {
+        let at = m.checked_add(self.program.layout.m_thread as u64).filter(|_| m != 0)?;
+        let memory = self.program.memory();
+        *self.threads.entry(m).or_insert_with(|| u32::try_from(memory.u64(at)?).ok().filter(|tid| *tid != 0))
+    }
+
+    /// Checks that what was read makes sense: a layout that is not the target's would show.
+    fn finish(mut self) -> Result<GoCensus, GoError> {
+        let all = &self.census.goroutines;
+        let of = all.len() as u64;
+        let check = |check, failed: u64, of: u64| {
+            if failed * TOLERATED > of { Err(GoError::SelfCheck { check, failed, of }) } else { Ok(()) }
+        };
+        check("blocked goroutines name themselves in their saved registers", self.foreign, self.blocked)?;
+        let mut ids: Vec<u64> = all.iter().map(|g| g.id).collect();
+        ids.sort_unstable();
+        let twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).count() as u64;
+        check(
+            "every goroutine has a number of its own",
+            twice + ids.iter().filter(|id| **id == 0).count() as u64,
+            of,
+        )?;
+        let no_start = all.iter().filter(|g| g.start_function.is_none()).count() as u64;
+        check("goroutines start at the first instruction of a function", no_start, of)?;
+        let reasons = self.program.wait_reasons().len();
+        let odd = all
+            .iter()
+            .filter(|g| g.wait_reason.as_ref().is_some_and(|r| r.starts_with("wait reason ")))
+            .count();
+        check("reasons to wait are known ones", if reasons == 0 { 0 } else { odd as u64 }, of)?;
+        let broken = all
+            .iter()
+            .filter(|g| self.census.stacks.get(g.stack).is_none_or(|s| s.end == GoStackEnd::UnknownCode))
+            .count() as u64;
+        check("stacks lead to the goroutine's first function", broken, of)?;
+        let losses =
+            [(GO_UNSETTLED, self.unsettled), (GO_DAMAGED, self.damaged), (GO_LABELS, self.labels_unread)];
+        self.census.losses = losses.into_iter().filter(|(_, n)| *n > 0).collect();
+        Ok(self.census)
+    }
+}
+
+/// Leaves out goroutines that would lie within others, and says how many: the runtime's list has none, and
+/// a list that is a lie would make more of them than there is memory.
+fn without_overlaps(addresses: &mut Vec<u64>, size: u64) -> u64 {
+    let overlap = |earlier: u64, later: u64| later - earlier < size;
+    let mut sorted = addresses.clone();
+    sorted.sort_unstable();
+    if !sorted.windows(2).any(|pair| overlap(pair[0], pair[1])) {
+        return 0;
+    }
+    sorted.dedup_by(|later, earlier| overlap(*earlier, *later));
+    let left_out = addresses.len() - sorted.len();
+    *addresses = sorted;
+    left_out as u64
+}
+
+fn stack_bytes(seen: &Seen) -> usize {
+    if seen.has_stack() { (seen.high - seen.resumes().0).min(STACK_BYTES) as usize } else { 0 }
+}
+
+fn is_runtime(function: &str) -> bool {
+    function.starts_with("runtime.")
+        || function.starts_with("internal/runtime/")
+        || function.starts_with("runtime/internal/")
+}
