@@ -2,7 +2,7 @@
 //! pure unwind step.
 //!
 //! `unwind` holds the row format of the unwind tables and `step`, which both sides run; `heap` the
-//! values of the accounting maps, `go` what is traced in Go programs, `wait` those of waits and threads,
+//! values of the accounting maps, `pairing` what allocator calls do to that account, `go` what is traced in Go programs, `wait` those of waits and threads,
 //! `descriptor` what a wait's descriptor is; `probe` the cookie that tells a probe what it stands on; `event`
 //! the ring-buffer records; `config` the load-time globals and run states; `counter` the numbered
 //! losses. Every type that crosses the boundary is `repr(C)`, has a fixed size without padding, and
@@ -15,6 +15,7 @@ pub mod descriptor;
 pub mod event;
 pub mod go;
 pub mod heap;
+pub mod pairing;
 pub mod probe;
 pub mod unwind;
 pub mod wait;

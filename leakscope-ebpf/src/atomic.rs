@@ -6,21 +6,22 @@ use core::arch::asm;
 /// `*p += value`.
 ///
 /// # Safety
-/// `p` points to an aligned u64 in a map value.
+/// `p` points to an aligned u64 in a map value, and no reference to it is in use.
 #[inline(always)]
 pub(crate) unsafe fn add(p: *mut u64, value: u64) {
-    // SAFETY: the caller's promise; BPF_ATOMIC | BPF_ADD of 64 bits.
+    // SAFETY: valid and unreferenced by the caller's promise; BPF_ATOMIC | BPF_ADD of 64 bits, whoever else
+    // writes.
     unsafe { asm!("lock *(u64 *)({p} + 0) += {value}", p = in(reg) p, value = in(reg) value) };
 }
 
 /// Stores `value` and returns what was there.
 ///
 /// # Safety
-/// `p` points to an aligned u64 in a map value.
+/// `p` points to an aligned u64 in a map value, and no reference to it is in use.
 #[inline(always)]
 pub(crate) unsafe fn swap(p: *mut u64, value: u64) -> u64 {
     let mut value = value;
-    // SAFETY: the caller's promise; BPF_ATOMIC | BPF_XCHG of 64 bits (BPF v3).
+    // SAFETY: as in `add`; BPF_ATOMIC | BPF_XCHG of 64 bits (BPF v3).
     unsafe { asm!("{value} = xchg_64({p} + 0, {value})", p = in(reg) p, value = inout(reg) value) };
     value
 }
@@ -28,12 +29,12 @@ pub(crate) unsafe fn swap(p: *mut u64, value: u64) -> u64 {
 /// Stores `new` if `*p` is `expected`; returns what was there.
 ///
 /// # Safety
-/// `p` points to an aligned u64 in a map value.
+/// `p` points to an aligned u64 in a map value, and no reference to it is in use.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 unsafe fn compare_exchange(p: *mut u64, expected: u64, new: u64) -> u64 {
     let mut seen = expected;
-    // SAFETY: the caller's promise; BPF_ATOMIC | BPF_CMPXCHG of 64 bits (BPF v3).
+    // SAFETY: as in `add`; BPF_ATOMIC | BPF_CMPXCHG of 64 bits (BPF v3).
     unsafe {
         asm!("r0 = cmpxchg_64({p} + 0, r0, {new})", p = in(reg) p, new = in(reg) new, inout("r0") seen);
     }
@@ -55,10 +56,10 @@ const RAISES: u32 = 4;
 /// Raises `*p` to `value` if it is lower.
 ///
 /// # Safety
-/// `p` points to an aligned u64 in a map value.
+/// `p` points to an aligned u64 in a map value, and no reference to it is in use.
 #[inline(always)]
 pub(crate) unsafe fn raise(p: *mut u64, value: u64) {
-    // SAFETY: the caller's promise.
+    // SAFETY: as in `add`; a raw and volatile read of one word.
     let mut seen = unsafe { core::ptr::read_volatile(p) };
     let mut round = 0;
     while round < RAISES {
@@ -66,7 +67,7 @@ pub(crate) unsafe fn raise(p: *mut u64, value: u64) {
             break;
         }
         let expected = seen;
-        // SAFETY: the caller's promise.
+        // SAFETY: as in `add`.
         seen = unsafe { compare_exchange(p, expected, value) };
         if seen == expected {
             break;

@@ -1,32 +1,42 @@
 //! The BPF programs of leakscope.
 //!
-//! Entry points are here; `maps` declares the maps and globals, `heap` keeps the account of live
-//! blocks (`nesting` tells the allocator's calls inside itself), `wait` that of waits, `go` follows goroutines and samples the Go heap, `thread` follows the life of threads, `census` lists them, `stack`
-//! takes a stack and finds its site, `handover` decides which of two programs counts, `known` remembers stacks, `unwind` walks the user stack by the
-//! uploaded rows, `emit` writes to the ring buffer, `task` reads tasks through BTF offsets.
+//! Entry points are here; a module for each feature holds its maps and what its programs do. Modules import only
+//! from lines above their own, and those on one line not from each other:
 //!
-//! Uprobe programs run with migration off but may be preempted by another thread's probe on the
-//! same CPU; `stack` therefore claims one of several scratch slots of the CPU.
+//! ```text
+//! atomic                        the atomic operations of BPF
+//! shared                        map values as words that other CPUs may touch
+//! counters   state              what was lost and seen; what to trace, and whether to
+//! task       events   links     tasks through BTF offsets; the ring buffer; perf links and multi links
+//! stack                         takes a stack: scratch, rows, unwinding, stacks just seen
+//! heap   waits   go   snapshot  live blocks; waits and wakers; Go's goroutines and heap; all threads at one moment
+//! threads                       who creates threads; their end, for `heap` and `waits`, too
+//! ```
+//!
+//! What allocator calls do to the account is [`leakscope_common::pairing`], and a step of the walk
+//! [`leakscope_common::unwind`]: both are tested on the host.
+//!
+//! Uprobe programs run with migration off but may be preempted by another thread's probe on the same CPU. So even
+//! what is per CPU is shared, unless a flag or the thread's ID as its key tells whose it is: it is reached by raw
+//! pointers and atomic additions ([`shared`]), and each `&mut` says why nobody else has the value.
 #![no_std]
 #![no_main]
 #![allow(missing_docs, unreachable_pub, reason = "aya's attribute macros make items that cannot carry docs")]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod atomic;
-mod census;
-mod descriptor;
-mod emit;
+mod counters;
+mod events;
 mod go;
-mod handover;
 mod heap;
-mod known;
-mod maps;
-mod nesting;
+mod links;
+mod shared;
+mod snapshot;
 mod stack;
+mod state;
 mod task;
-mod thread;
-mod unwind;
-mod wait;
+mod threads;
+mod waits;
 
 use aya_ebpf::macros::{btf_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{BtfTracePointContext, ProbeContext, RetProbeContext};
@@ -38,8 +48,8 @@ macro_rules! probes {
     ($($number:literal: $attribute:ident($context:ty) $perf:ident, $multi:ident => $body:expr;)*) => { $(
         #[$attribute]
         pub fn $perf(ctx: $context) -> u32 {
-            maps::on_the_own_stack(&ctx, &maps::NOWHERE);
-            if handover::perf_counts($number) {
+            links::on_the_own_stack(&ctx, &links::NOWHERE);
+            if links::perf_counts($number) {
                 $body(&ctx);
             }
             0
@@ -47,8 +57,8 @@ macro_rules! probes {
 
         #[$attribute(multi)]
         pub fn $multi(ctx: $context) -> u32 {
-            maps::on_the_own_stack(&ctx, &maps::NOWHERE_MULTI);
-            if handover::multi_counts($number) {
+            links::on_the_own_stack(&ctx, &links::NOWHERE_MULTI);
+            if links::multi_counts($number) {
                 $body(&ctx);
             }
             0
@@ -75,14 +85,15 @@ probes! {
 
 #[inline(always)]
 fn alloc_return_probe(ctx: &RetProbeContext) {
-    // SAFETY: the context of a return probe is the registers of the thread, valid while we run.
+    // SAFETY: the context of a return probe is the registers of the thread, which stay while the program runs; the
+    // kernel writes them only before and after it.
     let regs = unsafe { &*ctx.regs };
-    heap::alloc_return(heap::cookie(ctx), regs, regs.rsp);
+    heap::alloc_return(heap::cookie(ctx), regs);
 }
 
 #[inline(always)]
 fn alloc_ret_probe(ctx: &ProbeContext) {
-    // SAFETY: as above.
+    // SAFETY: as in `alloc_return_probe`.
     let regs = unsafe { &*ctx.regs };
     heap::alloc_return_at_instruction(heap::cookie(ctx), regs);
 }
@@ -90,50 +101,50 @@ fn alloc_ret_probe(ctx: &ProbeContext) {
 #[inline(always)]
 fn libraries_change(ctx: &ProbeContext) {
     debug!(ctx, "the list of libraries changes");
-    emit::mappings_changed();
+    events::mappings_changed();
 }
 
 /// A thread begins.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn thread_start(ctx: BtfTracePointContext) -> i32 {
-    thread::start(&ctx);
+    threads::start(&ctx);
     0
 }
 
 /// A thread ends.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn thread_exit(_ctx: BtfTracePointContext) -> i32 {
-    task::thread_exit();
+    threads::exit();
     0
 }
 
 /// A process replaced its program.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(ctx: BtfTracePointContext) -> i32 {
-    task::exec(&ctx);
+    threads::exec(&ctx);
     0
 }
 
 /// The CPU goes from one thread to another.
 #[btf_tracepoint(function = "sched_switch")]
 pub fn thread_switch(ctx: BtfTracePointContext) -> i32 {
-    wait::switch(&ctx);
+    waits::switch(&ctx);
     0
 }
 
 /// A thread is about to be woken.
 #[btf_tracepoint(function = "sched_waking")]
 pub fn thread_waking(ctx: BtfTracePointContext) -> i32 {
-    wait::waking(&ctx);
+    waits::waking(&ctx);
     0
 }
 
 /// A thread of the machine, as the task iterator comes past it.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
-pub fn census(ctx: *mut core::ffi::c_void) -> i32 {
-    // SAFETY: the kernel calls iterators with this context.
-    unsafe { census::record(ctx.cast_const().cast()) };
+pub fn thread_snapshot(ctx: *mut core::ffi::c_void) -> i32 {
+    // SAFETY: the kernel calls iterators with this context, which it leaves alone for the whole step.
+    unsafe { snapshot::record(ctx.cast_const().cast()) };
     0
 }
 

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use aya::programs::Iter;
 use leakscope_common::wait::{TaskRecord, task_record};
 
-use super::object::{CENSUS, Object, program};
+use super::object::{Object, THREAD_SNAPSHOT, program};
 use super::{BpfError, chain};
 
 /// Bytes of a record.
@@ -19,7 +19,7 @@ impl Object {
             what: "list the threads",
             error: std::io::Error::other(chain(e)),
         };
-        let iterator: &mut Iter = program(&mut self.ebpf, CENSUS)?;
+        let iterator: &mut Iter = program(&mut self.ebpf, THREAD_SNAPSHOT)?;
         let id = iterator.attach().map_err(|e| failed(&e))?;
         let link = iterator.take_link(id).map_err(|e| failed(&e))?;
         Ok(CensusPass(link.into_file().map_err(|e| failed(&e))?))

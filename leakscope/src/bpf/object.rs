@@ -29,7 +29,7 @@ const LIFECYCLE: [(&str, &str); 3] = [
 /// Those that follow waits.
 const WAITS: [(&str, &str); 2] = [("thread_switch", "sched_switch"), ("thread_waking", "sched_waking")];
 /// The task iterator.
-pub(super) const CENSUS: &str = "census";
+pub(super) const THREAD_SNAPSHOT: &str = "thread_snapshot";
 
 /// Sizes of the maps.
 #[derive(Clone, Copy, Debug)]
@@ -131,8 +131,10 @@ impl Object {
             .map_max_entries("GO_STACKS", sizes.go_stacks)
             .load(OBJECT)
             .map_err(|e| BpfError::Load(chain(&e)))?;
-        let census: &mut Iter = program(&mut ebpf, CENSUS)?;
-        census.load("task", &kernel_btf).map_err(|e| BpfError::Load(format!("{CENSUS}: {}", chain(&e))))?;
+        let snapshot: &mut Iter = program(&mut ebpf, THREAD_SNAPSHOT)?;
+        snapshot
+            .load("task", &kernel_btf)
+            .map_err(|e| BpfError::Load(format!("{THREAD_SNAPSHOT}: {}", chain(&e))))?;
         let (heap, waits) = tracing.map_or((false, false), |t| (t.heap, t.waits));
         let tracepoints: Vec<_> = LIFECYCLE
             .into_iter()

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use leakscope_common::descriptor::{DESCRIPTOR_DECIDES, Descriptor};
 use leakscope_common::wait::FUTEX;
 
-use crate::task::{kernel_word, offset};
+use super::{kernel_word, offset};
 
 /// What tells waits of one stack in one system call apart.
 pub(crate) struct Object {
@@ -46,8 +46,8 @@ impl Object {
         descriptor.device = kernel_word(inode.wrapping_add(offset!(inode_rdev) as u64)) as u32;
         let dentry = kernel_word(self.file.wrapping_add(offset!(file_dentry) as u64));
         let name = kernel_word(dentry.wrapping_add(offset!(dentry_name) as u64));
-        // SAFETY: the helper checks the address; the name's field has that size. Short names lie in the
-        // `dentry`, which is longer, so 16 bytes can be read of any.
+        // SAFETY: the helper checks the address, and writes to a field of that size, which the caller has to
+        // itself. Short names lie in the `dentry`, which is longer, so 16 bytes can be read of any.
         unsafe { bpf_probe_read_kernel((&raw mut descriptor.name).cast(), 16, name as *const _) };
     }
 }

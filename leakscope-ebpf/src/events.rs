@@ -2,30 +2,34 @@
 
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns};
-use leakscope_common::config::state;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::RingBuf;
 use leakscope_common::counter::Loss;
-use leakscope_common::event::{Header, Kind, StackHeader, ThreadEvent, WaitEvent};
+use leakscope_common::event::{Header, Kind, StackHeader, StackRecord, ThreadEvent, WaitEvent};
 
-use crate::maps::{self, EVENTS, STATE};
-use crate::stack::Scratch;
+use crate::counters::lose;
+use crate::state;
 
-/// Sends the stack in the slot; whether it was taken.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+
+/// Sends a stack of `depth` frames, which stand in the record already; whether it was taken.
 #[inline(always)]
-pub(crate) fn stack(s: &mut Scratch, id: u64) -> bool {
-    let count = s.depth & 127;
-    s.record.fixed = StackHeader {
+pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, end: u64) -> bool {
+    let count = depth & 127;
+    record.fixed = StackHeader {
         header: Header { kind: Kind::Stack as u32, count: count as u32 },
         id,
-        end: s.end as u32,
+        end: end as u32,
         reserved: 0,
     };
     let bytes = size_of::<StackHeader>() as u64 + count * 8;
-    // SAFETY: the record lies in a map value and is at least that large.
-    let sent = unsafe {
-        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), (&raw mut s.record).cast(), bytes, 0)
-    };
+    let map = (&raw const EVENTS).cast_mut().cast();
+    // SAFETY: the record is at least that large, and the caller's alone; the helper copies it. The map is the
+    // kernel's object, which our static only names.
+    let sent = unsafe { bpf_ringbuf_output(map, (&raw mut *record).cast(), bytes, 0) };
     if sent != 0 {
-        maps::lose(Loss::RingFull);
+        lose(Loss::RingFull);
     }
     sent == 0
 }
@@ -43,7 +47,7 @@ pub(crate) fn thread(kind: Kind) {
         tid: id as u32,
     };
     if EVENTS.output::<ThreadEvent>(&event, 0).is_err() {
-        maps::lose(Loss::EventLost);
+        lose(Loss::EventLost);
     }
 }
 
@@ -53,7 +57,7 @@ pub(crate) fn wait(tid: u32, site: u64, since_ns: u64, wait_ns: u64) {
     let header = Header { kind: Kind::Wait as u32, count: 0 };
     let event = WaitEvent { header, since_ns, wait_ns, site, tid, reserved: 0 };
     if EVENTS.output::<WaitEvent>(&event, 0).is_err() {
-        maps::lose(Loss::LongWaitLost);
+        lose(Loss::LongWaitLost);
     }
 }
 
@@ -63,7 +67,7 @@ pub(crate) fn mappings_changed() -> bool {
     let header = Header { kind: Kind::MappingsChanged as u32, count: 0 };
     let sent = EVENTS.output::<Header>(&header, 0).is_ok();
     if !sent {
-        maps::lose(Loss::EventLost);
+        lose(Loss::EventLost);
     }
     sent
 }
@@ -72,16 +76,5 @@ pub(crate) fn mappings_changed() -> bool {
 /// userspace allows the next.
 #[inline(always)]
 pub(crate) fn ask_refresh() {
-    let Some(asked) = STATE.get_ptr_mut(state::REFRESH_ASKED) else { return };
-    // SAFETY: a map value; a lost race only means a second request.
-    unsafe {
-        if core::ptr::read_volatile(asked) != 0 {
-            return;
-        }
-        core::ptr::write_volatile(asked, 1);
-    }
-    if !mappings_changed() {
-        // SAFETY: as above: the next one may ask again.
-        unsafe { core::ptr::write_volatile(asked, 0) };
-    }
+    state::ask_once(mappings_changed);
 }

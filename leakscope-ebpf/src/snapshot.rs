@@ -1,4 +1,4 @@
-//! The task iterator: one record for each thread of the target, without stopping anything.
+//! The thread snapshot, by the task iterator: one record for each thread of the target, without stopping anything.
 
 use aya_ebpf::bindings::{pt_regs, seq_file, task_struct};
 use aya_ebpf::helpers::generated::{
@@ -8,9 +8,8 @@ use core::ffi::c_void;
 use leakscope_common::unwind::Regs;
 use leakscope_common::wait::{TASK_RETURNS, TaskRecord, task_record};
 
-use crate::descriptor::Object;
-use crate::maps::TARGET;
-use crate::task::{self, offset};
+use crate::state::TARGET;
+use crate::task::{self, Object, offset};
 
 /// `struct bpf_iter__task` (kernel/bpf/task_iter.c), Linux 5.8 to 6.18.
 #[repr(C)]
@@ -33,12 +32,13 @@ struct Meta {
 /// `ctx` is the iterator's context.
 #[inline(always)]
 pub(crate) unsafe fn record(ctx: *const Context) {
-    // SAFETY: the kernel's context; both pointers are as the verifier knows them.
+    // SAFETY: the kernel's context by the caller's promise, valid for the whole step, in which nobody writes it;
+    // both pointers are as the verifier knows them.
     let (meta, task) = unsafe { ((*ctx).meta, (*ctx).task) };
     if task.is_null() {
         return;
     }
-    // SAFETY: a valid pointer for the whole step.
+    // SAFETY: as above, of what it points to.
     let (seq, number) = unsafe { ((*meta).seq, (*meta).number) };
     if number == 0 {
         // SAFETY: takes no arguments.
@@ -70,27 +70,48 @@ fn write(seq: *mut seq_file, of: *mut task_struct, kind: u32) {
     record.start_ns = task::field(task, offset!(task_start_time));
     let name = offset!(task_comm);
     let halves: [u64; 2] = [task::field(task, name), task::field(task, name.wrapping_add(8))];
-    // SAFETY: 16 bytes either way.
+    // SAFETY: 16 bytes either way, by value.
     record.comm = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(halves) };
-    // SAFETY: the task is valid for the whole step, and so is the place of its registers.
-    unsafe {
-        record.at_ns = bpf_ktime_get_ns();
-        let regs = bpf_task_pt_regs(of) as *const pt_regs;
-        let regs = &*regs;
-        record.regs = Regs { ip: regs.rip, sp: regs.rsp, bp: regs.rbp, exact: 1 };
-        record.orig_rax = regs.orig_rax;
-        record.args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
-        record.others = [regs.rax, regs.rcx, regs.rbx, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15];
-    }
+    // SAFETY: takes no arguments.
+    record.at_ns = unsafe { bpf_ktime_get_ns() };
+    read_registers(of, &mut record);
     let call = record.orig_rax;
     let syscall = if (call as i64) < 0 { 0 } else { call.wrapping_add(1) };
     Object::of(task, syscall, record.args[0]).describe(&mut record.descriptor);
     pending_returns(task, &mut record);
-    // SAFETY: the record lies on the stack and has that size. Where it does not fit, the kernel
-    // makes room and calls again.
+    // SAFETY: the record lies on the stack, is ours alone and has that size; the helper copies it. Where it does
+    // not fit, the kernel makes room and calls again.
     unsafe {
         bpf_seq_write(seq, (&raw const record).cast::<c_void>(), size_of::<TaskRecord>() as u32);
     }
+}
+
+/// The registers that a task has in user space, or had as it left it.
+#[inline(always)]
+fn read_registers(of: *mut task_struct, record: &mut TaskRecord) {
+    // SAFETY: the task is valid for the whole step; the helper only looks at it.
+    let regs = unsafe { bpf_task_pt_regs(of) } as *const pt_regs;
+    macro_rules! register {
+        ($name:ident) => {
+            // SAFETY: the registers lie on the task's kernel stack, which is as valid as the task. It may run
+            // on another CPU and write them meanwhile: a raw and volatile read, and no reference.
+            unsafe { core::ptr::read_volatile(&raw const (*regs).$name) }
+        };
+    }
+    record.regs = Regs { ip: register!(rip), sp: register!(rsp), bp: register!(rbp), exact: 1 };
+    record.orig_rax = register!(orig_rax);
+    record.args =
+        [register!(rdi), register!(rsi), register!(rdx), register!(r10), register!(r8), register!(r9)];
+    record.others = [
+        register!(rax),
+        register!(rcx),
+        register!(rbx),
+        register!(r11),
+        register!(r12),
+        register!(r13),
+        register!(r14),
+        register!(r15),
+    ];
 }
 
 /// The thread's ID in the innermost PID namespace that it is in.

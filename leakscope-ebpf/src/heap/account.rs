@@ -1,0 +1,132 @@
+//! The account in maps: live blocks, and totals by site.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::HashMap;
+use leakscope_common::config::state;
+use leakscope_common::counter::{Loss, Tally};
+use leakscope_common::heap::{LiveBlock, SiteTotals};
+use leakscope_common::pairing::{Account, Charge, Inserted, Removed, Resized};
+
+use super::Calls;
+use crate::counters;
+use crate::shared::{Value, word};
+use crate::stack::Scratch;
+use crate::state::slot;
+use crate::task;
+
+/// -ENOENT
+const ENOENT: i32 = -2;
+/// -EEXIST
+const EEXIST: i32 = -17;
+
+#[map]
+static LIVE: HashMap<u64, LiveBlock> = HashMap::with_max_entries(1, 0);
+#[map]
+static SITES: HashMap<u64, SiteTotals> = HashMap::with_max_entries(1, 0);
+
+/// What a site starts with.
+static NEW_SITE: SiteTotals = SiteTotals::ZERO;
+
+/// The site of the stack in the slot: creates it and sends its frames on first sight.
+///
+/// Returns 0, the site without a stack, where the map of sites is full.
+#[inline(always)]
+pub(super) fn site(s: &mut Scratch) -> u64 {
+    let id = s.identity();
+    let new: &SiteTotals = &NEW_SITE;
+    let Some(totals) = Value::entry(&SITES, &id, new) else {
+        counters::lose(Loss::SitesFull);
+        return 0;
+    };
+    s.send_once(id, word!(totals, sent));
+    id
+}
+
+/// The maps as the account that calls are booked in.
+pub(super) struct Maps;
+
+impl Account for Maps {
+    #[inline(always)]
+    fn block(&mut self, address: u64) -> Option<LiveBlock> {
+        let block = Value::find(&LIVE, &address)?;
+        Some(LiveBlock {
+            size: word!(block, size).load(),
+            site: word!(block, site).load(),
+            at_ns: word!(block, at_ns).load(),
+        })
+    }
+
+    #[inline(always)]
+    fn remove(&mut self, address: u64) -> Removed {
+        match LIVE.remove(&address) {
+            Ok(()) => Removed::Done,
+            Err(ENOENT) => Removed::Gone,
+            Err(_) => Removed::Failed,
+        }
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, address: u64, block: &LiveBlock) -> Inserted {
+        match LIVE.insert(&address, block, BPF_NOEXIST as u64) {
+            Ok(()) => Inserted::Done,
+            Err(EEXIST) => Inserted::Occupied,
+            Err(_) => Inserted::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, address: u64, block: &LiveBlock) -> bool {
+        LIVE.insert(&address, block, BPF_ANY as u64).is_ok()
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, address: u64, size: u64) -> Option<Resized> {
+        let block = Value::find(&LIVE, &address)?;
+        let before = word!(block, size).load();
+        word!(block, size).store(size);
+        Some(Resized { before, site: word!(block, site).load() })
+    }
+
+    #[inline(always)]
+    fn charge(&mut self, site: u64, charge: Charge) {
+        let Some(totals) = Value::find(&SITES, &site) else { return };
+        match charge {
+            Charge::Allocated(bytes) => {
+                word!(totals, alloc_objects).add(1);
+                word!(totals, alloc_bytes).add(bytes);
+            }
+            Charge::Freed(bytes) => {
+                word!(totals, free_objects).add(1);
+                word!(totals, free_bytes).add(bytes);
+            }
+            Charge::Grown(bytes) => word!(totals, alloc_bytes).add(bytes),
+            Charge::Shrunk(bytes) => word!(totals, free_bytes).add(bytes),
+        }
+    }
+
+    #[inline(always)]
+    fn pending(&mut self) -> u64 {
+        Calls::noted().map_or(0, Calls::depth)
+    }
+
+    #[inline(always)]
+    fn word(&mut self, address: u64) -> Option<u64> {
+        task::user_word(address)
+    }
+
+    #[inline(always)]
+    fn in_linker(&mut self, address: u64) -> bool {
+        address >= slot(state::LINKER_START) && address < slot(state::LINKER_END)
+    }
+
+    #[inline(always)]
+    fn lose(&mut self, loss: Loss) {
+        counters::lose(loss);
+    }
+
+    #[inline(always)]
+    fn tally(&mut self, tally: Tally) {
+        counters::tally(tally);
+    }
+}
