@@ -1,63 +1,143 @@
 //! Numbered counters: what was lost, and what was merely seen. Numbers are never reused.
+//!
+//! A loss is one row of the list below; the rest follows from the list. What the kernel side cannot count has
+//! a row in `leakscope/src/losses.rs`.
 
-/// Something that was lost. Indexes the per-CPU counter map.
-#[repr(u32)]
+/// A part of a report that a loss can make inexact.
+///
+/// It says exact only if no loss of its own occurred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Loss {
+pub enum Domain {
+    /// How many blocks and bytes are live, were allocated and freed.
+    Heap,
+    /// How many threads waited, where and how long.
+    Waits,
+    /// The list of single waits over `--min-wait`.
+    LongWaits,
+    /// Who ended waits.
+    Wakers,
+    /// How many threads began and ended, and who created them.
+    Threads,
+    /// Where something happened. The numbers are right without it.
+    Stacks,
+    /// Goroutines and the Go heap.
+    Go,
+}
+
+/// Makes the losses from their rows: the meaning for who reads the code, the variant and its number, the name
+/// in reports, the domains that it makes inexact, and the sentence for who reads a report, after a number.
+macro_rules! losses {
+    ($($(#[$doc:meta])* $loss:ident = $number:literal, $name:literal, [$($domain:ident),+], $sentence:literal;)*) => {
+        /// Something that was lost. Indexes the per-CPU counter map.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Loss {
+            $($(#[$doc])* $loss = $number,)*
+        }
+
+        impl Loss {
+            /// All losses, by number.
+            pub const ALL: &[Self] = &[$(Self::$loss),*];
+
+            /// The name in reports: what it belongs to, a dot, and what was lost.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$loss => $name,)* }
+            }
+
+            /// What it means for the reader of a report.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$loss => $sentence,)* }
+            }
+
+            /// What it makes inexact.
+            pub const fn spoils(self) -> &'static [Domain] {
+                match self { $(Self::$loss => &[$(Domain::$domain),+],)* }
+            }
+        }
+    };
+}
+
+losses! {
     /// A block was allocated while the map of live blocks was full.
-    LiveFull = 0,
+    LiveFull = 0, "heap.live_full", [Heap],
+        "allocations not recorded because the map of live blocks was full; raise --max-live";
     /// A new site while the map of sites was full; its blocks are charged to no stack.
-    SitesFull = 1,
+    SitesFull = 1, "heap.sites_full", [Heap],
+        "blocks whose stack was dropped because the map of sites was full";
     /// An allocator call of a thread for which no in-flight record could be made.
-    InflightFull = 2,
+    InflightFull = 2, "heap.inflight_full", [Heap],
+        "allocator calls not recorded: too many threads inside an allocator";
     /// An allocator call that never returned: longjmp, exit in the call, or a missed return probe.
-    CallAbandoned = 3,
+    CallAbandoned = 3, "heap.call_abandoned", [Heap],
+        "allocator calls that never returned (longjmp, thread exit) or whose return was missed";
     /// A block was returned at an address that the account held as live: its free was missed.
-    FreeMissed = 4,
+    FreeMissed = 4, "heap.free_missed", [Heap],
+        "blocks handed out again although no free of them was seen";
     /// posix_memalign's result could not be read from the target.
-    OutUnreadable = 5,
+    OutUnreadable = 5, "heap.out_unreadable", [Heap],
+        "allocations whose address could not be read back";
     /// No scratch space was free on this CPU; the event was not recorded.
-    ScratchBusy = 6,
+    ScratchBusy = 6, "heap.scratch_busy", [Heap],
+        "events not recorded because no scratch space was free";
     /// The ring buffer was full when a new stack was to be sent (it is tried again).
-    RingFull = 7,
+    RingFull = 7, "stacks.ring_full", [Stacks],
+        "times a new stack did not fit the ring buffer and had to be sent again";
     /// A lifecycle event did not fit the ring buffer.
-    EventLost = 8,
+    EventLost = 8, "events.ring_full", [Threads, Stacks],
+        "thread or mapping events that did not fit the ring buffer";
     /// An element count times a size overflowed, and yet the call succeeded.
-    SizeOverflow = 9,
+    SizeOverflow = 9, "heap.size_overflow", [Heap],
+        "allocations whose count times size overflows; their size is unknown";
     /// A block that was freed or moved could not be taken out of the map of live blocks.
-    FreeFailed = 10,
+    FreeFailed = 10, "heap.free_failed", [Heap],
+        "freed blocks that the kernel could not take out of the account; they look live";
     /// A thread that blocked while the map of threads was full.
-    WaitThreadsFull = 11,
+    WaitThreadsFull = 11, "waits.threads_full", [Waits],
+        "waits not recorded because the map of threads was full";
     /// A wait at a new site while the map of wait sites was full; it is charged to no stack.
-    WaitSitesFull = 12,
+    WaitSitesFull = 12, "waits.sites_full", [Waits],
+        "waits whose stack was dropped because the map of wait sites was full";
     /// A wake-up while the map of wakes was full: the wait is counted, its waker is not.
-    WakesFull = 13,
+    WakesFull = 13, "waits.wakes_full", [Waits, Wakers],
+        "waits whose waker was dropped because the map of wakes was full";
     /// No scratch space was free on this CPU as a thread blocked; the wait was not recorded.
-    WaitScratchBusy = 14,
+    WaitScratchBusy = 14, "waits.scratch_busy", [Waits],
+        "waits not recorded because no scratch space was free";
     /// No scratch space was free as a thread woke another one or created one: its stack is missing.
-    OtherScratchBusy = 15,
+    OtherScratchBusy = 15, "stacks.scratch_busy", [Stacks],
+        "stacks of wakers or of creators of threads that could not be taken";
     /// A long wait did not fit the ring buffer.
-    LongWaitLost = 16,
+    LongWaitLost = 16, "waits.long_waits_lost", [LongWaits],
+        "waits over --min-wait that did not fit the ring buffer; they are counted";
     /// A thread was created by a new stack while the map of creating stacks was full.
-    CreationsFull = 17,
+    CreationsFull = 17, "threads.sites_full", [Threads],
+        "threads whose creating stack was dropped because its map was full";
     /// A thread was created while the map of threads was full: its end will not be counted to its site.
-    CreatedThreadsFull = 18,
+    CreatedThreadsFull = 18, "threads.threads_full", [Threads],
+        "threads whose end cannot be charged to their creator because the map of threads was full";
     /// A waker's stack that did not fit the map of stacks; it may have no frames.
-    WakerStacksFull = 19,
+    WakerStacksFull = 19, "stacks.wakers_full", [Stacks],
+        "stacks of wakers that may lack their frames because a map was full";
     /// A wait ended, and no wake-up had been seen.
-    WakerMissed = 20,
+    WakerMissed = 20, "wakers.missed", [Wakers],
+        "waits that are counted, but whose waker was not seen";
     /// A wait whose begin or end was not seen: a thread blocked that was blocked as far as we knew, or its
     /// count of context switches tells of more than were seen.
-    WaitEndMissed = 21,
+    WaitEndMissed = 21, "waits.ends_missed", [Waits],
+        "waits whose begin or end was not seen; they are in no number";
     /// A sample of the Go heap did not fit its ring buffer.
-    GoSampleLost = 22,
+    GoSampleLost = 22, "go.samples_lost", [Go],
+        "samples of the Go heap that did not fit the ring buffer: estimates are low, and may hold garbage";
     /// A sample of the Go heap whose stack could not be taken.
-    GoStackLost = 23,
+    GoStackLost = 23, "go.sample_stacks_lost", [Go],
+        "samples of the Go heap without a stack; they are charged to no site";
     /// A goroutine was created or ended while the map of `go` statements was full.
-    GoCreationsFull = 24,
+    GoCreationsFull = 24, "go.creation_sites_full", [Go],
+        "goroutines whose creation or end was charged to no site: its map was full";
     /// An allocator call while another was pending of which no stack told whether it was made by that one or
     /// by a signal handler in between; it was left to the pending one.
-    NestingUnsure = 25,
+    NestingUnsure = 25, "heap.nesting_unsure", [Heap],
+        "allocator calls inside another that a signal handler may have made; they are not counted";
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
@@ -102,112 +182,46 @@ pub enum Tally {
 /// Slots in the counter map.
 pub const COUNTERS: u32 = 64;
 
-impl Loss {
-    /// All losses.
-    pub const ALL: [Self; 26] = [
-        Self::LiveFull,
-        Self::SitesFull,
-        Self::InflightFull,
-        Self::CallAbandoned,
-        Self::FreeMissed,
-        Self::OutUnreadable,
-        Self::ScratchBusy,
-        Self::RingFull,
-        Self::EventLost,
-        Self::SizeOverflow,
-        Self::FreeFailed,
-        Self::WaitThreadsFull,
-        Self::WaitSitesFull,
-        Self::WakesFull,
-        Self::WaitScratchBusy,
-        Self::OtherScratchBusy,
-        Self::LongWaitLost,
-        Self::CreationsFull,
-        Self::CreatedThreadsFull,
-        Self::WakerStacksFull,
-        Self::WakerMissed,
-        Self::WaitEndMissed,
-        Self::GoSampleLost,
-        Self::GoStackLost,
-        Self::GoCreationsFull,
-        Self::NestingUnsure,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reports and saved recordings know losses by these numbers and names: new ones follow, and none changes.
+    const PINNED: &[(u32, &str)] = &[
+        (0, "heap.live_full"),
+        (1, "heap.sites_full"),
+        (2, "heap.inflight_full"),
+        (3, "heap.call_abandoned"),
+        (4, "heap.free_missed"),
+        (5, "heap.out_unreadable"),
+        (6, "heap.scratch_busy"),
+        (7, "stacks.ring_full"),
+        (8, "events.ring_full"),
+        (9, "heap.size_overflow"),
+        (10, "heap.free_failed"),
+        (11, "waits.threads_full"),
+        (12, "waits.sites_full"),
+        (13, "waits.wakes_full"),
+        (14, "waits.scratch_busy"),
+        (15, "stacks.scratch_busy"),
+        (16, "waits.long_waits_lost"),
+        (17, "threads.sites_full"),
+        (18, "threads.threads_full"),
+        (19, "stacks.wakers_full"),
+        (20, "wakers.missed"),
+        (21, "waits.ends_missed"),
+        (22, "go.samples_lost"),
+        (23, "go.sample_stacks_lost"),
+        (24, "go.creation_sites_full"),
+        (25, "heap.nesting_unsure"),
     ];
 
-    /// The name in reports: the domain, a dot, and what was lost.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LiveFull => "heap.live_full",
-            Self::SitesFull => "heap.sites_full",
-            Self::InflightFull => "heap.inflight_full",
-            Self::CallAbandoned => "heap.call_abandoned",
-            Self::FreeMissed => "heap.free_missed",
-            Self::OutUnreadable => "heap.out_unreadable",
-            Self::ScratchBusy => "heap.scratch_busy",
-            Self::RingFull => "stacks.ring_full",
-            Self::EventLost => "events.ring_full",
-            Self::SizeOverflow => "heap.size_overflow",
-            Self::FreeFailed => "heap.free_failed",
-            Self::WaitThreadsFull => "waits.threads_full",
-            Self::WaitSitesFull => "waits.sites_full",
-            Self::WakesFull => "waits.wakes_full",
-            Self::WaitScratchBusy => "waits.scratch_busy",
-            Self::OtherScratchBusy => "stacks.scratch_busy",
-            Self::LongWaitLost => "waits.long_waits_lost",
-            Self::CreationsFull => "threads.sites_full",
-            Self::CreatedThreadsFull => "threads.threads_full",
-            Self::WakerStacksFull => "stacks.wakers_full",
-            Self::WakerMissed => "wakers.missed",
-            Self::WaitEndMissed => "waits.ends_missed",
-            Self::GoSampleLost => "go.samples_lost",
-            Self::GoStackLost => "go.sample_stacks_lost",
-            Self::GoCreationsFull => "go.creation_sites_full",
-            Self::NestingUnsure => "heap.nesting_unsure",
-        }
-    }
-
-    /// What it means for the reader of a report.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::LiveFull => {
-                "allocations not recorded because the map of live blocks was full; raise --max-live"
-            }
-            Self::SitesFull => "blocks whose stack was dropped because the map of sites was full",
-            Self::InflightFull => "allocator calls not recorded: too many threads inside an allocator",
-            Self::CallAbandoned => {
-                "allocator calls that never returned (longjmp, thread exit) or whose return was missed"
-            }
-            Self::FreeMissed => "blocks handed out again although no free of them was seen",
-            Self::OutUnreadable => "allocations whose address could not be read back",
-            Self::ScratchBusy => "events not recorded because no scratch space was free",
-            Self::RingFull => "times a new stack did not fit the ring buffer and had to be sent again",
-            Self::EventLost => "thread or mapping events that did not fit the ring buffer",
-            Self::FreeFailed => {
-                "freed blocks that the kernel could not take out of the account; they look live"
-            }
-            Self::WaitThreadsFull => "waits not recorded because the map of threads was full",
-            Self::WaitSitesFull => "waits whose stack was dropped because the map of wait sites was full",
-            Self::WakesFull => "waits whose waker was dropped because the map of wakes was full",
-            Self::WaitScratchBusy => "waits not recorded because no scratch space was free",
-            Self::OtherScratchBusy => "stacks of wakers or of creators of threads that could not be taken",
-            Self::LongWaitLost => "waits over --min-wait that did not fit the ring buffer; they are counted",
-            Self::CreationsFull => "threads whose creating stack was dropped because its map was full",
-            Self::CreatedThreadsFull => {
-                "threads whose end cannot be charged to their creator because the map of threads was full"
-            }
-            Self::WaitEndMissed => "waits whose begin or end was not seen; they are in no number",
-            Self::WakerMissed => "waits that are counted, but whose waker was not seen",
-            Self::WakerStacksFull => "stacks of wakers that may lack their frames because a map was full",
-            Self::GoSampleLost => {
-                "samples of the Go heap that did not fit the ring buffer: estimates are low, and may hold garbage"
-            }
-            Self::GoStackLost => "samples of the Go heap without a stack; they are charged to no site",
-            Self::GoCreationsFull => {
-                "goroutines whose creation or end was charged to no site: its map was full"
-            }
-            Self::NestingUnsure => {
-                "allocator calls inside another that a signal handler may have made; they are not counted"
-            }
-            Self::SizeOverflow => "allocations whose count times size overflows; their size is unknown",
-        }
+    #[test]
+    fn numbers_and_names_stay() {
+        assert!(Loss::ALL.iter().map(|&loss| (loss as u32, loss.name())).eq(PINNED.iter().copied()));
+        assert!(
+            Loss::ALL.iter().all(|&loss| (loss as u32) < Tally::AllocEntries as u32),
+            "tallies begin there"
+        );
     }
 }

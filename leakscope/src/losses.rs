@@ -1,62 +1,75 @@
 //! Losses by name, and what they spoil.
+//!
+//! There are three lists: of what the kernel side counts ([`Loss`]), of what this side notices (below), and of
+//! stacks that end early. A report names losses; a number has only what the kernel side counts.
 
 use std::collections::BTreeMap;
 
-use leakscope_common::counter::{Loss, Tally};
+use leakscope_common::counter::{Domain, Loss, Tally};
 use leakscope_common::unwind::StackEnd;
 
-/// Events that the kernel did not hand to a program because that ran already.
-pub const RECURSION_MISSES: &str = "programs.recursion_misses";
-/// Its meaning.
-pub const RECURSION_MISSES_MEANING: &str = "events not recorded because the kernel skipped the BPF program";
-/// Sites whose frames never arrived.
-pub const STACKS_MISSING: &str = "stacks.missing";
-/// Its meaning.
-pub const STACKS_MISSING_MEANING: &str = "sites whose stack never got through the ring buffer";
-/// Unwind rows that did not fit the table.
-pub const ROWS_FULL: &str = "stacks.rows_full";
-/// Its meaning.
-pub const ROWS_FULL_MEANING: &str =
-    "libraries loaded after the attach whose unwind rows did not fit; frame pointers are used there";
-/// Probes on libraries loaded later that could not be attached.
-pub const PROBES_FAILED: &str = "heap.probes_failed";
-/// Its meaning.
-pub const PROBES_FAILED_MEANING: &str = "allocator functions that no probe could be attached to";
-/// Functions that can return where no probe is.
-pub const EXITS_UNSEEN: &str = "heap.exits_unseen";
-/// Its meaning.
-pub const EXITS_UNSEEN_MEANING: &str = "allocator functions that can also return where no probe could be placed; some of their blocks may be missing";
-/// Mapped files that could not be read.
-pub const FILES_UNREAD: &str = "heap.files_unread";
-/// Its meaning.
-pub const FILES_UNREAD_MEANING: &str =
-    "mapped files that could not be read for want of rights; allocators in them are not traced";
-/// Allocators loaded while recording.
-pub const LOADED_LATE: &str = "heap.loaded_late";
-/// Its meaning.
-pub const LOADED_LATE_MEANING: &str = "libraries with an allocator that were loaded while leakscope watched; what they allocated before their probes were placed is missing";
-/// Files whose unwind rows are not complete.
-pub const ROWS_INCOMPLETE: &str = "stacks.rows_incomplete";
-/// Its meaning.
-pub const ROWS_INCOMPLETE_MEANING: &str =
-    "files whose unwind information was too much or too damaged to be taken whole";
-/// Executable mappings that did not fit the table.
-pub const MAPPINGS_FULL: &str = "stacks.mappings_full";
-/// Its meaning.
-pub const MAPPINGS_FULL_MEANING: &str = "executable mappings that did not fit the table; stacks end there";
-/// Goroutines that kept changing.
-pub const GO_UNSETTLED: &str = "go.unsettled";
-/// Its meaning.
-pub const GO_UNSETTLED_MEANING: &str =
-    "goroutines that kept changing while they were read; they are listed without a stack";
-/// Goroutines whose memory makes no sense.
-pub const GO_DAMAGED: &str = "go.unreadable";
-/// Its meaning.
-pub const GO_DAMAGED_MEANING: &str = "goroutines whose memory could not be read; they are not listed";
-/// Labels that could not be read.
-pub const GO_LABELS: &str = "go.labels_unread";
-/// Its meaning.
-pub const GO_LABELS_MEANING: &str = "sets of goroutine labels that could not be read; they are not shown";
+/// A loss, whoever counts it.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    /// What it belongs to, a dot, and what was lost.
+    name: &'static str,
+    /// What it makes inexact.
+    spoils: &'static [Domain],
+    /// What it means for the reader of a report, after a number.
+    meaning: &'static str,
+}
+
+/// Makes a constant of each name and a list of all rows.
+macro_rules! losses {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal, [$($domain:ident),+], $meaning:literal;)*) => {
+        $($(#[$doc])* pub const $constant: &str = $name;)*
+
+        /// Losses that no counter of the kernel side has.
+        const NOTICED: &[Row] = &[
+            $(Row { name: $name, spoils: &[$(Domain::$domain),+], meaning: $meaning },)*
+        ];
+    };
+}
+
+losses! {
+    /// Events that the kernel did not hand to a program because that ran already.
+    RECURSION_MISSES = "programs.recursion_misses", [Heap, Waits],
+        "events not recorded because the kernel skipped the BPF program";
+    /// Sites whose frames never arrived.
+    STACKS_MISSING = "stacks.missing", [Stacks],
+        "sites whose stack never got through the ring buffer";
+    /// Unwind rows that did not fit the table.
+    ROWS_FULL = "stacks.rows_full", [Stacks],
+        "libraries loaded after the attach whose unwind rows did not fit; frame pointers are used there";
+    /// Probes on libraries loaded later that could not be attached.
+    PROBES_FAILED = "heap.probes_failed", [Heap],
+        "allocator functions that no probe could be attached to";
+    /// Functions that can return where no probe is.
+    EXITS_UNSEEN = "heap.exits_unseen", [Heap],
+        "allocator functions that can also return where no probe could be placed; some of their blocks may be missing";
+    /// Mapped files that could not be read.
+    FILES_UNREAD = "heap.files_unread", [Heap],
+        "mapped files that could not be read for want of rights; allocators in them are not traced";
+    /// Allocators loaded while recording.
+    LOADED_LATE = "heap.loaded_late", [Heap],
+        "libraries with an allocator that were loaded while leakscope watched; what they allocated before their probes were placed is missing";
+    /// Files whose unwind rows are not complete.
+    ROWS_INCOMPLETE = "stacks.rows_incomplete", [Stacks],
+        "files whose unwind information was too much or too damaged to be taken whole";
+    /// Executable mappings that did not fit the table.
+    MAPPINGS_FULL = "stacks.mappings_full", [Stacks],
+        "executable mappings that did not fit the table; stacks end there";
+    /// Goroutines that kept changing.
+    GO_UNSETTLED = "go.unsettled", [Go],
+        "goroutines that kept changing while they were read; they are listed without a stack";
+    /// Goroutines whose memory makes no sense.
+    GO_DAMAGED = "go.unreadable", [Go],
+        "goroutines whose memory could not be read; they are not listed";
+    /// Labels that could not be read.
+    GO_LABELS = "go.labels_unread", [Go],
+        "sets of goroutine labels that could not be read; they are not shown";
+}
+
 /// Stacks that did not reach the root, by the number of their end.
 const UNFINISHED: [(StackEnd, &str, &str); 8] = [
     (
@@ -93,21 +106,21 @@ const UNFINISHED: [(StackEnd, &str, &str); 8] = [
     ),
 ];
 
-/// Losses that no counter of the kernel side has, and what they mean.
-const OTHERS: &[(&str, &str)] = &[
-    (RECURSION_MISSES, RECURSION_MISSES_MEANING),
-    (STACKS_MISSING, STACKS_MISSING_MEANING),
-    (ROWS_FULL, ROWS_FULL_MEANING),
-    (PROBES_FAILED, PROBES_FAILED_MEANING),
-    (LOADED_LATE, LOADED_LATE_MEANING),
-    (FILES_UNREAD, FILES_UNREAD_MEANING),
-    (ROWS_INCOMPLETE, ROWS_INCOMPLETE_MEANING),
-    (EXITS_UNSEEN, EXITS_UNSEEN_MEANING),
-    (MAPPINGS_FULL, MAPPINGS_FULL_MEANING),
-    (GO_UNSETTLED, GO_UNSETTLED_MEANING),
-    (GO_DAMAGED, GO_DAMAGED_MEANING),
-    (GO_LABELS, GO_LABELS_MEANING),
-];
+/// All losses that there may be.
+fn rows() -> impl Iterator<Item = Row> {
+    let counted = Loss::ALL.iter().map(|loss| Row {
+        name: loss.name(),
+        spoils: loss.spoils(),
+        meaning: loss.meaning(),
+    });
+    let unfinished =
+        UNFINISHED.iter().map(|&(_, name, meaning)| Row { name, spoils: &[Domain::Stacks], meaning });
+    counted.chain(unfinished).chain(NOTICED.iter().copied())
+}
+
+fn row(name: &str) -> Option<Row> {
+    rows().find(|row| row.name == name)
+}
 
 /// The non-zero losses of the counter map by name.
 pub fn named(counters: &[u64], recursion_misses: u64) -> BTreeMap<String, u64> {
@@ -128,36 +141,29 @@ pub fn named(counters: &[u64], recursion_misses: u64) -> BTreeMap<String, u64> {
     losses
 }
 
-/// What a loss means, for the reader.
+/// What a loss means, for the reader; empty for those of other versions.
 pub fn meaning(name: &str) -> &'static str {
-    OTHERS
-        .iter()
-        .find(|(n, _)| *n == name)
-        .map(|(_, meaning)| *meaning)
-        .or_else(|| unfinished_meaning(name))
-        .or_else(|| Loss::ALL.iter().find(|l| l.name() == name).map(|l| l.meaning()))
-        .unwrap_or_default()
+    row(name).map_or("", |row| row.meaning)
 }
 
 /// The names of all losses that there may be.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    let counted = Loss::ALL.iter().map(|loss| loss.name());
-    counted.chain(UNFINISHED.iter().map(|(_, name, _)| *name)).chain(OTHERS.iter().map(|(name, _)| *name))
+    rows().map(|row| row.name)
 }
 
-fn unfinished_meaning(name: &str) -> Option<&'static str> {
-    UNFINISHED.iter().find(|(_, n, _)| *n == name).map(|(_, _, meaning)| *meaning)
+fn spoils(name: &str, domain: Domain) -> bool {
+    row(name).is_some_and(|row| row.spoils.contains(&domain))
 }
 
 /// Whether a loss makes the numbers of the heap inexact. Losses of stacks do not: the blocks are
 /// counted, only where they come from is less than certain.
 pub fn spoils_heap(name: &str) -> bool {
-    name.starts_with("heap.") || name == RECURSION_MISSES
+    spoils(name, Domain::Heap)
 }
 
 /// Whether a loss makes the numbers of the waits inexact.
 pub fn spoils_waits(name: &str) -> bool {
-    (name.starts_with("waits.") && name != Loss::LongWaitLost.name()) || name == RECURSION_MISSES
+    spoils(name, Domain::Waits)
 }
 
 #[cfg(test)]
@@ -185,10 +191,21 @@ mod tests {
     }
 
     #[test]
-    fn every_loss_has_a_meaning_and_a_domain() {
-        for loss in Loss::ALL {
-            assert!(!meaning(loss.name()).is_empty());
-            assert!(loss.name().contains('.'));
+    fn every_loss_has_one_name_and_a_sentence() {
+        let mut known = std::collections::BTreeSet::new();
+        for row in rows() {
+            assert!(known.insert(row.name), "{} stands for two losses", row.name);
+            assert!(row.name.contains('.') && !row.meaning.is_empty() && !row.spoils.is_empty(), "{row:?}");
         }
+    }
+
+    /// Which losses make which numbers inexact is told by their rows alone.
+    #[test]
+    fn domains() {
+        let of = |domain| rows().filter(move |row| row.spoils.contains(&domain)).map(|row| row.name);
+        assert!(of(Domain::Heap).all(|name| name.starts_with("heap.") || name == RECURSION_MISSES));
+        assert_eq!(of(Domain::Heap).count(), names().filter(|name| name.starts_with("heap.")).count() + 1);
+        assert!(!spoils_waits(Loss::LongWaitLost.name()) && !spoils_waits("waits.of_another_version"));
+        assert!(spoils_waits(Loss::WakesFull.name()) && spoils_waits(RECURSION_MISSES));
     }
 }

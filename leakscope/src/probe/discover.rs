@@ -4,8 +4,9 @@
 //! left out: it serves the linker until libc is relocated, its blocks are never freed, and once libc
 //! is there the linker calls libc's functions. musl is linker and libc in one and is not affected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::allocators::Allocator;
 use super::image::{FunctionSymbol, for_each_function};
 use super::place::PlaceError;
 use super::table::{self, AllocatorFunction, Family};
@@ -79,25 +80,14 @@ pub struct Skipped {
     pub reason: SkipReason,
 }
 
-/// Symbols that tell what file this is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Markers {
-    /// Of musl's libc.
-    pub(crate) musl: bool,
-    /// jemalloc's own functions without a prefix: its `malloc` is the standard one.
-    pub(crate) jemalloc: bool,
-}
-
 /// What a file defines.
 #[derive(Debug, Default)]
 pub(crate) struct Discovered {
     pub(crate) functions: Vec<Function>,
     pub(crate) skipped: Vec<Skipped>,
-    pub(crate) markers: Markers,
+    /// Allocators that have a symbol of their own in it.
+    pub(crate) marked: BTreeSet<Allocator>,
 }
-
-/// Symbols that only musl's libc defines, dynamic and static.
-const MUSL: &[&str] = &["__dls2b", "__dls3", "__malloc_atfork", "__malloc_donate", "__libc_malloc_impl"];
 
 /// Functions of one file that are considered.
 const MAX_FUNCTIONS: usize = 1000;
@@ -120,8 +110,7 @@ pub(crate) fn discover(elf: &ElfFile) -> Discovered {
     let mut found = Discovered::default();
     let mut by_address: BTreeMap<u64, Entry> = BTreeMap::new();
     for_each_function(elf, |symbol: &FunctionSymbol<'_>| {
-        found.markers.musl |= MUSL.contains(&symbol.name);
-        found.markers.jemalloc |= symbol.name == "mallocx";
+        found.marked.extend(Allocator::marked_by(symbol.name));
         let Some(function) = table::lookup(symbol.name) else { return };
         let private = symbol.local && function.family == Family::C && !function.name.starts_with("__");
         let entry = by_address.entry(symbol.address).or_insert(Entry { private: true, ..Entry::default() });

@@ -1,14 +1,14 @@
 //! Which allocator functions there are, where they are in a file, and where a probe goes.
 //!
-//! [`table`] lists the functions as data. [`plan`] finds those that a file defines, leaves out those
+//! [`allocators`] lists them as data, and [`table`] finds them by name. [`plan`] finds those that a file defines, leaves out those
 //! that only pass the work on, and chooses for each of the others the cheapest safe instruction.
 //!
 //! C++ operators count only where an allocator implements them: libstdc++'s call `malloc`, and a
 //! second probe would double the cost of every `new`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
+pub mod allocators;
 mod cache_flush;
 mod callee;
 mod delegate;
@@ -24,39 +24,10 @@ pub(crate) mod x86;
 use leakscope_common::probe::Effect;
 
 use crate::process::{ElfError, ElfFile};
+pub use allocators::Allocator;
 pub use discover::{SkipReason, Skipped};
 pub use place::{CostClass, Exit, PlaceError, Placement};
 pub use table::{AllocatorFunction, Family};
-
-/// An allocator implementation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Allocator {
-    /// glibc's malloc.
-    Glibc,
-    /// musl's malloc.
-    Musl,
-    /// jemalloc.
-    Jemalloc,
-    /// gperftools' or google's tcmalloc.
-    Tcmalloc,
-    /// mimalloc.
-    Mimalloc,
-    /// One that defines the standard functions and nothing else that is known.
-    Other,
-}
-
-impl fmt::Display for Allocator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Glibc => "glibc malloc",
-            Self::Musl => "musl malloc",
-            Self::Jemalloc => "jemalloc",
-            Self::Tcmalloc => "tcmalloc",
-            Self::Mimalloc => "mimalloc",
-            Self::Other => "unknown allocator",
-        })
-    }
-}
 
 /// A function that gets probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,28 +145,28 @@ fn reaches(passed_on: &BTreeMap<u64, BTreeSet<u64>>, from: &BTreeSet<u64>, to: u
 
 /// The allocator that one of these names gives away.
 fn own_allocator(names: &[&'static str]) -> Option<Allocator> {
-    names.iter().filter_map(|name| table::lookup(name)).find_map(|f| match f.family {
-        // google's tcmalloc has `sdallocx` too, as an alias of its own names.
-        Family::Tcmalloc => Some(Allocator::Tcmalloc),
-        Family::Mimalloc => Some(Allocator::Mimalloc),
-        Family::Jemalloc if !names.iter().any(|n| n.starts_with("TCMalloc")) => Some(Allocator::Jemalloc),
-        _ => None,
+    names.iter().filter_map(|name| table::lookup(name)).find_map(|function| match function.family {
+        Family::Own(allocator) => {
+            let others = allocator.row().not_beside;
+            let beside = names.iter().any(|name| others.iter().any(|other| name.starts_with(other)));
+            (!beside).then_some(allocator)
+        }
+        Family::C | Family::Operator => None,
     })
 }
 
-/// The allocator behind the standard names of a file.
+/// The allocator behind the standard names of a file. What a program brings with it takes the place of its C
+/// library's, which may be in the same file.
 fn standard_allocator(found: &discover::Discovered) -> Allocator {
     let malloc = found.functions.iter().find(|f| f.names.contains(&"malloc"));
     let names = malloc.map_or(&[][..], |f| &f.names);
-    if let Some(allocator) = own_allocator(names) {
-        return allocator;
-    }
-    match found.markers {
-        discover::Markers { jemalloc: true, .. } => Allocator::Jemalloc,
-        discover::Markers { musl: true, .. } => Allocator::Musl,
-        _ if names.contains(&"__libc_malloc") => Allocator::Glibc,
-        _ => Allocator::Other,
-    }
+    let told = |allocator: &Allocator| {
+        found.marked.contains(allocator)
+            || allocator.row().malloc_is_also.iter().any(|other| names.contains(other))
+    };
+    own_allocator(names)
+        .or_else(|| Allocator::ALL.iter().rev().copied().find(told))
+        .unwrap_or(Allocator::Other)
 }
 
 fn warnings(found: &discover::Function, placement: &Placement) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::headline::{LONGEST_NAME, place};
 use super::model::{Deadlock, DeadlockThread, Frame, WaitKind, WaitLock, WaitSite, Waits};
 use crate::human::{count, counted, cut, duration};
+use crate::wait::kind::Stuck;
 
 /// Who waits so long for a lock is stuck.
 const STUCK_NS: u64 = 1_000_000_000;
@@ -27,21 +28,12 @@ pub fn is_notable(site: &WaitSite) -> bool {
     if site.idle || site.blocked_now == 0 {
         return false;
     }
-    match site.kind {
-        WaitKind::Mutex | WaitKind::Rwlock | WaitKind::Futex | WaitKind::Barrier => {
-            longest >= STUCK_NS || (site.blocked_now > 1 && longest >= CROWD_NS)
-        }
-        WaitKind::Condvar | WaitKind::Semaphore => site.blocked_now > CROWD && longest >= STUCK_NS,
-        WaitKind::File | WaitKind::PageFault => longest >= STORAGE_NS,
-        WaitKind::Stopped => true,
-        WaitKind::Join
-        | WaitKind::Sleep
-        | WaitKind::Poll
-        | WaitKind::Pipe
-        | WaitKind::Socket
-        | WaitKind::Child
-        | WaitKind::IoUring
-        | WaitKind::Unknown => false,
+    match site.kind.row().stuck {
+        Stuck::Soon => longest >= STUCK_NS || (site.blocked_now > 1 && longest >= CROWD_NS),
+        Stuck::Crowded => site.blocked_now > CROWD && longest >= STUCK_NS,
+        Stuck::Late => longest >= STORAGE_NS,
+        Stuck::Always => true,
+        Stuck::Never => false,
     }
 }
 
@@ -138,12 +130,10 @@ fn what(site: &WaitSite) -> String {
     if let Some(primitive) = &site.primitive {
         return primitive.clone();
     }
-    match (site.kind, &site.operation) {
-        (WaitKind::Mutex, _) => "a wait for a mutex".to_owned(),
-        (WaitKind::Rwlock, _) => "a wait for a readers-writer lock".to_owned(),
-        (WaitKind::PageFault, _) => "a wait for a page of memory".to_owned(),
-        (_, Some(operation)) => operation.clone(),
-        (kind, None) => format!("a wait of kind {kind}"),
+    match (site.kind.row().phrase, &site.operation) {
+        (Some(phrase), _) => phrase.to_owned(),
+        (None, Some(operation)) => operation.clone(),
+        (None, None) => format!("a wait of kind {}", site.kind),
     }
 }
 

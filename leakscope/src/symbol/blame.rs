@@ -5,6 +5,7 @@ use super::blame_tables::{
     RUNTIME_MODULES, RUNTIME_NAMES, RUNTIME_PREFIXES, RUNTIME_SOURCES, RUST_RUNTIME_CRATES,
     TRAMPOLINE_PREFIXES,
 };
+use crate::probe::allocators::{Allocator, Blame};
 
 /// What is known about a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub fn owner(frame: &BlameInput<'_>) -> FrameOwner {
             return FrameOwner::Runtime;
         }
     }
-    if module_in(ALLOCATOR_MODULES) {
+    if module_in(ALLOCATOR_MODULES) || allocators().any(|blame| module_in(blame.modules)) {
         return FrameOwner::Allocator;
     }
     if module_in(RUNTIME_MODULES) {
@@ -80,7 +81,13 @@ pub fn owner(frame: &BlameInput<'_>) -> FrameOwner {
 
 fn is_allocator(name: &str) -> bool {
     let bare = bare(name);
-    ALLOCATOR_NAMES.contains(&bare) || has_prefix(name, ALLOCATOR_PREFIXES)
+    let known = ALLOCATOR_NAMES.contains(&bare) || has_prefix(name, ALLOCATOR_PREFIXES);
+    known || allocators().any(|blame| blame.names.contains(&bare) || has_prefix(name, blame.prefixes))
+}
+
+/// What of each known allocator is never to blame.
+fn allocators() -> impl Iterator<Item = Blame> {
+    Allocator::ALL.iter().map(|allocator| allocator.row().blame)
 }
 
 fn is_runtime(name: &str) -> bool {

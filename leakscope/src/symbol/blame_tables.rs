@@ -1,21 +1,12 @@
 //! Who owns which code: tables for [`super::blame`](fn@super::blame), with their sources.
 
-/// Functions that hand out memory, whatever module they are in (allocators are linked statically,
+/// Functions that hand out memory, besides those of the allocators in [`crate::probe::allocators`], whatever module they are in (allocators are linked statically,
 /// and programs wrap them).
 pub(super) const ALLOCATOR_NAMES: &[&str] = &[
     // C11, POSIX and glibc: malloc(3), posix_memalign(3), strdup(3), asprintf(3), mmap(2).
     "malloc", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc", "posix_memalign",
     "valloc", "pvalloc", "strdup", "strndup", "wcsdup", "asprintf", "vasprintf", "mmap", "mmap64",
     "mremap", "brk", "sbrk",
-    // glibc malloc/malloc.c, malloc/arena.c, malloc/hooks.c.
-    "__libc_malloc", "__libc_calloc", "__libc_realloc", "__libc_memalign", "__libc_free", "__strdup",
-    "__strndup", "__posix_memalign", "_int_malloc", "_int_realloc", "_int_memalign", "_int_free",
-    "_mid_memalign", "sysmalloc", "tcache_init", "ptmalloc_init", "malloc_consolidate",
-    "checked_request2size", "malloc_hook_ini", "realloc_hook_ini", "arena_get2", "__asprintf",
-    "__vasprintf", "__vasprintf_internal", "__mmap", "__mmap64", "__sbrk", "__brk",
-    "__default_morecore",
-    // musl src/malloc.
-    "__malloc_alloc_meta", "__simple_malloc", "default_malloc",
     // Rust library/alloc/src/alloc.rs and the shims that rustc generates.
     "__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc", "__rust_dealloc", "__rdl_alloc",
     "__rdl_alloc_zeroed", "__rdl_realloc", "__rg_alloc", "__rg_alloc_zeroed", "__rg_realloc",
@@ -98,11 +89,9 @@ pub(super) const ALLOCATOR_NAMES: &[&str] = &[
     "Perl_safesysmalloc", "Perl_safesyscalloc", "Perl_safesysrealloc", "Perl_savepv", "Perl_savepvn",
     "ruby_xmalloc", "ruby_xcalloc", "ruby_xrealloc", "ruby_xmalloc2", "ruby_xrealloc2",
     "objspace_xmalloc0", "objspace_xcalloc", "objspace_xrealloc", "Tcl_Alloc", "TclpAlloc",
-    // gperftools and tcmalloc.
-    "tcmalloc_allocate_full_malloc_oom", "do_malloc_pages",
 ];
 
-/// Beginnings of the names of allocators' functions.
+/// Beginnings of the names of functions that hand out memory, likewise.
 pub(super) const ALLOCATOR_PREFIXES: &[&str] = &[
     // C++: [new.delete]; libstdc++ bits/new_allocator.h, bits/alloc_traits.h, bits/allocator.h;
     // libc++ __memory/allocator.h.
@@ -111,29 +100,22 @@ pub(super) const ALLOCATOR_PREFIXES: &[&str] = &[
     "__gnu_cxx::malloc_allocator<", "std::__1::allocator<", "std::__1::allocator_traits<",
     "std::__1::__libcpp_allocate", "std::__1::__libcpp_operator_new", "std::pmr::",
     "std::__detail::_Hashtable_alloc<", "std::__allocate_guarded", "std::get_temporary_buffer<",
-    // jemalloc, mimalloc, gperftools, tcmalloc, snmalloc, rpmalloc, Hoard, the sanitizers.
-    "je_", "_rjem_", "_je_", "jemalloc_", "_mi_", "mi_malloc", "mi_calloc", "mi_zalloc", "mi_realloc",
-    "mi_new", "mi_heap_", "mi_theap_", "mi_page_", "mi_segment", "mi_arena", "mi_aligned_alloc",
-    "mi_posix_memalign", "mi_memalign", "mi_strdup", "tc_malloc", "tc_calloc", "tc_realloc",
-    "tc_memalign", "tc_new", "tc_posix_memalign", "tc_valloc", "tc_pvalloc", "tcmalloc::",
-    "tcmalloc::tcmalloc_internal::", "snmalloc::", "rpmalloc", "rpcalloc", "rprealloc", "rpaligned",
-    "__interceptor_", "___interceptor_", "__asan::", "__sanitizer::",
+    // snmalloc, rpmalloc, the sanitizers.
+    "snmalloc::", "rpmalloc", "rpcalloc", "rprealloc", "rpaligned", "__interceptor_", "___interceptor_",
+    "__asan::", "__sanitizer::",
     // Rust: library/alloc/src/alloc.rs, library/std/src/{alloc,sys/alloc}, raw_vec; and crates that
     // are allocators.
     "alloc::alloc::", "alloc::raw_vec::", "<alloc::alloc::Global as ", "<alloc::raw_vec::RawVec",
     "<std::alloc::System as ", "std::alloc::", "std::sys::alloc::", "std::sys::pal::unix::alloc::",
-    "std::sys::unix::alloc::", "__rustc::__r", "<mimalloc::MiMalloc as core::alloc::",
-    "<tikv_jemallocator::Jemalloc as core::alloc::", "<jemallocator::Jemalloc as core::alloc::",
-    "bumpalo::", "allocator_api2::",
+    "std::sys::unix::alloc::", "__rustc::__r", "bumpalo::", "allocator_api2::",
     // Go: runtime/malloc.go, runtime/mheap.go, runtime/slice.go, runtime/map.go.
     "runtime.malloc", "runtime.newobject", "runtime.makeslice", "runtime.growslice", "runtime.newarray",
     "runtime.persistentalloc", "runtime.sysAlloc", "runtime.sysMap", "runtime.(*mheap).",
     "runtime.(*mcache).", "runtime.(*mcentral).",
 ];
 
-/// Modules that are allocators.
+/// Modules that are allocators, likewise.
 pub(super) const ALLOCATOR_MODULES: &[&str] = &[
-    "libjemalloc", "libmimalloc", "libmimalloc-secure", "libtcmalloc", "libtcmalloc_minimal",
     "libsnmallocshim", "librpmalloc", "libhoard", "libasan", "libtsan", "libmsan", "liblsan",
 ];
 

@@ -1,5 +1,6 @@
 //! Waits that look like waiting for work, not like being stuck, and the rules that say so.
 
+use super::kind::Idle;
 use super::primitives::Mark;
 use super::{FdTarget, WaitKind};
 use crate::symbol::FrameOwner;
@@ -112,11 +113,7 @@ impl Worker {
 }
 
 const EVENT_LOOP: &str = "waits for events of descriptors, as an event loop does";
-const RING: &str = "waits for completions of an io_uring, as an event loop does";
-const SLEEP: &str = "sleeps, or waits for a signal, and holds no lock that is wanted";
 const ACCEPT: &str = "waits for connections";
-const CHILD: &str = "waits for a child process";
-const JOIN: &str = "waits for a thread to end: what that one does tells more";
 const TERMINAL: &str = "waits for input from a terminal";
 const LIBRARY: &str = "a library's own thread, with none of the program's code on its stack";
 const POOL: &str = "few frames above the thread's start, in a pool of usual size: a worker waiting for work";
@@ -129,44 +126,54 @@ const THREADS_A_PROCESSOR: u64 = 4;
 
 /// The rule by which a site is idle; `None` if it may be stuck.
 ///
-/// Who waits for a mutex, a readers-writer lock, a file, a pipe or a page is never idle, nor is who
-/// holds a lock that others wait for.
+/// The row of the kind tells, but who holds a lock that others wait for is never idle.
 pub fn rule(site: &Site<'_>) -> Option<&'static str> {
     if site.holds_wanted_lock {
         return None;
     }
-    let known = || {
-        let functions = site.frames.iter().filter_map(|frame| frame.function.as_deref());
-        functions
-            .flat_map(|function| WORKERS.iter().find(|w| w.kinds.contains(&site.kind) && w.is(function)))
-            .map(|w| w.rule)
-            .next()
-    };
-    match site.kind {
-        WaitKind::Poll => known().or(Some(EVENT_LOOP)),
-        WaitKind::IoUring => Some(RING),
-        WaitKind::Sleep => Some(SLEEP),
-        WaitKind::Child => Some(CHILD),
-        WaitKind::Join => Some(JOIN),
-        WaitKind::Socket => matches!(site.operation, Some("accept" | "accept4")).then_some(ACCEPT),
-        WaitKind::File => {
-            let reads = matches!(site.operation, Some("read" | "readv"));
-            (reads && site.fd == Some(FdTarget::Terminal)).then_some(TERMINAL)
-        }
-        WaitKind::Condvar | WaitKind::Semaphore => known().or_else(|| pool(site)),
-        WaitKind::Futex | WaitKind::Barrier => {
-            let library = !site.frames.is_empty()
-                && site.complete
-                && site.frames.iter().all(|frame| frame.owner <= FrameOwner::Runtime);
-            library.then_some(LIBRARY)
-        }
-        WaitKind::Mutex
-        | WaitKind::Rwlock
-        | WaitKind::Pipe
-        | WaitKind::PageFault
-        | WaitKind::Stopped
-        | WaitKind::Unknown => None,
+    match site.kind.row().idle {
+        Idle::Never => None,
+        Idle::Always(rule) => Some(rule),
+        Idle::If(test) => test(site),
     }
+}
+
+/// Of what an event loop waits for: always.
+pub(super) fn event_loop(site: &Site<'_>) -> Option<&'static str> {
+    known(site).or(Some(EVENT_LOOP))
+}
+
+/// Of what workers wait for: in a loop that is known, or in a pool.
+pub(super) fn pooled(site: &Site<'_>) -> Option<&'static str> {
+    known(site).or_else(|| pool(site))
+}
+
+/// Of a socket: where it takes connections.
+pub(super) fn accept(site: &Site<'_>) -> Option<&'static str> {
+    matches!(site.operation, Some("accept" | "accept4")).then_some(ACCEPT)
+}
+
+/// Of a file: where it is a terminal that is read.
+pub(super) fn terminal(site: &Site<'_>) -> Option<&'static str> {
+    let reads = matches!(site.operation, Some("read" | "readv"));
+    (reads && site.fd == Some(FdTarget::Terminal)).then_some(TERMINAL)
+}
+
+/// Of what nothing is known of: where none of the stack is the program's.
+pub(super) fn library(site: &Site<'_>) -> Option<&'static str> {
+    let library = !site.frames.is_empty()
+        && site.complete
+        && site.frames.iter().all(|frame| frame.owner <= FrameOwner::Runtime);
+    library.then_some(LIBRARY)
+}
+
+/// The rule of the innermost loop of workers that is known.
+fn known(site: &Site<'_>) -> Option<&'static str> {
+    let functions = site.frames.iter().filter_map(|frame| frame.function.as_deref());
+    functions
+        .flat_map(|function| WORKERS.iter().find(|w| w.kinds.contains(&site.kind) && w.is(function)))
+        .map(|w| w.rule)
+        .next()
 }
 
 fn pool(site: &Site<'_>) -> Option<&'static str> {

@@ -1,82 +1,166 @@
-//! The kinds of waits.
+//! The kinds of waits: a row each.
+//!
+//! A row has all that others ask of a kind. What leads to a kind is told elsewhere: by system calls
+//! ([`super::syscalls`]), by functions ([`super::primitives`]) and by descriptors ([`super::fd_target`]).
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitKind {
+use super::idle::{self, Site};
+
+/// What is known of a kind of wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its name in JSON, in labels and for `--fail-on`.
+    pub name: &'static str,
+    /// What tables call it.
+    pub shown: &'static str,
+    /// What a sentence calls a wait of this kind if no function of a library tells it better: `a wait for a mutex`.
+    /// `None` where the system call's name does.
+    pub phrase: Option<&'static str>,
+    /// Whether one thread holds it against others.
+    pub lock: bool,
+    /// When it looks like waiting for work.
+    pub idle: Idle,
+    /// When it looks stuck, if it is not idle.
+    pub stuck: Stuck,
+}
+
+/// When a wait looks like waiting for work, not like being stuck.
+#[derive(Clone, Copy, Debug)]
+pub enum Idle {
+    /// Never: somebody has to let the thread go on.
+    Never,
+    /// Always, by this rule.
+    Always(&'static str),
+    /// By the rule that this finds, if it finds one.
+    If(fn(&Site<'_>) -> Option<&'static str>),
+}
+
+/// When threads that wait, and are not idle, look stuck, so that a headline speaks of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// Never by its length: nobody can tell how long is too long.
+    Never,
+    /// Soon, and sooner if several wait: what is waited for is usually had at once.
+    Soon,
+    /// If more threads wait than a pool has workers.
+    Crowded,
+    /// Only after long: a slow disk may take seconds.
+    Late,
+    /// At once.
+    Always,
+}
+
+/// Makes the kinds from their rows: the name in JSON, and what is not as in a row without fields.
+macro_rules! wait_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal { $($field:ident: $value:expr),* };)*) => {
+        /// What a wait is for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum WaitKind {
+            $($(#[$doc])* #[serde(rename = $name)] $kind,)*
+        }
+
+        impl WaitKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// What is known of it.
+            pub const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$kind => const { &Row { $($field: $value,)* ..Row::plain($name) } },)*
+                }
+            }
+        }
+    };
+}
+
+wait_kinds! {
     /// A mutex.
-    Mutex,
+    Mutex = "mutex" { lock: true, phrase: Some("a wait for a mutex"), stuck: Stuck::Soon };
     /// A readers-writer lock.
-    Rwlock,
+    Rwlock = "rwlock" { lock: true, phrase: Some("a wait for a readers-writer lock"), stuck: Stuck::Soon };
     /// A condition variable.
-    Condvar,
+    Condvar = "condvar" { idle: Idle::If(idle::pooled), stuck: Stuck::Crowded };
     /// A semaphore.
-    Semaphore,
+    Semaphore = "semaphore" { idle: Idle::If(idle::pooled), stuck: Stuck::Crowded };
     /// A barrier.
-    Barrier,
+    Barrier = "barrier" { idle: Idle::If(idle::library), stuck: Stuck::Soon };
     /// The end of a thread.
-    Join,
+    Join = "join" { idle: Idle::Always("waits for a thread to end: what that one does tells more") };
     /// A futex that nothing better is known of.
-    Futex,
+    Futex = "futex" { idle: Idle::If(idle::library), stuck: Stuck::Soon };
     /// A time span, or a signal.
-    Sleep,
+    Sleep = "sleep" { idle: Idle::Always("sleeps, or waits for a signal, and holds no lock that is wanted") };
     /// Events of several descriptors (poll, epoll, select), or of one that stands for events.
-    Poll,
+    Poll = "poll" { idle: Idle::If(idle::event_loop) };
     /// A pipe or message queue.
-    Pipe,
+    Pipe = "pipe" {};
     /// A socket.
-    Socket,
+    Socket = "socket" { idle: Idle::If(idle::accept) };
     /// A file, a file lock or a terminal.
-    File,
+    File = "file" { idle: Idle::If(idle::terminal), stuck: Stuck::Late };
     /// A child process.
-    Child,
+    Child = "child" { idle: Idle::Always("waits for a child process") };
     /// An io_uring.
-    IoUring,
+    IoUring = "io_uring" { idle: Idle::Always("waits for completions of an io_uring, as an event loop does") };
     /// A page of memory.
-    PageFault,
+    PageFault = "page_fault" {
+        shown: "page fault", phrase: Some("a wait for a page of memory"), stuck: Stuck::Late
+    };
     /// It is stopped, by a signal or a debugger.
-    Stopped,
+    Stopped = "stopped" { stuck: Stuck::Always };
     /// Unknown.
-    Unknown,
+    Unknown = "unknown" {};
+}
+
+impl Row {
+    const fn plain(name: &'static str) -> Self {
+        Self { name, shown: name, phrase: None, lock: false, idle: Idle::Never, stuck: Stuck::Never }
+    }
 }
 
 impl WaitKind {
     /// Its name, as in JSON.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mutex => "mutex",
-            Self::Rwlock => "rwlock",
-            Self::Condvar => "condvar",
-            Self::Semaphore => "semaphore",
-            Self::Barrier => "barrier",
-            Self::Join => "join",
-            Self::Futex => "futex",
-            Self::Sleep => "sleep",
-            Self::Poll => "poll",
-            Self::Pipe => "pipe",
-            Self::Socket => "socket",
-            Self::File => "file",
-            Self::Child => "child",
-            Self::IoUring => "io_uring",
-            Self::PageFault => "page_fault",
-            Self::Stopped => "stopped",
-            Self::Unknown => "unknown",
-        }
+        self.row().name
     }
 
     /// Whether it is a lock that one thread holds against others.
     pub const fn is_lock(self) -> bool {
-        matches!(self, Self::Mutex | Self::Rwlock)
+        self.row().lock
     }
 }
 
 impl fmt::Display for WaitKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_json() {
+        let mut known = std::collections::BTreeSet::new();
+        for kind in WaitKind::ALL {
+            let json = serde_json::to_value(kind).expect("a value");
+            assert_eq!(json, kind.name());
+            assert_eq!(serde_json::from_value::<WaitKind>(json).expect("a kind"), *kind);
+            assert!(
+                known.insert(kind.name()) && known.len() == *kind as usize + 1,
+                "{kind} stands for two kinds"
+            );
+        }
+    }
+
+    #[test]
+    fn locks_are_never_idle_by_their_kind() {
+        let mut locks = WaitKind::ALL.iter().filter(|kind| kind.is_lock());
+        assert!(locks.all(|kind| matches!(kind.row().idle, Idle::Never)));
     }
 }

@@ -126,7 +126,7 @@ fn waiters(kind: WaitKind, lock: &WaitLock) -> String {
     let waiters = counted(lock.waiters, "waiter");
     match kind {
         WaitKind::Join => format!("end of a thread: {waiters}"),
-        WaitKind::Mutex | WaitKind::Rwlock => format!("lock {}: {waiters}", lock.address),
+        kind if kind.is_lock() => format!("lock {}: {waiters}", lock.address),
         kind => format!("{} {}: {waiters}", kind_name(kind), lock.address),
     }
 }

@@ -161,23 +161,5 @@ fn longest_in_words(site: &WaitSite) -> String {
 
 /// The kind, for people.
 pub(super) fn kind(kind: WaitKind) -> &'static str {
-    match kind {
-        WaitKind::Mutex => "mutex",
-        WaitKind::Rwlock => "rwlock",
-        WaitKind::Condvar => "condvar",
-        WaitKind::Semaphore => "semaphore",
-        WaitKind::Barrier => "barrier",
-        WaitKind::Join => "join",
-        WaitKind::Futex => "futex",
-        WaitKind::Sleep => "sleep",
-        WaitKind::Poll => "poll",
-        WaitKind::Pipe => "pipe",
-        WaitKind::Socket => "socket",
-        WaitKind::File => "file",
-        WaitKind::Child => "child",
-        WaitKind::IoUring => "io_uring",
-        WaitKind::PageFault => "page fault",
-        WaitKind::Stopped => "stopped",
-        WaitKind::Unknown => "unknown",
-    }
+    kind.row().shown
 }

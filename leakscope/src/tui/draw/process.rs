@@ -9,6 +9,7 @@ use super::text::{growth, size, span};
 use super::{Theme, bar, cell, graph, keys, lines, part};
 use crate::export::table::{frame_name, goroutine_place, short_name};
 use crate::human::{bytes, count, counted, duration, printable, signed_bytes, wrap};
+use crate::losses;
 use crate::report::Report;
 use crate::report::model::{Frame, WaitSite};
 use crate::tui::app::App;
@@ -129,7 +130,7 @@ fn figures(report: &Report) -> Line<'static> {
     }
     if let Some(heap) = &report.heap {
         // A report of a window that goes on is never called exact.
-        let lost = report.losses.keys().any(|name| name.starts_with("heap."));
+        let lost = report.losses.keys().any(|name| losses::spoils_heap(name));
         let exact = match (heap.exact, report.window.ended_by) {
             (true, _) => "exact",
             (false, None) if !lost => "no call missed so far",

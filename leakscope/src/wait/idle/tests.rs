@@ -75,10 +75,13 @@ fn kinds_that_are_idle_by_themselves() {
     let frames = marks(&["f", "main"]);
     let kind = |kind| rule(&site(kind, &frames));
     assert_eq!(kind(WaitKind::Poll), Some(EVENT_LOOP));
-    assert_eq!(kind(WaitKind::Sleep), Some(SLEEP));
-    assert_eq!(kind(WaitKind::Child), Some(CHILD));
-    assert_eq!(kind(WaitKind::Join), Some(JOIN));
-    assert_eq!(kind(WaitKind::IoUring), Some(RING));
+    assert_eq!(
+        kind(WaitKind::Sleep),
+        Some("sleeps, or waits for a signal, and holds no lock that is wanted")
+    );
+    assert_eq!(kind(WaitKind::Child), Some("waits for a child process"));
+    assert_eq!(kind(WaitKind::Join), Some("waits for a thread to end: what that one does tells more"));
+    assert_eq!(kind(WaitKind::IoUring), Some("waits for completions of an io_uring, as an event loop does"));
     assert_eq!(kind(WaitKind::Socket), None);
     let accept = Site { operation: Some("accept4"), ..site(WaitKind::Socket, &frames) };
     assert_eq!(rule(&accept), Some(ACCEPT));
