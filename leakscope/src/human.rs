@@ -182,6 +182,20 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// `text` for files that other programs read: without control characters, and without what XML does not know.
+pub fn harmless(text: &str) -> String {
+    let mut text = printable(text);
+    if text.contains(['\u{fffe}', '\u{ffff}']) {
+        text = text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
+    }
+    text
+}
+
+/// The last part of a path.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,7 @@ pub mod process;
 pub mod processes;
 pub mod report;
 pub mod runtime;
+pub mod section;
 pub mod session;
 pub mod stack;
 pub mod symbol;

@@ -1,8 +1,8 @@
 //! The sentences that say what changed most.
 
-use super::model::{Diff, Frame, Summary};
-use crate::export::names::function;
+use super::model::{Diff, Stack, Summary};
 use crate::human::{bytes, count, counted, signed_bytes};
+use crate::section::label::function;
 
 /// The answer in short: what grew in each section, the first of them as headline.
 pub(super) fn summary(diff: &Diff) -> Summary {
@@ -29,9 +29,8 @@ fn nothing(diff: &Diff) -> String {
     format!("Nothing grew: {}.", compared.join(", "))
 }
 
-fn place(frames: &[Frame], blame: Option<u64>) -> String {
-    let blamed = blame.and_then(|at| frames.get(usize::try_from(at).ok()?)).or(frames.first());
-    blamed.map_or_else(|| "a stack that was not captured".to_owned(), function)
+fn place(stack: &Stack) -> String {
+    stack.shown().map_or_else(|| "a stack that was not captured".to_owned(), function)
 }
 
 /// The part of a growth that one site has.
@@ -46,7 +45,7 @@ fn heap(diff: &Diff) -> Option<String> {
     let heap = diff.heap.as_ref()?;
     let totals = &heap.totals;
     let top = heap.sites.iter().max_by_key(|site| site.growth_bytes).filter(|site| site.growth_bytes > 0)?;
-    let top_place = place(&top.frames, top.blame);
+    let top_place = place(&top.stack);
     if totals.growth_bytes <= 0 {
         return Some(format!(
             "Live memory did not grow ({}), but that from {top_place} did: {}.",
@@ -90,7 +89,7 @@ fn goroutines(diff: &Diff) -> Option<String> {
         counted(all.growth.unsigned_abs(), "goroutine"),
         count(all.new_total),
         part(top.growth, all.growth),
-        place(&top.frames, top.blame)
+        place(&top.stack)
     ))
 }
 
@@ -105,7 +104,7 @@ fn stuck(diff: &Diff) -> Option<String> {
     Some(format!(
         "{} more blocked at {}, {} now.",
         counted(top.growth_blocked.unsigned_abs(), "thread"),
-        place(&top.frames, top.blame),
+        place(&top.stack),
         count(top.new_blocked)
     ))
 }

@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::program;
-use crate::export::names::file_name;
+use crate::human::file_name;
 use crate::report::Report;
-use crate::report::model::Frame;
+use crate::report::model::{Frame, Stack};
 
 /// A stack, as far as it does not depend on the build.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,11 +51,17 @@ impl<'a> Keys<'a> {
         Self { one_account, shared: old.intersection(&new).copied().collect(), ..Self::default() }
     }
 
-    /// The key of a stack; `end` stands for frames where there are none.
-    pub(crate) fn stack(&mut self, frames: &'a [Frame], end: Option<&str>, which: Frames) -> StackKey {
-        if frames.is_empty() {
-            return StackKey(Box::new([self.number(format!("\0end {}", end.unwrap_or_default()))]));
+    /// The key of a stack; where there are no frames, why stands for them.
+    pub(crate) fn stack(&mut self, stack: &'a Stack, which: Frames) -> StackKey {
+        if stack.frames.is_empty() {
+            let end = stack.end.as_ref().map(ToString::to_string).unwrap_or_default();
+            return StackKey(Box::new([self.number(format!("\0end {end}"))]));
         }
+        self.frames(&stack.frames, which)
+    }
+
+    /// The key of frames, whatever cuts them short.
+    pub(crate) fn frames(&mut self, frames: &'a [Frame], which: Frames) -> StackKey {
         let counts = |frame: &&Frame| which == Frames::All || !frame.inlined;
         StackKey(frames.iter().filter(counts).map(|frame| self.frame(frame)).collect())
     }
@@ -74,14 +80,14 @@ impl<'a> Keys<'a> {
         }
         let Some(module) = frame.module.as_deref() else {
             if self.one_account {
-                return self.number(format!("\0at {}", frame.address));
+                return self.number(format!("\0at {}", frame.address.unwrap_or_default()));
             }
             self.vague.insert(MADE_AT_RUN_TIME);
             return self.number("\0no module".to_owned());
         };
         let shared = |id| self.shared.contains(id);
         let known = self.one_account || frame.build_id.as_deref().is_some_and(shared);
-        let name = match frame.offset.as_deref().filter(|_| known) {
+        let name = match frame.offset.filter(|_| known) {
             Some(offset) => format!("\0{}+{offset}", library(module)),
             None => {
                 self.vague.insert(file_name(module));
@@ -115,11 +121,11 @@ impl<'a> Keys<'a> {
 
 /// The build IDs of all frames.
 fn builds(report: &Report) -> HashSet<&str> {
-    let heap = report.heap.iter().flat_map(|heap| &heap.sites).map(|site| &site.frames);
-    let waits = report.waits.iter().flat_map(|waits| &waits.sites).map(|site| &site.frames);
-    let goroutines = report.goroutines.iter().flat_map(|all| &all.sites).map(|site| &site.frames);
-    let threads = report.threads.iter().flat_map(|threads| &threads.sites).map(|site| &site.frames);
-    let frames = heap.chain(waits).chain(goroutines).chain(threads).flatten();
+    let heap = report.heap.iter().flat_map(|heap| &heap.sites).map(|site| &site.stack);
+    let waits = report.waits.iter().flat_map(|waits| &waits.sites).map(|site| &site.stack);
+    let goroutines = report.goroutines.iter().flat_map(|all| &all.sites).map(|site| &site.stack);
+    let threads = report.threads.iter().flat_map(|threads| &threads.sites).map(|site| &site.stack);
+    let frames = heap.chain(waits).chain(goroutines).chain(threads).flat_map(|stack| &stack.frames);
     frames.filter_map(|frame| frame.build_id.as_deref()).collect()
 }
 

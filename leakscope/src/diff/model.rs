@@ -7,7 +7,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::report::model::{Frame, Summary, WaitKind};
+use crate::section::json::with_stack;
+
+pub use crate::report::model::{Frame, Stack, StackEnd, Summary, WaitKind};
 
 /// The value of [`Diff::schema`].
 pub const SCHEMA: &str = "leakscope.diff/1";
@@ -119,45 +121,50 @@ pub struct HeapTotals {
     pub new_alloc_objects: u64,
 }
 
-/// A stack that allocated, in both reports or in one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct HeapSite {
-    /// Place, from 1: by growth.
-    pub rank: u64,
-    /// What happened to it.
-    pub change: Change,
-    /// Name of the source.
-    pub source: String,
-    /// Live bytes in the old report.
-    pub old_live_bytes: u64,
-    /// Live bytes in the new report.
-    pub new_live_bytes: u64,
-    /// Change of live bytes.
-    pub growth_bytes: i64,
-    /// Live blocks in the old report.
-    pub old_live_objects: u64,
-    /// Live blocks in the new report.
-    pub new_live_objects: u64,
-    /// Change of live blocks.
-    pub growth_objects: i64,
-    /// Bytes allocated in the old report's window.
-    pub old_alloc_bytes: u64,
-    /// Bytes allocated in the new report's window.
-    pub new_alloc_bytes: u64,
-    /// Blocks allocated in the old report's window.
-    pub old_alloc_objects: u64,
-    /// Blocks allocated in the new report's window.
-    pub new_alloc_objects: u64,
-    /// Stacks of the old report that are this one in another build or run.
-    pub old_stacks: u64,
-    /// The same of the new report.
-    pub new_stacks: u64,
-    /// Index into `frames` of the first frame that is the user's own; null if there is none.
-    pub blame: Option<u64>,
-    /// Frames of the new report, or of the old one if it is gone, innermost first.
-    pub frames: Vec<Frame>,
-    /// Why the stack ended: `root`, or what cut it short.
-    pub stack_end: Option<String>,
+with_stack! {
+    /// A stack that allocated, in both reports or in one.
+    pub struct HeapSite {
+        /// Place, from 1: by growth.
+        pub rank: u64,
+        /// What happened to it.
+        pub change: Change,
+        /// Name of the source.
+        pub source: String,
+        /// Live bytes in the old report.
+        pub old_live_bytes: u64,
+        /// Live bytes in the new report.
+        pub new_live_bytes: u64,
+        /// Change of live bytes.
+        pub growth_bytes: i64,
+        /// Live blocks in the old report.
+        pub old_live_objects: u64,
+        /// Live blocks in the new report.
+        pub new_live_objects: u64,
+        /// Change of live blocks.
+        pub growth_objects: i64,
+        /// Bytes allocated in the old report's window.
+        pub old_alloc_bytes: u64,
+        /// Bytes allocated in the new report's window.
+        pub new_alloc_bytes: u64,
+        /// Blocks allocated in the old report's window.
+        pub old_alloc_objects: u64,
+        /// Blocks allocated in the new report's window.
+        pub new_alloc_objects: u64,
+        /// Stacks of the old report that are this one in another build or run.
+        pub old_stacks: u64,
+        /// The same of the new report.
+        pub new_stacks: u64,
+        @
+        /// The stack.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own; null if there is none.
+            blame: Option<u64>,
+            /// Frames of the new report, or of the old one if it is gone, innermost first.
+            frames: Vec<Frame>,
+            /// Why the stack ended: `root`, or what cut it short.
+            stack_end: Option<StackEnd>,
+        },
+    }
 }
 
 /// Blocked threads.
@@ -181,43 +188,48 @@ pub struct WaitsDiff {
     pub sites: Vec<WaitSiteDiff>,
 }
 
-/// A stack that blocked, in both reports or in one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WaitSiteDiff {
-    /// Place, from 1.
-    pub rank: u64,
-    /// What happened to it.
-    pub change: Change,
-    /// What is waited for.
-    pub kind: WaitKind,
-    /// The function of a library or runtime that tells the kind.
-    pub primitive: Option<String>,
-    /// Whether this looks like waiting for work, not like being stuck.
-    pub idle: bool,
-    /// Threads blocked here in the old report.
-    pub old_blocked: u64,
-    /// Threads blocked here in the new report.
-    pub new_blocked: u64,
-    /// Change of their number.
-    pub growth_blocked: i64,
-    /// Waits that ended in the old report's window; null of a `dump`.
-    pub old_waits: Option<u64>,
-    /// Waits that ended in the new report's window; null of a `dump`.
-    pub new_waits: Option<u64>,
-    /// Time of the old report's waits.
-    pub old_wait_ns: Option<u64>,
-    /// Time of the new report's waits.
-    pub new_wait_ns: Option<u64>,
-    /// Change of that time, from or to 0 where a report lacks the site; null unless both reports know times.
-    pub growth_wait_ns: Option<i64>,
-    /// How long the one that waits longest has been blocked in the new report.
-    pub longest_blocked_ns: Option<u64>,
-    /// Index into `frames` of the first frame that is the user's own; null if there is none.
-    pub blame: Option<u64>,
-    /// Frames of the new report, or of the old one if it is gone, innermost first.
-    pub frames: Vec<Frame>,
-    /// Why the stack ended: `root`, or what cut it short.
-    pub stack_end: Option<String>,
+with_stack! {
+    /// A stack that blocked, in both reports or in one.
+    pub struct WaitSiteDiff {
+        /// Place, from 1.
+        pub rank: u64,
+        /// What happened to it.
+        pub change: Change,
+        /// What is waited for.
+        pub kind: WaitKind,
+        /// The function of a library or runtime that tells the kind.
+        pub primitive: Option<String>,
+        /// Whether this looks like waiting for work, not like being stuck.
+        pub idle: bool,
+        /// Threads blocked here in the old report.
+        pub old_blocked: u64,
+        /// Threads blocked here in the new report.
+        pub new_blocked: u64,
+        /// Change of their number.
+        pub growth_blocked: i64,
+        /// Waits that ended in the old report's window; null of a `dump`.
+        pub old_waits: Option<u64>,
+        /// Waits that ended in the new report's window; null of a `dump`.
+        pub new_waits: Option<u64>,
+        /// Time of the old report's waits.
+        pub old_wait_ns: Option<u64>,
+        /// Time of the new report's waits.
+        pub new_wait_ns: Option<u64>,
+        /// Change of that time, from or to 0 where a report lacks the site; null unless both reports know times.
+        pub growth_wait_ns: Option<i64>,
+        /// How long the one that waits longest has been blocked in the new report.
+        pub longest_blocked_ns: Option<u64>,
+        @
+        /// The stack.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own; null if there is none.
+            blame: Option<u64>,
+            /// Frames of the new report, or of the old one if it is gone, innermost first.
+            frames: Vec<Frame>,
+            /// Why the stack ended: `root`, or what cut it short.
+            stack_end: Option<StackEnd>,
+        },
+    }
 }
 
 /// Goroutines, those of the runtime apart.
@@ -235,35 +247,40 @@ pub struct GoroutinesDiff {
     pub sites: Vec<GoroutineSiteDiff>,
 }
 
-/// Goroutines in the same place, in both reports or in one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct GoroutineSiteDiff {
-    /// Place, from 1.
-    pub rank: u64,
-    /// What happened to it.
-    pub change: Change,
-    /// Goroutines in the old report.
-    pub old_count: u64,
-    /// Goroutines in the new report.
-    pub new_count: u64,
-    /// Change of their number.
-    pub growth: i64,
-    /// What they do.
-    pub state: String,
-    /// Why they wait.
-    pub wait_reason: Option<String>,
-    /// Whether this looks like waiting for work, not like being stuck.
-    pub idle: bool,
-    /// Whether they are the runtime's own.
-    pub system: bool,
-    /// The `go` statement that created them.
-    pub created_by: Option<Frame>,
-    /// Index into `frames` of the first frame that is the user's own; null if there is none.
-    pub blame: Option<u64>,
-    /// Frames of the new report, or of the old one if they are gone, innermost first.
-    pub frames: Vec<Frame>,
-    /// Why the stack ended: `root`, or what cut it short.
-    pub stack_end: String,
+with_stack! {
+    /// Goroutines in the same place, in both reports or in one.
+    pub struct GoroutineSiteDiff {
+        /// Place, from 1.
+        pub rank: u64,
+        /// What happened to it.
+        pub change: Change,
+        /// Goroutines in the old report.
+        pub old_count: u64,
+        /// Goroutines in the new report.
+        pub new_count: u64,
+        /// Change of their number.
+        pub growth: i64,
+        /// What they do.
+        pub state: String,
+        /// Why they wait.
+        pub wait_reason: Option<String>,
+        /// Whether this looks like waiting for work, not like being stuck.
+        pub idle: bool,
+        /// Whether they are the runtime's own.
+        pub system: bool,
+        /// The `go` statement that created them.
+        pub created_by: Option<Frame>,
+        @
+        /// The stack.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own; null if there is none.
+            blame: Option<u64>,
+            /// Frames of the new report, or of the old one if they are gone, innermost first.
+            frames: Vec<Frame>,
+            /// Why the stack ended: `root`, or what cut it short.
+            stack_end: StackEnd,
+        },
+    }
 }
 
 /// How many threads there are.

@@ -4,8 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::model::Side;
-use crate::export::names::{file_name, harmless};
-use crate::human::{cut, duration, moment};
+use crate::human::{cut, duration, file_name, harmless, moment};
 use crate::report::Report;
 use crate::report::model::Window;
 

@@ -31,9 +31,7 @@ pub(super) fn heap<'a>(
     by_objects: bool,
 ) -> Option<HeapDiff> {
     let (old, new) = (old.heap.as_ref()?, new.heap.as_ref()?);
-    let key = |site: &'a Site, which| {
-        (site.source.as_str(), keys.stack(&site.frames, site.stack_end.as_deref(), which))
-    };
+    let key = |site: &'a Site, which| (site.source.as_str(), keys.stack(&site.stack, which));
     let mut sites: Vec<HeapSite> = matched(&old.sites, &new.sites, key).iter().map(heap_site).collect();
     if by_objects {
         sites.sort_by_key(|site| Reverse((site.growth_objects, site.growth_bytes)));
@@ -82,17 +80,14 @@ fn heap_site(pair: &Pair<'_, Site>) -> HeapSite {
         new_alloc_objects,
         old_stacks: pair.old.len() as u64,
         new_stacks: pair.new.len() as u64,
-        blame: shown.blame,
-        frames: shown.frames.clone(),
-        stack_end: shown.stack_end.clone(),
+        stack: shown.stack.clone(),
     }
 }
 
 /// Blocked threads.
 pub(super) fn waits<'a>(old: &'a Report, new: &'a Report, keys: &mut Keys<'a>) -> Option<WaitsDiff> {
     let (old, new) = (old.waits.as_ref()?, new.waits.as_ref()?);
-    let key =
-        |site: &'a WaitSite, which| (site.kind, keys.stack(&site.frames, site.stack_end.as_deref(), which));
+    let key = |site: &'a WaitSite, which| (site.kind, keys.stack(&site.stack, which));
     // A `dump` knows no times of waits that ended.
     let counted = |sites: &[WaitSite]| sites.is_empty() || sites.iter().any(|site| site.wait_ns.is_some());
     let counted = counted(&old.sites) && counted(&new.sites);
@@ -141,9 +136,7 @@ fn wait_site(pair: &Pair<'_, WaitSite>, counted: bool) -> WaitSiteDiff {
             .zip(known(new_wait_ns, &pair.new))
             .map(|(old, new)| growth(old, new)),
         longest_blocked_ns: pair.new.iter().filter_map(|site| site.longest_blocked_ns).max(),
-        blame: shown.blame,
-        frames: shown.frames.clone(),
-        stack_end: shown.stack_end.clone(),
+        stack: shown.stack.clone(),
     }
 }
 
@@ -175,7 +168,7 @@ pub(super) fn goroutine_key<'a>(
     which: Frames,
 ) -> (&'a str, Option<u32>, bool, StackKey) {
     let creator = site.created_by.as_ref().map(|frame| keys.frame(frame));
-    (state(site), creator, site.system, keys.stack(&site.frames, Some(&site.stack_end), which))
+    (state(site), creator, site.system, keys.stack(&site.stack, which))
 }
 
 /// What goroutines do; running and waiting to run are the same moment seen twice.
@@ -202,9 +195,7 @@ fn goroutine_site(pair: &Pair<'_, GoroutineSite>) -> GoroutineSiteDiff {
         idle: shown.idle,
         system: shown.system,
         created_by: shown.created_by.clone(),
-        blame: shown.blame,
-        frames: shown.frames.clone(),
-        stack_end: shown.stack_end.clone(),
+        stack: shown.stack.clone(),
     }
 }
 

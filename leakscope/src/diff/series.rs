@@ -103,23 +103,19 @@ fn before<'a>(first: &'a Report, last: &'a Report) -> Before {
     let named = program::one_account(first, last);
     let heap = first.heap.as_ref().zip(last.heap.as_ref()).map(|(was, is)| {
         let key = |site: &'a Site, which| {
-            name(named, &site.site_id, || {
-                (&site.source, keys.stack(&site.frames, site.stack_end.as_deref(), which))
-            })
+            name(named, &site.site_id, || (&site.source, keys.stack(&site.stack, which)))
         };
         shares(&was.sites, &is.sites, key, |site| site.live_bytes)
     });
     let threads = first.threads.as_ref().zip(last.threads.as_ref()).map(|(was, is)| {
-        let key = |site: &'a ThreadSite, which| {
-            name(named, &site.site_id, || keys.stack(&site.frames, site.stack_end.as_deref(), which))
-        };
+        let key = |site: &'a ThreadSite, which| name(named, &site.site_id, || keys.stack(&site.stack, which));
         shares(&was.sites, &is.sites, key, |site| site.alive)
     });
     // Their labels are not compared: those of requests are new in each report.
     let lines = program::one_build(first, last);
     let goroutines = first.goroutines.as_ref().zip(last.goroutines.as_ref()).map(|(was, is)| {
         let key = |site: &'a GoroutineSite, which| {
-            let lines = lines.then(|| site.frames.iter().map(|frame| frame.line).collect::<Vec<_>>());
+            let lines = lines.then(|| site.stack.frames.iter().map(|frame| frame.line).collect::<Vec<_>>());
             (sections::goroutine_key(site, &mut keys, which), lines)
         };
         shares(&was.sites, &is.sites, key, |site| site.count)

@@ -4,13 +4,13 @@ use super::model::Change;
 use super::*;
 use crate::export::table::tests::samples;
 use crate::export::table::{self, TableStyle};
-use crate::report::model::Frame;
+use crate::report::model::{Address, Frame};
 
 /// Another build, run again: everything moves but the functions.
 fn rebuilt(frames: &mut [Frame]) {
     for (frame, n) in frames.iter_mut().zip(7_u32..) {
-        frame.address = format!("{:#x}", 0x7000 + n);
-        frame.offset = Some(format!("{:#x}", 0x100 + n));
+        frame.address = Some(Address(0x7000 + u64::from(n)));
+        frame.offset = Some(Address(0x100 + u64::from(n)));
         frame.build_id = Some("ffff".to_owned());
         frame.line = frame.line.map(|line| line + n);
         frame.function_offset = Some(n.into());
@@ -36,11 +36,11 @@ fn later() -> Report {
     report.target.pid += 1;
     report.window.started_at = "2026-11-24T03:00:00Z".to_owned();
     let heap = report.heap.as_mut().expect("heap");
-    heap.sites.iter_mut().for_each(|site| rebuilt(&mut site.frames));
+    heap.sites.iter_mut().for_each(|site| rebuilt(&mut site.stack.frames));
     heap.sites[0].live_bytes += 5000;
     heap.sites[0].live_objects += 50;
     let mut new = heap.sites.remove(1);
-    new.frames[0].function = Some("calloc".to_owned());
+    new.stack.frames[0].function = Some("calloc".to_owned());
     (new.live_bytes, new.live_objects) = (7000, 1);
     heap.sites.push(new);
     add_up(&mut report);
@@ -81,7 +81,7 @@ fn a_report_has_not_grown_from_itself() {
 fn inlined_frames_match_what_has_none() {
     let (old, mut new) = (earlier(), earlier());
     let site = &mut new.heap.as_mut().expect("heap").sites[0];
-    site.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
+    site.stack.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
     let heap = compare(&old, &new, Options::default()).expect("the same program").heap.expect("heap");
     assert!(heap.sites.iter().all(|site| site.change == Change::Same), "{:?}", heap.sites);
     assert_eq!(heap.sites.len(), 3);
@@ -93,7 +93,7 @@ fn inlined_frames_match_in_profiles() {
     use crate::export::profile::{Profile, ProfileKind};
     let (old, mut new) = (earlier(), earlier());
     let site = &mut new.heap.as_mut().expect("heap").sites[0];
-    site.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
+    site.stack.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
     site.live_bytes += 5000;
     let profile = Profile::difference(&old, &new, ProfileKind::Heap).expect("a profile");
     let growth = |sample: &crate::export::profile::Sample<'_>| {
@@ -161,12 +161,12 @@ fn what_cannot_be_compared_is_noted() {
         assert!(said.contains(part), "{part}: {said}");
     }
     for report in [&mut old, &mut new] {
-        let frame = &mut report.heap.as_mut().expect("heap").sites[0].frames[1];
+        let frame = &mut report.heap.as_mut().expect("heap").sites[0].stack.frames[1];
         (frame.function, frame.why_unknown) = (None, Some("no symbols".to_owned()));
     }
     assert!(notes(&old, &new).join("\n").contains("bank: not the same build"));
     for report in [&mut old, &mut new] {
-        report.heap.as_mut().expect("heap").sites[0].frames[1].build_id = Some("ab".to_owned());
+        report.heap.as_mut().expect("heap").sites[0].stack.frames[1].build_id = Some("ab".to_owned());
     }
     assert!(!notes(&old, &new).join("\n").contains("not the same build"), "its place tells");
 }
@@ -213,7 +213,7 @@ fn sites_of_the_same_functions_do_not_grow_by_being_two() {
         let heap = first.heap.as_mut().expect("heap");
         let mut other = heap.sites[0].clone();
         other.site_id.push('2');
-        other.frames[0].line = Some(99);
+        other.stack.frames[0].line = Some(99);
         other.live_bytes = 100 << 20;
         heap.sites.push(other);
         let mut last = first.clone();
@@ -266,7 +266,7 @@ fn goroutines_pile_up_from_report_to_report() {
                 report.target.build_id = Some(if anew { "ffff" } else { "eeee" }.to_owned());
                 let mut all = section(&[look(0, &[(count, reason), (5, "IO wait")])]);
                 for site in all.sites.iter_mut().filter(|_| anew) {
-                    rebuilt(&mut site.frames);
+                    rebuilt(&mut site.stack.frames);
                     site.site_id.push('2');
                 }
                 report.summary.findings = vec!["First.".to_owned(), calm(&all), "Last.".to_owned()];
@@ -348,9 +348,9 @@ fn what_did_not_grow() {
 fn code_made_at_run_time() {
     let mut old = earlier();
     let sites = &mut old.heap.as_mut().expect("heap").sites;
-    for (site, address) in sites.iter_mut().zip(["0x7f10", "0x7f20"]) {
-        let frame = Frame { address: address.to_owned(), ..samples::frame("", None) };
-        site.frames = vec![Frame { function: None, module: None, offset: None, ..frame }];
+    for (site, address) in sites.iter_mut().zip([0x7f10, 0x7f20]) {
+        let frame = Frame { address: Some(Address(address)), ..samples::frame("", None) };
+        site.stack.frames = vec![Frame { function: None, module: None, offset: None, ..frame }];
     }
     let mut new = old.clone();
     let told = |old: &Report, new: &Report| {
@@ -371,10 +371,10 @@ fn builds_of_named_frames_count() {
         let sites = &mut report.heap.as_mut().expect("heap").sites;
         sites
             .iter_mut()
-            .flat_map(|site| &mut site.frames)
+            .flat_map(|site| &mut site.stack.frames)
             .for_each(|frame| frame.build_id = Some("ab".to_owned()));
     }
-    old.heap.as_mut().expect("heap").sites[0].frames[1].function = None;
+    old.heap.as_mut().expect("heap").sites[0].stack.frames[1].function = None;
     let notes = compare(&old, &new, Options::default()).expect("the same program").notes.join("\n");
     assert!(!notes.contains("not the same build"), "{notes}");
 }

@@ -9,10 +9,9 @@ use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 
 use super::exporter::{ExportError, Exporter, Job, Subject};
-use super::names::harmless;
 use super::profile::{Profile, ProfileKind};
 use super::tree::Paths;
-use crate::human::{bytes, count, cut};
+use crate::human::{bytes, count, cut, harmless};
 
 /// Frames are left out whose width is less than one part in so many.
 const FINEST: u64 = 10_000;

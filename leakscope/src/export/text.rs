@@ -5,11 +5,12 @@
 use std::io::{self, Write};
 
 use super::exporter::{ExportError, Exporter, Job, Sequence, Subject};
-use super::names::{bracketed, file_name, function, harmless};
+use super::names::bracketed;
 use super::profile::location::{Location, Locations};
 use super::profile::{Profile, ProfileKind, Sample, Stack};
-use crate::human::columns;
-use crate::report::model::Frame;
+use crate::human::{columns, file_name, harmless};
+use crate::section::frame::Frame;
+use crate::section::label::function;
 
 /// What a tab goes to a multiple of.
 const TAB: usize = 8;
@@ -69,9 +70,8 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
             labels(stack.sample, &mut buffer)?;
         }
         frames(ids.iter().map(|id| &rendered[*id as usize]), hides, &mut buffer);
-        let notes = [stack.sample.cut, stack.sample.note.as_deref()];
-        for note in notes.into_iter().flatten() {
-            writeln!(buffer, "#\t{}", bracketed(note))?;
+        for note in stack.sample.notes() {
+            writeln!(buffer, "#\t{}", bracketed(&note))?;
         }
         buffer.push(b'\n');
         out.write_all(&buffer)?;

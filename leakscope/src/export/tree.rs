@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::names::{bracketed, folded, function, without_goexit};
+use super::names::{bracketed, folded, without_goexit};
 use super::profile::location::Locations;
 use super::profile::{Profile, Stack};
+use crate::section::label::function;
 
 /// The paths of a profile: numbers of names, outermost first, each with its weight.
 #[derive(Debug)]
@@ -79,6 +80,5 @@ impl Paths {
 fn roots(stack: &Stack<'_>) -> impl Iterator<Item = String> {
     let sample = stack.sample;
     let idle = sample.idle.then(|| bracketed("idle"));
-    let notes = [sample.cut, sample.note.as_deref()].into_iter().flatten().map(bracketed);
-    idle.into_iter().chain(notes)
+    idle.into_iter().chain(sample.notes().map(|note| bracketed(&note)))
 }

@@ -8,18 +8,18 @@ use super::go_heap::{self, GoHeapInputs};
 use super::headline::{self, Visibility};
 use super::heap::{self, HeapInputs};
 use super::model::{
-    EndedBy, GoProgram, Goroutines, Heap, Memory, Overhead, Report, SCHEMA, Site, Summary, Target, Threads,
-    Waits, Window,
+    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, SCHEMA, Site, Stack, Summary,
+    Target, Threads, Waits, Window,
 };
 use super::names::Names;
-use super::waits::{NamedStack, WaitInputs};
+use super::waits::WaitInputs;
 use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
 use crate::collect::waits::aggregate::Creation;
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime::go::aggregate::goroutines::GoroutineSnapshot;
 use crate::runtime::go::creations::GoCreation;
-use crate::stack::{Stack, StackId, Stacks};
+use crate::stack::{StackId, Stacks};
 use crate::symbol::{BlameInput, blame};
 
 /// What a report is made from.
@@ -141,9 +141,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     if let Some(threads) = &mut threads {
         threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
     }
-    let unnamed = |site: &&Site| site.source == MALLOC && site.frames.is_empty();
+    let unnamed = |site: &&Site| site.source == MALLOC && site.stack.frames.is_empty();
     let missing = heap.iter().flat_map(|heap| &heap.sites).filter(unnamed).count()
-        + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack_end.is_none()).count();
+        + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack.end.is_none()).count();
     if missing > 0 {
         lost.insert(losses::STACKS_MISSING.to_owned(), missing as u64);
     }
@@ -349,33 +349,11 @@ fn target(process: &Process, space: &AddressSpace, go: Option<&GoInputs<'_>>) ->
 }
 
 /// A stack with its names.
-fn named(stack: &Stack, space: &AddressSpace, names: &mut Names) -> NamedStack {
+fn named(stack: &crate::stack::Stack, space: &AddressSpace, names: &mut Names) -> Stack {
     let frames: Vec<_> = stack.frames.iter().flat_map(|f| names.frames(space, f)).collect();
-    let inputs: Vec<BlameInput<'_>> = frames
-        .iter()
-        .map(|f: &super::model::Frame| BlameInput {
-            function: f.function.as_deref(),
-            module: f.module.as_deref(),
-            file: f.file.as_deref(),
-        })
-        .collect();
+    let inputs: Vec<BlameInput<'_>> = frames.iter().map(Frame::blame_input).collect();
     let blame = blame(&inputs).map(|i| i as u64);
-    NamedStack { frames, blame, end: end(stack).to_owned() }
-}
-
-/// Why a stack ended, as the report says it.
-fn end(stack: &Stack) -> &'static str {
-    match stack.end {
-        StackEnd::Root => "root",
-        StackEnd::Truncated => "more than 127 frames",
-        StackEnd::NoMapping => "an address in no known code",
-        StackEnd::NoRows => "code without unwind information",
-        StackEnd::Unsupported => "an unwind rule that needs what is not known there",
-        StackEnd::ReadFault => "the stack could not be read",
-        StackEnd::NotAbove => "the next frame does not lie above",
-        StackEnd::Trampoline => "a return probe of another tracer",
-        StackEnd::NoReturnAddress => "a return address of 0",
-    }
+    Stack { frames, blame, end: Some(stack.end.into()) }
 }
 
 fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<String> {

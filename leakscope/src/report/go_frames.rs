@@ -1,8 +1,9 @@
 //! Go frames as frames of the report, and which of them a stack is charged to.
 
-use super::model::Frame;
 use crate::runtime::go::census::GoFrame;
-use crate::symbol::{BlameInput, FrameOwner, name, owner};
+use crate::section::frame::{Code, Frame, Name};
+use crate::symbol::name::bounded;
+use crate::symbol::{BlameInput, FrameOwner, owner};
 
 /// Packages of Go's standard library that the tables for all languages leave out, because a C function
 /// of such a name can have a suffix that looks like one (`hash.part.0`). Go 1.27, `go list std`.
@@ -57,14 +58,17 @@ impl GoCode<'_> {
 
 /// A frame of the program. What lies outside of its own code has no file.
 pub(super) fn frame(go: &GoFrame, code: GoCode<'_>) -> Frame {
-    let held = code.holds(go.address);
+    let file = code.file.filter(|_| code.holds(go.address));
+    let offset = go.address.wrapping_sub(code.bias);
+    let place = file.map(|module| Code { module, build_id: code.build_id, offset });
+    Frame::new(go.address, place, name(go))
+}
+
+/// What a frame is called by the program's own tables.
+pub(super) fn name(go: &GoFrame) -> Name {
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Frame {
-        address: format!("{:#x}", go.address),
-        module: code.file.filter(|_| held).map(ToOwned::to_owned),
-        build_id: code.build_id.filter(|_| held).map(ToOwned::to_owned),
-        offset: held.then(|| format!("{:#x}", go.address.wrapping_sub(code.bias))),
-        function: known(&name::bounded(&go.function)),
+    Name {
+        function: known(&bounded(&go.function)),
         function_offset: go.function_offset,
         file: known(&go.file),
         line: (go.line > 0).then_some(go.line),
@@ -72,12 +76,6 @@ pub(super) fn frame(go: &GoFrame, code: GoCode<'_>) -> Frame {
         inlined: go.inlined,
         why_unknown: go.function.is_empty().then(|| "it lies in no Go function".to_owned()),
     }
-}
-
-/// A function's name without the path of its package, as people speak of it: `tsdb.(*DB).run`.
-pub(crate) fn without_path(function: &str) -> &str {
-    let package = function.find(['(', '[']).map_or(function, |end| &function[..end]);
-    package.rfind('/').map_or(function, |slash| &function[slash + 1..])
 }
 
 /// The frame that stands for a goroutine's stack: the one that it is charged to. Where all are the standard
@@ -123,6 +121,7 @@ fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
 mod tests {
     use super::*;
     use crate::runtime::go::aggregate::goroutines::tests::frame as go;
+    use crate::section::frame::Address;
 
     #[test]
     fn the_first_frame_of_the_users() {
@@ -164,20 +163,6 @@ mod tests {
     }
 
     #[test]
-    fn names_without_paths() {
-        for (name, short) in [
-            ("github.com/prometheus/prometheus/tsdb.(*DB).run", "tsdb.(*DB).run"),
-            ("net/http.(*conn).serve", "http.(*conn).serve"),
-            ("main.main.func1", "main.main.func1"),
-            ("example.com/a/b.Map[example.com/c/d.T]", "b.Map[example.com/c/d.T]"),
-            ("main.(*Set[a/b.T]).Add", "main.(*Set[a/b.T]).Add"),
-            ("", ""),
-        ] {
-            assert_eq!(without_path(name), short);
-        }
-    }
-
-    #[test]
     fn what_is_unknown_is_absent() {
         let unknown = GoFrame { function: "".into(), file: "".into(), line: 0, ..go("", 0) };
         let code = GoCode {
@@ -190,9 +175,9 @@ mod tests {
         let frame = frame(&unknown, code);
         assert_eq!((&frame.function, &frame.file, frame.line), (&None, &None, None));
         assert!(frame.why_unknown.is_some());
-        let place = |frame: &Frame| (frame.module.clone(), frame.build_id.clone(), frame.offset.clone());
+        let place = |frame: &Frame| (frame.module.clone(), frame.build_id.clone(), frame.offset);
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(place(&frame), (text("/srv/bin/shop"), text("beef"), text("0x60000")));
+        assert_eq!(place(&frame), (text("/srv/bin/shop"), text("beef"), Some(Address(0x6_0000))));
         // Code of a plugin, or of C.
         let elsewhere = super::frame(&go("main.f", 0x2000), code);
         assert_eq!(place(&elsewhere), (None, None, None));

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::go_frames::{GoCode, blame, frame};
-use super::model::{GoSizeClass, Heap, Site, Source, Totals};
+use super::model::{Cut, GoSizeClass, Heap, Site, Source, Stack, StackEnd, Totals};
 use crate::collect::heap::Sort;
 use crate::runtime::go::aggregate::GoHeapSnapshot;
 use crate::runtime::go::heap_account::{GoHeapSite, SizeClass};
@@ -115,12 +115,12 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
         live_bytes_low: low,
         live_bytes_high: high,
         samples: seen.samples,
-        blame: blame(&seen.frames, code.main_module),
-        frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
-        // The runtime keeps as much of a stack as it does; the rest is not there to be read.
-        stack_end: Some(
-            if seen.frames.is_empty() { "the runtime keeps no stack for these" } else { "root" }.to_owned(),
-        ),
+        stack: Stack {
+            blame: blame(&seen.frames, code.main_module),
+            frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
+            // The runtime keeps as much of a stack as it does; the rest is not there to be read.
+            end: Some(if seen.frames.is_empty() { StackEnd::Cut(Cut::NoStack) } else { StackEnd::Root }),
+        },
     }
 }
 
@@ -201,7 +201,7 @@ pub(crate) mod tests {
         assert_eq!((heap.totals.alloc_objects, heap.totals.free_objects), (2_520, 1_680));
         let first = &heap.sites[0];
         assert_eq!((first.live_bytes_low, first.live_bytes_high), (Some(700_000), Some(910_000)));
-        assert_eq!((first.blame, first.samples, first.growth_bytes), (Some(1), Some(512), 800_000));
+        assert_eq!((first.stack.blame, first.samples, first.growth_bytes), (Some(1), Some(512), 800_000));
         assert_eq!(heap.sites[2].live_bytes_low, None);
         assert_eq!(sources(&joined(Some(traced()), Sort::Age)), ["malloc", "go", "go"]);
         let classes = heap.go_size_classes.expect("classes");

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::go_frames::without_path;
 use super::goroutines::judge;
 use super::group::goroutine_site as add_goroutines;
 use super::model::{Frame, GoroutineSite, Goroutines};
 use crate::human::{count, counted, cut, duration};
 use crate::runtime::go::census::GoState;
+use crate::section::label::{self, LONGEST_NAME, short, without_path};
 
 /// So many goroutines in one place are worth a sentence, if they are [`SHARE`] of all.
 const MANY: u64 = 100;
@@ -158,9 +158,8 @@ fn sentence(site: &GoroutineSite, all: &Goroutines) -> String {
 
 /// What goroutines do, and where: `blocked in chan receive at main.work at pool.go:12`.
 fn doing(site: &GoroutineSite) -> String {
-    let blamed = site.blame.and_then(|at| site.frames.get(usize::try_from(at).ok()?));
     let start = site.start_function.as_deref().map(without_path);
-    let place = blamed.and_then(place).or_else(|| start.map(|name| cut(name, super::headline::LONGEST_NAME)));
+    let place = site.stack.blamed().and_then(place).or_else(|| start.map(|name| cut(name, LONGEST_NAME)));
     let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
     let reason = site.wait_reason.as_deref().map(|reason| cut(reason, LONGEST_REASON));
     let what = match (site.state.as_str(), reason) {
@@ -177,8 +176,7 @@ fn doing(site: &GoroutineSite) -> String {
 
 /// Function, file and line of a frame.
 fn place(frame: &Frame) -> Option<String> {
-    let function = frame.function.as_deref().map(|function| without_path(function).to_owned());
-    super::headline::place(&[Frame { function, ..frame.clone() }], Some(0))
+    label::place(&short(frame))
 }
 
 /// `, 940 more since leakscope came (47 a second)`.
@@ -363,7 +361,7 @@ mod tests {
         assert_eq!(doing_in("syscall", None), "in a system call or C code");
         assert_eq!(doing_in("running", None), "running");
         assert!(doing_in("waiting", Some(&"x".repeat(9_999))).len() < 100);
-        site.frames.clear();
+        site.stack.frames.clear();
         assert!(doing(&site).ends_with(" at main.(*WebSocket).run"));
     }
 

@@ -172,7 +172,7 @@ pub(super) fn idle(site: &GoroutineSite, all: u64, piles_up: bool) -> Option<&'s
     if !waiting && site.state != GoState::Syscall.name() {
         return None;
     }
-    let functions = || site.frames.iter().filter_map(|frame| frame.function.as_deref());
+    let functions = || site.stack.frames.iter().filter_map(|frame| frame.function.as_deref());
     let on_stack = |table: &[&str]| functions().any(|function| is_one(function, table));
     let reason = site.wait_reason.as_deref();
     let found = RULES.iter().find(|rule| {

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use super::go_frames::{GoCode, blame, blame_goroutine, frame};
 use super::goroutine_idle::idle;
-use super::model::{GoroutineCreation, GoroutineSite, Goroutines};
+use super::model::{Cut, GoroutineCreation, GoroutineSite, Goroutines, Stack, StackEnd};
 use super::rank;
 use crate::runtime::go::aggregate::goroutines::{GoSite, GoroutineSnapshot};
-use crate::runtime::go::census::GoState;
+use crate::runtime::go::census::{GoStackEnd, GoState};
 use crate::runtime::go::creations::GoCreation;
 use crate::symbol::name;
 
@@ -65,8 +65,11 @@ fn creations(all: &[GoCreation], code: GoCode<'_>) -> Vec<GoroutineCreation> {
             created: seen.created,
             exited: seen.exited,
             growth: growth(seen),
-            blame: blame(&seen.frames, code.main_module),
-            frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
+            stack: Stack {
+                blame: blame(&seen.frames, code.main_module),
+                frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
+                end: None,
+            },
         })
         .collect()
 }
@@ -124,9 +127,11 @@ pub(super) fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
         idle: false,
         idle_rule: None,
         system: seen.system,
-        blame: blame_goroutine(&seen.frames, code.main_module),
-        frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
-        stack_end: seen.end.text().to_owned(),
+        stack: Stack {
+            blame: blame_goroutine(&seen.frames, code.main_module),
+            frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
+            end: Some(end(seen.end)),
+        },
         created_by: seen.created_by.as_ref().map(|go| frame(go, code)),
         start_function: seen.start_function.as_deref().map(|name| name::bounded(name).into_owned()),
         labels: (!seen.labels.is_empty()).then(|| seen.labels.clone()),
@@ -135,6 +140,16 @@ pub(super) fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
         locked_to_thread: seen.locked_to_thread,
         tids: seen.tids.clone(),
     }
+}
+
+const fn end(end: GoStackEnd) -> StackEnd {
+    StackEnd::Cut(match end {
+        GoStackEnd::Root => return StackEnd::Root,
+        GoStackEnd::TooDeep => Cut::NotKept,
+        GoStackEnd::UnknownCode => Cut::NoGoFunction,
+        GoStackEnd::Unreadable => Cut::Unreadable,
+        GoStackEnd::Running => Cut::Running,
+    })
 }
 
 #[cfg(test)]

@@ -4,42 +4,30 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-use super::model::{Frame, GoroutineSite, Site, ThreadSite, WaitSite};
-use super::{Report, rank};
+pub use crate::section::by::By;
 
-/// What sites are added up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// The whole stack: as they are.
-    Site,
-    /// The line to blame.
-    Blame,
-    /// The function to blame.
-    Function,
-    /// The file that the code to blame is in.
-    Module,
-}
+use super::model::{Address, Frame, GoroutineSite, Site, Stack, StackEnd, ThreadSite, WaitSite};
+use super::{Report, rank};
 
 impl By {
     /// The frame that stands for a stack.
-    fn frame(self, frames: &[Frame], blame: Option<u64>) -> Option<Frame> {
-        let blamed = blame.and_then(|at| frames.get(usize::try_from(at).ok()?));
-        let frame = blamed.or(frames.first())?;
+    fn frame(self, stack: &Stack) -> Option<Frame> {
+        let frame = stack.shown()?;
         let whole = Frame { inlined: false, ..frame.clone() };
         Some(match self {
             Self::Site => whole,
             // Of a line there can be several instructions.
             Self::Blame if frame.line.is_some() => {
-                Frame { address: String::new(), offset: None, function_offset: None, ..whole }
+                Frame { address: None, offset: None, function_offset: None, ..whole }
             }
-            Self::Blame => Frame { address: String::new(), ..whole },
+            Self::Blame => Frame { address: None, ..whole },
             Self::Function if frame.function.is_some() => {
                 let line = frame.function.as_deref().filter(|name| is_closure(name));
                 let line = line.and(frame.function_line.or(frame.line));
-                Frame { address: String::new(), offset: None, function_offset: None, line, ..whole }
+                Frame { address: None, offset: None, function_offset: None, line, ..whole }
             }
             Self::Function | Self::Module => Frame {
-                address: String::new(),
+                address: None,
                 module: None,
                 offset: None,
                 function: Some(frame.module.as_deref().map_or("no module", name).to_owned()),
@@ -51,15 +39,6 @@ impl By {
                 ..whole
             },
         })
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Site => "site",
-            Self::Blame => "blame",
-            Self::Function => "function",
-            Self::Module => "module",
-        }
     }
 }
 
@@ -119,32 +98,28 @@ pub fn by(report: &mut Report, by: By) {
 }
 
 /// A site of some section.
-trait Stack {
-    fn parts(&mut self) -> (&mut String, &mut Vec<Frame>, &mut Option<u64>);
-    fn end(&mut self, text: String);
+trait Grouped {
+    fn parts(&mut self) -> (&mut String, &mut Stack);
 }
 
 macro_rules! stacks {
-    ($($site:ty, $wrap:expr;)*) => {
-        $(impl Stack for $site {
-            fn parts(&mut self) -> (&mut String, &mut Vec<Frame>, &mut Option<u64>) {
-                (&mut self.site_id, &mut self.frames, &mut self.blame)
-            }
-            fn end(&mut self, text: String) {
-                self.stack_end = $wrap(text);
+    ($($site:ty;)*) => {
+        $(impl Grouped for $site {
+            fn parts(&mut self) -> (&mut String, &mut Stack) {
+                (&mut self.site_id, &mut self.stack)
             }
         })*
     };
 }
 stacks! {
-    Site, Some;
-    WaitSite, Some;
-    ThreadSite, Some;
-    GoroutineSite, std::convert::identity;
+    Site;
+    WaitSite;
+    ThreadSite;
+    GoroutineSite;
 }
 
 /// What tells frames apart.
-type FrameKey = (Option<String>, Option<String>, Option<String>, Option<u32>, Option<String>);
+type FrameKey = (Option<String>, Option<String>, Option<String>, Option<u32>, Option<Address>);
 
 fn key(frame: &Frame) -> FrameKey {
     let Frame { module, function, file, line, offset, .. } = frame.clone();
@@ -152,7 +127,7 @@ fn key(frame: &Frame) -> FrameKey {
 }
 
 /// Adds up what has the same frame and the same `also`; returns which site became part of which.
-fn add_up<S: Stack, K: Hash + Eq>(
+fn add_up<S: Grouped, K: Hash + Eq>(
     sites: &mut Vec<S>,
     by: By,
     also: impl Fn(&S) -> K,
@@ -163,11 +138,11 @@ fn add_up<S: Stack, K: Hash + Eq>(
     let mut ids = HashMap::new();
     for mut site in std::mem::take(sites) {
         let also = also(&site);
-        let (id, frames, blame) = site.parts();
-        let (id, frame) = (id.clone(), by.frame(frames, *blame));
-        *blame = frame.is_some().then_some(0);
-        *frames = frame.into_iter().collect();
-        let at = *known.entry((frames.first().map(key), also)).or_insert(sums.len());
+        let (id, stack) = site.parts();
+        let (id, frame) = (id.clone(), by.frame(stack));
+        stack.blame = frame.is_some().then_some(0);
+        stack.frames = frame.into_iter().collect();
+        let at = *known.entry((stack.frames.first().map(key), also)).or_insert(sums.len());
         match sums.get_mut(at) {
             Some((sum, stacks)) => {
                 add(sum, site);
@@ -178,8 +153,7 @@ fn add_up<S: Stack, K: Hash + Eq>(
         ids.insert(id, sums[at].0.parts().0.clone());
     }
     for (site, n) in &mut sums {
-        let stacks = crate::human::counted(*n, "stack");
-        site.end(format!("{stacks}, grouped by {}", by.name()));
+        site.parts().1.end = Some(StackEnd::Grouped { stacks: *n, by });
     }
     sites.extend(sums.into_iter().map(|(site, _)| site));
     ids

@@ -1,7 +1,8 @@
 //! The sentence that answers "what holds the memory?".
 
-use super::model::{Frame, Heap, Memory};
-use crate::human::{bytes, counted, cut, duration, share};
+use super::model::{Heap, Memory};
+use crate::human::{bytes, counted, duration, share};
+use crate::section::label::place;
 
 /// The headline for a heap account. Blocks younger than `min_age_ns` were left out of what is live.
 pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
@@ -29,7 +30,7 @@ pub fn heap(heap: &Heap, min_age_ns: u64, untraced: Option<&str>) -> String {
         if totals.live_objects == 1 { "is" } else { "are" }
     );
     let most = heap.sites.iter().max_by_key(|s| s.live_bytes);
-    match most.and_then(|site| Some((site, place(&site.frames, site.blame)?))) {
+    match most.and_then(|site| Some((site, place(site.stack.blamed()?)?))) {
         Some((site, place)) => {
             format!("{held}; {} of that from {place}.", share(site.live_bytes, totals.live_bytes))
         }
@@ -58,28 +59,12 @@ pub(super) fn go_heap(heap: &Heap) -> String {
         counted(totals.live_objects, "object")
     );
     let most = heap.sites.iter().max_by_key(|site| site.live_bytes);
-    match most.and_then(|site| Some((site, place(&site.frames, site.blame)?))) {
+    match most.and_then(|site| Some((site, place(site.stack.blamed()?)?))) {
         Some((site, place)) => {
             format!("{held}; {} of that from {place}.", share(site.live_bytes, totals.live_bytes))
         }
         None => format!("{held}."),
     }
-}
-
-/// Characters of a function's name in the headline.
-pub(super) const LONGEST_NAME: usize = 100;
-
-/// Function, file and line of the blame frame of a stack.
-pub(super) fn place(frames: &[Frame], blame: Option<u64>) -> Option<String> {
-    let frame = frames.get(usize::try_from(blame?).ok()?)?;
-    let name = frame.function.clone().or_else(|| {
-        Some(format!("{}+{}", frame.module.as_deref()?.rsplit('/').next()?, frame.offset.as_deref()?))
-    })?;
-    let name = cut(&name, LONGEST_NAME);
-    Some(match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("{name} at {}:{line}", file.rsplit('/').next().unwrap_or(file)),
-        _ => name,
-    })
 }
 
 /// RSS growth below this says nothing.

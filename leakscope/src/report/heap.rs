@@ -63,9 +63,6 @@ pub(super) fn heap(
 }
 
 fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
-    let stack = snapshot.stack.and_then(name);
-    let end = stack.as_ref().map(|s| s.end.clone());
-    let stack = stack.unwrap_or_default();
     Site {
         site_id: super::site_id(snapshot.stack),
         rank,
@@ -80,8 +77,6 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        blame: stack.blame,
-        frames: stack.frames,
-        stack_end: end,
+        stack: snapshot.stack.and_then(name).unwrap_or_default(),
     }
 }

@@ -12,11 +12,15 @@ use serde::{Deserialize, Serialize};
 mod go;
 mod waits;
 
+use crate::section::json::with_stack;
+
+pub use crate::section::frame::{Address, Frame};
+pub use crate::section::stack::{Cut, Stack, StackEnd};
 pub use crate::wait::WaitKind;
 pub use go::{GoProgram, GoSizeClass, GoroutineCreation, GoroutineSite, Goroutines};
 pub use waits::{
-    Deadlock, DeadlockThread, LongWait, Since, ThreadSite, Threads, WaitLock, WaitSite, WaitThread, Waits,
-    Waker, WakerKind,
+    Deadlock, DeadlockThread, LongWait, OwnerState, Since, ThreadSite, Threads, WaitLock, WaitSite,
+    WaitThread, Waits, Waker, WakerKind,
 };
 
 /// The value of [`Report::schema`].
@@ -174,70 +178,46 @@ pub struct Totals {
     pub growth_bytes: i64,
 }
 
-/// A distinct stack that allocated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Site {
-    /// Identifies the stack within this run.
-    pub site_id: String,
-    /// Place in the order asked for, from 1.
-    pub rank: u64,
-    /// Name of the source.
-    pub source: String,
-    /// Bytes requested in live blocks.
-    pub live_bytes: u64,
-    /// Live blocks.
-    pub live_objects: u64,
-    /// Bytes allocated.
-    pub alloc_bytes: u64,
-    /// Blocks allocated.
-    pub alloc_objects: u64,
-    /// Change of `live_bytes` since the report before.
-    pub growth_bytes: i64,
-    /// Age of the oldest live block.
-    pub oldest_age_ns: Option<u64>,
-    /// Age of the youngest live block.
-    pub youngest_age_ns: Option<u64>,
-    /// Lower end of the interval that `live_bytes` lies in, where it is an estimate.
-    pub live_bytes_low: Option<u64>,
-    /// Upper end of it.
-    pub live_bytes_high: Option<u64>,
-    /// Objects that were looked at for the estimate.
-    pub samples: Option<u64>,
-    /// Index into `frames` of the first frame that is the user's own; null if there is none.
-    pub blame: Option<u64>,
-    /// Frames, innermost first.
-    pub frames: Vec<Frame>,
-    /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
-    pub stack_end: Option<String>,
-}
-
-/// A frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Frame {
-    /// Address in the target (of callers: the return address).
-    pub address: String,
-    /// File that the code is in.
-    pub module: Option<String>,
-    /// Its build ID.
-    pub build_id: Option<String>,
-    /// Virtual address within that file: what addr2line takes.
-    pub offset: Option<String>,
-    /// Function; its name is cut at 4 KiB, and then ends in `…`.
-    #[serde(default, deserialize_with = "crate::symbol::name::deserialize")]
-    pub function: Option<String>,
-    /// Bytes from the function's start.
-    pub function_offset: Option<u64>,
-    /// Source file.
-    pub file: Option<String>,
-    /// Line in it.
-    pub line: Option<u32>,
-    /// Line of the function's declaration; where debug info does not tell (it has line tables alone), that of
-    /// its first instruction. Go programs tell it from Go 1.20 on.
-    pub function_line: Option<u32>,
-    /// Whether it was inlined into the next frame.
-    pub inlined: bool,
-    /// Why there is no function.
-    pub why_unknown: Option<String>,
+with_stack! {
+    /// A distinct stack that allocated.
+    pub struct Site {
+        /// Identifies the stack within this run.
+        pub site_id: String,
+        /// Place in the order asked for, from 1.
+        pub rank: u64,
+        /// Name of the source.
+        pub source: String,
+        /// Bytes requested in live blocks.
+        pub live_bytes: u64,
+        /// Live blocks.
+        pub live_objects: u64,
+        /// Bytes allocated.
+        pub alloc_bytes: u64,
+        /// Blocks allocated.
+        pub alloc_objects: u64,
+        /// Change of `live_bytes` since the report before.
+        pub growth_bytes: i64,
+        /// Age of the oldest live block.
+        pub oldest_age_ns: Option<u64>,
+        /// Age of the youngest live block.
+        pub youngest_age_ns: Option<u64>,
+        /// Lower end of the interval that `live_bytes` lies in, where it is an estimate.
+        pub live_bytes_low: Option<u64>,
+        /// Upper end of it.
+        pub live_bytes_high: Option<u64>,
+        /// Objects that were looked at for the estimate.
+        pub samples: Option<u64>,
+        @
+        /// The stack.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own; null if there is none.
+            blame: Option<u64>,
+            /// Frames, innermost first.
+            frames: Vec<Frame>,
+            /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
+            stack_end: Option<StackEnd>,
+        },
+    }
 }
 
 /// What tracing cost.

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::go_frames::{self, GoCode};
+use super::go_frames;
 use super::model;
 use crate::process::{AddressSpace, FileId, Location, ModuleId};
 use crate::runtime::go::census::GoFrame;
 use crate::runtime::go::frames::{CodeAddress, Frames};
 use crate::runtime::go::program::Program;
+use crate::section::frame::{Code, Name};
 use crate::stack::{Frame, Stack};
-use crate::symbol::{CodeFile, DebugSearch, NoSymbol, Symbolizer};
+use crate::symbol::{CodeFile, DebugSearch, NoSymbol, SymbolFrame, Symbolizer};
 
 /// Resolves frames; keeps the files of all modules that were seen on a stack.
 #[derive(Debug)]
@@ -78,45 +79,30 @@ impl Names {
     /// The frames that one frame of a stack stands for: itself, and before it what was inlined
     /// into it.
     pub fn frames(&mut self, space: &AddressSpace, frame: &Frame) -> Vec<model::Frame> {
-        let empty = |why: NoSymbol| model::Frame {
-            address: hex(frame.address),
-            module: None,
-            build_id: None,
-            offset: None,
-            function: None,
-            function_offset: None,
-            file: None,
-            line: None,
-            function_line: None,
-            inlined: false,
-            why_unknown: Some(why.to_string()),
-        };
+        let unknown = |why: NoSymbol| Name::unknown(why);
         let (id, address) = match frame.location {
             Location::Module(id, address) => (id, address),
-            Location::Anonymous => return vec![empty(NoSymbol::Anonymous)],
-            Location::Unmapped => return vec![empty(NoSymbol::Unmapped)],
+            Location::Anonymous => {
+                return vec![model::Frame::new(frame.address, None, unknown(NoSymbol::Anonymous))];
+            }
+            Location::Unmapped => {
+                return vec![model::Frame::new(frame.address, None, unknown(NoSymbol::Unmapped))];
+            }
         };
         let module = space.module(id);
-        let placed = |f: model::Frame| model::Frame {
-            module: Some(module.path.display().to_string()),
-            offset: Some(hex(address)),
-            ..f
+        let path = module.path.display().to_string();
+        let placed = |build_id: Option<&str>, name: Name| {
+            model::Frame::new(frame.address, Some(Code { module: &path, build_id, offset: address }), name)
         };
         if let Some(go) = self.go.as_mut().filter(|go| go.module == id)
             && let Some(frames) = go.frames(address, frame.exact)
         {
-            let build_id = go.program.build_id.clone();
-            return frames
-                .iter()
-                .map(|f| {
-                    let named = go_frames::frame(f, GoCode::default());
-                    placed(model::Frame { address: hex(frame.address), build_id: build_id.clone(), ..named })
-                })
-                .collect();
+            let build_id = go.program.build_id.as_deref();
+            return frames.iter().map(|f| placed(build_id, go_frames::name(f))).collect();
         }
         let Some(file) = self.file(space, id) else {
             let why = module.elf.as_ref().err().map_or_else(|| "it is gone".to_owned(), ToString::to_string);
-            return vec![placed(empty(NoSymbol::Unreadable(why)))];
+            return vec![placed(None, unknown(NoSymbol::Unreadable(why)))];
         };
         let build_id = file.elf().build_id_text();
         // Borrowed anew: the symbolizer and the files are two members.
@@ -126,23 +112,16 @@ impl Names {
             // The address that a signal handler returns to starts its function: nothing calls there.
             resolved = self.symbolizer.resolve(file, address, true);
         }
-        resolved
-            .frames
-            .iter()
-            .map(|f| {
-                placed(model::Frame {
-                    build_id: build_id.clone(),
-                    function: f.function.clone(),
-                    function_offset: f.offset_in_function,
-                    file: f.file.clone(),
-                    line: f.line,
-                    function_line: f.function_line,
-                    inlined: f.inlined,
-                    why_unknown: f.why_unknown.as_ref().map(ToString::to_string),
-                    ..empty(NoSymbol::Unmapped)
-                })
-            })
-            .collect()
+        let name = |f: &SymbolFrame| Name {
+            function: f.function.clone(),
+            function_offset: f.offset_in_function,
+            file: f.file.clone(),
+            line: f.line,
+            function_line: f.function_line,
+            inlined: f.inlined,
+            why_unknown: f.why_unknown.as_ref().map(ToString::to_string),
+        };
+        resolved.frames.iter().map(|f| placed(build_id.as_deref(), name(f))).collect()
     }
 }
 
@@ -153,8 +132,4 @@ impl GoNames {
         let place = self.frames.place(&self.program, at)?;
         Some(place.frames().cloned().collect())
     }
-}
-
-fn hex(value: u64) -> String {
-    format!("{value:#x}")
 }

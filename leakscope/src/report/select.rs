@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::model::{Frame, Goroutines, Heap, Threads, Waits};
+use super::model::{Goroutines, Heap, Stack, Threads, Waits};
 use super::{Report, rank};
 use crate::human::{bytes, count};
 
@@ -31,9 +31,9 @@ impl Selection {
         Ok(Self { focus: compile("focus", focus)?, ignore: compile("ignore", ignore)? })
     }
 
-    fn keeps(&self, frames: &[Frame]) -> bool {
+    fn keeps(&self, stack: &Stack) -> bool {
         let matches = |regex: &Regex| {
-            let texts = frames.iter().flat_map(|frame| [&frame.function, &frame.file, &frame.module]);
+            let texts = stack.frames.iter().flat_map(|frame| [&frame.function, &frame.file, &frame.module]);
             texts.flatten().any(|text| regex.is_match(text))
         };
         self.focus.as_ref().is_none_or(matches) && !self.ignore.as_ref().is_some_and(matches)
@@ -66,7 +66,7 @@ impl Selection {
 
     fn heap(&self, heap: &mut Heap) -> String {
         let before = heap.totals.live_bytes;
-        heap.sites.retain(|site| self.keeps(&site.frames));
+        heap.sites.retain(|site| self.keeps(&site.stack));
         rank(&mut heap.sites, |site, rank| site.rank = rank);
         let totals = &mut heap.totals;
         let sum = |of: fn(&super::model::Site) -> u64| heap.sites.iter().map(of).fold(0, u64::saturating_add);
@@ -82,7 +82,7 @@ impl Selection {
 
     fn waits(&self, waits: &mut Waits) -> String {
         let before = waits.blocked_now;
-        waits.sites.retain(|site| self.keeps(&site.frames));
+        waits.sites.retain(|site| self.keeps(&site.stack));
         rank(&mut waits.sites, |site, rank| site.rank = rank);
         waits.blocked_now = waits.sites.iter().map(|site| site.blocked_now).fold(0, u64::saturating_add);
         waits.threads = waits.blocked_now;
@@ -97,7 +97,7 @@ impl Selection {
 
     fn goroutines(&self, all: &mut Goroutines) -> String {
         let before = all.total;
-        all.sites.retain(|site| self.keeps(&site.frames));
+        all.sites.retain(|site| self.keeps(&site.stack));
         rank(&mut all.sites, |site, rank| site.rank = rank);
         let sum = |system: bool| {
             let sites = all.sites.iter().filter(|site| site.system == system);
@@ -113,7 +113,7 @@ impl Selection {
     }
 
     fn threads(&self, threads: &mut Threads) {
-        threads.sites.retain(|site| self.keeps(&site.frames));
+        threads.sites.retain(|site| self.keeps(&site.stack));
         rank(&mut threads.sites, |site, rank| site.rank = rank);
         let sum = |of: fn(&super::model::ThreadSite) -> u64| {
             threads.sites.iter().map(of).fold(0, u64::saturating_add)

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::headline::{LONGEST_NAME, place};
-use super::model::{Deadlock, DeadlockThread, Frame, WaitKind, WaitLock, WaitSite, Waits};
+use super::model::{Deadlock, DeadlockThread, OwnerState, WaitKind, WaitLock, WaitSite, Waits};
 use crate::human::{count, counted, cut, duration};
+use crate::section::label::{line_first, place_in_list};
 use crate::wait::kind::Stuck;
 
 /// Who waits so long for a lock is stuck.
@@ -139,19 +139,7 @@ fn what(site: &WaitSite) -> String {
 
 /// ` at pool.c:88 (take)`, or as much of it as is known.
 fn at(site: &WaitSite) -> String {
-    spot(&site.frames, site.blame).map(|spot| format!(" at {spot}")).unwrap_or_default()
-}
-
-/// The blame frame, line first: what waits has been said before.
-fn spot(frames: &[Frame], blame: Option<u64>) -> Option<String> {
-    let frame = frames.get(usize::try_from(blame?).ok()?)?;
-    match (&frame.function, &frame.file, frame.line) {
-        (Some(function), Some(file), Some(line)) => {
-            let file = file.rsplit('/').next().unwrap_or(file);
-            Some(format!("{file}:{line} ({})", cut(function, LONGEST_NAME)))
-        }
-        _ => place(frames, blame),
-    }
+    site.stack.blamed().and_then(line_first).map(|spot| format!(" at {spot}")).unwrap_or_default()
 }
 
 /// Characters of a thread's name that a sentence shows: the kernel keeps 15.
@@ -208,10 +196,10 @@ fn held(locks: &[WaitLock]) -> Option<String> {
     };
     let held = if most.owner_inferred { "probably held by" } else { "held by" };
     let which = if one { String::new() } else { ", the most wanted".to_owned() };
-    let place = most.owner_frames.as_deref().and_then(|frames| spot(frames, most.owner_blame));
-    let state = match (most.owner_state.as_deref(), place) {
-        (Some("running"), _) => ", which is running".to_owned(),
-        (Some("sleep"), Some(place)) => format!(", which sleeps at {place}"),
+    let place = most.owner_stack.as_ref().and_then(|stack| line_first(stack.blamed()?));
+    let state = match (&most.owner_state, place) {
+        (Some(OwnerState::Running), _) => ", which is running".to_owned(),
+        (Some(OwnerState::Waits(WaitKind::Sleep)), Some(place)) => format!(", which sleeps at {place}"),
         (Some(state), Some(place)) => format!(", itself blocked at {place} ({state})"),
         (Some(state), None) => format!(", itself blocked ({state})"),
         (None, _) => String::new(),
@@ -224,11 +212,7 @@ fn deadlock(deadlock: &Deadlock, waits: &Waits) -> String {
     let by_id: HashMap<&str, &WaitSite> =
         waits.sites.iter().map(|site| (site.site_id.as_str(), site)).collect();
     let site_of = |thread: &DeadlockThread| by_id.get(thread.site_id.as_str()).copied();
-    let place_of = |thread: &DeadlockThread| {
-        let place = place(&site_of(thread)?.frames, site_of(thread)?.blame)?;
-        // The sentence names several places: each in brackets behind its function.
-        Some(place.rsplit_once(" at ").map_or(place.clone(), |(name, line)| format!("{name} ({line})")))
-    };
+    let place_of = |thread: &DeadlockThread| place_in_list(site_of(thread)?.stack.blamed()?);
     let joins = deadlock.cycle.iter().filter_map(site_of).any(|site| site.kind == WaitKind::Join);
     let names: Vec<String> = deadlock.cycle.iter().take(NAMED).map(|t| thread(t.tid, &t.name)).collect();
     let places: Vec<String> =

@@ -14,7 +14,7 @@ pub use threads::thread_sites;
 use self::book::Book;
 use self::holders::Holders;
 use self::sites::Sites;
-use super::model::{Deadlock, DeadlockThread, Frame, LongWait, Waits};
+use super::model::{Address, Deadlock, DeadlockThread, LongWait, Stack, Waits};
 use super::site_id;
 use crate::collect::waits::aggregate::WaitsSnapshot;
 use crate::stack::StackId;
@@ -38,19 +38,8 @@ pub struct WaitInputs<'a> {
     pub processors: usize,
 }
 
-/// A stack with names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamedStack {
-    /// Frames, innermost first.
-    pub frames: Vec<Frame>,
-    /// Index of the first frame that is the user's own.
-    pub blame: Option<u64>,
-    /// Why there are no more: `root`, or what cut it short.
-    pub end: String,
-}
-
 /// Finds the names of a stack; `None` if its frames never arrived.
-pub type NameStack<'a> = dyn FnMut(StackId) -> Option<NamedStack> + 'a;
+pub type NameStack<'a> = dyn FnMut(StackId) -> Option<Stack> + 'a;
 
 /// Makes the section on waits. `name` is asked once for each stack.
 pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
@@ -93,10 +82,6 @@ fn method(inputs: &WaitInputs<'_>) -> &'static str {
     }
 }
 
-fn hex(address: u64) -> String {
-    format!("{address:#x}")
-}
-
 fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock> {
     let by_tid: HashMap<u32, &sites::Blocked<'_>> = blocked.iter().map(|b| (b.thread.tid, b)).collect();
     let thread = |edge: &Edge| {
@@ -104,9 +89,9 @@ fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock>
         DeadlockThread {
             tid: edge.tid,
             name: waiter.map(|b| b.thread.name.clone()).unwrap_or_default(),
-            waits_for: hex(edge.lock),
+            waits_for: Address(edge.lock),
             held_by: edge.owner,
-            holds: holders.held_by(edge.tid).map(hex).collect(),
+            holds: holders.held_by(edge.tid).map(Address).collect(),
             blocked_ns: waiter.map(|b| b.blocked_ns),
             site_id: waiter.map_or_else(|| site_id(None), |b| b.key.id()),
         }

@@ -245,8 +245,8 @@ impl App {
             }
             KeyCode::Enter if process.detail.is_none() => {
                 if process.open() {
-                    let (frames, ..) = process.frames()?;
-                    let lines = frames.iter().filter_map(|f| Some((f.file.clone()?, f.line?)));
+                    let lines =
+                        process.stack()?.frames.iter().filter_map(|f| Some((f.file.clone()?, f.line?)));
                     return Some(Action::Read(lines.collect()));
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::processes::history::History;
 use crate::report::Report;
-use crate::report::model::{Frame, GoroutineSite, Site, WaitSite};
+use crate::report::model::{GoroutineSite, Site, Stack, WaitSite};
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,14 +212,12 @@ impl ProcessView {
         self.report.as_ref()?.goroutines.as_ref()?.sites.get(*self.rows.get(row)?)
     }
 
-    /// Frames of the chosen row, and which one is to blame.
-    pub fn frames(&self) -> Option<(&[Frame], Option<u64>, Option<&str>)> {
+    /// The stack of the chosen row.
+    pub fn stack(&self) -> Option<&Stack> {
         match self.tab {
-            Tab::Heap => self.heap_site(self.at).map(|s| (&*s.frames, s.blame, s.stack_end.as_deref())),
-            Tab::Threads => self.wait_site(self.at).map(|s| (&*s.frames, s.blame, s.stack_end.as_deref())),
-            Tab::Goroutines => {
-                self.goroutine_site(self.at).map(|s| (&*s.frames, s.blame, Some(s.stack_end.as_str())))
-            }
+            Tab::Heap => self.heap_site(self.at).map(|site| &site.stack),
+            Tab::Threads => self.wait_site(self.at).map(|site| &site.stack),
+            Tab::Goroutines => self.goroutine_site(self.at).map(|site| &site.stack),
         }
     }
 

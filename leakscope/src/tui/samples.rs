@@ -1,6 +1,6 @@
 //! Reports made by hand.
 
-use crate::export::table::tests::samples::{S, empty, frame};
+use crate::export::table::tests::samples::{S, empty, frame, whole};
 use crate::report::Report;
 use crate::report::model::{Heap, Site, Source, Totals};
 
@@ -25,13 +25,11 @@ pub(crate) fn heap_report(seconds: u64, sites: &[(&str, u64)]) -> Report {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        blame: Some(1),
-        frames: vec![
+        stack: whole(vec![
             frame("malloc", None),
             frame(name, Some((&format!("{name}.c"), 7))),
             frame("__libc_start_main", None),
-        ],
-        stack_end: Some("root".to_owned()),
+        ]),
     });
     report.heap = Some(Heap {
         exact: true,

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::proto;
-use crate::export::names::hex;
 use crate::export::profile::location::Location;
 
 const PAGE: u64 = 4096;
@@ -34,7 +33,7 @@ pub(super) struct Mappings<'a> {
 
 fn key<'a>(place: &Location<'a>) -> Option<Key<'a>> {
     let frame = place.frames.first()?;
-    let offset = frame.offset.as_deref().map(hex);
+    let offset = frame.offset.map(|offset| offset.0);
     // A program that is not moved has no bias; what is not whole pages is none.
     let bias = offset.and_then(|offset| place.address.checked_sub(offset)).filter(|bias| bias % PAGE == 0);
     Some(Key { file: frame.module.as_deref()?, build_id: frame.build_id.as_deref(), bias: bias.unwrap_or(0) })

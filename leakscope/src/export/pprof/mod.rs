@@ -14,9 +14,11 @@ use flate2::write::GzEncoder;
 use prost::Message as _;
 
 use super::exporter::{Audience, ExportError, Exporter, Job, Subject};
-use super::names::{bracketed, function, harmless, without_goexit};
+use super::names::{bracketed, without_goexit};
 use super::profile::location::Locations;
 use super::profile::{Profile, Sample, ValueType};
+use crate::human::harmless;
+use crate::section::label::function;
 use mappings::Mappings;
 
 /// `--format pprof`.
@@ -136,7 +138,7 @@ impl Builder {
         values: usize,
     ) -> proto::Sample {
         location_id.extend(sample.note.as_ref().map(|note| first_note + self.note(bracketed(note))));
-        let cut = sample.cut.map(|why| ("stack_end", std::borrow::Cow::from(why)));
+        let cut = sample.cut.map(|why| ("stack_end", std::borrow::Cow::from(why.to_string())));
         let labels = sample.labels.iter().chain(&cut);
         proto::Sample {
             location_id,

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{ProfileKind, Sample};
 use crate::report::Report;
-use crate::report::model::{Frame, Goroutines, Heap, Threads, WaitSite, Waits};
+use crate::report::model::{Address, Frame, Goroutines, Heap, Stack, Threads, WaitSite, Waits};
 
 /// A label's key and value.
 type Label<'a> = (&'a str, Cow<'a, str>);
 
 /// What Go's goroutine profile tells apart: the addresses of a stack, and labels.
-type Group<'a> = (Vec<&'a str>, Option<&'a BTreeMap<String, String>>);
+type Group<'a> = (Vec<Option<Address>>, Option<&'a BTreeMap<String, String>>);
 
 /// Adds the samples of a report; or tells why it has none.
 pub(super) fn samples<'a>(
@@ -42,24 +42,37 @@ pub(super) fn samples<'a>(
 const NO_WAITS: &str = "waits were not traced";
 
 /// A stack, with a note where it has no frames.
-fn stack<'a>(frames: &'a [Frame], end: Option<&'a str>) -> Sample<'a> {
-    let note = frames.is_empty().then(|| Cow::Borrowed(end.unwrap_or("stack not captured")));
-    // Stacks that were grouped are whole, too.
-    let whole = |end: &str| end == "root" || end.contains("grouped by ");
-    let cut = end.filter(|end| !whole(end) && !frames.is_empty());
-    Sample { frames, note, cut, idle: false, values: [0; 4], base: [0; 4], weight: 0, labels: Vec::new() }
+fn sample(stack: &Stack) -> Sample<'_> {
+    let empty = stack.frames.is_empty();
+    let why = || stack.end.as_ref().map_or(Cow::Borrowed("stack not captured"), |end| end.to_string().into());
+    let cut = stack.end.as_ref().filter(|end| !end.is_whole() && !empty);
+    Sample { note: empty.then(why), cut, ..bare(&stack.frames) }
+}
+
+/// Frames without values.
+fn bare(frames: &[Frame]) -> Sample<'_> {
+    Sample {
+        frames,
+        note: None,
+        cut: None,
+        idle: false,
+        values: [0; 4],
+        base: [0; 4],
+        weight: 0,
+        labels: Vec::new(),
+    }
 }
 
 /// What is counted without a stack.
 fn without_stack<'a>(note: &'static str, count: u64) -> Sample<'a> {
-    Sample { note: Some(Cow::Borrowed(note)), values: [count, 0, 0, 0], weight: count, ..stack(&[], None) }
+    Sample { note: Some(Cow::Borrowed(note)), values: [count, 0, 0, 0], weight: count, ..bare(&[]) }
 }
 
 fn heap<'a>(heap: &'a Heap, kind: ProfileKind, out: &mut Vec<Sample<'a>>) {
     // Where there is but one source, it need not be told.
     let told = heap.sources.len() > 1;
     for site in &heap.sites {
-        let mut sample = stack(&site.frames, site.stack_end.as_deref());
+        let mut sample = sample(&site.stack);
         sample.values = [site.alloc_objects, site.alloc_bytes, site.live_objects, site.live_bytes];
         sample.weight = if kind == ProfileKind::Heap { site.live_bytes } else { site.alloc_bytes };
         if told {
@@ -81,7 +94,7 @@ fn site_labels(site: &WaitSite) -> Vec<Label<'_>> {
 fn waits<'a>(all: &'a Waits, wanted: impl Fn(&WaitSite) -> bool, out: &mut Vec<Sample<'a>>) {
     for site in all.sites.iter().filter(|site| wanted(site)) {
         if let Some(ended @ 1..) = site.waits {
-            let mut sample = stack(&site.frames, site.stack_end.as_deref());
+            let mut sample = sample(&site.stack);
             sample.idle = site.idle;
             sample.values = [ended, site.wait_ns.unwrap_or(0), 0, 0];
             sample.labels = site_labels(site);
@@ -93,9 +106,9 @@ fn waits<'a>(all: &'a Waits, wanted: impl Fn(&WaitSite) -> bool, out: &mut Vec<S
 
 /// The threads that are blocked at a site, by their names and locks.
 fn blocked<'a>(site: &'a WaitSite, set: impl Fn(&mut Sample<'a>, u64, u64), out: &mut Vec<Sample<'a>>) {
-    let mut groups: BTreeMap<(&str, Option<&str>), (u64, u64)> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, Option<Address>), (u64, u64)> = BTreeMap::new();
     for thread in &site.threads {
-        let group = groups.entry((&thread.name, thread.lock.as_deref())).or_default();
+        let group = groups.entry((&thread.name, thread.lock)).or_default();
         group.0 += 1;
         group.1 = group.1.saturating_add(thread.blocked_ns.unwrap_or(0));
     }
@@ -103,13 +116,13 @@ fn blocked<'a>(site: &'a WaitSite, set: impl Fn(&mut Sample<'a>, u64, u64), out:
     let unlisted = (unlisted > 0).then_some((None, (unlisted, 0)));
     let listed = groups.into_iter().map(|(who, sums)| (Some(who), sums));
     for (who, (count, ns)) in listed.chain(unlisted) {
-        let mut sample = stack(&site.frames, site.stack_end.as_deref());
+        let mut sample = sample(&site.stack);
         sample.idle = site.idle;
         sample.weight = count;
         sample.labels = site_labels(site);
         if let Some((name, lock)) = who {
             sample.labels.push(("thread", name.into()));
-            sample.labels.extend(lock.map(|address| ("lock", Cow::from(address))));
+            sample.labels.extend(lock.map(|address| ("lock", Cow::from(address.to_string()))));
         }
         set(&mut sample, count, ns);
         out.push(sample);
@@ -135,9 +148,9 @@ fn goroutines<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
     let mut listed = 0_u64;
     for site in all.sites.iter().filter(|site| !site.system) {
         listed = listed.saturating_add(site.count);
-        let addresses = site.frames.iter().map(|frame| frame.address.as_str()).collect();
+        let addresses = site.stack.frames.iter().map(|frame| frame.address).collect();
         let at = *known.entry((addresses, site.labels.as_ref())).or_insert_with(|| {
-            let mut sample = stack(&site.frames, Some(&site.stack_end));
+            let mut sample = sample(&site.stack);
             let labels = site.labels.iter().flatten();
             sample.labels = labels.map(|(key, value)| (key.as_str(), Cow::from(value))).collect();
             sample.idle = true;
@@ -157,7 +170,7 @@ fn goroutines<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
 fn creations<'a>(threads: &'a Threads, out: &mut Vec<Sample<'a>>) {
     let mut listed = 0_u64;
     for site in threads.sites.iter().filter(|site| site.created > 0) {
-        let mut sample = stack(&site.frames, site.stack_end.as_deref());
+        let mut sample = sample(&site.stack);
         sample.values[0] = site.created;
         sample.weight = site.created;
         listed = listed.saturating_add(site.created);

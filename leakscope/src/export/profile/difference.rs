@@ -51,5 +51,5 @@ fn sum<'a>(pair: &Pair<'_, Sample<'a>>) -> Sample<'a> {
 fn key<'a>(sample: &Sample<'a>, keys: &mut Keys<'a>, which: Frames) -> Key {
     let labels = sample.labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone().into_owned()));
     let note = sample.note.as_ref().map(|note: &Cow<'_, str>| note.clone().into_owned());
-    (keys.stack(sample.frames, None, which), note, labels.collect())
+    (keys.frames(sample.frames, which), note, labels.collect())
 }

@@ -5,8 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use foldhash::fast::RandomState;
 
-use crate::export::names::hex;
-use crate::report::model::Frame;
+use crate::section::frame::Frame;
 
 /// Frames of one address, innermost first; and whether they are where a stack begins.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +23,7 @@ impl Hash for Key<'_> {
         for frame in self.frames {
             frame.address.hash(state);
             frame.line.hash(state);
-            if frame.address.is_empty() {
+            if frame.address.is_none() {
                 frame.function.hash(state);
             }
         }
@@ -83,7 +82,7 @@ impl<'a> Locations<'a> {
         frames.split_inclusive(|frame| !frame.inlined).enumerate().map(move |(depth, frames)| {
             let key = Key { frames, innermost: depth == 0, several };
             *self.known.entry(key).or_insert_with(|| {
-                let address = hex(&frames[0].address);
+                let address = frames[0].address.map_or(0, |address| address.0);
                 let instruction = address.saturating_sub(u64::from(depth > 0));
                 self.all.push(Location { frames, address, instruction });
                 // Memory ends long before.

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use crate::human::{bytes, counted, duration};
 use crate::losses;
 use crate::report::Report;
-use crate::report::model::{Frame, Heap};
+use crate::report::model::{Frame, Heap, StackEnd};
 
 /// Go's profiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ pub struct Sample<'a> {
     /// What stands for frames that are not known.
     pub note: Option<Cow<'a, str>>,
     /// Why the stack is not whole, if it is not.
-    pub cut: Option<&'a str>,
+    pub cut: Option<&'a StackEnd>,
     /// Whether it looks like waiting for work.
     pub idle: bool,
     /// As many as there are types; the others are 0.
@@ -157,6 +157,14 @@ pub struct Sample<'a> {
     pub weight: u64,
     /// Labels: key and value.
     pub labels: Vec<(&'a str, Cow<'a, str>)>,
+}
+
+impl Sample<'_> {
+    /// Why frames are missing at its root, and what stands for it if it has none.
+    pub(super) fn notes(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let cut = self.cut.map(|why| Cow::from(why.to_string()));
+        cut.into_iter().chain(self.note.as_deref().map(Cow::from))
+    }
 }
 
 /// A stack with the sums of its samples.

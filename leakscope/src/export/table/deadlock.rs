@@ -3,9 +3,9 @@
 use std::io;
 
 use super::page::{Page, Paint};
-use super::waits::view;
 use crate::human::{count, counted, duration};
 use crate::report::model::{Deadlock, DeadlockThread, WaitKind, WaitSite, Waits};
+use crate::section::label::bracketed_line;
 
 /// All deadlocks, each with its threads and their stacks.
 pub(super) fn all(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
@@ -78,7 +78,7 @@ fn sentence(waits: &Waits, deadlock: &Deadlock, thread: &DeadlockThread) -> Stri
     let holder = holder.map(|t| format!(" \"{}\"", t.name)).unwrap_or_default();
     // How it was inferred stands at the lock.
     let inferred = if lock.is_some_and(|lock| lock.owner_inferred) { " (inferred)" } else { "" };
-    let place = site.map(|s| format!(", in {}", view(s).place())).unwrap_or_default();
+    let place = site.map(|s| format!(", in {}", s.stack.told(bracketed_line))).unwrap_or_default();
     let time = thread.blocked_ns.map(|ns| format!(", for {}", duration(ns))).unwrap_or_default();
     let what =
         if joins(site) { "the end of thread".to_owned() } else { format!("{} held by", thread.waits_for) };
@@ -102,14 +102,15 @@ fn stack(
     };
     page.blank()?;
     let site = site(waits, thread);
-    let wants = if joins(site) { format!("the end of {}", thread.held_by) } else { thread.waits_for.clone() };
+    let wants =
+        if joins(site) { format!("the end of {}", thread.held_by) } else { thread.waits_for.to_string() };
     let title = format!("thread {} \"{}\": wants {wants}{holds}", thread.tid, thread.name);
     page.paragraph(Paint::Bold, 2, 3, &title)?;
     match (site, twin) {
         (Some(_), Some(twin)) => {
             page.line(Paint::Plain, &format!("    (the same stack as thread {})", twin.tid))
         }
-        (Some(site), None) => page.stack(view(site), 4, Paint::Plain),
+        (Some(site), None) => page.stack(&site.stack, 4, Paint::Plain),
         (None, _) => page.line(Paint::Plain, "    (its stack is not known)"),
     }
 }

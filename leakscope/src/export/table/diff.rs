@@ -4,14 +4,14 @@ use std::io::{self, Write};
 
 use super::TableStyle;
 use super::grid::{Column, Grid, Row, number, text};
-use super::page::{Page, Paint, StackView};
+use super::page::{Page, Paint};
 use super::waits::kind;
 use crate::diff::Diff;
 use crate::diff::model::{
     Change, GoroutineSiteDiff, GoroutinesDiff, HeapDiff, Side, WaitSiteDiff, WaitsDiff,
 };
 use crate::human::{bytes, count, counted, duration, moment, signed_bytes, signed_count};
-use crate::report::model::Frame;
+use crate::section::label::name;
 
 /// Writes `diff`.
 pub fn write(diff: &Diff, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
@@ -103,10 +103,6 @@ fn paint(change: Change, growth: i64) -> Paint {
     }
 }
 
-fn view<'a>(frames: &'a [Frame], blame: Option<u64>, end: Option<&'a str>) -> StackView<'a> {
-    StackView { frames, blame, end }
-}
-
 /// Draws a grid, and tells how much is not in it.
 fn draw(mut columns: Vec<Column>, mut rows: Vec<Row>, changed: usize, page: &mut Page<'_>) -> io::Result<()> {
     let more = changed - rows.len();
@@ -150,7 +146,7 @@ fn heap(heap: &HeapDiff, page: &mut Page<'_>) -> io::Result<()> {
             bytes(site.old_live_bytes),
             bytes(site.new_live_bytes),
             told(site.change).to_owned(),
-            view(&site.frames, site.blame, site.stack_end.as_deref()).blamed(),
+            site.stack.told(name),
         ],
         paint: paint(site.change, site.growth_bytes),
     });
@@ -159,7 +155,7 @@ fn heap(heap: &HeapDiff, page: &mut Page<'_>) -> io::Result<()> {
         page.blank()?;
         let (growth, objects) = (signed_bytes(site.growth_bytes), signed_count(site.growth_objects));
         page.line(Paint::Bold, &format!("#{} {growth}, {objects} blocks", site.rank))?;
-        page.stack(view(&site.frames, site.blame, site.stack_end.as_deref()), 2, Paint::Plain)?;
+        page.stack(&site.stack, 2, Paint::Plain)?;
     }
     Ok(())
 }
@@ -189,7 +185,7 @@ fn goroutines(all: &GoroutinesDiff, page: &mut Page<'_>) -> io::Result<()> {
             count(site.new_count),
             told(site.change).to_owned(),
             state(site),
-            view(&site.frames, site.blame, Some(&site.stack_end)).blamed(),
+            site.stack.told(name),
         ],
         paint: paint(site.change, site.growth),
     });
@@ -199,9 +195,9 @@ fn goroutines(all: &GoroutinesDiff, page: &mut Page<'_>) -> io::Result<()> {
         let idle = if site.idle { " (idle)" } else { "" };
         let growth = signed_count(site.growth);
         page.line(Paint::Bold, &format!("#{} {}{idle}: {growth} goroutines", site.rank, state(site)))?;
-        page.stack(view(&site.frames, site.blame, Some(&site.stack_end)), 2, Paint::Plain)?;
+        page.stack(&site.stack, 2, Paint::Plain)?;
         if let Some(creator) = &site.created_by {
-            page.line(Paint::Plain, &format!("  created by {}", super::frame_name(creator)))?;
+            page.line(Paint::Plain, &format!("  created by {}", name(creator)))?;
         }
     }
     Ok(())
@@ -232,7 +228,7 @@ fn waits(all: &WaitsDiff, page: &mut Page<'_>) -> io::Result<()> {
             site.longest_blocked_ns.map_or("-".to_owned(), duration),
             told(site.change).to_owned(),
             format!("{}{}", kind(site.kind), if site.idle { " (idle)" } else { "" }),
-            view(&site.frames, site.blame, site.stack_end.as_deref()).blamed(),
+            site.stack.told(name),
         ],
         paint: if site.idle { Paint::Dim } else { paint(site.change, site.growth_blocked) },
     });
@@ -241,7 +237,7 @@ fn waits(all: &WaitsDiff, page: &mut Page<'_>) -> io::Result<()> {
         page.blank()?;
         let growth = signed_count(site.growth_blocked);
         page.line(Paint::Bold, &format!("#{} {}: {growth} threads", site.rank, kind(site.kind)))?;
-        page.stack(view(&site.frames, site.blame, site.stack_end.as_deref()), 2, Paint::Plain)?;
+        page.stack(&site.stack, 2, Paint::Plain)?;
     }
     Ok(())
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint, StackView};
+use super::page::{Page, Paint};
 use crate::human::{count, counted, cut, duration, signed_count};
-use crate::report::go_frames::without_path;
 use crate::report::model::{Frame, GoroutineSite, Goroutines};
+use crate::section::label::{name, short, without_path};
 
 /// Columns of a wait reason.
 const REASON: usize = 28;
@@ -18,10 +18,6 @@ const LABEL: usize = 60;
 const MOST_LABELS: usize = 8;
 /// Kinds of the runtime's own goroutines that are told.
 const MOST_KINDS: usize = 4;
-
-fn view(site: &GoroutineSite) -> StackView<'_> {
-    StackView { frames: &site.frames, blame: site.blame, end: Some(&site.stack_end) }
-}
 
 /// The sites that are shown: idle ones last, else as they are ranked; the runtime's own are told apart.
 fn shown<'a>(all: &'a Goroutines, page: &Page<'_>) -> Vec<&'a GoroutineSite> {
@@ -100,9 +96,9 @@ pub(super) fn creations(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()>
     ];
     let shown = &creations[..creations.len().min(page.style.top)];
     let rows = shown.iter().map(|creation| {
-        let at = StackView { frames: &creation.frames, blame: creation.blame, end: None };
         let numbers = [count(creation.created), count(creation.exited), signed_count(creation.growth)];
-        let cells = [vec![creation.rank.to_string()], numbers.to_vec(), vec![at.blamed()]].concat();
+        let cells =
+            [vec![creation.rank.to_string()], numbers.to_vec(), vec![creation.stack.told(name)]].concat();
         Row { cells, paint: if creation.growth > 0 { Paint::Plain } else { Paint::Dim } }
     });
     let rows = rows.collect();
@@ -142,13 +138,13 @@ pub(super) fn details(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
         page.paragraph(title_paint, 0, 3, &title(site, all.since_first_ns))?;
         if let Some(rule) = &site.idle_rule {
             page.paragraph(paint, 2, 3, &format!("rule: {rule}"))?;
-            page.idle_stack(view(site), 2)?;
+            page.idle_stack(&site.stack, 2)?;
         } else {
-            page.stack(view(site), 2, paint)?;
+            page.stack(&site.stack, 2, paint)?;
         }
         if site.created_by.is_some() {
             page.paragraph(paint, 2, 2, &format!("created by {}", creator(site)))?;
-        } else if let Some(start) = site.start_function.as_ref().filter(|_| site.frames.is_empty()) {
+        } else if let Some(start) = site.start_function.as_ref().filter(|_| site.stack.frames.is_empty()) {
             page.paragraph(paint, 2, 2, &format!("began in {start}"))?;
         }
         if let Some(labels) = labels(site) {
@@ -200,25 +196,11 @@ fn blocked(site: &GoroutineSite) -> String {
 }
 
 fn creator(site: &GoroutineSite) -> String {
-    let frame = site.created_by.as_slice();
-    StackView { frames: frame, blame: None, end: Some("-") }.blamed()
-}
-
-/// A frame in a column: its function without the path of its package.
-fn short(frame: &Frame) -> Frame {
-    let function = frame.function.as_deref().map(|function| without_path(function).to_owned());
-    Frame { function, ..frame.clone() }
-}
-
-/// What a frame is called where there is little room.
-pub(crate) fn short_name(frame: &Frame) -> String {
-    let is_go = frame.file.as_deref().is_some_and(|file| file.ends_with(".go"));
-    if is_go { super::frame_name(&short(frame)) } else { super::frame_name(frame) }
+    site.created_by.as_ref().map_or_else(|| "-".to_owned(), name)
 }
 
 fn short_creator(site: &GoroutineSite) -> String {
-    let frame = site.created_by.as_ref().map(short);
-    StackView { frames: frame.as_slice(), blame: None, end: Some("-") }.blamed()
+    site.created_by.as_ref().map_or_else(|| "-".to_owned(), |frame| name(&short(frame)))
 }
 
 /// The blame frame; where there is no stack, the first function and why.
@@ -227,13 +209,14 @@ pub(crate) fn place(site: &GoroutineSite) -> String {
     // but the place that it returns to.
     let is_new = |frame: &Frame| frame.function.as_deref() == Some("runtime.goexit");
     match &site.start_function {
-        Some(start) if site.frames.is_empty() => format!("{} ({})", without_path(start), site.stack_end),
-        Some(start) if site.frames.iter().all(is_new) => format!("{} (about to start)", without_path(start)),
-        _ => {
-            let at = site.blame.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
-            let frame = site.frames.get(at).map(short);
-            StackView { frames: frame.as_slice(), blame: None, end: Some(&site.stack_end) }.blamed()
+        Some(start) if site.stack.frames.is_empty() => {
+            let why = site.stack.end.as_ref().map(|end| format!(" ({end})")).unwrap_or_default();
+            format!("{}{why}", without_path(start))
         }
+        Some(start) if site.stack.frames.iter().all(is_new) => {
+            format!("{} (about to start)", without_path(start))
+        }
+        _ => site.stack.told(|frame| name(&short(frame))),
     }
 }
 

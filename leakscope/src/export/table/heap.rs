@@ -3,9 +3,10 @@
 use std::io;
 
 use super::grid::{Grid, Row, number, text};
-use super::page::{Page, Paint, StackView};
+use super::page::{Page, Paint};
 use crate::human::{bytes, count, counted, cut, duration, share};
 use crate::report::model::{Heap, Site, Totals};
+use crate::section::label::name;
 
 /// The column of the rate of allocation.
 const RATE: usize = 4;
@@ -15,10 +16,6 @@ const MOST_CLASSES: usize = 4;
 /// The sites that are shown.
 fn shown<'a>(heap: &'a Heap, page: &Page<'_>) -> Vec<&'a Site> {
     heap.sites.iter().filter(|s| s.live_objects > 0).take(page.style.top).collect()
-}
-
-fn view(site: &Site) -> StackView<'_> {
-    StackView { frames: &site.frames, blame: site.blame, end: site.stack_end.as_deref() }
 }
 
 /// The table of sites.
@@ -59,7 +56,7 @@ pub(super) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
         if several {
             cells.push(cut(&site.source, 8));
         }
-        cells.push(view(site).blamed());
+        cells.push(site.stack.told(name));
         Row { cells, paint: Paint::Plain }
     });
     let mut rows: Vec<Row> = rows.collect();
@@ -90,7 +87,7 @@ pub(super) fn stacks(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
         let estimate = format!("{}{}", interval.unwrap_or_default(), samples.unwrap_or_default());
         let title = format!("#{} {} in {blocks}{estimate}", site.rank, bytes(site.live_bytes));
         page.line(Paint::Bold, &title)?;
-        page.stack(view(site), 2, Paint::Plain)?;
+        page.stack(&site.stack, 2, Paint::Plain)?;
     }
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use super::page::{Page, Paint, StackView};
+use super::page::{Page, Paint};
 use super::waits::kind as kind_name;
 use crate::human::{count, counted, duration};
 use crate::report::model::{Since, WaitKind, WaitLock, WaitSite, WaitThread, Waits};
+use crate::section::label::bracketed_line;
 
 /// Locks of a site that are shown.
 const MOST_LOCKS: usize = 4;
@@ -96,11 +97,10 @@ pub(super) fn locks(
     locks.sort_by_key(|lock| std::cmp::Reverse(lock.waiters));
     for lock in locks.iter().take(MOST_LOCKS) {
         let mut text = format!("{}, {}", waiters(site.kind, lock), owner(site.kind, lock));
-        let frames = lock.owner_frames.as_deref().unwrap_or_default();
-        let stack = StackView { frames, blame: lock.owner_blame, end: lock.owner_stack_end.as_deref() };
+        let stack = lock.owner_stack.as_ref().filter(|stack| !stack.frames.is_empty());
         let blocked_at = waits.sites.iter().find(|s| s.threads.iter().any(|t| Some(t.tid) == lock.owner_tid));
-        if lock.owner_tid.is_some() && !frames.is_empty() {
-            text.push_str(&format!(", in {}", stack.place()));
+        if let Some(stack) = stack.filter(|_| lock.owner_tid.is_some()) {
+            text.push_str(&format!(", in {}", stack.told(bracketed_line)));
         }
         let listed = blocked_at.filter(|at| listed.iter().any(|s| s.site_id == at.site_id));
         if let Some(at) = listed {
@@ -109,7 +109,7 @@ pub(super) fn locks(
         let paint = if lock.owner_tid.is_some() && !site.idle { Paint::Warn } else { Paint::Plain };
         page.paragraph(paint, 2, 4, &text)?;
         let fresh = lock.owner_tid.is_some_and(|tid| owners.insert(tid));
-        if listed.is_none() && fresh && !frames.is_empty() {
+        if let Some(stack) = stack.filter(|_| listed.is_none() && fresh) {
             page.stack(stack, 4, Paint::Plain)?;
         }
     }
@@ -142,10 +142,8 @@ fn owner(kind: WaitKind, lock: &WaitLock) -> String {
     let (held, how) = match (lock.owner_inferred, &lock.owner_method) {
         (false, _) if kind == WaitKind::Join => ("for thread", String::new()),
         (false, _) => ("held by thread", String::new()),
-        (true, Some(method)) => {
-            let method = method.strip_prefix("inferred: ").unwrap_or(method);
-            ("probably held by thread", format!(", inferred: {method}"))
-        }
+        // It begins with that word.
+        (true, Some(method)) => ("probably held by thread", format!(", {method}")),
         (true, None) => ("probably held by thread", ", inferred".to_owned()),
     };
     format!("{held} {tid}{name}{state}{how}")

@@ -18,8 +18,7 @@ use std::io::{self, Write};
 use page::{Page, Paint};
 
 pub use diff::write as write_diff;
-pub(crate) use goroutines::{place as goroutine_place, short_name};
-pub(crate) use page::name as frame_name;
+pub(crate) use goroutines::place as goroutine_place;
 
 use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};
 use crate::losses;

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::TableStyle;
 use crate::human::{columns, counted, cut, printable, wrap, wrap_whole};
-use crate::report::model::Frame;
+use crate::section::label::name;
+use crate::section::stack::{Stack, StackEnd};
 
 /// How text stands out, where there is colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,40 +25,9 @@ pub(super) enum Paint {
     Dim,
 }
 
-/// A stack as reports hold it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StackView<'a> {
-    /// Frames, innermost first.
-    pub(super) frames: &'a [Frame],
-    /// Index of the frame to blame.
-    pub(super) blame: Option<u64>,
-    /// Why there are no more.
-    pub(super) end: Option<&'a str>,
-}
-
-impl StackView<'_> {
-    /// The blame frame, or the innermost one if none is the user's own.
-    pub(super) fn blamed(&self) -> String {
-        self.told(name)
-    }
-
-    /// The same frame in a sentence: `pay (bank.c:24)`.
-    pub(super) fn place(&self) -> String {
-        self.told(|frame| match (&frame.function, line(frame)) {
-            (Some(function), Some(line)) => format!("{function} ({line})"),
-            _ => name(frame),
-        })
-    }
-
-    fn told(&self, tell: impl Fn(&Frame) -> String) -> String {
-        let frame = self.blame.and_then(|i| self.frames.get(i as usize)).or(self.frames.first());
-        frame.map_or_else(|| self.end.unwrap_or("(stack not captured)").to_owned(), tell)
-    }
-
-    /// How many frames there are up to the one to blame.
-    fn until_blamed(&self) -> usize {
-        self.blame.map_or(0, |b| b as usize + 1)
-    }
+/// How many frames there are up to the one to blame.
+fn until_blamed(stack: &Stack) -> usize {
+    stack.blame.map_or(0, |b| b as usize + 1)
 }
 
 /// Frames of a stack that are shown if no limit is given.
@@ -116,27 +86,21 @@ impl Page<'_> {
     }
 
     /// The frames of a stack, the one to blame marked, and why there are no more.
-    pub(super) fn stack(&mut self, stack: StackView<'_>, indent: usize, paint: Paint) -> io::Result<()> {
+    pub(super) fn stack(&mut self, stack: &Stack, indent: usize, paint: Paint) -> io::Result<()> {
         // The blame frame is shown whatever the limit.
-        let shown = self.style.frames.unwrap_or(FRAMES).max(stack.until_blamed());
+        let shown = self.style.frames.unwrap_or(FRAMES).max(until_blamed(stack));
         self.frames(stack, 0..shown, indent, paint)
     }
 
     /// The same in short, for a stack that need not be looked at: the frames that lead to the one to
     /// blame.
-    pub(super) fn idle_stack(&mut self, stack: StackView<'_>, indent: usize) -> io::Result<()> {
+    pub(super) fn idle_stack(&mut self, stack: &Stack, indent: usize) -> io::Result<()> {
         let most = self.style.frames.unwrap_or(IDLE_FRAMES);
-        let first = stack.until_blamed().saturating_sub(most);
+        let first = until_blamed(stack).saturating_sub(most);
         self.frames(stack, first..first + most, indent, Paint::Dim)
     }
 
-    fn frames(
-        &mut self,
-        stack: StackView<'_>,
-        shown: Range<usize>,
-        indent: usize,
-        paint: Paint,
-    ) -> io::Result<()> {
+    fn frames(&mut self, stack: &Stack, shown: Range<usize>, indent: usize, paint: Paint) -> io::Result<()> {
         let note = |page: &mut Self, text: &str| {
             let text = page.painted(paint, &printable(text));
             writeln!(page.out, "{:indent$}  … {text}", "")
@@ -159,8 +123,8 @@ impl Page<'_> {
         if stack.frames.len() > shown.end {
             note(self, &hidden(stack.frames.len() - shown.end))?;
         }
-        match stack.end {
-            Some("root") => Ok(()),
+        match &stack.end {
+            Some(StackEnd::Root) => Ok(()),
             Some(why) => note(self, &format!("the stack ends here: {why}")),
             // As in reports of older versions.
             None if !stack.frames.is_empty() => note(self, "why the stack ends here was not noted"),
@@ -185,39 +149,4 @@ impl Page<'_> {
         };
         self.style.color.then_some((on, "\x1b[0m"))
     }
-}
-
-/// File and line of a frame.
-fn line(frame: &Frame) -> Option<String> {
-    let file = frame.file.as_ref()?;
-    Some(format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line?))
-}
-
-/// A frame in a line.
-pub(crate) fn name(frame: &Frame) -> String {
-    let module = frame.module.as_deref().map(|m| m.rsplit('/').next().unwrap_or(m));
-    let text = match (&frame.function, module) {
-        (Some(function), _) => match line(frame) {
-            Some(line) => format!("{function} {line}"),
-            None => {
-                let offset = frame.function_offset.map(|o| format!("+{o:#x}")).unwrap_or_default();
-                let module = module.map(|m| format!(" ({m})")).unwrap_or_default();
-                format!("{function}{offset}{module}")
-            }
-        },
-        (None, Some(module)) => format!(
-            "{module}+{} ({})",
-            frame.offset.as_deref().unwrap_or("?"),
-            frame.why_unknown.as_deref().unwrap_or("no symbols")
-        ),
-        (None, None) => {
-            format!(
-                "{} ({})",
-                frame.address,
-                frame.why_unknown.as_deref().unwrap_or("no code is mapped there")
-            )
-        }
-    };
-    let inlined = if frame.inlined { " (inlined)" } else { "" };
-    format!("{text}{inlined}")
 }

@@ -3,13 +3,10 @@
 use std::io;
 
 use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint, StackView};
+use super::page::{Page, Paint};
 use crate::human::{count, counted, signed_count};
-use crate::report::model::{ThreadSite, Threads};
-
-fn view(site: &ThreadSite) -> StackView<'_> {
-    StackView { frames: &site.frames, blame: site.blame, end: site.stack_end.as_deref() }
-}
+use crate::report::model::Threads;
+use crate::section::label::name;
 
 /// The table of creating stacks.
 pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
@@ -32,7 +29,7 @@ pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
             count(site.exited),
             count(site.alive),
             signed_count(site.growth),
-            view(site).blamed(),
+            site.stack.told(name),
         ];
         Row { cells, paint: if site.alive == 0 { Paint::Dim } else { Paint::Plain } }
     });

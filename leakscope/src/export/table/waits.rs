@@ -4,14 +4,11 @@ use std::collections::HashSet;
 use std::io;
 
 use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint, StackView};
+use super::page::{Page, Paint};
 use super::{bars, deadlock, held};
 use crate::human::{count, counted, duration};
 use crate::report::model::{WaitKind, WaitSite, WaitThread, Waits};
-
-pub(super) fn view(site: &WaitSite) -> StackView<'_> {
-    StackView { frames: &site.frames, blame: site.blame, end: site.stack_end.as_deref() }
-}
+use crate::section::label::name;
 
 /// Other waits of one stack that are named.
 const OTHER_WAITS: usize = 4;
@@ -51,7 +48,7 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
         let kind =
             if deadlock { format!("{}, deadlock", kind(site.kind)) } else { kind(site.kind).to_owned() };
         let place = site.primitive.as_deref().or(site.operation.as_deref()).unwrap_or("-");
-        cells.extend([kind, place.to_owned(), view(site).blamed()]);
+        cells.extend([kind, place.to_owned(), site.stack.told(name)]);
         let paint = match (deadlock, site.idle) {
             (true, _) => Paint::Alarm,
             (_, true) => Paint::Dim,
@@ -89,9 +86,9 @@ pub(super) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
         if deadlocked.iter().any(|thread| thread.site_id == site.site_id) {
             page.line(paint, "  (the stack is shown with the deadlock)")?;
         } else if site.idle {
-            page.idle_stack(view(site), 2)?;
+            page.idle_stack(&site.stack, 2)?;
         } else {
-            page.stack(view(site), 2, paint)?;
+            page.stack(&site.stack, 2, paint)?;
         }
         if let Some(others) = other_waits(waits, site) {
             page.paragraph(paint, 2, 2, &others)?;
@@ -119,7 +116,7 @@ pub(super) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
 
 /// What else threads wait for at the very same stack.
 fn other_waits(waits: &Waits, site: &WaitSite) -> Option<String> {
-    if site.frames.is_empty() {
+    if site.stack.frames.is_empty() {
         return None;
     }
     let same = |other: &&WaitSite| site.shares_stack_with(other);

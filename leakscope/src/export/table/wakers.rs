@@ -3,10 +3,10 @@
 use std::io;
 
 use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint, StackView};
-use super::waits::view;
+use super::page::{Page, Paint};
 use crate::human::{count, counted, duration};
 use crate::report::model::{Waits, Waker, WakerKind};
+use crate::section::label::name;
 
 /// Long waits that are shown.
 const MOST_LONG: usize = 5;
@@ -64,11 +64,7 @@ fn ranks(waits: &Waits, waker: &Waker) -> String {
 
 fn by(waker: &Waker) -> String {
     match (waker.by, &waker.comm) {
-        (WakerKind::Thread, _) => {
-            let stack =
-                StackView { frames: &waker.frames, blame: waker.blame, end: waker.stack_end.as_deref() };
-            stack.blamed()
-        }
+        (WakerKind::Thread, _) => waker.stack.told(name),
         (WakerKind::OtherProcess, Some(comm)) => format!("another process: {comm}"),
         (WakerKind::OtherProcess, None) => "another process".to_owned(),
         (WakerKind::TimerOrInterrupt, _) => "timer or interrupt".to_owned(),
@@ -84,7 +80,7 @@ pub(super) fn long(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let shown = waits.long_waits.iter().take(MOST_LONG.min(page.style.top.max(1)));
     let rows = shown.map(|wait| {
         let site = waits.sites.iter().find(|s| s.site_id == wait.site_id);
-        let place = site.map_or("-".to_owned(), |s| format!("#{} {}", s.rank, view(s).blamed()));
+        let place = site.map_or("-".to_owned(), |s| format!("#{} {}", s.rank, s.stack.told(name)));
         let cells = vec![wait.tid.to_string(), duration(wait.start_ns), duration(wait.wait_ns), place];
         Row { cells, paint: Paint::Plain }
     });

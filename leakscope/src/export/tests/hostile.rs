@@ -3,6 +3,7 @@
 use super::*;
 use crate::export::profile::ProfileKind;
 use crate::export::{json, jsonl, table};
+use crate::report::model::{Address, StackEnd};
 use crate::symbol::name::bounded;
 
 /// What a name may be made of. Bytes that are no UTF-8 are `\u{fffd}` in a report.
@@ -56,20 +57,19 @@ fn hostile() -> Report {
     let mut frames: Vec<&mut crate::report::model::Frame> = Vec::new();
     for site in sites {
         site.source = name();
-        site.stack_end = Some(name());
-        frames.extend(&mut site.frames);
+        site.stack.end = Some(StackEnd::Other(name()));
+        frames.extend(&mut site.stack.frames);
     }
     for site in &mut waits.sites {
         site.operation = Some(name());
         site.primitive = Some(name());
         for thread in &mut site.threads {
             thread.name = name();
-            thread.lock = Some(name());
         }
-        frames.extend(&mut site.frames);
+        frames.extend(&mut site.stack.frames);
     }
     let threads = report.threads.as_mut().expect("threads");
-    frames.extend(threads.sites.iter_mut().flat_map(|site| &mut site.frames));
+    frames.extend(threads.sites.iter_mut().flat_map(|site| &mut site.stack.frames));
     for (i, frame) in frames.into_iter().enumerate() {
         // Longer ones are cut before they come into a report.
         frame.function = (i % 7 != 0).then(|| bounded(&name()).into_owned());
@@ -77,8 +77,8 @@ fn hostile() -> Report {
         frame.module = (i % 5 != 0).then(&mut name);
         frame.build_id = Some(name());
         frame.why_unknown = Some(name());
-        frame.offset = (i % 4 != 0).then(&mut name);
-        frame.address = if i % 6 == 0 { name() } else { format!("{i:#x}") };
+        frame.offset = (i % 4 != 0).then_some(Address(u64::MAX - i as u64));
+        frame.address = (i % 6 != 0).then_some(Address(i as u64));
     }
     report.waits.iter_mut().for_each(crate::report::model::Waits::count_stuck);
     report

@@ -72,9 +72,9 @@ fn stacks_of_goroutines_are_as_go_shows_them() {
     let mut all = section(&[look(0, &[(3, "chan receive"), (2, "finalizer wait")])]);
     let goexit = samples::frame("runtime.goexit", Some(("/go/src/runtime/asm_amd64.s", 1700)));
     for site in &mut all.sites {
-        site.frames.push(goexit.clone());
+        site.stack.frames.push(goexit.clone());
     }
-    all.sites[1].frames.drain(2..4);
+    all.sites[1].stack.frames.drain(2..4);
     report.goroutines = Some(all);
     let text = export(&report, ProfileKind::Goroutine, text::write);
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("#\t")).collect();
@@ -95,8 +95,8 @@ fn stacks_of_goroutines_are_as_go_shows_them() {
 fn inlined_frames_are_frames() {
     let mut report = samples::heap();
     let site = &mut report.heap.as_mut().expect("heap").sites[0];
-    site.frames[1].inlined = true;
-    site.frames[1].address = site.frames[2].address.clone();
+    site.stack.frames[1].inlined = true;
+    site.stack.frames[1].address = site.stack.frames[2].address;
     let folded = export(&report, ProfileKind::Heap, folded::write);
     assert!(folded.starts_with("start_thread;worker;cache_session;malloc 1000000\n"), "{folded}");
     let text = export(&report, ProfileKind::Heap, text::write);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::export::{json, jsonl, pprof, table};
+use crate::report::model::Address;
 
 const SITES: u64 = 100_000;
 const FRAMES: u64 = 60;
@@ -22,8 +23,8 @@ fn large() -> Report {
             if depth > FRAMES / 2 { depth * 8 + site % 8 } else { depth * 1000 + site % (17 + depth * 33) };
         let mut frame =
             samples::frame(&format!("namespace::component_{n}::function_{n}"), Some(("a.cpp", 9)));
-        frame.address = format!("{:#x}", 0x7f00_0000_0000 + n * 64);
-        frame.offset = Some(format!("{:#x}", n * 64));
+        frame.address = Some(Address(0x7f00_0000_0000 + n * 64));
+        frame.offset = Some(Address(n * 64));
         frame.build_id = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
         frame
     };
@@ -32,7 +33,7 @@ fn large() -> Report {
             let mut this = template.clone();
             this.site_id = format!("{site:016x}");
             this.live_bytes = 1000 + site;
-            this.frames = (0..FRAMES).map(|depth| frame(site, depth)).collect();
+            this.stack.frames = (0..FRAMES).map(|depth| frame(site, depth)).collect();
             this
         })
         .collect();

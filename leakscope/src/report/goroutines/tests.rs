@@ -62,12 +62,12 @@ fn a_site_is_told_whole() {
     let all = section(&[census]);
     assert!(all.exact);
     let site = &all.sites[0];
-    assert_eq!((site.rank, site.count, site.growth, site.blame), (1, 7, None, Some(2)));
-    assert_eq!((site.state.as_str(), site.stack_end.as_str()), ("waiting", "root"));
+    assert_eq!((site.rank, site.count, site.growth, site.stack.blame), (1, 7, None, Some(2)));
+    assert_eq!((site.state.as_str(), &site.stack.end), ("waiting", &Some(StackEnd::Root)));
     assert_eq!((site.since_last_gc, site.blocked_at_least, site.idle), (true, false, false));
     assert_eq!(site.goroutine_ids, [0, 1, 2, 3, 4]);
     assert_eq!(site.labels.as_ref().and_then(|labels| labels.get("job")).map(String::as_str), Some("sync"));
-    assert_eq!(site.frames[0].module.as_deref(), Some("/srv/bin/chat"));
+    assert_eq!(site.stack.frames[0].module.as_deref(), Some("/srv/bin/chat"));
     assert_eq!(site.created_by.as_ref().and_then(|frame| frame.line), Some(40));
     assert_eq!(site.site_id.len(), 16);
 }
@@ -112,7 +112,7 @@ fn what_could_not_be_read_is_not_exact() {
     unread.stacks[0].end = crate::runtime::go::census::GoStackEnd::Unreadable;
     let all = section(&[unread]);
     assert!(!all.exact && all.method.contains("some could not be read"));
-    assert!(all.sites[0].stack_end.contains("could not be read"));
+    assert_eq!(all.sites[0].stack.end, Some(StackEnd::Cut(Cut::Unreadable)));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn statements_are_ranked_by_growth() {
     let all = [statement(1, 1000, 1000), statement(2, 5, 50), statement(3, 70, 0)];
     let report = goroutines(&seen(&[]), Some(&all), GoCode::default());
     let told: Vec<(u64, i64, Option<u32>)> =
-        report.creations.iter().flatten().map(|c| (c.rank, c.growth, c.frames[0].line)).collect();
+        report.creations.iter().flatten().map(|c| (c.rank, c.growth, c.stack.frames[0].line)).collect();
     assert_eq!(told, [(1, 70, Some(3)), (2, 0, Some(1)), (3, -45, Some(2))]);
     assert_eq!(goroutines(&seen(&[]), None, GoCode::default()).creations, None, "not traced");
 }

@@ -14,18 +14,18 @@ fn heap() -> Report {
     let sites = &mut report.heap.as_mut().expect("heap").sites;
     let mut other = sites[0].clone();
     other.site_id = "4".to_owned();
-    other.frames[1].line = Some(99);
-    other.frames[1].function_offset = Some(0x77);
+    other.stack.frames[1].line = Some(99);
+    other.stack.frames[1].function_offset = Some(0x77);
     let mut again = sites[0].clone();
     again.site_id = "5".to_owned();
-    again.frames.remove(2);
+    again.stack.frames.remove(2);
     sites.extend([other, again]);
     report
 }
 
 fn sites(report: &Report) -> Vec<(String, u64)> {
     let sites = &report.heap.as_ref().expect("heap").sites;
-    let name = |site: &Site| match (&site.frames[0].function, site.frames[0].line) {
+    let name = |site: &Site| match (&site.stack.frames[0].function, site.stack.frames[0].line) {
         (Some(name), Some(line)) => format!("{}:{line}", &name[..9]),
         (name, _) => name.as_deref().unwrap_or("?").chars().take(9).collect(),
     };
@@ -53,8 +53,8 @@ fn of_a_heap() {
         ])
     );
     let first = &blame.heap.as_ref().expect("heap").sites[0];
-    assert_eq!((first.rank, first.blame), (1, Some(0)));
-    assert_eq!(first.stack_end.as_deref(), Some("2 stacks, grouped by blame"));
+    assert_eq!((first.rank, first.stack.blame), (1, Some(0)));
+    assert_eq!(first.stack.end, Some(StackEnd::Grouped { stacks: 2, by: By::Blame }));
     let function = grouped(&heap(), By::Function);
     assert_eq!(sites(&function), list(&[("cache_ses", 3_000_000), ("a_functio", 40_000), ("all_freed", 10)]));
     let module = grouped(&heap(), By::Module);

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::report::model::Frame;
-use crate::report::waits::{NameStack, NamedStack};
+use crate::report::model::Stack;
+use crate::report::waits::NameStack;
 use crate::stack::StackId;
-use crate::symbol::{BlameInput, FrameOwner};
+use crate::symbol::FrameOwner;
 use crate::wait::primitives::Mark;
 
 /// A system call's stub is among so many innermost frames: musl makes cancellable calls by another function.
@@ -16,11 +16,9 @@ const STUB_FRAMES: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     /// Frames and their names.
-    pub stack: NamedStack,
+    pub stack: Stack,
     /// What is known of each frame.
     pub marks: Vec<Mark>,
-    /// Whether the frames have arrived.
-    pub known: bool,
 }
 
 impl Entry {
@@ -39,16 +37,16 @@ impl Entry {
             .or(self.stack.blame)
     }
 
+    /// The stack, charged to that frame.
+    pub(super) fn charged(&self, primitive: Option<usize>) -> Stack {
+        Stack { blame: self.blame(primitive), ..self.stack.clone() }
+    }
+
     /// The innermost frame that is nothing but the system call `operation`: a C library that is linked statically
     /// has no file of its own to tell it from the program by.
     pub(super) fn stub(&self, operation: &str) -> Option<usize> {
         let plain = |name: &str| name.trim_start_matches('_').trim_start_matches("libc_") == operation;
         self.marks.iter().take(STUB_FRAMES).position(|mark| mark.function.as_deref().is_some_and(plain))
-    }
-
-    /// Why the stack ended.
-    pub(super) fn end(&self) -> Option<String> {
-        self.known.then(|| self.stack.end.clone())
     }
 }
 
@@ -70,18 +68,13 @@ impl<'a, 'f> Book<'a, 'f> {
         let name = &mut self.name;
         let entry = self.entries.entry(id).or_insert_with(|| {
             Rc::new(match name(id) {
-                Some(stack) => Entry { marks: stack.frames.iter().map(mark).collect(), stack, known: true },
+                Some(stack) => Entry {
+                    marks: stack.frames.iter().map(|frame| Mark::new(&frame.blame_input())).collect(),
+                    stack,
+                },
                 None => Entry::default(),
             })
         });
         Rc::clone(entry)
     }
-}
-
-fn mark(frame: &Frame) -> Mark {
-    Mark::new(&BlameInput {
-        function: frame.function.as_deref(),
-        module: frame.module.as_deref(),
-        file: frame.file.as_deref(),
-    })
 }

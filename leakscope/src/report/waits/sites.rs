@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::book::Book;
 use super::holders::{Holder, Holders};
-use super::{WaitInputs, hex, site_id};
+use super::{WaitInputs, site_id};
 use crate::collect::waits::aggregate::SiteWaits;
-use crate::report::model::{Since, WaitLock, WaitSite, WaitThread};
+use crate::report::model::{Address, Cut, OwnerState, Since, StackEnd, WaitLock, WaitSite, WaitThread};
 use crate::report::wait_headline::is_notable;
 use crate::stack::StackId;
 use crate::wait::classify::{Classified, Facts};
@@ -195,7 +195,7 @@ fn site(
         fd: key.fd,
         frames: &entry.marks,
         primitive: what.primitive_frame,
-        complete: entry.stack.end == "root",
+        complete: entry.stack.end == Some(StackEnd::Root),
         blocked_now: parts.blocked.len() as u64,
         holds_wanted_lock: parts
             .blocked
@@ -208,13 +208,16 @@ fn site(
     let sum = |of: fn(&SiteWaits) -> u64| {
         window.then(|| parts.finished.iter().fold(0u64, |sum, waits| sum.saturating_add(of(waits))))
     };
+    let mut stack = entry.charged(what.primitive_frame.or_else(|| entry.stub(what.operation?)));
+    if stack.end.is_none() && !parts.blocked.is_empty() {
+        stack.end = Some(StackEnd::Cut(Cut::Unsettled));
+    }
     WaitSite {
         site_id: key.id(),
         stack_id: site_id(key.stack),
         rank: 0,
         kind: what.kind,
         operation: what.operation.map(str::to_owned),
-        blame: entry.blame(what.primitive_frame.or_else(|| entry.stub(what.operation?))),
         primitive: what.primitive.clone(),
         idle: idle_rule.is_some(),
         idle_rule: idle_rule.map(str::to_owned),
@@ -224,15 +227,11 @@ fn site(
         wait_ns: sum(|waits| waits.wait_ns),
         max_wait_ns: parts.finished.iter().map(|waits| waits.max_ns).max(),
         histogram: histogram(&parts.finished),
-        frames: entry.stack.frames.clone(),
-        stack_end: entry.end().or_else(|| parts.blocked.first().map(|_| UNSETTLED.to_owned())),
+        stack,
         threads: parts.blocked.iter().map(|thread| wait_thread(thread)).collect(),
         locks: locks(&parts.blocked, owners),
     }
 }
-
-/// Why blocked threads have no stack.
-const UNSETTLED: &str = "the thread kept changing while it was looked at";
 
 fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
     WaitThread {
@@ -241,7 +240,7 @@ fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
         blocked_ns: Some(blocked.blocked_ns),
         at_least: blocked.at_least,
         since: blocked.since,
-        lock: blocked.lock.as_ref().map(|lock| hex(lock.address)),
+        lock: blocked.lock.as_ref().map(|lock| Address(lock.address)),
     }
 }
 
@@ -280,14 +279,12 @@ fn locks(blocked: &[&Blocked<'_>], owners: &mut Owners<'_, '_, '_, '_>) -> Vec<W
 
 fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '_, '_, '_>) -> WaitLock {
     let mut lock = WaitLock {
-        address: hex(address),
+        address: Address(address),
         waiters,
         owner_tid: None,
         owner_name: None,
         owner_state: None,
-        owner_frames: None,
-        owner_blame: None,
-        owner_stack_end: None,
+        owner_stack: None,
         owner_inferred: false,
         owner_method: None,
         owner_unknown: None,
@@ -299,15 +296,13 @@ fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '
             lock.owner_inferred = *inferred;
             lock.owner_method = Some((*method).to_owned());
             let Some(owner) = owners.blocked.get(tid) else {
-                lock.owner_state = Some("running".to_owned());
+                lock.owner_state = Some(OwnerState::Running);
                 return lock;
             };
-            lock.owner_state = Some(owner.classified.kind.name().to_owned());
+            lock.owner_state = Some(OwnerState::Waits(owner.classified.kind));
             let entry = owners.book.get(owner.thread.stack);
             if with_frames && !entry.stack.frames.is_empty() {
-                lock.owner_blame = entry.blame(owner.classified.primitive_frame);
-                lock.owner_frames = Some(entry.stack.frames.clone());
-                lock.owner_stack_end = entry.end();
+                lock.owner_stack = Some(entry.charged(owner.classified.primitive_frame));
             }
         }
         Some(Holder::Unknown(why)) => lock.owner_unknown = Some(why.clone()),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collect::waits::aggregate::{Creation, OpenWait, SiteWaits, WakerId, Wakes};
-use crate::report::model::{Since, WaitKind, WaitSite, WakerKind};
+use crate::report::model::{Cut, Frame, OwnerState, Since, StackEnd, WaitKind, WaitSite, WakerKind};
 use crate::wait::tests::thread;
 use crate::wait::{
     FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FdTarget, FutexMemory, Syscall, TaskState, Thread, WaitSiteId,
@@ -27,16 +27,16 @@ const STACKS: &[(u64, &[&str])] = &[
     (8, &["__syscall_cp_c", "read", "next_request", "main"]),
 ];
 
-fn name(id: StackId) -> Option<NamedStack> {
+fn name(id: StackId) -> Option<Stack> {
     let (_, stack) = STACKS.iter().find(|(number, _)| *number == id.0)?;
     let frames = stack.iter().zip(1u32..).map(|(text, line)| {
         let (function, module) = text.split_once(" @ ").unwrap_or((text, "/srv/app"));
         let user = module == "/srv/app";
         Frame {
-            address: "0x1".to_owned(),
+            address: Some(Address(1)),
             module: Some(module.to_owned()),
             build_id: None,
-            offset: Some("0x1".to_owned()),
+            offset: Some(Address(1)),
             function: (function != "?").then(|| function.to_owned()),
             function_offset: None,
             file: user.then(|| "/src/pool.c".to_owned()),
@@ -48,7 +48,7 @@ fn name(id: StackId) -> Option<NamedStack> {
     });
     let frames: Vec<Frame> = frames.collect();
     let blame = frames.iter().position(|frame| frame.file.is_some()).map(|at| at as u64);
-    Some(NamedStack { frames, blame, end: "root".to_owned() })
+    Some(Stack { frames, blame, end: Some(StackEnd::Root) })
 }
 
 /// A thread that waits for glibc's mutex at `lock`, held by `owner`.
@@ -114,14 +114,16 @@ fn a_holder_that_sleeps() {
     assert_eq!((first.operation.as_deref(), first.longest_blocked_ns), (Some("futex"), Some(13 * SECOND)));
     assert_eq!((first.waits, first.wait_ns, first.max_wait_ns), (None, None, None));
     assert_eq!(first.threads.iter().map(|t| t.tid).collect::<Vec<_>>(), [13, 12, 11, 10]);
-    assert!(
-        first.threads.iter().all(|t| t.lock.as_deref() == Some("0x1000") && t.since == Since::BeforeAttach)
-    );
+    assert!(first.threads.iter().all(|t| t.lock == Some(Address(0x1000)) && t.since == Since::BeforeAttach));
     let [lock] = first.locks.as_slice() else { panic!("{:?}", first.locks) };
-    assert_eq!((lock.address.as_str(), lock.waiters, lock.owner_tid), ("0x1000", 4, Some(50)));
-    assert_eq!((lock.owner_name.as_deref(), lock.owner_state.as_deref()), (Some("t50"), Some("sleep")));
-    assert_eq!((lock.owner_blame, lock.owner_inferred), (Some(2), false));
-    assert_eq!(lock.owner_frames.as_ref().map(Vec::len), Some(4));
+    assert_eq!((lock.address, lock.waiters, lock.owner_tid), (Address(0x1000), 4, Some(50)));
+    assert_eq!(
+        (lock.owner_name.as_deref(), &lock.owner_state),
+        (Some("t50"), &Some(OwnerState::Waits(WaitKind::Sleep)))
+    );
+    assert!(!lock.owner_inferred);
+    let stack = lock.owner_stack.as_ref().expect("a stack");
+    assert_eq!((stack.blame, stack.frames.len()), (Some(2), 4));
     // It sleeps, but holds a lock.
     assert!(!site(&waits, 3).idle);
     let pool = site(&waits, 4);
@@ -144,17 +146,17 @@ fn a_deadlock_comes_first() {
     assert_eq!((deadlock.certain, deadlock.also_blocked), (true, 1));
     let [a, b] = deadlock.cycle.as_slice() else { panic!("{deadlock:?}") };
     assert_eq!(
-        (a.tid, a.held_by, a.waits_for.as_str(), a.holds.as_slice()),
-        (12, 13, "0x2000", &["0x1000".to_owned()][..])
+        (a.tid, a.held_by, a.waits_for, a.holds.as_slice()),
+        (12, 13, Address(0x2000), &[Address(0x1000)][..])
     );
     assert_eq!(
-        (b.tid, b.held_by, b.waits_for.as_str(), b.holds.as_slice()),
-        (13, 12, "0x1000", &["0x2000".to_owned()][..])
+        (b.tid, b.held_by, b.waits_for, b.holds.as_slice()),
+        (13, 12, Address(0x1000), &[Address(0x2000)][..])
     );
     assert_eq!((a.blocked_ns, &a.site_id), (Some(12 * SECOND), &site(&waits, 1).site_id));
     assert_eq!(waits.sites.iter().map(|s| s.rank).collect::<Vec<_>>(), [1, 2]);
     let running = site(&waits, 1).locks.iter().find(|l| l.owner_tid == Some(99)).expect("the lock");
-    assert_eq!((running.owner_state.as_deref(), &running.owner_frames), (Some("running"), &None));
+    assert_eq!((&running.owner_state, &running.owner_stack), (&Some(OwnerState::Running), &None));
 }
 
 #[test]
@@ -204,7 +206,7 @@ fn one_site_with_many_locks() {
     let site = site(&waits, 1);
     assert_eq!((site.locks.len(), site.threads.len()), (1000, 1000));
     assert!(site.locks.iter().all(|lock| lock.owner_name.is_some()));
-    assert_eq!(site.locks.iter().filter(|lock| lock.owner_frames.is_some()).count(), 256);
+    assert_eq!(site.locks.iter().filter(|lock| lock.owner_stack.is_some()).count(), 256);
 }
 
 #[test]
@@ -289,7 +291,7 @@ fn a_window() {
         ["0000000000000001", "0000000000000002", "0000000000000000", "0000000000000004"]
     );
     let nowhere = &waits.sites[2];
-    assert!(nowhere.frames.is_empty() && nowhere.stack_end.is_none() && nowhere.blame.is_none());
+    assert!(nowhere.stack.frames.is_empty() && nowhere.stack.end.is_none() && nowhere.stack.blame.is_none());
 
     let [unlock, other, timer] = waits.wakers.as_slice() else { panic!("{:?}", waits.wakers) };
     assert_eq!(
@@ -297,7 +299,7 @@ fn a_window() {
         (WakerKind::Thread, 13, 14 * SECOND, 0)
     );
     assert_eq!(unlock.sites, [2, 1].map(|stack| site(&waits, stack).site_id.clone()));
-    assert_eq!((unlock.rank, unlock.blame, unlock.frames.len()), (1, Some(1), 3));
+    assert_eq!((unlock.rank, unlock.stack.blame, unlock.stack.frames.len()), (1, Some(1), 3));
     assert_eq!((other.by, other.comm.as_deref(), other.rank), (WakerKind::OtherProcess, Some("psql"), 2));
     assert_eq!((timer.by, timer.idle_wait_ns), (WakerKind::TimerOrInterrupt, 80 * SECOND));
     assert_eq!(
@@ -312,7 +314,7 @@ fn a_holder_whose_stack_is_cut() {
     let cut = |id: StackId| {
         let mut named = name(id)?;
         if id == StackId(3) {
-            named.end = "code without unwind information".to_owned();
+            named.end = Some(StackEnd::Cut(Cut::NoRows));
         }
         Some(named)
     };
@@ -329,8 +331,9 @@ fn a_holder_whose_stack_is_cut() {
     let waits = build(&inputs, &mut { cut });
     let lock = &site(&waits, 1).locks[0];
     assert_eq!(lock.owner_tid, Some(50));
-    assert_eq!(lock.owner_stack_end.as_deref(), Some("code without unwind information"));
-    assert_eq!(lock.owner_stack_end, site(&waits, 3).stack_end);
+    let end = lock.owner_stack.as_ref().and_then(|stack| stack.end.clone());
+    assert_eq!(end, Some(StackEnd::Cut(Cut::NoRows)));
+    assert_eq!(end, site(&waits, 3).stack.end);
 }
 
 #[test]
@@ -354,7 +357,7 @@ fn the_blamed_frame_lies_beyond_the_function_that_waits() {
         processors: 0,
     };
     let waits = build(&inputs, &mut { stack });
-    assert_eq!((waits.sites[0].blame, waits.exact), (Some(2), false));
+    assert_eq!((waits.sites[0].stack.blame, waits.exact), (Some(2), false));
 }
 
 #[test]
@@ -379,7 +382,8 @@ fn creations() {
         &[of(Some(6), 5, 5), of(Some(1), 100, 40), of(None, 3, 0), of(Some(77), 1, 2)],
         &mut name,
     );
-    let ranked: Vec<_> = sites.iter().map(|s| (s.rank, s.alive, s.frames.len(), s.blame)).collect();
+    let ranked: Vec<_> =
+        sites.iter().map(|s| (s.rank, s.alive, s.stack.frames.len(), s.stack.blame)).collect();
     assert_eq!(ranked, [(1, 60, 5, Some(2)), (2, 3, 0, None), (3, 0, 3, Some(1)), (4, 0, 0, None)]);
     assert!(thread_sites(&[], &mut name).is_empty());
 }

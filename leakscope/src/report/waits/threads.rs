@@ -10,21 +10,14 @@ use crate::report::model::ThreadSite;
 pub fn thread_sites(creations: &[Creation], name: &mut NameStack<'_>) -> Vec<ThreadSite> {
     let mut sites: Vec<ThreadSite> = creations
         .iter()
-        .map(|creation| {
-            let stack = creation.stack.and_then(&mut *name);
-            let end = stack.as_ref().map(|stack| stack.end.clone());
-            let stack = stack.unwrap_or_default();
-            ThreadSite {
-                site_id: site_id(creation.stack),
-                rank: 0,
-                created: creation.created,
-                exited: creation.exited,
-                alive: creation.created.saturating_sub(creation.exited),
-                growth: creation.growth,
-                blame: stack.blame,
-                frames: stack.frames,
-                stack_end: end,
-            }
+        .map(|creation| ThreadSite {
+            site_id: site_id(creation.stack),
+            rank: 0,
+            created: creation.created,
+            exited: creation.exited,
+            alive: creation.created.saturating_sub(creation.exited),
+            growth: creation.growth,
+            stack: creation.stack.and_then(&mut *name).unwrap_or_default(),
         })
         .collect();
     sites.sort_by(|a, b| {

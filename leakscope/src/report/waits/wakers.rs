@@ -65,8 +65,6 @@ fn waker(id: &WakerId, sum: Sum, book: &mut Book<'_, '_>) -> Waker {
         by,
         comm,
         sites: sites.into_iter().map(|(site, _)| site).collect(),
-        blame: entry.stack.blame,
-        frames: entry.stack.frames.clone(),
-        stack_end: entry.end(),
+        stack: entry.stack.clone(),
     }
 }

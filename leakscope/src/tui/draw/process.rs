@@ -7,11 +7,12 @@ use ratatui::text::{Line, Span};
 
 use super::text::{growth, size, span};
 use super::{Theme, bar, cell, graph, keys, lines, part};
-use crate::export::table::{frame_name, goroutine_place, short_name};
+use crate::export::table::goroutine_place;
 use crate::human::{bytes, count, counted, duration, printable, signed_bytes, wrap};
 use crate::losses;
 use crate::report::Report;
-use crate::report::model::{Frame, WaitSite};
+use crate::report::model::{Stack, StackEnd, WaitSite};
+use crate::section::label::{name as frame_name, short_name};
 use crate::tui::app::App;
 use crate::tui::process::{Phase, ProcessView, SiteOrder, Tab};
 
@@ -265,9 +266,8 @@ fn is_idle(process: &ProcessView, row: usize) -> bool {
 }
 
 /// The frame to blame, or the innermost one.
-fn blamed(frames: &[Frame], blame: Option<u64>) -> String {
-    let frame = blame.and_then(|i| frames.get(i as usize)).or(frames.first());
-    frame.map_or_else(|| "(stack not captured)".to_owned(), short_name)
+fn blamed(stack: &Stack) -> String {
+    stack.shown().map_or_else(|| "(stack not captured)".to_owned(), short_name)
 }
 
 fn field(process: &ProcessView, row: usize, name: &str, width: usize, theme: Theme) -> (String, Style) {
@@ -288,7 +288,7 @@ fn field(process: &ProcessView, row: usize, name: &str, width: usize, theme: The
             }
             "BLOCKS" => (count(site.live_objects), plain),
             "OLDEST" => site.oldest_age_ns.map_or_else(dash, |ns| (span(ns), plain)),
-            _ => (blamed(&site.frames, site.blame), plain),
+            _ => (blamed(&site.stack), plain),
         };
     }
     if let Some(site) = process.wait_site(row).filter(|_| process.tab == Tab::Threads) {
@@ -325,7 +325,7 @@ fn held(site: &WaitSite) -> String {
         let probably = if lock.owner_inferred { "probably " } else { "" };
         lock.owner_tid.map(|tid| format!(", {probably}held by {tid} \"{name}\""))
     });
-    format!("{}{}", blamed(&site.frames, site.blame), owner.unwrap_or_default())
+    format!("{}{}", blamed(&site.stack), owner.unwrap_or_default())
 }
 
 /// All about the chosen row.
@@ -424,9 +424,9 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
         }
     }
     text.push(Line::default());
-    let Some((frames, blame, end)) = process.frames() else { return text };
-    for (i, frame) in frames.iter().enumerate() {
-        let blamed = blame == Some(i as u64);
+    let Some(stack) = process.stack() else { return text };
+    for (i, frame) in stack.frames.iter().enumerate() {
+        let blamed = stack.blame == Some(i as u64);
         let (mark, style) = if blamed { ("▶ ", theme.accent()) } else { ("  ", theme.plain()) };
         text.push(Line::styled(format!("{mark}{}", printable(&frame_name(frame))), style));
         let key = frame.file.clone().zip(frame.line);
@@ -434,10 +434,11 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
             text.push(Line::styled(format!("      {}", printable(source)), theme.dim()));
         }
     }
-    match end {
-        Some("root") => {}
+    match &stack.end {
+        Some(StackEnd::Root) => {}
         Some(why) => {
-            text.push(Line::styled(format!("  … the stack ends here: {}", printable(why)), theme.dim()))
+            let why = printable(&why.to_string());
+            text.push(Line::styled(format!("  … the stack ends here: {why}"), theme.dim()))
         }
         None => text.push(Line::styled("  … the stack was not captured", theme.dim())),
     }

@@ -128,8 +128,11 @@ fn heaps() -> Report {
     let snapshot = GoHeapAggregate::default().snapshot(account());
     let mut traced = super::samples::heap().heap.expect("a heap");
     traced.sites.truncate(1);
-    traced.sites[0] =
-        Site { live_bytes: 90_000, frames: c_stack("malloc", "sqlite3_step", 31), ..traced.sites[0].clone() };
+    traced.sites[0] = {
+        let mut site = Site { live_bytes: 90_000, ..traced.sites[0].clone() };
+        site.stack.frames = c_stack("malloc", "sqlite3_step", 31);
+        site
+    };
     let go = GoHeapInputs { snapshot: &snapshot, sort: Sort::LiveBytes };
     report.heap = Some(join(Some(traced), &go, program()));
     report

@@ -5,7 +5,7 @@ pub(crate) mod samples;
 
 use super::*;
 use crate::human::columns;
-use crate::report::model::WaitKind;
+use crate::report::model::{Cut, StackEnd, WaitKind};
 
 /// The table.
 fn styled(report: &Report, style: &TableStyle) -> String {
@@ -78,13 +78,15 @@ fn limits() {
 fn a_holders_stack_that_is_cut() {
     let style = TableStyle { width: 120, color: false, top: 1, frames: None };
     let mut report = samples::hot_mutex();
-    let end = |report: &mut Report, why: Option<&str>| {
+    let end = |report: &mut Report, why: Option<Cut>| {
         let waits = report.waits.as_mut().expect("waits");
         let locks = waits.sites.iter_mut().flat_map(|site| &mut site.locks);
-        locks.for_each(|lock| lock.owner_stack_end = why.map(str::to_owned));
+        for stack in locks.filter_map(|lock| lock.owner_stack.as_mut()) {
+            stack.end = why.map(StackEnd::Cut);
+        }
     };
     assert!(!styled(&report, &style).contains("ends here"), "a whole stack has no note");
-    end(&mut report, Some("code without unwind information"));
+    end(&mut report, Some(Cut::NoRows));
     let text = styled(&report, &style);
     assert!(text.contains("… the stack ends here: code without unwind information"), "{text}");
     // A report of a version that did not note it.
@@ -166,9 +168,9 @@ fn idle_sites_come_last() {
 fn idle_stacks_are_short() {
     let mut report = samples::idle();
     let site = &mut report.waits.as_mut().expect("waits").sites[0];
-    site.frames =
+    site.stack.frames =
         (0..20).map(|n| samples::frame(&format!("f{n}"), (n > 7).then_some(("pool.c", n)))).collect();
-    site.blame = Some(8);
+    site.stack.blame = Some(8);
     let frames = |text: &str| -> Vec<String> {
         let of_stack =
             |l: &&str| l.starts_with("  ▶ f") || l.starts_with("    f") || l.contains("(--frames)");

@@ -13,10 +13,10 @@ pub(crate) const H: u64 = 3600 * S;
 /// A frame of C code with a line, or, without one, a frame of a library.
 pub(crate) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
     Frame {
-        address: format!("0x{:x}", 0x1000 + function.len()),
+        address: Some(Address(0x1000 + function.len() as u64)),
         module: Some(if place.is_some() { "/srv/bin/bank" } else { "/lib/libc.so.6" }.to_owned()),
         build_id: None,
-        offset: Some("0x42".to_owned()),
+        offset: Some(Address(0x42)),
         function: Some(function.to_owned()),
         function_offset: Some(0x1d),
         file: place.map(|(file, _)| format!("/src/{file}")),
@@ -31,6 +31,11 @@ pub(crate) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
 pub(crate) fn stack(primitive: &str, function: &str, line: u32) -> Vec<Frame> {
     let user = |f, l| frame(f, Some(("bank.c", l)));
     vec![frame(primitive, None), user(function, line), user("worker", 90), frame("start_thread", None)]
+}
+
+/// A whole stack, the second frame of which is the user's.
+pub(crate) fn whole(frames: Vec<Frame>) -> Stack {
+    Stack { frames, blame: Some(1), end: Some(StackEnd::Root) }
 }
 
 /// A report that says nothing yet.
@@ -86,9 +91,7 @@ pub(crate) fn heap() -> Report {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        blame: Some(1),
-        frames,
-        stack_end: (rank == 1).then(|| "root".to_owned()),
+        stack: Stack { frames, blame: Some(1), end: (rank == 1).then_some(StackEnd::Root) },
     };
     let mut report = empty(10 * S);
     report.memory.rss_start_bytes = Some(10 << 20);
@@ -136,14 +139,14 @@ pub(crate) fn heap() -> Report {
 }
 
 /// A blocked thread.
-pub(crate) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<&str>) -> WaitThread {
+pub(crate) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<u64>) -> WaitThread {
     WaitThread {
         tid,
         name: name.to_owned(),
         blocked_ns: Some(blocked_ns),
         at_least: false,
         since: Since::BeforeAttach,
-        lock: lock.map(ToOwned::to_owned),
+        lock: lock.map(Address),
     }
 }
 
@@ -170,25 +173,21 @@ pub(crate) fn site(
         wait_ns: None,
         max_wait_ns: None,
         histogram: Vec::new(),
-        blame: Some(1),
-        frames,
-        stack_end: Some("root".to_owned()),
+        stack: whole(frames),
         threads,
         locks: Vec::new(),
     }
 }
 
 /// A lock that thread 4711 holds.
-pub(crate) fn lock(address: &str, waiters: u64, owner: &str) -> WaitLock {
+pub(crate) fn lock(address: u64, waiters: u64, owner: &str) -> WaitLock {
     WaitLock {
-        address: address.to_owned(),
+        address: Address(address),
         waiters,
         owner_tid: Some(4711),
         owner_name: Some(owner.to_owned()),
-        owner_state: Some("sleep".to_owned()),
-        owner_frames: Some(stack("clock_nanosleep", "flush_log", 77)),
-        owner_blame: Some(1),
-        owner_stack_end: Some("root".to_owned()),
+        owner_state: Some(OwnerState::Waits(WaitKind::Sleep)),
+        owner_stack: Some(whole(stack("clock_nanosleep", "flush_log", 77))),
         owner_inferred: false,
         owner_method: None,
         owner_unknown: None,
@@ -234,7 +233,7 @@ pub(crate) fn waits(sites: Vec<WaitSite>) -> Waits {
 /// Twelve requests behind a lock whose holder sleeps, and an idle pool.
 pub(crate) fn hot_mutex() -> Report {
     let threads = (0..12).map(|n| {
-        blocked(4720 + n, &format!("req-{}", n + 1), 3 * H + u64::from(n) * 60 * S, Some("0x55d0c0de1040"))
+        blocked(4720 + n, &format!("req-{}", n + 1), 3 * H + u64::from(n) * 60 * S, Some(0x55d0_c0de_1040))
     });
     let mut hot = site(
         1,
@@ -243,7 +242,7 @@ pub(crate) fn hot_mutex() -> Report {
         stack("pthread_mutex_lock", "append_log", 31),
         threads.rev().collect(),
     );
-    hot.locks = vec![lock("0x55d0c0de1040", 12, "flush")];
+    hot.locks = vec![lock(0x55d0_c0de_1040, 12, "flush")];
     let mut flush = site(
         2,
         WaitKind::Sleep,
@@ -263,7 +262,7 @@ pub(crate) fn hot_mutex() -> Report {
 
 /// Two threads that took two locks in opposite order, and a third behind them.
 pub(crate) fn deadlock() -> Report {
-    let (a, b) = ("0x7f3a10000a40", "0x7f3a10000b80");
+    let (a, b) = (0x7f3a_1000_0a40, 0x7f3a_1000_0b80);
     let mut pay = site(
         1,
         WaitKind::Mutex,
@@ -278,21 +277,21 @@ pub(crate) fn deadlock() -> Report {
         stack("pthread_mutex_lock", "refund", 31),
         vec![blocked(4712, "b", 3 * H, Some(a)), blocked(4713, "c", H, Some(a))],
     );
-    let owned = |address, waiters, tid, name: &str, state: &str, frames: &[Frame]| WaitLock {
+    let owned = |address, waiters, tid, name: &str, stack: &Stack| WaitLock {
         owner_tid: Some(tid),
-        owner_state: Some(state.to_owned()),
-        owner_frames: Some(frames.to_vec()),
+        owner_state: Some(OwnerState::Waits(WaitKind::Mutex)),
+        owner_stack: Some(stack.clone()),
         ..lock(address, waiters, name)
     };
-    let to_a = owned(a, 2, 4711, "a", "mutex", &pay.frames);
-    pay.locks = vec![owned(b, 1, 4712, "b", "mutex", &refund.frames)];
+    let to_a = owned(a, 2, 4711, "a", &pay.stack);
+    pay.locks = vec![owned(b, 1, 4712, "b", &refund.stack)];
     refund.locks = vec![to_a];
-    let thread = |tid, name: &str, wants: &str, by, holds: &str, site: &str| DeadlockThread {
+    let thread = |tid, name: &str, wants, by, holds, site: &str| DeadlockThread {
         tid,
         name: name.to_owned(),
-        waits_for: wants.to_owned(),
+        waits_for: Address(wants),
         held_by: by,
-        holds: vec![holds.to_owned()],
+        holds: vec![Address(holds)],
         blocked_ns: Some(3 * H),
         site_id: site.to_owned(),
     };
@@ -339,7 +338,7 @@ pub(crate) fn attached() -> Report {
     unknown.locks = vec![WaitLock {
         owner_tid: None,
         owner_unknown: Some("no known lock of the C library lies there".to_owned()),
-        ..lock("0x55d0c0de2000", 1, "")
+        ..lock(0x55d0_c0de_2000, 1, "")
     }];
     waits.sites.insert(2, unknown);
     (waits.sites[3].rank, waits.sites[3].site_id) = (4, "s4".to_owned());
@@ -352,9 +351,7 @@ pub(crate) fn attached() -> Report {
         by,
         comm: comm.map(ToOwned::to_owned),
         sites: (1..=4).map(|n| format!("s{n}")).collect(),
-        blame: Some(1),
-        frames,
-        stack_end: Some("root".to_owned()),
+        stack: whole(frames),
     };
     waits.wakers = vec![
         waker(1, WakerKind::TimerOrInterrupt, None, 30 * S, 0, Vec::new()),
@@ -370,9 +367,7 @@ pub(crate) fn attached() -> Report {
         exited: 20,
         alive: 280,
         growth: 280,
-        blame: Some(1),
-        frames: stack("pthread_create", "start_timer", 9),
-        stack_end: Some("root".to_owned()),
+        stack: whole(stack("pthread_create", "start_timer", 9)),
     };
     let ended = ThreadSite { rank: 2, exited: 300, alive: 0, growth: -3, ..created.clone() };
     report.threads = Some(Threads {

@@ -66,5 +66,5 @@ fn the_stub_of_a_system_call_is_not_to_blame() {
         ..thread(1)
     };
     let waits = waits(vec![read], None);
-    assert_eq!(site(&waits, 8).blame, Some(2));
+    assert_eq!(site(&waits, 8).stack.blame, Some(2));
 }

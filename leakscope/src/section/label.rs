@@ -1,0 +1,143 @@
+//! What a frame is called: in a line of its own, in a sentence, in a profile.
+
+use super::frame::Frame;
+use super::stack::Stack;
+use crate::human::{cut, file_name, harmless};
+
+/// Characters of a function's name in a sentence.
+pub const LONGEST_NAME: usize = 100;
+
+/// The last part of a frame's module.
+fn module(frame: &Frame) -> Option<&str> {
+    frame.module.as_deref().map(file_name)
+}
+
+/// What stands for a function that has no name, and why: `libfoo.so+0x1234 (no symbols)`.
+fn nameless(frame: &Frame) -> String {
+    let why = frame.why_unknown.as_deref();
+    match module(frame) {
+        Some(module) => {
+            let offset = frame.offset.map_or_else(|| "?".to_owned(), |offset| offset.to_string());
+            format!("{module}+{offset} ({})", why.unwrap_or("no symbols"))
+        }
+        None => {
+            let address = frame.address.map(|address| address.to_string()).unwrap_or_default();
+            format!("{address} ({})", why.unwrap_or("no code is mapped there"))
+        }
+    }
+}
+
+/// File and line: `pool.c:88`.
+fn line(frame: &Frame) -> Option<String> {
+    Some(format!("{}:{}", frame.file.as_deref().map(last_part)?, frame.line?))
+}
+
+/// What follows the last slash.
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The function alone, harmless in any file; where there is none, its place and why.
+pub fn function(frame: &Frame) -> String {
+    match frame.function.as_deref().filter(|name| !name.trim().is_empty()) {
+        Some(function) => harmless(function),
+        None => harmless(&nameless(frame)),
+    }
+}
+
+/// A frame in a line: `take pool.c:88`.
+pub fn name(frame: &Frame) -> String {
+    let text = match (&frame.function, line(frame)) {
+        (Some(function), Some(line)) => format!("{function} {line}"),
+        (Some(function), None) => {
+            let offset = frame.function_offset.map(|o| format!("+{o:#x}")).unwrap_or_default();
+            let module = frame.module.as_deref().map(|m| format!(" ({})", last_part(m))).unwrap_or_default();
+            format!("{function}{offset}{module}")
+        }
+        (None, _) => nameless(frame),
+    };
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    format!("{text}{inlined}")
+}
+
+/// The same where there is little room: of Go's functions without the path of their package.
+pub fn short_name(frame: &Frame) -> String {
+    let is_go = frame.file.as_deref().is_some_and(|file| file.ends_with(".go"));
+    if is_go { name(&short(frame)) } else { name(frame) }
+}
+
+/// A frame of Go code whose function has no path before it.
+pub fn short(frame: &Frame) -> Frame {
+    let function = frame.function.as_deref().map(|function| without_path(function).to_owned());
+    Frame { function, ..frame.clone() }
+}
+
+/// A frame in brackets of a sentence: `pay (bank.c:24)`.
+pub fn bracketed_line(frame: &Frame) -> String {
+    match (&frame.function, line(frame)) {
+        (Some(function), Some(line)) => format!("{function} ({line})"),
+        _ => name(frame),
+    }
+}
+
+/// What is long is cut; none where neither function nor file is known.
+fn short_function(frame: &Frame) -> Option<String> {
+    let name = frame.function.clone().or_else(|| Some(format!("{}+{}", module(frame)?, frame.offset?)))?;
+    Some(cut(&name, LONGEST_NAME))
+}
+
+/// A frame in a sentence: `take at pool.c:88`.
+pub fn place(frame: &Frame) -> Option<String> {
+    let name = short_function(frame)?;
+    Some(line(frame).map_or(name.clone(), |line| format!("{name} at {line}")))
+}
+
+/// The same where a sentence names several: `take (pool.c:88)`.
+pub fn place_in_list(frame: &Frame) -> Option<String> {
+    let name = short_function(frame)?;
+    Some(line(frame).map_or(name.clone(), |line| format!("{name} ({line})")))
+}
+
+/// The same with the line first, where a function was named before: `pool.c:88 (take)`.
+pub fn line_first(frame: &Frame) -> Option<String> {
+    match (&frame.function, line(frame)) {
+        (Some(function), Some(line)) => Some(format!("{line} ({})", cut(function, LONGEST_NAME))),
+        _ => place(frame),
+    }
+}
+
+/// A function's name without the path of its package, as people speak of it: `tsdb.(*DB).run`.
+pub fn without_path(function: &str) -> &str {
+    let package = function.find(['(', '[']).map_or(function, |end| &function[..end]);
+    package.rfind('/').map_or(function, |slash| &function[slash + 1..])
+}
+
+impl Stack {
+    /// The frame to blame, or the innermost one, called as `tell` does; why there is no frame, if there is none.
+    pub fn told(&self, tell: impl Fn(&Frame) -> String) -> String {
+        self.shown().map_or_else(|| self.why_empty(), tell)
+    }
+
+    fn why_empty(&self) -> String {
+        self.end.as_ref().map_or_else(|| "(stack not captured)".to_owned(), ToString::to_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_paths() {
+        for (name, short) in [
+            ("github.com/prometheus/prometheus/tsdb.(*DB).run", "tsdb.(*DB).run"),
+            ("net/http.(*conn).serve", "http.(*conn).serve"),
+            ("main.main.func1", "main.main.func1"),
+            ("example.com/a/b.Map[example.com/c/d.T]", "b.Map[example.com/c/d.T]"),
+            ("main.(*Set[a/b.T]).Add", "main.(*Set[a/b.T]).Add"),
+            ("", ""),
+        ] {
+            assert_eq!(without_path(name), short);
+        }
+    }
+}
