@@ -6,8 +6,8 @@ use std::io;
 use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint, StackView};
 use crate::human::{count, counted, cut, duration, signed_count};
-use crate::report::go_frames::without_path;
 use crate::report::model::{Frame, GoroutineSite, Goroutines};
+use crate::runtime::go::named::without_path;
 
 /// Columns of a wait reason.
 const REASON: usize = 28;

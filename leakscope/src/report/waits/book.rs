@@ -79,9 +79,12 @@ impl<'a, 'f> Book<'a, 'f> {
 }
 
 fn mark(frame: &Frame) -> Mark {
-    Mark::new(&BlameInput {
-        function: frame.function.as_deref(),
-        module: frame.module.as_deref(),
-        file: frame.file.as_deref(),
-    })
+    Mark::new(
+        &BlameInput {
+            function: frame.function.as_deref(),
+            module: frame.module.as_deref(),
+            file: frame.file.as_deref(),
+        },
+        crate::runtime::rules(),
+    )
 }
