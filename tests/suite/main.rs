@@ -27,6 +27,7 @@ mod real_go;
 mod real_waits;
 mod recipes;
 mod rights;
+mod runtimes;
 mod stacks;
 mod strangers;
 mod top;

@@ -22,7 +22,8 @@ use crate::bpf::object::Tracing;
 use crate::collect::heap::Sort;
 use crate::export::profile::ProfileKind;
 use crate::processes::Order;
-use crate::runtime::go::program::LayoutSource;
+use crate::runtime::Options;
+use crate::runtime::go::LayoutSource;
 use crate::session;
 
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
@@ -344,10 +345,12 @@ impl DumpArgs {
             rendering,
             thresholds,
             output,
-            go_layouts: match self.go_layouts {
-                LayoutArg::Best => LayoutSource::Best,
-                LayoutArg::DebugInfo => LayoutSource::DebugInfo,
-                LayoutArg::Calibration => LayoutSource::Calibration,
+            runtimes: Options {
+                go_layouts: match self.go_layouts {
+                    LayoutArg::Best => LayoutSource::Best,
+                    LayoutArg::DebugInfo => LayoutSource::DebugInfo,
+                    LayoutArg::Calibration => LayoutSource::Calibration,
+                },
             },
             verbose: self.verbose,
         })

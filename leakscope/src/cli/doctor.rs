@@ -10,6 +10,7 @@ use crate::bpf::verdict::{Finding, Level, judge, refusal};
 use crate::human::printable;
 use crate::probe::{self, CostClass, Exit};
 use crate::process::{Host, Process, ProcessError};
+use crate::runtime;
 use crate::session::{self, FileProbes, Visible, rights};
 
 /// Answers with the exit code that `attach` would have.
@@ -103,8 +104,8 @@ fn target(process: &Process, visible: &Visible, out: &mut dyn Write) -> io::Resu
         writeln!(out, "  container: {container}")?;
     }
     writeln!(out, "  probes: {}", printable(&session::LinkChoice::of(process, &visible.space).to_string()))?;
-    if let Some(go) = session::describe_go(process.through, &visible.space) {
-        writeln!(out, "  Go: {}", printable(&go))?;
+    for line in runtime::describe(process, &visible.space) {
+        writeln!(out, "  {}", printable(&line))?;
     }
     for warning in &visible.warnings {
         writeln!(out, "  warning: {}", printable(warning))?;

@@ -5,7 +5,7 @@ use super::attach::Printer;
 use super::fail_on::Thresholds;
 use super::format::Rendering;
 use super::output::Destination;
-use crate::runtime::go::program::LayoutSource;
+use crate::runtime::Options;
 use crate::session;
 
 /// Configuration of `dump`.
@@ -19,8 +19,8 @@ pub struct DumpConfig {
     pub thresholds: Thresholds,
     /// Where it goes.
     pub output: Destination,
-    /// Where the layouts of a Go runtime come from.
-    pub go_layouts: LayoutSource,
+    /// How runtimes are read.
+    pub runtimes: Options,
     /// How often `-v` was given.
     pub verbose: u8,
 }
@@ -29,6 +29,6 @@ pub struct DumpConfig {
 pub fn run(config: DumpConfig) -> Result<u8, Failure> {
     let process = session::check_threads(config.pid)?;
     let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
-    session::dump(&process, config.go_layouts, &mut printer)?;
+    session::dump(&process, config.runtimes, &mut printer)?;
     Ok(printer.code())
 }

@@ -111,6 +111,11 @@ impl ElfFile {
         Ok(Self { cache, file, segments, build_id })
     }
 
+    /// Whether it has section headers.
+    pub fn has_sections(&self) -> bool {
+        self.parsed().is_ok_and(|parsed| parsed.sections().next().is_some())
+    }
+
     /// The parsed file; cheap, reads only headers and what is then asked for.
     pub fn parsed(&self) -> Result<ParsedElf<'_>, ElfError> {
         parse(&self.cache)

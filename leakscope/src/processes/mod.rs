@@ -2,7 +2,7 @@
 //!
 //! [`Sampler`] reads `/proc` and control groups; what it makes of them is pure: [`stat`] parses, [`history`]
 //! keeps resident sets and tells how they grow, [`pool`] says where memory ends and when, [`place`] names
-//! containers and units, [`runtime`] tells languages, [`threads`] counts blocked threads. The result is a
+//! containers and units, `runtime` tells languages, [`threads`] counts blocked threads. The result is a
 //! [`Snapshot`], which is also the JSON of `top --format json` (schema `leakscope.top/1`).
 //!
 //! What it costs: one `stat` and `statm` a process and refresh. Threads are looked at for the processes on the screen
@@ -17,7 +17,7 @@ pub mod history;
 pub mod model;
 pub mod place;
 pub mod pool;
-pub mod runtime;
+mod runtime;
 mod sampler;
 pub mod stat;
 pub mod threads;

@@ -9,7 +9,7 @@ use std::cmp::{Ordering, Reverse};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::runtime::Runtime;
+use crate::runtime::RuntimeName;
 
 /// The value of [`Snapshot::schema`].
 pub const SCHEMA: &str = "leakscope.top/1";
@@ -91,7 +91,7 @@ pub struct Process {
     /// were looked at, and where that takes root.
     pub blocked_locks: Option<u64>,
     /// Language runtime; null where its program could not be looked at, or was not yet.
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<RuntimeName>,
     /// Container ID (12 digits).
     pub container: Option<String>,
     /// systemd unit.
@@ -208,7 +208,7 @@ pub fn matches(process: &Process, filter: &str) -> bool {
         || holds(&process.comm)
         || [&process.container, &process.unit, &process.cgroup].into_iter().flatten().any(|text| holds(text))
         || process.cmdline.as_deref().is_some_and(holds) && process.pid != std::process::id()
-        || process.runtime.is_some_and(|r| holds(r.name()))
+        || process.runtime.as_ref().is_some_and(|r| holds(r.as_str()))
 }
 
 /// The JSON Schema of a snapshot, as text.
@@ -279,7 +279,7 @@ pub(crate) mod tests {
     fn filters() {
         let mut redis = process(4711, "redis-server");
         redis.unit = Some("cache.service".to_owned());
-        redis.runtime = Some(Runtime::Native);
+        redis.runtime = Some(RuntimeName::from(&crate::runtime::Native));
         for filter in ["", "REDIS", "711", "cache", "native"] {
             assert!(matches(&redis, filter), "{filter}");
         }

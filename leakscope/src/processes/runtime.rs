@@ -1,112 +1,108 @@
-//! Which language's runtime a process is.
+//! Which runtime a process has, by what `/proc` shows of it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
+use crate::files::linked;
 use crate::process::ElfFile;
-use crate::runtime::go::buildinfo;
+use crate::process::maps::{self, FileId, MappingKind};
+use crate::runtime::{Clues, Runtime, RuntimeName, by_contents, detect, library_by_contents};
 
-/// A language's runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Runtime {
-    /// Compiled code without one that is known.
-    Native,
-    /// A Go program.
-    Go,
-    /// A Java VM.
-    Java,
-    /// CPython.
-    Python,
-    /// Node.
-    Node,
-}
-
-impl Runtime {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Go => "go",
-            Self::Java => "java",
-            Self::Python => "python",
-            Self::Node => "node",
-        }
-    }
-}
-
-/// Programs by the name of their file: the start, of which nothing or a version follows.
-const PROGRAMS: [(&str, Runtime); 5] = [
-    ("java", Runtime::Java),
-    ("python", Runtime::Python),
-    ("pypy", Runtime::Python),
-    ("node", Runtime::Node),
-    ("nodejs", Runtime::Node),
-];
-
-/// Libraries that a runtime is, in programs that embed it.
-const LIBRARIES: [(&str, Runtime); 3] =
-    [("/libjvm.so", Runtime::Java), ("/libpython", Runtime::Python), ("/libnode.so", Runtime::Node)];
-
-/// Files whose verdicts are kept.
+/// Most files of each kind whose answer is kept.
 const MOST_FILES: usize = 4096;
+/// Most libraries of a process that are opened.
+const MOST_LIBRARIES: usize = 512;
 
-/// The runtime that a program's file name tells: `python3.11`.
-pub fn by_name(file: &str) -> Option<Runtime> {
-    let version = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let mut fits = PROGRAMS.iter().filter(|(name, _)| file.strip_prefix(name).is_some_and(version));
-    fits.next().map(|(_, runtime)| *runtime)
-}
-
-/// The runtime that is mapped as a library, by the text of `/proc/PID/maps`.
-pub fn by_mappings(maps: &str) -> Option<Runtime> {
-    maps.lines().find_map(|line| {
-        let path = &line[line.find('/')?..];
-        LIBRARIES.iter().find(|(name, _)| path.contains(name)).map(|(_, runtime)| *runtime)
-    })
-}
+/// What a file's contents tell.
+type Told = Option<&'static dyn Runtime>;
 
 /// Tells runtimes, and remembers what the files are.
 #[derive(Debug, Default)]
 pub(super) struct Detector {
-    go: HashMap<(u64, u64, i64), bool>,
+    /// By device, inode and time of change.
+    programs: HashMap<(u64, u64, i64), Told>,
+    /// By what `/proc/PID/maps` prints, so that a library is opened once.
+    libraries: HashMap<(FileId, PathBuf), Told>,
 }
 
 impl Detector {
     /// The runtime of the process below `directory`; `None` where it may not be read.
-    pub(super) fn detect(&mut self, directory: &Path) -> Option<Runtime> {
+    pub(super) fn detect(&mut self, directory: &Path) -> Option<RuntimeName> {
         let link = std::fs::read_link(directory.join("exe")).ok()?;
         let name = link.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
-        if let Some(runtime) = by_name(name) {
-            return Some(runtime);
-        }
-        if self.is_go(&directory.join("exe")) {
-            return Some(Runtime::Go);
-        }
-        let maps = std::fs::read(directory.join("maps")).ok()?;
-        Some(by_mappings(&String::from_utf8_lossy(&maps)).unwrap_or(Runtime::Native))
+        let text = std::fs::read(directory.join("maps")).ok()?;
+        let mapped = |(mapping, executable): (maps::Mapping, bool)| match mapping.kind {
+            MappingKind::File { printed, path, .. } if executable => {
+                Some(Mapped { file: (printed, path), link: (mapping.start, mapping.end) })
+            }
+            _ => None,
+        };
+        let mapped = maps::parse(&text).into_iter().filter_map(mapped).collect();
+        Some(RuntimeName::from(detect(&mut Listed { detector: self, directory, name, mapped })))
+    }
+}
+
+/// A file that is mapped executable.
+struct Mapped {
+    file: (FileId, PathBuf),
+    /// The addresses, by which its link in `map_files` is called.
+    link: (u64, u64),
+}
+
+/// The clues of a process below `/proc`.
+struct Listed<'a> {
+    detector: &'a mut Detector,
+    directory: &'a Path,
+    name: String,
+    mapped: Vec<Mapped>,
+}
+
+impl Clues for Listed<'_> {
+    fn program(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.name)
     }
 
-    fn is_go(&mut self, exe: &Path) -> bool {
-        let Ok(file) = crate::files::linked(exe) else { return false };
-        let Ok(metadata) = file.metadata() else { return false };
-        let id = (metadata.dev(), metadata.ino(), metadata.mtime());
-        if let Some(known) = self.go.get(&id) {
-            return *known;
-        }
-        // Where there are no section headers the search would read the whole file: once a file.
-        let found = ElfFile::from_file(file).is_ok_and(|elf| buildinfo::find(&elf).is_some());
-        if self.go.len() >= MOST_FILES {
-            self.go.clear();
-        }
-        self.go.insert(id, found);
-        found
+    fn program_contents(&mut self) -> Told {
+        let file = linked(&self.directory.join("exe")).ok()?;
+        let metadata = file.metadata().ok()?;
+        // Where there are no section headers the search reads the whole file: once a file.
+        remembered(&mut self.detector.programs, (metadata.dev(), metadata.ino(), metadata.mtime()), || {
+            by_contents(&ElfFile::from_file(file).ok()?)
+        })
     }
+
+    fn libraries(&self) -> Vec<Cow<'_, str>> {
+        let names = self.mapped.iter().filter_map(|mapped| mapped.file.1.file_name());
+        names.map(|name| name.to_string_lossy()).collect()
+    }
+
+    fn library_contents(&mut self) -> Told {
+        self.mapped.iter().take(MOST_LIBRARIES).find_map(|mapped| {
+            let (start, end) = mapped.link;
+            let link = self.directory.join(format!("map_files/{start:x}-{end:x}"));
+            remembered(&mut self.detector.libraries, mapped.file.clone(), || {
+                library_by_contents(&ElfFile::from_file(linked(&link).ok()?).ok()?)
+            })
+        })
+    }
+}
+
+fn remembered<K: std::hash::Hash + Eq>(
+    known: &mut HashMap<K, Told>,
+    file: K,
+    look: impl FnOnce() -> Told,
+) -> Told {
+    if let Some(told) = known.get(&file) {
+        return *told;
+    }
+    let told = look();
+    if known.len() >= MOST_FILES {
+        known.clear();
+    }
+    known.insert(file, told);
+    told
 }
 
 #[cfg(test)]
@@ -114,37 +110,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
-        let told = ["java", "python3.11", "python", "node", "nodejs", "node18"].map(by_name);
-        assert_eq!(
-            told,
-            [
-                Some(Runtime::Java),
-                Some(Runtime::Python),
-                Some(Runtime::Python),
-                Some(Runtime::Node),
-                Some(Runtime::Node),
-                Some(Runtime::Node)
-            ]
-        );
-        for other in ["javac", "nodemon", "redis-server", "", "pythonista"] {
-            assert_eq!(by_name(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn mappings() {
-        let line = |path: &str| format!("7f00-7f01 r-xp 00000000 08:01 123    {path}\n");
-        let maps = line("/usr/lib/libc.so.6") + &line("/usr/lib/jvm/java-17/lib/server/libjvm.so");
-        assert_eq!(by_mappings(&maps), Some(Runtime::Java));
-        assert_eq!(by_mappings(&line("/usr/lib/libpython3.11.so.1.0")), Some(Runtime::Python));
-        assert_eq!(by_mappings(&line("/usr/lib/libc.so.6")), None);
-        assert_eq!(by_mappings("7f00-7f01 rw-p 00000000 00:00 0\n"), None);
-    }
-
-    #[test]
     fn this_program_is_native() {
         let runtime = Detector::default().detect(Path::new("/proc/self"));
-        assert_eq!(runtime, Some(Runtime::Native));
+        assert_eq!(runtime.as_ref().map(RuntimeName::as_str), Some("native"));
     }
 }

@@ -12,9 +12,10 @@ use super::history::History;
 use super::model::{Limit, LimitKind, Machine, Process, SCHEMA, Snapshot, Unseen};
 use super::place::Place;
 use super::pool::{self, Level, Mounts, Pool, ancestry};
-use super::runtime::{Detector, Runtime};
+use super::runtime::Detector;
 use super::stat::{MemInfo, Stat, resident_pages};
 use super::threads::{self, Blocked};
+use crate::runtime::RuntimeName;
 
 /// Processes outside the screen whose details are looked at in one refresh.
 const DETAILS: usize = 40;
@@ -57,7 +58,7 @@ struct Details {
     comm: String,
     cmdline: Option<String>,
     uid: Option<u32>,
-    runtime: Option<Runtime>,
+    runtime: Option<RuntimeName>,
     place: Place,
     name: Option<String>,
 }
@@ -333,7 +334,7 @@ impl Sampler {
             blocked: blocked.and_then(|b| Some(b.uninterruptible + b.locks?)),
             blocked_uninterruptible: blocked.map(|b| b.uninterruptible),
             blocked_locks: blocked.and_then(|b| b.locks),
-            runtime: details.and_then(|d| d.runtime),
+            runtime: details.and_then(|d| d.runtime.clone()),
             container: details.and_then(|d| d.place.container.clone()),
             unit: details.and_then(|d| d.place.unit.clone()),
             cgroup: details.and_then(|d| d.place.memory.clone().or_else(|| d.place.unified.clone())),

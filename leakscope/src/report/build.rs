@@ -3,7 +3,6 @@
 use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
-use super::go_frames::GoCode;
 use super::go_heap::{self, GoHeapInputs};
 use super::headline::{self, Visibility};
 use super::heap::{self, HeapInputs};
@@ -11,16 +10,15 @@ use super::model::{
     EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, SCHEMA, Site, Stack, Summary,
     Target, Threads, Waits, Window,
 };
-use super::names::Names;
 use super::waits::WaitInputs;
 use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
+use crate::collect::heap::Sort;
 use crate::collect::waits::aggregate::Creation;
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
-use crate::runtime::go::aggregate::goroutines::GoroutineSnapshot;
-use crate::runtime::go::creations::GoCreation;
+use crate::runtime;
 use crate::stack::{StackId, Stacks};
-use crate::symbol::{BlameInput, blame};
+use crate::symbol::{BlameInput, Names};
 
 /// What a report is made from.
 #[derive(Debug)]
@@ -45,8 +43,10 @@ pub struct Inputs<'a> {
     pub heap: Option<HeapInputs<'a>>,
     /// Blocked threads.
     pub waits: Option<WaitInputs<'a>>,
-    /// What makes the target a Go program.
-    pub go: Option<GoInputs<'a>>,
+    /// What is known by its runtime.
+    pub runtime: runtime::Observed<'a>,
+    /// The order of the sites of a runtime's heap, which those of the allocator's functions have already.
+    pub sort: Sort,
     /// Threads that came and went; their sites are filled in here.
     pub threads: Option<Threads>,
     /// Threads by creating stack.
@@ -67,25 +67,6 @@ pub struct Inputs<'a> {
     pub space: &'a AddressSpace,
     /// Names of code.
     pub names: &'a mut Names,
-}
-
-/// What is known of a Go program.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GoInputs<'a> {
-    /// Version of Go: `go1.21.4`.
-    pub version: &'a str,
-    /// The program that its frames are of.
-    pub code: GoCode<'a>,
-    /// Settings of the build, by name.
-    pub settings: &'a [(String, String)],
-    /// The goroutines; `None` if they were not read.
-    pub snapshot: Option<&'a GoroutineSnapshot>,
-    /// Goroutines by the statement that created them; `None` where that was not traced.
-    pub creations: Option<&'a [GoCreation]>,
-    /// Why they could not be read; beside a snapshot, why that is not of this moment.
-    pub refused: Option<&'a str>,
-    /// The heap, where it was read.
-    pub heap: Option<GoHeapInputs<'a>>,
 }
 
 /// Cost of a probe hit whose instruction the kernel emulates, ns.
@@ -110,14 +91,15 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let nothing_lost = |spoils: fn(&str) -> bool| !lost.keys().any(|name| spoils(name));
     let (heap_whole, waits_whole) = (nothing_lost(losses::spoils_heap), nothing_lost(losses::spoils_waits));
 
-    let code = inputs.go.map(|go| go.code).unwrap_or_default();
+    let go = inputs.runtime.go;
+    let code = go.map(|go| go.code).unwrap_or_default();
     let traced =
         inputs.heap.map(|input| heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name));
-    let mut heap = match inputs.go.and_then(|go| go.heap) {
+    let mut heap = match go.and_then(|go| go.heap) {
         // Probes of which there are none say nothing beside the Go runtime's own account.
-        Some(go) => {
+        Some(snapshot) => {
             let traced = traced.filter(|_| inputs.heap.is_some_and(|input| input.visibility.probes > 0));
-            Some(go_heap::join(traced, &go, code))
+            Some(go_heap::join(traced, &GoHeapInputs { snapshot, sort: inputs.sort }, code))
         }
         None => traced,
     };
@@ -134,9 +116,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
             waits.method = INSIDE.to_owned();
         });
     }
-    let seen = inputs.go.and_then(|go| go.snapshot);
-    let goroutines =
-        seen.map(|seen| goroutines::goroutines(seen, inputs.go.and_then(|go| go.creations), code));
+    let seen = go.and_then(|go| go.snapshot);
+    let goroutines = seen.map(|seen| goroutines::goroutines(seen, go.and_then(|go| go.creations), code));
     let mut threads = inputs.threads;
     if let Some(threads) = &mut threads {
         threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
@@ -154,20 +135,19 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let mut memory =
         Memory { rss_start_bytes: inputs.rss_start, rss_end_bytes: inputs.rss_end, untraced_reason: None };
     let mut cost = Cost::of(inputs.counters);
-    let creations = inputs.go.and_then(|go| go.creations).unwrap_or_default();
+    let creations = go.and_then(|go| go.creations).unwrap_or_default();
     cost.hits += creations.iter().map(|c| c.created.saturating_add(c.exited)).sum::<u64>();
     let mut answer =
         Answer { headline: None, findings: findings(inputs.ended_by, inputs.leader_gone, &cost) };
     answer.findings.extend(unread_files(&unread));
     // Where nothing is probed there is nothing to say.
     if let Some(heap) = heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
-        let go = inputs.go.is_some();
-        answer.heap(heap, inputs.heap.as_ref(), &mut memory, cost.hits, go, goroutines.is_some());
+        answer.heap(heap, inputs.heap.as_ref(), &mut memory, cost.hits, go.is_some(), goroutines.is_some());
     }
     if let Some(waits) = &waits {
         answer.waits(waits, goroutines.is_some());
     }
-    if let Some(go) = &inputs.go {
+    if let Some(go) = &go {
         answer.goroutines(goroutines.as_ref(), go.refused);
     }
     if let Some(host) = host {
@@ -178,7 +158,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         unread: Vec::new(),
         schema: SCHEMA.to_owned(),
         leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
-        target: target(inputs.process, space, inputs.go.as_ref()),
+        target: target(inputs.process, space, inputs.runtime),
         window: Window {
             started_at: inputs.started_at.to_owned(),
             duration_ns: inputs.duration_ns,
@@ -329,7 +309,7 @@ fn unread_files(unread: &[String]) -> Option<String> {
     })
 }
 
-fn target(process: &Process, space: &AddressSpace, go: Option<&GoInputs<'_>>) -> Target {
+fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_>) -> Target {
     let program = space.modules().find(|(_, module)| Some(&module.path) == process.exe.as_ref());
     let build_id = program.and_then(|(_, module)| module.elf.as_ref().ok()?.build_id_text());
     Target {
@@ -338,10 +318,10 @@ fn target(process: &Process, space: &AddressSpace, go: Option<&GoInputs<'_>>) ->
         exe: process.exe.as_ref().map(|p| p.display().to_string()),
         build_id,
         cmdline: process.cmdline.clone(),
-        runtime: if go.is_some() { "go" } else { "native" }.to_owned(),
-        runtime_version: go.map(|go| go.version.to_owned()),
+        runtime: runtime.runtime.into(),
+        runtime_version: runtime.version.map(ToOwned::to_owned),
         container: process.container.clone(),
-        go: go.map(|go| GoProgram {
+        go: runtime.go.map(|go| GoProgram {
             main_module: go.code.main_module.map(ToOwned::to_owned),
             settings: go.settings.iter().cloned().collect(),
         }),
@@ -350,9 +330,9 @@ fn target(process: &Process, space: &AddressSpace, go: Option<&GoInputs<'_>>) ->
 
 /// A stack with its names.
 fn named(stack: &crate::stack::Stack, space: &AddressSpace, names: &mut Names) -> Stack {
-    let frames: Vec<_> = stack.frames.iter().flat_map(|f| names.frames(space, f)).collect();
+    let frames: Vec<_> = stack.frames.iter().flat_map(|f| names.frames(space, f)).map(Frame::from).collect();
     let inputs: Vec<BlameInput<'_>> = frames.iter().map(Frame::blame_input).collect();
-    let blame = blame(&inputs).map(|i| i as u64);
+    let blame = runtime::rules().owners.blame(&inputs).map(|i| i as u64);
     Stack { frames, blame, end: Some(stack.end.into()) }
 }
 

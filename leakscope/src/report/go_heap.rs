@@ -2,11 +2,12 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::go_frames::{GoCode, blame, frame};
 use super::model::{Cut, GoSizeClass, Heap, Site, Source, Stack, StackEnd, Totals};
 use crate::collect::heap::Sort;
 use crate::runtime::go::aggregate::GoHeapSnapshot;
+use crate::runtime::go::blame::blame;
 use crate::runtime::go::heap_account::{GoHeapSite, SizeClass};
+use crate::runtime::go::named::{GoCode, frame};
 
 /// What it is made from.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +118,7 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
         samples: seen.samples,
         stack: Stack {
             blame: blame(&seen.frames, code.main_module),
-            frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
+            frames: seen.frames.iter().map(|go| frame(go, code).into()).collect(),
             // The runtime keeps as much of a stack as it does; the rest is not there to be read.
             end: Some(if seen.frames.is_empty() { StackEnd::Cut(Cut::NoStack) } else { StackEnd::Root }),
         },
@@ -140,7 +141,7 @@ pub(crate) mod tests {
     use crate::report::goroutines::tests::chat;
     use crate::report::headline::go_heap;
     use crate::runtime::go::aggregate::GoHeapAggregate;
-    use crate::runtime::go::aggregate::goroutines::tests::frame as go;
+    use crate::runtime::go::aggregate::goroutine_sites::tests::frame as go;
     use crate::runtime::go::heap_account::{GoHeap, PROFILE_METHOD};
 
     /// An estimate of two sites.

@@ -8,8 +8,9 @@ use super::goroutines::judge;
 use super::group::goroutine_site as add_goroutines;
 use super::model::{Frame, GoroutineSite, Goroutines};
 use crate::human::{count, counted, cut, duration};
-use crate::runtime::go::census::GoState;
-use crate::section::label::{self, LONGEST_NAME, short, without_path};
+use crate::runtime::go::goroutine::GoState;
+use crate::runtime::go::named::without_path;
+use crate::section::label::{self, LONGEST_NAME, short};
 
 /// So many goroutines in one place are worth a sentence, if they are [`SHARE`] of all.
 const MANY: u64 = 100;
@@ -201,8 +202,8 @@ fn grown(growth: Option<i64>, since_ns: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::go_frames::GoCode;
     use crate::report::goroutines::tests::{look, section, seen};
+    use crate::runtime::go::named::GoCode;
 
     const STORY: &str = "11,274 of 13,647 goroutines are blocked in chan receive at \
                          main.(*WebSocket).notifyFxn at websocket.go:156, created by main.(*Hub).add at hub.go:40";

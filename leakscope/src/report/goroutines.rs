@@ -2,13 +2,15 @@
 
 use std::cmp::Reverse;
 
-use super::go_frames::{GoCode, blame, blame_goroutine, frame};
-use super::goroutine_idle::idle;
 use super::model::{Cut, GoroutineCreation, GoroutineSite, Goroutines, Stack, StackEnd};
 use super::rank;
-use crate::runtime::go::aggregate::goroutines::{GoSite, GoroutineSnapshot};
-use crate::runtime::go::census::{GoStackEnd, GoState};
+use crate::runtime::go::aggregate::goroutine_sites::{GoSite, GoroutineSites};
+use crate::runtime::go::blame::{blame, blame_goroutine};
 use crate::runtime::go::creations::GoCreation;
+use crate::runtime::go::goroutine::GoStackEnd;
+use crate::runtime::go::goroutine::GoState;
+use crate::runtime::go::idle::{self, IdleSite};
+use crate::runtime::go::named::{GoCode, frame};
 use crate::symbol::name;
 
 /// Fewer new goroutines than this are no pile.
@@ -16,7 +18,7 @@ const PILE: i64 = 10;
 
 /// Makes the section. `creations` is `None` where they were not traced.
 pub(crate) fn goroutines(
-    snapshot: &GoroutineSnapshot,
+    snapshot: &GoroutineSites,
     creations: Option<&[GoCreation]>,
     code: GoCode<'_>,
 ) -> Goroutines {
@@ -44,7 +46,7 @@ pub(crate) fn judge(all: &mut Goroutines) {
     let growth = all.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add);
     for site in &mut all.sites {
         site.piling_up = piles_up(site, growth);
-        let rule = idle(site, all.total, site.piling_up);
+        let rule = idle::rule(&idle_site(site), all.total, site.piling_up);
         site.idle = rule.is_some();
         site.idle_rule = rule.map(ToOwned::to_owned);
     }
@@ -67,11 +69,23 @@ fn creations(all: &[GoCreation], code: GoCode<'_>) -> Vec<GoroutineCreation> {
             growth: growth(seen),
             stack: Stack {
                 blame: blame(&seen.frames, code.main_module),
-                frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
+                frames: seen.frames.iter().map(|go| frame(go, code).into()).collect(),
                 end: None,
             },
         })
         .collect()
+}
+
+/// A site as the idle rules look at it.
+fn idle_site(site: &GoroutineSite) -> IdleSite<'_, impl Iterator<Item = &str> + Clone> {
+    IdleSite {
+        state: GoState::named(&site.state),
+        wait_reason: site.wait_reason.as_deref(),
+        functions: site.stack.frames.iter().filter_map(|frame| frame.function.as_deref()),
+        start_function: site.start_function.as_deref(),
+        count: site.count,
+        system: site.system,
+    }
 }
 
 const fn method(nothing_lost: bool) -> &'static str {
@@ -109,7 +123,7 @@ fn order(site: &GoroutineSite) -> (u8, Reverse<i64>) {
 }
 
 /// A site; [`judge`] says the rest of it.
-pub(super) fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
+fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
     GoroutineSite {
         site_id: format!("{:016x}", seen.id),
         place_id: format!("{:016x}", seen.place),
@@ -129,10 +143,10 @@ pub(super) fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
         system: seen.system,
         stack: Stack {
             blame: blame_goroutine(&seen.frames, code.main_module),
-            frames: seen.frames.iter().map(|go| frame(go, code)).collect(),
+            frames: seen.frames.iter().map(|go| frame(go, code).into()).collect(),
             end: Some(end(seen.end)),
         },
-        created_by: seen.created_by.as_ref().map(|go| frame(go, code)),
+        created_by: seen.created_by.as_ref().map(|go| frame(go, code).into()),
         start_function: seen.start_function.as_deref().map(|name| name::bounded(name).into_owned()),
         labels: (!seen.labels.is_empty()).then(|| seen.labels.clone()),
         label_sets: seen.label_sets,

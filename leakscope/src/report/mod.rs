@@ -1,19 +1,16 @@
 //! The report: `model` is its shape (and its JSON), `build` makes one from what was observed, with
-//! `heap`, `waits` and `goroutines` for these sections, `names` resolves frames, `headline`,
+//! `heap`, `waits` and `goroutines` for these sections, `headline`,
 //! `wait_headline` and `goroutine_headline` find the sentences that answer the questions. Of saved reports,
 //! `read` takes them in, `series` names those of a directory, `select` leaves a part of one, `group` adds up sites.
 
 pub mod build;
-pub(crate) mod go_frames;
 pub mod go_heap;
 pub(crate) mod goroutine_headline;
-mod goroutine_idle;
 pub(crate) mod goroutines;
 pub mod group;
 pub mod headline;
 pub mod heap;
 pub mod model;
-pub mod names;
 pub mod read;
 pub mod select;
 pub mod series;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::runtime::RuntimeName;
+
 mod go;
 mod waits;
 
@@ -72,8 +74,9 @@ pub struct Target {
     pub build_id: Option<String>,
     /// Command line.
     pub cmdline: Vec<String>,
-    /// `native` or `go`.
-    pub runtime: String,
+    /// The language's runtime, by the name that `top` gives it, too; those of newer versions of leakscope may be
+    /// others.
+    pub runtime: RuntimeName,
     /// Version of the runtime, where it has one.
     pub runtime_version: Option<String>,
     /// Container ID (12 digits), where the process runs in one.

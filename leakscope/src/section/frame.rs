@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::symbol::BlameInput;
+use crate::symbol::{BlameInput, NamedFrame};
 
 /// An address, in the target or in a file: a number here, hex text with `0x` in JSON and for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,62 +113,26 @@ pub struct Frame {
     pub why_unknown: Option<String>,
 }
 
-/// The file that a frame's code is in.
-#[derive(Clone, Copy, Debug)]
-pub struct Code<'a> {
-    /// Its path, as the target names it.
-    pub module: &'a str,
-    /// Its build ID, in hex.
-    pub build_id: Option<&'a str>,
-    /// Virtual address of the frame within it.
-    pub offset: u64,
-}
-
-/// What the code at a frame's address is called.
-#[derive(Clone, Debug, Default)]
-pub struct Name {
-    /// The function.
-    pub function: Option<String>,
-    /// Bytes from its start.
-    pub function_offset: Option<u64>,
-    /// The source file.
-    pub file: Option<String>,
-    /// The line in it.
-    pub line: Option<u32>,
-    /// The line that the function begins at.
-    pub function_line: Option<u32>,
-    /// Whether it was inlined into the next frame.
-    pub inlined: bool,
-    /// Why there is no function.
-    pub why_unknown: Option<String>,
-}
-
-impl Name {
-    /// Nothing is known, for this reason.
-    pub fn unknown(why: impl ToString) -> Self {
-        Self { why_unknown: Some(why.to_string()), ..Self::default() }
+impl From<NamedFrame> for Frame {
+    fn from(frame: NamedFrame) -> Self {
+        let NamedFrame { address, module, build_id, offset, symbol } = frame;
+        Self {
+            address: Some(Address(address)),
+            module,
+            build_id,
+            offset: offset.map(Address),
+            function: symbol.function,
+            function_offset: symbol.offset_in_function,
+            file: symbol.file,
+            line: symbol.line,
+            function_line: symbol.function_line,
+            inlined: symbol.inlined,
+            why_unknown: symbol.why_unknown.as_ref().map(ToString::to_string),
+        }
     }
 }
 
 impl Frame {
-    /// A frame: where it is, in which file, and what is there. Frames of all languages come from here.
-    pub fn new(address: u64, code: Option<Code<'_>>, name: Name) -> Self {
-        let Name { function, function_offset, file, line, function_line, inlined, why_unknown } = name;
-        Self {
-            address: Some(Address(address)),
-            module: code.map(|code| code.module.to_owned()),
-            build_id: code.and_then(|code| code.build_id).map(ToOwned::to_owned),
-            offset: code.map(|code| Address(code.offset)),
-            function,
-            function_offset,
-            file,
-            line,
-            function_line,
-            inlined,
-            why_unknown,
-        }
-    }
-
     /// What tells whose code it is.
     pub fn blame_input(&self) -> BlameInput<'_> {
         BlameInput {

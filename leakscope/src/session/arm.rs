@@ -1,13 +1,12 @@
 //! Attaches: frees first, then returns, then entries; then one switch starts recording.
 
 use super::clock;
-use super::go::GoTarget;
 use super::links::{self, Choice};
 use super::modules::find_probes;
 use super::prepare::{Prepared, Unwinding};
 use super::probes::{FileProbes, FunctionNumbers, linker_code, linker_site, sites};
 use super::signals::Signals;
-use super::{Config, Watcher};
+use super::{Config, Log, Watcher};
 use crate::bpf::BpfError;
 use crate::bpf::attach::{Attached, Leaving, Links, Role};
 use crate::bpf::events::Events;
@@ -17,6 +16,7 @@ use crate::failure::Failure;
 use crate::losses;
 use crate::probe::{CostClass, Exit};
 use crate::process::{AddressSpace, Host, ModuleId, Process};
+use crate::runtime::{Probing, Runtimes};
 use leakscope_common::config::{Handover, RunState};
 use std::time::Instant;
 
@@ -30,7 +30,8 @@ pub(super) struct Armed {
     pub(super) space: AddressSpace,
     /// The program that runs another one inside itself, if the target is one.
     pub(super) host: Option<&'static Host>,
-    pub(super) go: Option<GoTarget>,
+    /// Its runtimes.
+    pub(super) runtimes: Runtimes,
     pub(super) started_ns: u64,
     pub(super) started_at: String,
     pub(super) rss_start: Option<u64>,
@@ -245,8 +246,16 @@ impl Probes {
 
 /// Loads, attaches, and starts recording.
 pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher) -> Result<Armed, Failure> {
-    let Prepared { process, mut space, mut go, probes: planned, host, files_searched, unwinding, sizes } =
-        prepared;
+    let Prepared {
+        process,
+        mut space,
+        mut runtimes,
+        probes: planned,
+        host,
+        files_searched,
+        unwinding,
+        sizes,
+    } = prepared;
     let probing = host.is_none_or(|host| host.probes);
     let choice = Choice::of(&process, &space);
     watcher.detail(&format!("probes by {choice}"));
@@ -288,8 +297,15 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     probes.tracepoints = object.attach_tracepoints()?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     probes.attach_modules(&mut object, process.pid, &space, &modules, &planned, watcher)?;
-    if let Some(go) = go.as_mut().filter(|_| probing) {
-        go.attach(&mut object, &mut probes.attached, &process, &space, config.tracing, watcher)?;
+    for opened in runtimes.opened_mut().filter(|_| probing) {
+        let mut probing = Probing {
+            object: &mut object,
+            attached: &mut probes.attached,
+            process: &process,
+            space: &space,
+            tracing: config.tracing,
+        };
+        opened.attach(&mut probing, &mut Log(watcher))?;
     }
     // A library may have come while we read; from now on the linker's probe tells.
     probes.refresh(&mut object, process.pid, &mut space, false, watcher)?;
@@ -308,5 +324,17 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         object.set_run_state(RunState::Frozen)?;
         return Err(BpfError::TargetGone.into());
     }
-    Ok(Armed { process, object, events, signals, probes, space, host, go, started_ns, started_at, rss_start })
+    Ok(Armed {
+        process,
+        object,
+        events,
+        signals,
+        probes,
+        space,
+        host,
+        runtimes,
+        started_ns,
+        started_at,
+        rss_start,
+    })
 }

@@ -1,9 +1,8 @@
 //! One look at the threads of a process: nothing is traced.
 
-use super::go::GoTarget;
 use super::modules::{self, address_space};
 use super::prepare::Unwinding;
-use super::{Watcher, clock, threads, usage};
+use super::{Log, Watcher, clock, threads, usage};
 use crate::bpf::attach::Links;
 use crate::bpf::object::{Object, Sizes};
 use crate::collect::heap::Sort;
@@ -11,21 +10,21 @@ use crate::collect::snapshot::View;
 use crate::failure::Failure;
 use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Inputs, build};
-use crate::report::names::Names;
 use crate::report::waits::WaitInputs;
-use crate::runtime::go::program::LayoutSource;
+use crate::runtime::{Options, Runtimes};
 use crate::stack::Stacks;
+use crate::symbol::Names;
 
 /// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
-pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     usage::raise_file_limit();
     let mut space = address_space(process)?;
     let host = Host::of(process, &space);
     if let Some(host) = host {
         watcher.warn(&host.sentence());
     }
-    let mut go = GoTarget::find(process.through, &space, layouts, watcher);
-    let (unwinding, ..) = Unwinding::build(&space, go.as_ref(), watcher);
+    let mut runtimes = Runtimes::find(process, &space, options, &mut Log(watcher));
+    let (unwinding, ..) = Unwinding::build(&space, &runtimes, watcher);
     space.forget_caches();
     let mut object = Object::load(process.pid, Sizes::CENSUS, None, Links::Perf, false)?;
     watcher.detail("BPF programs loaded");
@@ -34,9 +33,11 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
     let view = View { pid: process.through, space: &space, mappings: &mappings, table: &unwinding.table };
     let mut stacks = Stacks::default();
     let mut names = Names::new(modules::debug_search(process.through, watcher));
-    if let Some(go) = &mut go {
-        go.name(&mut names);
-        go.look(watcher);
+    for opened in runtimes.opened_mut() {
+        if let Some((module, by)) = opened.names() {
+            names.ask(module, by);
+        }
+        opened.read_tasks(clock::monotonic_ns(), &mut Log(watcher));
     }
     let begun = std::time::Instant::now();
     let seen = threads::census(&mut object, view, &mut stacks, &mut names)?;
@@ -68,7 +69,8 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
             nothing_lost: true,
             processors: usage::processors(),
         }),
-        go: go.as_ref().map(|go| go.inputs(Sort::default())),
+        runtime: runtimes.observed(),
+        sort: Sort::default(),
         threads: None,
         creations: &[],
         counters: &seen.counters,

@@ -6,9 +6,6 @@
 mod arm;
 mod clock;
 mod dump;
-mod go;
-mod go_heap;
-mod go_probes;
 mod links;
 mod modules;
 mod prepare;
@@ -29,9 +26,9 @@ use crate::collect::heap::Sort;
 use crate::failure::Failure;
 use crate::process::{Process, ProcessError};
 use crate::report::Report;
+use crate::runtime;
 
 pub use dump::dump;
-pub use go::describe as describe_go;
 pub use links::Choice as LinkChoice;
 pub use modules::{Visible, look};
 pub use probes::FileProbes;
@@ -89,11 +86,11 @@ pub trait Watcher {
     fn warn(&mut self, line: &str);
     /// Every probe is active from now on.
     fn attached(&mut self, pid: u32, probes: usize);
-    /// Whether somebody looks at what is printed: then what a Go program's goroutines do is shown at once.
+    /// Whether somebody looks at what is printed: then the tasks of a runtime are shown at once.
     fn wants_first_look(&self) -> bool {
         false
     }
-    /// The goroutines as the attach found them, in a report of their own.
+    /// The tasks as the attach found them, in a report of their own.
     fn first_look(&mut self, _report: &Report) -> Result<(), Failure> {
         Ok(())
     }
@@ -110,6 +107,19 @@ pub trait Watcher {
     }
     /// A report. `Ok(false)`: nobody wants more of them.
     fn report(&mut self, report: &Report) -> Result<bool, Failure>;
+}
+
+/// What a runtime tells goes to the watcher.
+struct Log<'a>(&'a mut dyn Watcher);
+
+impl runtime::Log for Log<'_> {
+    fn detail(&mut self, line: &str) {
+        self.0.detail(line);
+    }
+
+    fn warn(&mut self, line: &str) {
+        self.0.warn(line);
+    }
 }
 
 /// Whether `pid` can be traced here at all; changes nothing.

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::files::TargetFiles;
 use crate::probe::{self, Plan, PlannedProbe, SkipReason, Skipped};
 use crate::process::{AddressSpace, ModuleId, Process, ProcessError};
+use crate::runtime::{self, Runtime};
 use crate::symbol::DebugSearch;
 
 /// What probes would find in a target.
@@ -51,7 +52,11 @@ pub fn look(process: &Process) -> Result<Visible, Failure> {
     let space = address_space(process)?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     let (files, warnings) = find_probes(&space, &modules);
-    let why_none = if files.iter().all(|f| f.plan.probes.is_empty()) { why_none(&space) } else { None };
+    let why_none = if files.iter().all(|f| f.plan.probes.is_empty()) {
+        why_none(&space, runtime::of(process, &space))
+    } else {
+        None
+    };
     Ok(Visible { space, files, warnings, why_none })
 }
 
@@ -92,29 +97,8 @@ fn leave_out_remapped(space: &AddressSpace, id: ModuleId, plan: &mut Plan) {
     plan.skipped.extend(moved.into_iter().map(skipped));
 }
 
-/// What in the target has a heap of its own that the allocator's functions do not see, if anything.
-pub(super) fn own_heap(space: &AddressSpace) -> Option<&'static str> {
-    const RUNTIMES: [(&str, &str); 6] = [
-        ("libpython", PYTHON),
-        ("python", PYTHON),
-        ("libjvm", "Java's heap is mapped by the JVM itself"),
-        ("node", "V8's heap is mapped by V8 itself"),
-        ("libnode", "V8's heap is mapped by V8 itself"),
-        ("libcoreclr", ".NET's heap is mapped by its runtime"),
-    ];
-    /// CPython's pymalloc, Objects/obmalloc.c.
-    const PYTHON: &str =
-        "Python keeps small objects in arenas of its own; start it with PYTHONMALLOC=malloc to see them";
-    let names: Vec<&str> = space.modules().filter_map(|(_, m)| m.path.file_name()?.to_str()).collect();
-    let is = |name: &str, runtime: &str| {
-        name.strip_prefix(runtime)
-            .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || ".so".contains(c)))
-    };
-    RUNTIMES.iter().find(|(runtime, _)| names.iter().any(|n| is(n, runtime))).map(|(_, why)| *why)
-}
-
 /// Why a target without any allocator function has none, if that can be told.
-pub(super) fn why_none(space: &AddressSpace) -> Option<&'static str> {
+pub(super) fn why_none(space: &AddressSpace, runtime: &dyn Runtime) -> Option<&'static str> {
     let has = |section: &'static str| {
         space.modules().any(|(_, m)| {
             m.elf.as_ref().is_ok_and(|elf| {
@@ -123,8 +107,8 @@ pub(super) fn why_none(space: &AddressSpace) -> Option<&'static str> {
             })
         })
     };
-    if has(".go.buildinfo") {
-        return Some("a Go program: its heap is the Go runtime's own");
+    if let Some(why) = runtime.no_allocator() {
+        return Some(why);
     }
     let statically_linked = space.modules().filter(|(_, m)| m.is_file()).count() <= 1;
     (statically_linked && !has(".symtab"))

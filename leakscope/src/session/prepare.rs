@@ -4,15 +4,14 @@ use std::collections::HashMap;
 
 use leakscope_common::unwind::{BUCKET_SHIFT, MappingEntry};
 
-use super::go::GoTarget;
 use super::modules::{Visible, address_space, look};
 use super::probes::FileProbes;
-use super::{Config, Watcher, seccomp, usage};
+use super::{Config, Log, Watcher, seccomp, usage};
 use crate::bpf::object::Sizes;
 use crate::failure::Failure;
 use crate::losses;
 use crate::process::{AddressSpace, Host, MappedModule, ModuleId, Process};
-use crate::runtime::go::program::LayoutSource;
+use crate::runtime::{CodeRows, Opened, Options, Runtimes};
 use crate::unwind::{self, FileRows, FileSlot, RowStats, TableFull, UnwindTable};
 
 /// Fewest sites (distinct allocating stacks) that the map holds.
@@ -29,10 +28,6 @@ const WAIT_SITES: u32 = 1 << 14;
 const WAKES: u32 = 1 << 14;
 /// Stacks that create threads.
 const CREATIONS: u32 = 1 << 12;
-/// Bytes of the ring buffer for samples of the Go heap: about 24,000 of them.
-const GO_SAMPLES: u32 = 1 << 23;
-/// Stacks of such samples, 1 KiB each.
-const GO_STACKS: u32 = 1 << 13;
 /// Room for rows of libraries loaded later.
 const SPARE_ROWS: u32 = 1 << 18;
 /// Room for their buckets.
@@ -47,7 +42,8 @@ const MAX_BUCKETS: u32 = 1 << 24;
 pub(super) struct Prepared {
     pub(super) process: Process,
     pub(super) space: AddressSpace,
-    pub(super) go: Option<GoTarget>,
+    /// Its runtimes.
+    pub(super) runtimes: Runtimes,
     pub(super) probes: Vec<FileProbes>,
     /// The program that runs another one inside itself, if the target is one.
     pub(super) host: Option<&'static Host>,
@@ -70,15 +66,15 @@ impl Unwinding {
     /// The rows of everything that is mapped, and how many rows and buckets the maps should hold.
     pub(super) fn build(
         space: &AddressSpace,
-        go: Option<&GoTarget>,
+        runtimes: &Runtimes,
         watcher: &mut dyn Watcher,
     ) -> (Self, u32, u32) {
         let mut built = Vec::new();
-        // Go code has tables of its own.
-        let mut go = go.and_then(GoTarget::rows);
+        // Code of a runtime may have tables of its own.
+        let mut own: HashMap<ModuleId, CodeRows> = runtimes.opened().filter_map(Opened::rows).collect();
         for (id, module) in space.modules() {
             let Ok(elf) = &module.elf else { continue };
-            let own = go.take_if(|(module, _)| *module == id).map(|(_, own)| own);
+            let own = own.remove(&id);
             let rows = unwind::build(elf, own.as_ref().map(|own| own.text));
             if let Some(own) = own {
                 built.push((id, rows.unwrap_or_else(|_| FileRows::none()).replaced(own.text, own.rows)));
@@ -193,14 +189,14 @@ pub(super) fn prepare(
             }
         }
     }
-    let go = GoTarget::find(process.pid, &space, LayoutSource::Best, watcher);
-    let (unwinding, rows, buckets) = Unwinding::build(&space, go.as_ref(), watcher);
+    let runtimes = Runtimes::find(&process, &space, Options::default(), &mut Log(watcher));
+    let (unwinding, rows, buckets) = Unwinding::build(&space, &runtimes, watcher);
     space.forget_caches();
     let threads = usage::threads(process.pid).unwrap_or(0);
     let threads =
         u32::try_from(threads.saturating_mul(2)).unwrap_or(u32::MAX).clamp(MIN_THREADS, MAX_THREADS);
     let (heap, waits) = (config.tracing.heap, config.tracing.waits);
-    let sizes = Sizes {
+    let mut sizes = Sizes {
         live: if heap { config.max_live } else { 1 },
         sites: if heap { (config.max_live / 8).clamp(MIN_SITES, MAX_SITES) } else { 1 },
         rows,
@@ -209,8 +205,10 @@ pub(super) fn prepare(
         wait_sites: if waits { WAIT_SITES } else { 1 },
         wakes: if waits { WAKES } else { 1 },
         creations: CREATIONS,
-        go_samples: if go.is_some() && heap { GO_SAMPLES } else { Sizes::CENSUS.go_samples },
-        go_stacks: if go.is_some() && heap { GO_STACKS } else { 1 },
+        ..Sizes::CENSUS
     };
-    Ok(Prepared { process, files_searched: modules.len(), space, go, probes, host, unwinding, sizes })
+    for opened in runtimes.opened() {
+        opened.reserve(config.tracing, &mut sizes);
+    }
+    Ok(Prepared { process, files_searched: modules.len(), space, runtimes, probes, host, unwinding, sizes })
 }

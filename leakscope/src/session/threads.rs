@@ -7,8 +7,8 @@ use leakscope_common::counter::{COUNTERS, Tally};
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
 use crate::collect::snapshot::{self, Taken, View};
-use crate::report::names::Names;
 use crate::stack::Stacks;
+use crate::symbol::Names;
 
 /// A census and its share of the counters.
 pub(super) struct Seen {

@@ -10,9 +10,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::arm::Armed;
-use super::go::GoTarget;
 use super::threads::{self, FirstLook, Seen};
-use super::{Config, Watcher, clock, modules, usage};
+use super::{Config, Log, Watcher, clock, modules, usage};
 use crate::bpf::events::Event;
 use crate::bpf::tables::Tables;
 use crate::collect::heap::{HeapAggregate, Observation};
@@ -24,9 +23,9 @@ use crate::report::build::{Inputs, build};
 use crate::report::headline::Visibility;
 use crate::report::heap::HeapInputs;
 use crate::report::model::{EndedBy, Threads};
-use crate::report::names::Names;
 use crate::report::waits::WaitInputs;
 use crate::stack::{StackId, Stacks};
+use crate::symbol::Names;
 
 /// How often the resident set is looked at, so that its last size is known if the target ends.
 const RSS_EVERY: Duration = Duration::from_secs(1);
@@ -44,8 +43,6 @@ struct Watch<'a> {
     waits: WaitAggregate,
     /// The threads as recording began.
     first_look: FirstLook,
-    /// The target, where it is a Go program.
-    go: Option<GoTarget>,
     threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
@@ -56,16 +53,10 @@ struct Watch<'a> {
 }
 
 /// Watches until the end, then reports and detaches.
-pub(super) async fn watch(
-    mut armed: Armed,
-    config: &Config,
-    watcher: &mut dyn Watcher,
-) -> Result<(), Failure> {
+pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let rss_last = armed.rss_start;
-    let go = armed.go.take();
     let mut watch = Watch {
         names: Names::new(modules::debug_search(armed.process.pid, watcher)),
-        go,
         armed,
         config,
         stacks: Stacks::default(),
@@ -80,13 +71,14 @@ pub(super) async fn watch(
     };
     let ended = match watch.enter_waits(watcher) {
         Ok(()) => {
-            if let Some(go) = &mut watch.go {
-                go.name(&mut watch.names);
-                go.look(watcher);
-                go.look_at_heap(&watch.armed.object, config.tracing, watcher);
+            for opened in watch.armed.runtimes.opened() {
+                if let Some((module, by)) = opened.names() {
+                    watch.names.ask(module, by);
+                }
             }
+            watch.read_runtimes(watcher);
             watcher.attached(watch.armed.process.pid, watch.armed.probes.active());
-            watch.show_goroutines(watcher)?;
+            watch.show_tasks(watcher)?;
             watch.until_end(watcher).await
         }
         Err(failure) => Err(failure),
@@ -106,9 +98,19 @@ pub(super) async fn watch(
 }
 
 impl Watch<'_> {
-    /// Shows the goroutines of now to who waits for the end.
-    fn show_goroutines(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        let Some(go) = self.go.as_ref().filter(|_| watcher.wants_first_look()) else { return Ok(()) };
+    /// Reads what the runtimes know alone: tasks, and their heap.
+    fn read_runtimes(&mut self, watcher: &mut dyn Watcher) {
+        for opened in self.armed.runtimes.opened_mut() {
+            opened.read_tasks(clock::monotonic_ns(), &mut Log(watcher));
+            opened.read_heap(&self.armed.object, self.config.tracing, &mut Log(watcher));
+        }
+    }
+
+    /// Shows the tasks of a runtime, as they are now, to who waits for the end.
+    fn show_tasks(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        if !self.armed.runtimes.is_read() || !watcher.wants_first_look() {
+            return Ok(());
+        }
         let process = &self.armed.process;
         let report = build(Inputs {
             process,
@@ -121,7 +123,8 @@ impl Watch<'_> {
             rss_end: process.rss_bytes(),
             heap: None,
             waits: None,
-            go: Some(go.inputs(self.config.sort)),
+            runtime: self.armed.runtimes.observed(),
+            sort: self.config.sort,
             threads: None,
             creations: &[],
             counters: &[],
@@ -280,13 +283,10 @@ impl Watch<'_> {
         let at_ns = clock::monotonic_ns();
         let pid = self.armed.process.pid;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
-        if let Some(go) = &mut self.go {
-            if gone(ended_by) {
-                go.gone(at_ns);
-            } else {
-                go.look(watcher);
-                go.look_at_heap(&self.armed.object, self.config.tracing, watcher);
-            }
+        if gone(ended_by) {
+            self.armed.runtimes.opened_mut().for_each(|opened| opened.ended(at_ns));
+        } else {
+            self.read_runtimes(watcher);
         }
         // The threads before the account: a wait that is open in both began before the threads were seen.
         let seen = if self.config.tracing.waits && !gone(ended_by) { Some(self.census()?) } else { None };
@@ -334,6 +334,7 @@ impl Watch<'_> {
         let min_age = u64::try_from(self.config.min_age.as_nanos()).unwrap_or(u64::MAX);
         let heap = self.aggregate.snapshot(&observation, self.config.sort, min_age);
         let probes = &self.armed.probes;
+        let runtime = self.armed.runtimes.runtime();
         let report = build(Inputs {
             process: &self.armed.process,
             host: self.armed.host,
@@ -352,9 +353,9 @@ impl Watch<'_> {
                     hits: 0,
                     files_searched: probes.files_searched,
                     reason: if probes.allocator_probes == 0 {
-                        modules::why_none(&self.armed.space)
+                        modules::why_none(&self.armed.space, runtime)
                     } else {
-                        modules::own_heap(&self.armed.space)
+                        runtime.own_heap()
                     },
                 },
             }),
@@ -366,7 +367,8 @@ impl Watch<'_> {
                 nothing_lost: ended_by.is_some(),
                 processors: usage::processors(),
             }),
-            go: self.go.as_ref().map(|go| go.inputs(self.config.sort)),
+            runtime: self.armed.runtimes.observed(),
+            sort: self.config.sort,
             threads: Some(self.threads.clone()),
             creations: &window.creations,
             counters: &counters,

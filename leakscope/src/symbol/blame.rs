@@ -1,11 +1,6 @@
 //! The blame frame: whom a stack is charged to.
 
-use super::blame_tables::{
-    ALLOCATOR_MODULES, ALLOCATOR_NAMES, ALLOCATOR_PREFIXES, FRAMEWORK_MODULES, FRAMEWORK_PREFIXES,
-    RUNTIME_MODULES, RUNTIME_NAMES, RUNTIME_PREFIXES, RUNTIME_SOURCES, RUST_RUNTIME_CRATES,
-    TRAMPOLINE_PREFIXES,
-};
-use crate::probe::allocators::{Allocator, Blame};
+use std::collections::HashSet;
 
 /// What is known about a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,77 +26,163 @@ pub enum FrameOwner {
     User,
 }
 
-/// The frame that a stack (innermost frame first) is charged to: the first that is the user's own.
-///
-/// Where there is none, it is the first that belongs to a framework; else the first that is no
-/// allocator; else the outermost. `None` if there are no frames. A frame without a name counts by
-/// its module. Code made at run time that nothing names would tell nothing: what it called stands for it.
-pub fn blame(frames: &[BlameInput<'_>]) -> Option<usize> {
-    let owners: Vec<FrameOwner> = frames.iter().map(owner).collect();
-    let users = owners.iter().position(|&owner| owner == FrameOwner::User);
-    users
-        .map(|at| {
-            let nameless = frames[at].function.is_none() && frames[at].module.is_none();
-            let called = frames[..at].iter().zip(&owners).rposition(|(frame, &owner)| {
-                let leads = frame.function.is_some_and(|name| !has_prefix(name, TRAMPOLINE_PREFIXES));
-                leads && owner != FrameOwner::Allocator
-            });
-            called.filter(|_| nameless).unwrap_or(at)
-        })
-        .or_else(|| owners.iter().position(|&owner| owner == FrameOwner::Framework))
-        .or_else(|| owners.iter().position(|&owner| owner != FrameOwner::Allocator))
-        .or_else(|| frames.len().checked_sub(1))
+/// How code is recognised.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeTable {
+    /// Names of functions, without the suffixes that compilers and linkers add.
+    pub names: &'static [&'static str],
+    /// Beginnings of the names, or of the paths, of functions.
+    pub prefixes: &'static [&'static str],
+    /// Names of files, without their versions: `libc` is `libc.so.6`.
+    pub modules: &'static [&'static str],
+    /// Parts of the paths of source files.
+    pub sources: &'static [&'static str],
 }
 
-/// Who wrote the code of a frame.
-pub fn owner(frame: &BlameInput<'_>) -> FrameOwner {
-    let module = frame.module.map(|module| module.rsplit('/').next().unwrap_or(module));
-    let module_in =
-        |table: &[&str]| module.is_some_and(|name| table.iter().any(|module| is_module(name, module)));
-    if let Some(name) = frame.function {
-        if is_allocator(name) {
+impl CodeTable {
+    /// An empty one.
+    pub const NONE: Self = Self { names: &[], prefixes: &[], modules: &[], sources: &[] };
+}
+
+/// The code of a runtime and its ecosystem that a stack is not charged to.
+#[derive(Clone, Copy, Debug)]
+pub struct BlameRules {
+    /// What hands out memory. It counts before the rest: a `malloc` in libc is an allocator.
+    pub allocators: CodeTable,
+    /// The runtime and the standard library.
+    pub runtime: CodeTable,
+    /// Layers that run the user's code or hold its data.
+    pub frameworks: CodeTable,
+    /// Rust crates that are the runtime's: the first segments of paths.
+    pub rust_crates: &'static [&'static str],
+    /// Beginnings of the names of functions that only lead from code made at run time to what it calls.
+    pub trampolines: &'static [&'static str],
+}
+
+impl BlameRules {
+    /// No code.
+    pub const NONE: Self = Self {
+        allocators: CodeTable::NONE,
+        runtime: CodeTable::NONE,
+        frameworks: CodeTable::NONE,
+        rust_crates: &[],
+        trampolines: &[],
+    };
+}
+
+/// Tables of one owner's code, put together.
+#[derive(Debug, Default)]
+struct Code {
+    names: HashSet<&'static str>,
+    prefixes: Vec<&'static str>,
+    modules: Vec<&'static str>,
+    sources: Vec<&'static str>,
+}
+
+impl Code {
+    fn add(&mut self, table: &CodeTable) {
+        self.names.extend(table.names);
+        self.prefixes.extend(table.prefixes);
+        self.modules.extend(table.modules);
+        self.sources.extend(table.sources);
+    }
+
+    fn holds_module(&self, file: Option<&str>) -> bool {
+        file.is_some_and(|file| self.modules.iter().any(|module| is_module(file, module)))
+    }
+}
+
+/// Who owns which code, by the rules of all runtimes: a process may have code of several.
+#[derive(Debug, Default)]
+pub struct Owners {
+    allocators: Code,
+    runtime: Code,
+    frameworks: Code,
+    rust_crates: HashSet<&'static str>,
+    trampolines: Vec<&'static str>,
+}
+
+impl FromIterator<BlameRules> for Owners {
+    fn from_iter<I: IntoIterator<Item = BlameRules>>(all: I) -> Self {
+        let mut owners = Self::default();
+        for rules in all {
+            owners.allocators.add(&rules.allocators);
+            owners.runtime.add(&rules.runtime);
+            owners.frameworks.add(&rules.frameworks);
+            owners.rust_crates.extend(rules.rust_crates);
+            owners.trampolines.extend(rules.trampolines);
+        }
+        owners
+    }
+}
+
+impl Owners {
+    /// The frame that a stack (innermost frame first) is charged to: the first that is the user's own.
+    ///
+    /// Where there is none, it is the first that belongs to a framework; else the first that is no
+    /// allocator; else the outermost. `None` if there are no frames. A frame without a name counts by
+    /// its module. Code made at run time that nothing names would tell nothing: what it called stands for it.
+    pub fn blame(&self, frames: &[BlameInput<'_>]) -> Option<usize> {
+        let owners: Vec<FrameOwner> = frames.iter().map(|frame| self.owner(frame)).collect();
+        let blamed = blame_by(&owners)?;
+        let nameless = frames[blamed].function.is_none() && frames[blamed].module.is_none();
+        if owners[blamed] != FrameOwner::User || !nameless {
+            return Some(blamed);
+        }
+        let called = frames[..blamed].iter().zip(&owners).rposition(|(frame, &owner)| {
+            let leads = frame.function.is_some_and(|name| !has_prefix(name, &self.trampolines));
+            leads && owner != FrameOwner::Allocator
+        });
+        Some(called.unwrap_or(blamed))
+    }
+
+    /// Who wrote the code of a frame.
+    pub fn owner(&self, frame: &BlameInput<'_>) -> FrameOwner {
+        let file = frame.module.map(|module| module.rsplit('/').next().unwrap_or(module));
+        if let Some(name) = frame.function {
+            if self.allocators.names.contains(bare(name)) || has_prefix(name, &self.allocators.prefixes) {
+                return FrameOwner::Allocator;
+            }
+            if self.is_runtime(name) {
+                return FrameOwner::Runtime;
+            }
+        }
+        if self.allocators.holds_module(file) {
             return FrameOwner::Allocator;
         }
-        if is_runtime(name) {
+        if self.runtime.holds_module(file) {
             return FrameOwner::Runtime;
         }
+        if frame.file.is_some_and(|file| self.runtime.sources.iter().any(|part| file.contains(part))) {
+            return FrameOwner::Runtime;
+        }
+        let framework =
+            frame.function.is_some_and(|name| has_prefix(path_of(name), &self.frameworks.prefixes));
+        if framework || self.frameworks.holds_module(file) { FrameOwner::Framework } else { FrameOwner::User }
     }
-    if module_in(ALLOCATOR_MODULES) || allocators().any(|blame| module_in(blame.modules)) {
-        return FrameOwner::Allocator;
+
+    fn is_runtime(&self, name: &str) -> bool {
+        self.runtime.names.contains(bare(name))
+            || has_prefix(path_of(name), &self.runtime.prefixes)
+            || is_rust_runtime(name, &self.rust_crates)
     }
-    if module_in(RUNTIME_MODULES) {
-        return FrameOwner::Runtime;
-    }
-    if frame.file.is_some_and(|file| RUNTIME_SOURCES.iter().any(|part| file.contains(part))) {
-        return FrameOwner::Runtime;
-    }
-    let in_framework = frame.function.is_some_and(|name| has_prefix(path_of(name), FRAMEWORK_PREFIXES));
-    if in_framework || module_in(FRAMEWORK_MODULES) { FrameOwner::Framework } else { FrameOwner::User }
 }
 
-fn is_allocator(name: &str) -> bool {
-    let bare = bare(name);
-    let known = ALLOCATOR_NAMES.contains(&bare) || has_prefix(name, ALLOCATOR_PREFIXES);
-    known || allocators().any(|blame| blame.names.contains(&bare) || has_prefix(name, blame.prefixes))
-}
-
-/// What of each known allocator is never to blame.
-fn allocators() -> impl Iterator<Item = Blame> {
-    Allocator::ALL.iter().map(|allocator| allocator.row().blame)
-}
-
-fn is_runtime(name: &str) -> bool {
-    RUNTIME_NAMES.contains(&bare(name))
-        || has_prefix(path_of(name), RUNTIME_PREFIXES)
-        || is_rust_runtime(name)
+/// The frame to blame by who owns the frames, innermost first: the first of the user's, else of a framework's, else
+/// that is no allocator, else the outermost. `None` if there are none.
+pub fn blame_by(owners: &[FrameOwner]) -> Option<usize> {
+    let first = |is: fn(FrameOwner) -> bool| owners.iter().position(|&owner| is(owner));
+    first(|owner| owner == FrameOwner::User)
+        .or_else(|| first(|owner| owner == FrameOwner::Framework))
+        .or_else(|| first(|owner| owner != FrameOwner::Allocator))
+        .or_else(|| owners.len().checked_sub(1))
 }
 
 /// Rust paths: `alloc::vec::Vec<T>::push`, `<alloc::vec::Vec<T> as Extend<T>>::extend`, and blanket
 /// implementations (`<&mut F as core::ops::FnOnce<A>>::call_once`), but not a user's type with a
 /// trait of the standard library.
-fn is_rust_runtime(name: &str) -> bool {
-    let in_crate =
-        |path: &str| path.split_once("::").is_some_and(|(first, _)| RUST_RUNTIME_CRATES.contains(&first));
+fn is_rust_runtime(name: &str, crates: &HashSet<&str>) -> bool {
+    let in_crate = |path: &str| path.split_once("::").is_some_and(|(first, _)| crates.contains(first));
     let Some(inner) = name.strip_prefix('<') else { return in_crate(name) };
     let itself = self_type(inner).trim();
     let bare = strip_references(itself);

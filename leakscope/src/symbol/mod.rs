@@ -3,7 +3,8 @@
 //! A [`CodeFile`] holds the file open from the moment when its first frame is seen, and finds its
 //! debug files then ([`CodeFile::locate_debug`]): a target that exits, unloads or is upgraded still
 //! symbolizes, because nothing is looked up by name later. [`Symbolizer::resolve`] turns a virtual
-//! address of such a file into frames; [`blame()`] picks the frame that a stack is charged to.
+//! address of such a file into frames; [`Names`] makes the frames of a
+//! stack of them; [`Owners::blame`] picks the frame that a stack is charged to.
 //!
 //! # Why blazesym never sees the target's files
 //!
@@ -28,9 +29,6 @@
 //! size: a stripped library's exported `f` is not reported for code far behind it.
 
 mod blame;
-// Tables are laid out by hand: one entry a line would make them five times as long.
-#[rustfmt::skip]
-mod blame_tables;
 mod checksum;
 mod code_file;
 mod declared;
@@ -39,14 +37,16 @@ mod demangle;
 mod find;
 mod image;
 pub mod name;
+mod names;
 mod resolver;
 
-pub use blame::{BlameInput, FrameOwner, blame, owner};
+pub use blame::{BlameInput, BlameRules, CodeTable, FrameOwner, Owners, blame_by};
 pub use checksum::NoChecksum;
 pub use code_file::CodeFile;
 pub use demangle::demangle;
 pub use find::{DebugFiles, DebugRefusal, DebugSearch, RefusedDebugFile};
 pub use image::{MAX_IMAGE_BYTES, MAX_TOTAL_BYTES};
+pub use names::{NamedFrame, Names, NamesCode};
 pub use resolver::Symbolizer;
 
 /// Why an address has no name. The text completes `libfoo.so+0x1234 (…)`.
@@ -64,6 +64,9 @@ pub enum NoSymbol {
     /// The file has symbols, but none covers the address.
     #[error("no symbol covers it")]
     NotCovered,
+    /// The code is of a language whose runtime names all its functions, and this is in none.
+    #[error("it lies in no {0} function")]
+    NotOf(&'static str),
     /// The debug info or symbol table has an entry for the function, but no name in it.
     #[error("its entry has no name")]
     Nameless,

@@ -142,7 +142,12 @@ impl ProcessView {
         }
         self.comm.clone_from(&report.target.comm);
         self.report = Some(report);
-        if !self.chosen && self.report.as_ref().is_some_and(|r| r.target.runtime == "go") {
+        if !self.chosen
+            && self
+                .report
+                .as_ref()
+                .is_some_and(|r| r.target.runtime.runtime().is_some_and(|runtime| runtime.tasks().is_some()))
+        {
             self.tab = Tab::Goroutines;
         }
         self.arrange();

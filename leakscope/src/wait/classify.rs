@@ -1,7 +1,7 @@
 //! What a blocked thread waits for, by its system call and its stack.
 
-use super::primitive_tables::{MUTEX_AGAIN, SEMAPHORE};
-use super::primitives::{CLibrary, Layout, Mark, Primitive};
+use super::primitive_tables::MUTEX_AGAIN;
+use super::primitives::{CLibrary, Layout, Mark, Primitive, SEMAPHORE};
 use super::syscalls::{self, CallFacts, FutexWait, futex};
 use super::{FdTarget, Syscall, TaskState, WaitKind};
 

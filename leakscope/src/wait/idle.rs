@@ -29,81 +29,68 @@ pub struct Site<'a> {
 }
 
 /// A function that only a thread without work waits in, or below.
-struct Worker {
+#[derive(Clone, Copy, Debug)]
+pub struct IdleRule {
     /// In the form of [`super::names::canonical`]. A trailing `::` stands for everything below it.
-    function: &'static str,
-    kinds: &'static [WaitKind],
-    rule: &'static str,
-}
-
-const fn worker(function: &'static str, kinds: &'static [WaitKind], rule: &'static str) -> Worker {
-    Worker { function, kinds, rule }
+    pub function: &'static str,
+    /// The waits that it is good for: a worker that waits for a mutex has work.
+    pub kinds: &'static [WaitKind],
+    /// What the thread does, for people: `a worker of rayon waits for tasks`.
+    pub words: &'static str,
 }
 
 /// How a worker sleeps.
-const SLEEPS: &[WaitKind] = &[WaitKind::Condvar, WaitKind::Semaphore];
+pub const SLEEPS: &[WaitKind] = &[WaitKind::Condvar, WaitKind::Semaphore];
 /// How one sleeps that has descriptors to watch as well.
-const SLEEPS_OR_POLLS: &[WaitKind] = &[WaitKind::Condvar, WaitKind::Semaphore, WaitKind::Poll];
+pub const SLEEPS_OR_POLLS: &[WaitKind] = &[WaitKind::Condvar, WaitKind::Semaphore, WaitKind::Poll];
 
 const REDIS: &str = "a background thread of Redis waits for jobs";
 const JEMALLOC: &str = "jemalloc's background thread waits for its next turn";
-const NODE: &str = "a worker of Node's platform waits for tasks";
-const GO: &str = "a thread of the Go scheduler waits for goroutines to run";
 const TOKIO: &str = "a thread of the tokio runtime waits for tasks";
 const RAYON: &str = "a worker of rayon waits for tasks";
-const JVM: &str = "a thread of the Java VM waits for its next task";
 const PG_CLIENT: &str = "a PostgreSQL backend waits for its client";
 const PG_WORKER: &str = "a PostgreSQL background process waits for its next turn";
 const MYSQL: &str = "a background thread of MySQL waits for its next turn";
 
-/// Known loops of workers. Sources: Redis 7 src/bio.c; jemalloc 5 src/background_thread.c; Node 18
-/// src/node_platform.cc, src/inspector_agent.cc; V8 10 src/libplatform; libuv 1.44 src/threadpool.c;
-/// tokio 1 src/runtime; rayon-core 1 src/sleep; Go 1.22 src/runtime/proc.go; OpenJDK 17 src/hotspot;
+/// Known loops of workers of libraries and servers; those of runtimes stand with these. Sources: Redis 7 src/bio.c;
+/// jemalloc 5 src/background_thread.c; libuv 1.44 src/threadpool.c; tokio 1 src/runtime; rayon-core 1 src/sleep;
 /// PostgreSQL 15 src/backend/{libpq,postmaster}; MySQL 8 storage/innobase/srv, sql/conn_handler;
 /// GLib 2.74 glib/gthreadpool.c; Boost.Asio 1.74; oneTBB 2021; folly 2022.
-const WORKERS: &[Worker] = &[
-    worker("bioProcessBackgroundJobs", SLEEPS, REDIS),
-    worker("IOThreadMain", SLEEPS, "an I/O thread of Redis waits for work"),
-    worker("background_thread_entry", SLEEPS, JEMALLOC),
-    worker("background_thread_sleep", SLEEPS, JEMALLOC),
-    worker("node::PlatformWorkerThread", SLEEPS, NODE),
-    worker("node::WorkerThreadsTaskRunner::", SLEEPS, NODE),
-    worker("node::inspector::StartIoThreadMain", SLEEPS, "Node's inspector thread waits for a signal"),
-    worker("v8::platform::", SLEEPS, "a worker of V8's platform waits for tasks"),
-    worker("tokio::runtime::", SLEEPS_OR_POLLS, TOKIO),
-    worker("rayon_core::sleep::", SLEEPS, RAYON),
-    worker("rayon_core::registry::main_loop", SLEEPS, RAYON),
-    worker("runtime.stopm", SLEEPS, GO),
-    worker("runtime.mPark", SLEEPS, GO),
-    worker("runtime.stoplockedm", SLEEPS, GO),
-    worker("runtime.templateThread", SLEEPS, GO),
-    worker("os/signal.signal_recv", SLEEPS, "the Go runtime waits for signals"),
-    worker("WorkerThread::run", SLEEPS, JVM),
-    worker("GangWorker::run", SLEEPS, JVM),
-    worker("VMThread::run", SLEEPS, JVM),
-    worker("WatcherThread::run", SLEEPS, JVM),
-    worker("CompileBroker::compiler_thread_loop", SLEEPS, JVM),
-    worker("ServiceThread::service_thread_entry", SLEEPS, JVM),
-    worker("ConcurrentGCThread::run", SLEEPS, JVM),
-    worker("signal_thread_entry", SLEEPS, JVM),
-    worker("secure_read", SLEEPS_OR_POLLS, PG_CLIENT),
-    worker("pq_recvbuf", SLEEPS_OR_POLLS, PG_CLIENT),
-    worker("ServerLoop", SLEEPS_OR_POLLS, "the PostgreSQL server waits for connections"),
-    worker("AuxiliaryProcessMain", SLEEPS_OR_POLLS, PG_WORKER),
-    worker("AutoVacLauncherMain", SLEEPS_OR_POLLS, PG_WORKER),
-    worker("BackgroundWorkerMain", SLEEPS_OR_POLLS, PG_WORKER),
-    worker("srv_worker_thread", SLEEPS, MYSQL),
-    worker("srv_purge_coordinator_thread", SLEEPS, MYSQL),
-    worker("buf_flush_page_coordinator_thread", SLEEPS, MYSQL),
-    worker("io_handler_thread", SLEEPS, MYSQL),
-    worker("Per_thread_connection_handler::block_until_new_connection", SLEEPS, MYSQL),
-    worker("g_thread_pool_wait_for_new_task", SLEEPS, "a worker of a GThreadPool waits for tasks"),
-    worker("boost::asio::detail::scheduler::", SLEEPS_OR_POLLS, "a thread of Boost.Asio waits for work"),
-    worker("tbb::detail::r1::rml::", SLEEPS, "a worker of oneTBB waits for tasks"),
-    worker("folly::CPUThreadPoolExecutor::", SLEEPS, "a worker of a folly executor waits for tasks"),
+pub(super) const WORKERS: &[IdleRule] = &[
+    IdleRule::new("bioProcessBackgroundJobs", SLEEPS, REDIS),
+    IdleRule::new("IOThreadMain", SLEEPS, "an I/O thread of Redis waits for work"),
+    IdleRule::new("background_thread_entry", SLEEPS, JEMALLOC),
+    IdleRule::new("background_thread_sleep", SLEEPS, JEMALLOC),
+    IdleRule::new("tokio::runtime::", SLEEPS_OR_POLLS, TOKIO),
+    IdleRule::new("rayon_core::sleep::", SLEEPS, RAYON),
+    IdleRule::new("rayon_core::registry::main_loop", SLEEPS, RAYON),
+    IdleRule::new("secure_read", SLEEPS_OR_POLLS, PG_CLIENT),
+    IdleRule::new("pq_recvbuf", SLEEPS_OR_POLLS, PG_CLIENT),
+    IdleRule::new("ServerLoop", SLEEPS_OR_POLLS, "the PostgreSQL server waits for connections"),
+    IdleRule::new("AuxiliaryProcessMain", SLEEPS_OR_POLLS, PG_WORKER),
+    IdleRule::new("AutoVacLauncherMain", SLEEPS_OR_POLLS, PG_WORKER),
+    IdleRule::new("BackgroundWorkerMain", SLEEPS_OR_POLLS, PG_WORKER),
+    IdleRule::new("srv_worker_thread", SLEEPS, MYSQL),
+    IdleRule::new("srv_purge_coordinator_thread", SLEEPS, MYSQL),
+    IdleRule::new("buf_flush_page_coordinator_thread", SLEEPS, MYSQL),
+    IdleRule::new("io_handler_thread", SLEEPS, MYSQL),
+    IdleRule::new("Per_thread_connection_handler::block_until_new_connection", SLEEPS, MYSQL),
+    IdleRule::new("g_thread_pool_wait_for_new_task", SLEEPS, "a worker of a GThreadPool waits for tasks"),
+    IdleRule::new(
+        "boost::asio::detail::scheduler::",
+        SLEEPS_OR_POLLS,
+        "a thread of Boost.Asio waits for work",
+    ),
+    IdleRule::new("tbb::detail::r1::rml::", SLEEPS, "a worker of oneTBB waits for tasks"),
+    IdleRule::new("folly::CPUThreadPoolExecutor::", SLEEPS, "a worker of a folly executor waits for tasks"),
 ];
 
-impl Worker {
+impl IdleRule {
+    /// A row of a table.
+    pub const fn new(function: &'static str, kinds: &'static [WaitKind], words: &'static str) -> Self {
+        Self { function, kinds, words }
+    }
+
     fn is(&self, function: &str) -> bool {
         match self.function.strip_suffix("::") {
             Some(_) => function.starts_with(self.function),
@@ -124,43 +111,43 @@ const MAX_WORKER_FRAMES: usize = 3;
 const MAX_POOL: u64 = 64;
 const THREADS_A_PROCESSOR: u64 = 4;
 
-/// The rule by which a site is idle; `None` if it may be stuck.
+/// The rule by which a site is idle; `None` if it may be stuck. `workers` are the known loops of workers.
 ///
 /// The row of the kind tells, but who holds a lock that others wait for is never idle.
-pub fn rule(site: &Site<'_>) -> Option<&'static str> {
+pub fn rule(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
     if site.holds_wanted_lock {
         return None;
     }
     match site.kind.row().idle {
         Idle::Never => None,
         Idle::Always(rule) => Some(rule),
-        Idle::If(test) => test(site),
+        Idle::If(test) => test(site, workers),
     }
 }
 
 /// Of what an event loop waits for: always.
-pub(super) fn event_loop(site: &Site<'_>) -> Option<&'static str> {
-    known(site).or(Some(EVENT_LOOP))
+pub(super) fn event_loop(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
+    known(site, workers).or(Some(EVENT_LOOP))
 }
 
 /// Of what workers wait for: in a loop that is known, or in a pool.
-pub(super) fn pooled(site: &Site<'_>) -> Option<&'static str> {
-    known(site).or_else(|| pool(site))
+pub(super) fn pooled(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
+    known(site, workers).or_else(|| pool(site))
 }
 
 /// Of a socket: where it takes connections.
-pub(super) fn accept(site: &Site<'_>) -> Option<&'static str> {
+pub(super) fn accept(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> {
     matches!(site.operation, Some("accept" | "accept4")).then_some(ACCEPT)
 }
 
 /// Of a file: where it is a terminal that is read.
-pub(super) fn terminal(site: &Site<'_>) -> Option<&'static str> {
+pub(super) fn terminal(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> {
     let reads = matches!(site.operation, Some("read" | "readv"));
     (reads && site.fd == Some(FdTarget::Terminal)).then_some(TERMINAL)
 }
 
 /// Of what nothing is known of: where none of the stack is the program's.
-pub(super) fn library(site: &Site<'_>) -> Option<&'static str> {
+pub(super) fn library(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> {
     let library = !site.frames.is_empty()
         && site.complete
         && site.frames.iter().all(|frame| frame.owner <= FrameOwner::Runtime);
@@ -168,11 +155,11 @@ pub(super) fn library(site: &Site<'_>) -> Option<&'static str> {
 }
 
 /// The rule of the innermost loop of workers that is known.
-fn known(site: &Site<'_>) -> Option<&'static str> {
+fn known(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
     let functions = site.frames.iter().filter_map(|frame| frame.function.as_deref());
     functions
-        .flat_map(|function| WORKERS.iter().find(|w| w.kinds.contains(&site.kind) && w.is(function)))
-        .map(|w| w.rule)
+        .flat_map(|function| workers.iter().find(|w| w.kinds.contains(&site.kind) && w.is(function)))
+        .map(|w| w.words)
         .next()
 }
 

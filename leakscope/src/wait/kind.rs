@@ -8,7 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::idle::{self, Site};
+use super::idle::{self, IdleRule, Site};
 
 /// What is known of a kind of wait.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub enum Idle {
     /// Always, by this rule.
     Always(&'static str),
     /// By the rule that this finds, if it finds one.
-    If(fn(&Site<'_>) -> Option<&'static str>),
+    If(fn(&Site<'_>, &[IdleRule]) -> Option<&'static str>),
 }
 
 /// When threads that wait, and are not idle, look stuck, so that a headline speaks of them.

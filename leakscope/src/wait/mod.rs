@@ -18,6 +18,7 @@ pub mod owners;
 #[rustfmt::skip]
 mod primitive_tables;
 pub mod primitives;
+mod rules;
 #[rustfmt::skip]
 mod syscall_names;
 pub mod syscalls;
@@ -25,6 +26,7 @@ pub mod syscalls;
 pub use classify::classify;
 pub use fd_target::FdTarget;
 pub use kind::WaitKind;
+pub use rules::Rules;
 
 use std::ops::Range;
 

@@ -1,28 +1,16 @@
-//! Functions that wait, by library: tables for [`super::primitives`], with their sources.
+//! Functions of libraries and servers that wait: tables for [`super::primitives`], with their sources.
 
-use super::WaitKind::{self, Barrier, Condvar, Futex, Join, Mutex, Poll, Rwlock, Semaphore, Sleep};
-use super::primitives::{Layout, Library, Primitive};
+use super::WaitKind::{Barrier, Condvar, Futex, Join, Mutex, Poll, Rwlock, Semaphore, Sleep};
+use super::primitives::{Layout, Library, SEMAPHORE, leads, on};
 use Layout::{Elsewhere, Inherit, NoOwner, PthreadMutex, PthreadRwlock, RustRwLockNotify, RustRwLockState};
-
-const fn on(pattern: &'static str, kind: WaitKind, layout: Layout) -> Primitive {
-    Primitive { pattern, shown: "", kind: Some(kind), layout, wraps: false, polls: false, over_lock: false, condition_if_timed: false }
-}
-
-/// Leads to a wait, whichever it is.
-const fn leads(pattern: &'static str) -> Primitive {
-    Primitive { pattern, shown: "", kind: None, layout: Inherit, wraps: false, polls: false, over_lock: false, condition_if_timed: false }
-}
 
 /// How a wait for a condition variable is called that is over, and waits for its mutex.
 pub(super) const MUTEX_AGAIN: &str = "pthread_cond_wait (taking its mutex again)";
 
-pub(super) const SEMAPHORE: Layout = NoOwner("a semaphore has no owner");
+
 const ONCE: Layout = NoOwner("an initialisation that runs once does not store by whom");
 const GLIBC_LOCK: Layout = NoOwner("glibc's internal locks store no owner");
 const RUST_MUTEX: Layout = NoOwner("Rust's std Mutex stores no owner");
-const PYTHON_LOCK: Layout = NoOwner("CPython's locks store no owner (Condition, Event and Queue wait on such a lock, too)");
-const PYTHON_GIL: Layout = Elsewhere;
-const GO_LOCK: Layout = NoOwner("the Go runtime's locks store no owner");
 
 pub(super) const LIBRARIES: &[Library] = &[
     Library {
@@ -306,30 +294,6 @@ pub(super) const LIBRARIES: &[Library] = &[
         files: &[],
     },
     Library {
-        name: "CPython",
-        source: "CPython 3.11 Python/thread_pthread.h, Python/ceval_gil.h, Modules/_threadmodule.c; 3.13 Python/parking_lot.c, Python/lock.c",
-        modules: &[],
-        primitives: &[
-            on("PyThread_acquire_lock_timed", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
-            on("PyThread_acquire_lock", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
-            on("PyThread_acquire_lock_timed_with_retries", Mutex, PYTHON_LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
-            on("queue_SimpleQueue_get_impl", Condvar, Elsewhere).shown("queue.SimpleQueue.get").over_lock(),
-            on("queue_SimpleQueue_get", Condvar, Elsewhere).shown("queue.SimpleQueue.get").over_lock(),
-            on("PySemaphore_Wait", Semaphore, Elsewhere).shown("_PySemaphore_Wait").wraps(),
-            on("PyParkingLot_Park", Semaphore, Elsewhere).shown("_PyParkingLot_Park").wraps(),
-            on("PyMutex_LockTimed", Mutex, Elsewhere).shown("PyMutex_Lock").wraps(),
-            on("PyMutex_LockSlow", Mutex, Elsewhere).shown("PyMutex_Lock").wraps(),
-            on("PyMutex_Lock", Mutex, Elsewhere).wraps(),
-            on("PyRawMutex_LockSlow", Mutex, Elsewhere).shown("PyMutex_Lock").wraps(),
-            on("take_gil", Mutex, PYTHON_GIL).shown("the GIL").wraps(),
-            on("PyEval_RestoreThread", Mutex, PYTHON_GIL).shown("the GIL").wraps(),
-            on("PyEval_AcquireThread", Mutex, PYTHON_GIL).shown("the GIL").wraps(),
-            on("PyEval_AcquireLock", Mutex, PYTHON_GIL).shown("the GIL").wraps(),
-            on("PyGILState_Ensure", Mutex, PYTHON_GIL).shown("the GIL").wraps(),
-        ],
-        files: &[("_queue.cpython", on("queue.SimpleQueue.get", Condvar, Elsewhere).over_lock())],
-    },
-    Library {
         name: "libuv",
         source: "libuv 1.44 src/unix/thread.c, src/unix/linux-core.c (epoll.c), src/threadpool.c",
         modules: &[],
@@ -370,46 +334,6 @@ pub(super) const LIBRARIES: &[Library] = &[
         files: &[],
     },
     Library {
-        name: "Go runtime",
-        source: "go 1.22 src/runtime/{lock_futex,os_linux,proc,netpoll_epoll,sys_linux_amd64}.go; internal/runtime since 1.23",
-        modules: &[],
-        primitives: &[
-            leads("runtime.futex"), leads("runtime.futex.abi0"), leads("runtime.futexsleep"), leads("runtime.futexsleep1"),
-            leads("runtime.notetsleep_internal"), leads("runtime.systemstack"), leads("runtime.mcall"),
-            on("runtime.notesleep", Condvar, Inherit).wraps(), on("runtime.notetsleep", Condvar, Inherit).wraps(),
-            on("runtime.notetsleepg", Condvar, Inherit).wraps(), on("runtime.mPark", Condvar, Inherit).wraps(),
-            on("runtime.stopm", Condvar, Inherit).wraps(), on("runtime.stoplockedm", Condvar, Inherit).wraps(),
-            on("runtime.templateThread", Condvar, Inherit).wraps(), on("runtime.semasleep", Semaphore, Elsewhere).wraps(),
-            on("runtime.lock2", Mutex, GO_LOCK).shown("runtime.lock").wraps(), on("runtime.lock", Mutex, GO_LOCK).wraps(),
-            on("runtime.lockWithRank", Mutex, GO_LOCK).shown("runtime.lock").wraps(),
-            on("runtime.usleep", Sleep, Inherit), on("runtime.usleep.abi0", Sleep, Inherit).shown("runtime.usleep"), on("runtime.sysmon", Sleep, Inherit),
-            on("runtime.epollwait", Poll, Inherit).shown("runtime.netpoll"), on("runtime.netpoll", Poll, Inherit),
-        ],
-        files: &[],
-    },
-    Library {
-        name: "HotSpot JVM",
-        source: "OpenJDK 17 src/hotspot/os/posix/os_posix.cpp, share/runtime/{objectMonitor,mutex,park}.cpp, share/prims/unsafe.cpp",
-        modules: &["libjvm"],
-        primitives: &[
-            on("Parker::park", Condvar, Elsewhere).shown("LockSupport.park").wraps(),
-            on("Unsafe_Park", Condvar, Elsewhere).shown("LockSupport.park").wraps(),
-            on("os::PlatformEvent::park", Condvar, Elsewhere).wraps(), on("PlatformEvent::park", Condvar, Elsewhere).wraps(),
-            on("os::PlatformEvent::park_nanos", Condvar, Elsewhere).wraps(), on("PlatformEvent::park_nanos", Condvar, Elsewhere).wraps(),
-            on("ObjectMonitor::enter", Mutex, Elsewhere).shown("synchronized").wraps(),
-            on("ObjectMonitor::EnterI", Mutex, Elsewhere).shown("synchronized").wraps(),
-            on("ObjectMonitor::ReenterI", Mutex, Elsewhere).shown("synchronized").wraps(),
-            on("ObjectMonitor::wait", Condvar, Elsewhere).shown("Object.wait").wraps(),
-            on("JavaThread::sleep", Sleep, Elsewhere).shown("Thread.sleep").polls(), on("JVM_Sleep", Sleep, Elsewhere).shown("Thread.sleep").polls(),
-            on("Monitor::wait", Condvar, Inherit).wraps(), on("Monitor::wait_without_safepoint_check", Condvar, Inherit).wraps(),
-            on("PlatformMonitor::wait", Condvar, Inherit), on("os::PlatformMonitor::wait", Condvar, Inherit),
-            on("Mutex::lock", Mutex, Inherit), on("Mutex::lock_without_safepoint_check", Mutex, Inherit),
-            on("PosixSemaphore::wait", Semaphore, SEMAPHORE), on("Semaphore::wait", Semaphore, SEMAPHORE),
-            on("PosixSemaphore::timedwait", Semaphore, SEMAPHORE),
-        ],
-        files: &[],
-    },
-    Library {
         name: "GLib",
         source: "GLib 2.74 glib/gthread-posix.c, gthread.c, gasyncqueue.c, gmain.c, gpoll.c",
         modules: &[],
@@ -428,8 +352,8 @@ pub(super) const LIBRARIES: &[Library] = &[
         files: &[],
     },
     Library {
-        name: "Abseil, Folly, V8",
-        source: "abseil-cpp 20220623 absl/synchronization; folly 2022 folly/synchronization; V8 10 src/base/platform",
+        name: "Abseil, Folly",
+        source: "abseil-cpp 20220623 absl/synchronization; folly 2022 folly/synchronization",
         modules: &[],
         primitives: &[
             leads("absl::..::Waiter::Wait"), leads("absl::..::FutexWaiter::Wait"), leads("absl::..::PerThreadSem::Wait"),
@@ -449,9 +373,6 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("folly::..::SharedMutexImpl::lockSharedImpl", Rwlock, Elsewhere).shown("folly::SharedMutex::lock_shared").wraps(),
             on("folly::..::Baton::wait", Condvar, Elsewhere).shown("folly::Baton::wait").wraps(),
             on("folly::..::LifoSemBase::wait", Semaphore, Elsewhere).shown("folly::LifoSem::wait").wraps(),
-            on("v8::base::Mutex::Lock", Mutex, Inherit), on("v8::base::RecursiveMutex::Lock", Mutex, Inherit),
-            on("v8::base::ConditionVariable::Wait", Condvar, Inherit), on("v8::base::ConditionVariable::WaitFor", Condvar, Inherit),
-            on("v8::base::Semaphore::Wait", Semaphore, SEMAPHORE), on("v8::base::Thread::Join", Join, Inherit),
         ],
         files: &[],
     },

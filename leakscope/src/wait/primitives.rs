@@ -1,12 +1,11 @@
 //! Which functions wait for what.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
-use super::WaitKind;
 use super::names::canonical;
 use super::primitive_tables::LIBRARIES;
-use crate::symbol::{BlameInput, FrameOwner, owner};
+use super::{Rules, WaitKind};
+use crate::symbol::{BlameInput, FrameOwner};
 
 /// Where a lock's memory lies, seen from the futex word, and what it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,29 +50,61 @@ pub struct Primitive {
     pub condition_if_timed: bool,
 }
 
+/// The memory of a semaphore.
+pub const SEMAPHORE: Layout = Layout::NoOwner("a semaphore has no owner");
+
+/// A row of a function that waits.
+pub const fn on(pattern: &'static str, kind: WaitKind, layout: Layout) -> Primitive {
+    Primitive { kind: Some(kind), layout, ..leads(pattern) }
+}
+
+/// A row of a function that leads to a wait, whichever it is.
+pub const fn leads(pattern: &'static str) -> Primitive {
+    Primitive {
+        pattern,
+        shown: "",
+        kind: None,
+        layout: Layout::Inherit,
+        wraps: false,
+        polls: false,
+        over_lock: false,
+        condition_if_timed: false,
+    }
+}
+
 impl Primitive {
     /// What it is called in a report.
     pub fn name(&self) -> String {
         if self.shown.is_empty() { self.pattern.replace("..::", "") } else { self.shown.to_owned() }
     }
 
-    pub(super) const fn shown(self, shown: &'static str) -> Self {
+    /// What it is called in a report, where that is not its pattern.
+    #[must_use]
+    pub const fn shown(self, shown: &'static str) -> Self {
         Self { shown, ..self }
     }
 
-    pub(super) const fn wraps(self) -> Self {
+    /// It is made from a condition variable, semaphore or parker.
+    #[must_use]
+    pub const fn wraps(self) -> Self {
         Self { wraps: true, ..self }
     }
 
-    pub(super) const fn polls(self) -> Self {
+    /// It outranks poll and sleep as well.
+    #[must_use]
+    pub const fn polls(self) -> Self {
         Self { wraps: true, polls: true, ..self }
     }
 
-    pub(super) const fn over_lock(self) -> Self {
+    /// It is a condition that is made from a lock.
+    #[must_use]
+    pub const fn over_lock(self) -> Self {
         Self { wraps: true, over_lock: true, ..self }
     }
 
-    pub(super) const fn condition_if_timed(self) -> Self {
+    /// It is a condition rather than a lock if it waits with a time limit.
+    #[must_use]
+    pub const fn condition_if_timed(self) -> Self {
         Self { condition_if_timed: true, ..self }
     }
 
@@ -103,38 +134,52 @@ pub struct Library {
     pub files: &'static [(&'static str, Primitive)],
 }
 
-type Row = (&'static Library, &'static Primitive);
+/// A library and a row of it.
+pub type Row = (&'static Library, &'static Primitive);
 
-/// The rows by the last part of their patterns.
-static BY_LAST: LazyLock<HashMap<&'static str, Vec<Row>>> = LazyLock::new(|| {
-    let mut map: HashMap<_, Vec<Row>> = HashMap::new();
-    for library in LIBRARIES {
-        for primitive in library.primitives {
-            map.entry(last(primitive.pattern)).or_default().push((library, primitive));
+/// All rows, to be searched.
+#[derive(Debug)]
+pub struct Primitives {
+    libraries: Vec<&'static Library>,
+    /// The rows by the last part of their patterns.
+    by_last: HashMap<&'static str, Vec<Row>>,
+}
+
+impl Primitives {
+    /// The rows of the C libraries and of widely used others, and then `more`.
+    pub fn with(more: impl IntoIterator<Item = &'static Library>) -> Self {
+        let libraries: Vec<&'static Library> = LIBRARIES.iter().chain(more).collect();
+        let mut by_last: HashMap<_, Vec<Row>> = HashMap::new();
+        for library in &libraries {
+            for primitive in library.primitives {
+                by_last.entry(last(primitive.pattern)).or_default().push((*library, primitive));
+            }
         }
+        Self { libraries, by_last }
     }
-    map
-});
+
+    /// The row of a function in a file.
+    pub fn find(&self, function: &str, module: Option<&str>) -> Option<Row> {
+        let path = canonical(function);
+        let file = module.map(file_name);
+        self.by_last.get(last(&path))?.iter().copied().find(|(library, primitive)| {
+            let here = library.modules.is_empty()
+                || file.is_none_or(|file| library.modules.iter().any(|module| file.starts_with(module)));
+            here && primitive.matches(&path)
+        })
+    }
+
+    /// The row of a file that has one as a whole.
+    fn find_file(&self, file: &str) -> Option<Row> {
+        let of =
+            |library: &'static Library| library.files.iter().map(move |(name, row)| (name, (library, row)));
+        let mut rows = self.libraries.iter().copied().flat_map(of);
+        rows.find(|(name, _)| file.starts_with(**name)).map(|(_, row)| row)
+    }
+}
 
 fn last(path: &str) -> &str {
     path.rsplit("::").next().unwrap_or(path)
-}
-
-/// The row of a function in a file.
-pub fn find(function: &str, module: Option<&str>) -> Option<Row> {
-    let path = canonical(function);
-    let file = module.map(file_name);
-    BY_LAST.get(last(&path))?.iter().copied().find(|(library, primitive)| {
-        let here = library.modules.is_empty()
-            || file.is_none_or(|file| library.modules.iter().any(|module| file.starts_with(module)));
-        here && primitive.matches(&path)
-    })
-}
-
-/// The row of a file that has one as a whole.
-fn find_file(file: &str) -> Option<Row> {
-    let of = |library: &'static Library| library.files.iter().map(move |(name, row)| (name, (library, row)));
-    LIBRARIES.iter().flat_map(of).find(|(name, _)| file.starts_with(**name)).map(|(_, row)| row)
 }
 
 fn file_name(path: &str) -> &str {
@@ -165,7 +210,7 @@ pub struct Mark {
 
 impl Mark {
     /// Looks a frame up.
-    pub fn new(frame: &BlameInput<'_>) -> Self {
+    pub fn new(frame: &BlameInput<'_>, rules: &Rules) -> Self {
         let file = frame.module.map(file_name).unwrap_or_default();
         // Debian has musl at lib/x86_64-linux-musl/libc.so.
         let c_library = if frame.module.is_some_and(|module| module.contains("musl")) {
@@ -177,8 +222,11 @@ impl Mark {
             None
         };
         Self {
-            row: frame.function.and_then(|function| find(function, frame.module)).or_else(|| find_file(file)),
-            owner: owner(frame),
+            row: frame
+                .function
+                .and_then(|function| rules.primitives.find(function, frame.module))
+                .or_else(|| rules.primitives.find_file(file)),
+            owner: rules.owners.owner(frame),
             c_library,
             function: frame.function.map(|function| canonical(function).into_owned()),
         }

@@ -7,7 +7,8 @@ use super::grid::{EXTRA, Grid, Row, number, text};
 use super::page::{Page, Paint};
 use crate::human::{count, counted, cut, duration, signed_count};
 use crate::report::model::{Frame, GoroutineSite, Goroutines};
-use crate::section::label::{name, short, without_path};
+use crate::runtime::go::named::without_path;
+use crate::section::label::{name, short};
 
 /// Columns of a wait reason.
 const REASON: usize = 28;

@@ -82,8 +82,11 @@ const LONGEST_VERSION: usize = 40;
 
 fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     let target = &report.target;
-    let go = target.runtime_version.as_ref().filter(|_| target.runtime == "go");
-    let go = go.map(|version| format!(", {}", cut(version, LONGEST_VERSION))).unwrap_or_default();
+    let runtime = target
+        .runtime_version
+        .as_ref()
+        .map(|version| format!(", {}", cut(version, LONGEST_VERSION)))
+        .unwrap_or_default();
     let container = target.container.as_ref().map(|c| format!(" in container {c}")).unwrap_or_default();
     let when = if only_looked_at(report) {
         format!("looked at {}", moment(&report.window.started_at))
@@ -93,7 +96,7 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     page.sentences(
         Paint::Plain,
         &format!(
-            "leakscope {} · {} (PID {}){go}{container} · {when}",
+            "leakscope {} · {} (PID {}){runtime}{container} · {when}",
             report.leakscope_version, target.comm, target.pid
         ),
     )?;

@@ -1,12 +1,12 @@
 use super::*;
 use crate::collect::heap::HeapSnapshot;
-use crate::collect::heap::Sort;
 use crate::report::go_heap::tests::account;
 use crate::report::goroutines::tests::{chat, look, section, seen};
 use crate::report::waits::tests::{idles, runs, waits, waits_for};
-use crate::runtime::go::aggregate::GoHeapAggregate;
+use crate::runtime::go;
+use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineSites};
 
-fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
+fn report(heap: Option<HeapInputs<'_>>, go: Option<go::Observed<'_>>) -> Report {
     let process = Process {
         pid: 4711,
         through: 4711,
@@ -29,7 +29,13 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
         rss_end: None,
         heap,
         waits: None,
-        go,
+        runtime: match go {
+            Some(observed) => {
+                runtime::Observed { runtime: &go::Go, version: Some("go1.21.4"), go: Some(observed) }
+            }
+            None => runtime::Observed::unread(&runtime::Native),
+        },
+        sort: Sort::LiveBytes,
         threads: None,
         creations: &[],
         counters: &[],
@@ -43,8 +49,8 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<GoInputs<'_>>) -> Report {
     })
 }
 
-fn go<'a>(snapshot: Option<&'a GoroutineSnapshot>) -> GoInputs<'a> {
-    GoInputs { version: "go1.21.4", code: chat(), snapshot, ..GoInputs::default() }
+fn go<'a>(snapshot: Option<&'a GoroutineSites>) -> go::Observed<'a> {
+    go::Observed { code: chat(), snapshot, ..go::Observed::default() }
 }
 
 #[test]
@@ -52,7 +58,7 @@ fn a_go_program() {
     let mut snapshot = seen(&[look(0, &[(11_274, "chan receive"), (2_373, "IO wait")])]);
     snapshot.losses = vec![("goroutines.missed", 3)];
     let settings = [("CGO_ENABLED".to_owned(), "0".to_owned())];
-    let report = report(None, Some(GoInputs { settings: &settings, ..go(Some(&snapshot)) }));
+    let report = report(None, Some(go::Observed { settings: &settings, ..go(Some(&snapshot)) }));
     assert_eq!(
         (report.target.runtime.as_str(), report.target.runtime_version.as_deref()),
         ("go", Some("go1.21.4"))
@@ -74,7 +80,7 @@ fn other_programs() {
 
 #[test]
 fn goroutines_that_could_not_be_read() {
-    let refused = GoInputs { refused: Some("self-check failed: goroutine numbers repeat"), ..go(None) };
+    let refused = go::Observed { refused: Some("self-check failed: goroutine numbers repeat"), ..go(None) };
     let report = report(None, Some(refused));
     assert!(report.goroutines.is_none());
     assert_eq!(
@@ -83,7 +89,7 @@ fn goroutines_that_could_not_be_read() {
     );
     // What was seen before is still told, and that it is old.
     let calm = seen(&[look(0, &[(3, "sleep")])]);
-    let refused = GoInputs { refused: Some("the process has ended"), ..go(Some(&calm)) };
+    let refused = go::Observed { refused: Some("the process has ended"), ..go(Some(&calm)) };
     let report = self::report(None, Some(refused));
     assert_eq!(report.goroutines.map(|all| all.total), Some(3));
     assert_eq!(
@@ -118,13 +124,13 @@ fn a_go_heap_beside_probes_or_alone() {
     assert_eq!(report(Some(probes(9)), Some(go(None))).summary.headline, headline::NO_C);
 
     let account = GoHeapAggregate::default().snapshot(account());
-    let heap = Some(GoHeapInputs { snapshot: &account, sort: Sort::LiveBytes });
-    let alone = report(Some(probes(0)), Some(GoInputs { heap, ..go(Some(&calm)) }));
+    let heap = Some(&account);
+    let alone = report(Some(probes(0)), Some(go::Observed { heap, ..go(Some(&calm)) }));
     assert_eq!(names(&alone), ["go"]);
     assert!(alone.summary.headline.contains("live on the Go heap"), "{}", alone.summary.headline);
     assert_eq!(alone.summary.findings, ["No goroutines look stuck: all 3 wait for work."]);
     assert_eq!(alone.losses.get(losses::STACKS_MISSING), None);
-    let both = report(Some(probes(9)), Some(GoInputs { heap, ..go(None) }));
+    let both = report(Some(probes(9)), Some(go::Observed { heap, ..go(None) }));
     assert_eq!(names(&both), ["malloc", "go"]);
 }
 

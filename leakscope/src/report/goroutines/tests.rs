@@ -1,7 +1,7 @@
 use super::*;
 use crate::runtime::go::aggregate::GoroutineAggregate;
-use crate::runtime::go::aggregate::goroutines::tests::{frame as go, stack, waiting};
-use crate::runtime::go::census::{GoCensus, GoFrame, Goroutine};
+use crate::runtime::go::aggregate::goroutine_sites::tests::{frame as go, stack, waiting};
+use crate::runtime::go::goroutine::{GoFrame, Goroutine, GoroutineSnapshot};
 
 /// A program that all frames of these tests lie in.
 pub(crate) fn chat() -> GoCode<'static> {
@@ -15,7 +15,7 @@ pub(crate) fn chat() -> GoCode<'static> {
 }
 
 /// A look after so many seconds at a websocket server that has so many goroutines with each wait reason.
-pub(crate) fn look(seconds: u64, waits: &[(u64, &str)]) -> GoCensus {
+pub(crate) fn look(seconds: u64, waits: &[(u64, &str)]) -> GoroutineSnapshot {
     let at = |function: &str, file: &str, line| GoFrame {
         file: format!("/src/{file}").into(),
         ..go(function, line)
@@ -29,22 +29,22 @@ pub(crate) fn look(seconds: u64, waits: &[(u64, &str)]) -> GoCensus {
         ..waiting(id, reason)
     };
     let goroutines = waits.iter().flat_map(|(n, reason)| (0..*n).map(|id| one(id, reason)));
-    GoCensus {
+    GoroutineSnapshot {
         at_ns: seconds * 1_000_000_000,
         goroutines: goroutines.collect(),
         stacks: vec![stack],
-        ..GoCensus::default()
+        ..GoroutineSnapshot::default()
     }
 }
 
 /// The last of these looks.
-pub(crate) fn seen(looks: &[GoCensus]) -> GoroutineSnapshot {
+pub(crate) fn seen(looks: &[GoroutineSnapshot]) -> GoroutineSites {
     let mut aggregate = GoroutineAggregate::default();
-    looks.iter().map(|look| aggregate.snapshot(look)).last().unwrap_or_default()
+    looks.iter().map(|look| aggregate.sites(look)).last().unwrap_or_default()
 }
 
 /// The section on it.
-pub(crate) fn section(looks: &[GoCensus]) -> Goroutines {
+pub(crate) fn section(looks: &[GoroutineSnapshot]) -> Goroutines {
     goroutines(&seen(looks), None, chat())
 }
 
@@ -54,12 +54,12 @@ fn reasons(all: &Goroutines) -> Vec<&str> {
 
 #[test]
 fn a_site_is_told_whole() {
-    let mut census = look(0, &[(7, "chan receive")]);
-    census.labels = vec![[("job".to_owned(), "sync".to_owned())].into()];
-    for goroutine in &mut census.goroutines {
+    let mut snapshot = look(0, &[(7, "chan receive")]);
+    snapshot.labels = vec![[("job".to_owned(), "sync".to_owned())].into()];
+    for goroutine in &mut snapshot.goroutines {
         goroutine.labels = Some(0);
     }
-    let all = section(&[census]);
+    let all = section(&[snapshot]);
     assert!(all.exact);
     let site = &all.sites[0];
     assert_eq!((site.rank, site.count, site.growth, site.stack.blame), (1, 7, None, Some(2)));
@@ -106,10 +106,10 @@ fn noise_is_no_pile() {
 
 #[test]
 fn what_could_not_be_read_is_not_exact() {
-    let lost = GoCensus { losses: vec![("goroutines.missed", 1)], ..look(0, &[(1, "select")]) };
+    let lost = GoroutineSnapshot { losses: vec![("goroutines.missed", 1)], ..look(0, &[(1, "select")]) };
     assert!(!section(&[lost]).exact);
     let mut unread = look(0, &[(1, "select")]);
-    unread.stacks[0].end = crate::runtime::go::census::GoStackEnd::Unreadable;
+    unread.stacks[0].end = crate::runtime::go::goroutine::GoStackEnd::Unreadable;
     let all = section(&[unread]);
     assert!(!all.exact && all.method.contains("some could not be read"));
     assert_eq!(all.sites[0].stack.end, Some(StackEnd::Cut(Cut::Unreadable)));

@@ -69,7 +69,11 @@ impl<'a, 'f> Book<'a, 'f> {
         let entry = self.entries.entry(id).or_insert_with(|| {
             Rc::new(match name(id) {
                 Some(stack) => Entry {
-                    marks: stack.frames.iter().map(|frame| Mark::new(&frame.blame_input())).collect(),
+                    marks: stack
+                        .frames
+                        .iter()
+                        .map(|frame| Mark::new(&frame.blame_input(), crate::runtime::rules()))
+                        .collect(),
                     stack,
                 },
                 None => Entry::default(),

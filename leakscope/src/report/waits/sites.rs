@@ -203,7 +203,7 @@ fn site(
             .any(|b| owners.holders.held_by(b.thread.tid).next().is_some()),
         processors: inputs.processors,
     };
-    let idle_rule = idle::rule(&facts).filter(|_| !deadlocked);
+    let idle_rule = idle::rule(&facts, &crate::runtime::rules().workers).filter(|_| !deadlocked);
     let window = inputs.window.is_some();
     let sum = |of: fn(&SiteWaits) -> u64| {
         window.then(|| parts.finished.iter().fold(0u64, |sum, waits| sum.saturating_add(of(waits))))

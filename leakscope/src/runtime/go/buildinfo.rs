@@ -103,7 +103,7 @@ pub fn find(elf: &ElfFile) -> Option<BuildInfo> {
     {
         return Some(info);
     }
-    if has_sections(elf) {
+    if elf.has_sections() {
         return None;
     }
     // All of them together: in a file that lies, they overlap.
@@ -114,11 +114,6 @@ pub fn find(elf: &ElfFile) -> Option<BuildInfo> {
         fits
     });
     searched.filter_map(|s| search(elf.bytes_at(s.offset, s.file_size).ok()?)).next()
-}
-
-fn has_sections(elf: &ElfFile) -> bool {
-    use object::Object as _;
-    elf.parsed().is_ok_and(|parsed| parsed.sections().next().is_some())
 }
 
 fn search(bytes: &[u8]) -> Option<BuildInfo> {

@@ -77,12 +77,12 @@ fn derive(sched_g: usize, start: usize, id: usize, like: &GLayout) -> Option<GLa
 /// of `runtime.main`.
 fn sample(program: &Program, main: u64) -> Option<Vec<Sampled>> {
     let memory = program.memory();
-    for reader in super::all_goroutines::READERS {
+    for reader in super::allgs::READERS {
         let candidates = references(program, reader);
         for start in &candidates {
             for length in candidates.iter().filter(|length| *length != start) {
                 let (Some(list), Some(length)) = (memory.u64(*start), memory.u64(*length)) else { continue };
-                if list % 8 != 0 || length == 0 || length > super::all_goroutines::MOST {
+                if list % 8 != 0 || length == 0 || length > super::allgs::MOST {
                     continue;
                 }
                 let taken = usize::try_from(length).unwrap_or(SAMPLE).min(SAMPLE);

@@ -1,7 +1,7 @@
 //! Goroutines by the statement that created them, as they were counted while attached.
 
-use super::census::GoFrame;
 use super::frames::{CodeAddress, Frames};
+use super::goroutine::GoFrame;
 use super::program::Program;
 use leakscope_common::go::GoroutineTotals;
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::census::GoFrame;
+use super::goroutine::GoFrame;
 use super::moduledata::Part;
 use super::pclntab::{Function, InlinedCall};
 use super::program::Program;

@@ -1,6 +1,6 @@
 //! What a Go program's heap holds, by allocation site, as it was learnt at one moment.
 
-use super::census::GoFrame;
+use super::goroutine::GoFrame;
 
 /// [`GoHeap::method`] of the runtime's own memory profile: what it counts did not begin with the window.
 pub const PROFILE_METHOD: &str = "the Go runtime's own memory profile, scaled up from its samples; it counts since \

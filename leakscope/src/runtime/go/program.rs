@@ -9,7 +9,7 @@ use super::memory::{Memory, Remote};
 use super::moduledata::{self, Part};
 use super::offsets::{GLayout, Offsets};
 use super::pclntab::{Function, HEADER, Header, LARGEST};
-use super::{all_goroutines, calibrate, debug_info, wait_reasons};
+use super::{allgs, calibrate, debug_info, wait_reasons};
 use crate::process::{AddressSpace, ModuleId};
 
 /// Most plugins.
@@ -255,8 +255,7 @@ impl Program {
         if let Some(found) = self.all.get() {
             return Ok(*found);
         }
-        let found =
-            all_goroutines::find(self).ok_or(GoError::NotFound("the list of goroutines (runtime.allgs)"))?;
+        let found = allgs::find(self).ok_or(GoError::NotFound("the list of goroutines (runtime.allgs)"))?;
         Ok(*self.all.get_or_init(|| found))
     }
 

@@ -10,6 +10,7 @@ use leakscope_common::unwind::{Row, cfa, rbp};
 
 use super::moduledata::Part;
 use super::program::Program;
+use crate::runtime::CodeRows;
 
 /// Most rows.
 const MOST: usize = 16 << 20;
@@ -28,23 +29,13 @@ const ROOM: u16 = 5;
 /// Longest frame that a row can tell, in words.
 const LONGEST: u32 = u16::MAX as u32 - 1;
 
-/// Rows of a program's Go code.
-#[derive(Clone, Debug, Default)]
-pub struct GoRows {
-    /// First virtual address of the code and the one after its last.
-    pub text: (u32, u32),
-    /// The rows, by address; the first lies at the start of the code.
-    pub rows: Vec<Row>,
-    /// Whether there were more than are taken.
-    pub truncated: bool,
-}
-
 /// The rows of the program itself (not of plugins); `None` if its code lies too high for rows.
-pub fn build(program: &Program) -> Option<GoRows> {
+pub fn build(program: &Program) -> Option<CodeRows> {
     let part = program.parts.first()?;
     let relative = |pc: u64| u32::try_from(pc.wrapping_sub(program.bias)).ok();
     let text = (relative(part.text.0)?, relative(part.text.1)?);
-    let mut rows = GoRows { text, rows: vec![Row::new(text.0, cfa::END, 0, rbp::SAME, 0)], truncated: false };
+    let mut rows =
+        CodeRows { text, rows: vec![Row::new(text.0, cfa::END, 0, rbp::SAME, 0)], truncated: false };
     let mut steps = part.pclntab.size();
     for function in (0..part.pclntab.functions()).filter_map(|i| part.pclntab.function(i)) {
         let end = part.pclntab.end(function).min(part.text.1);

@@ -1,8 +1,8 @@
 //! Walks a goroutine's stack by the frame sizes of the function tables (`runtime/traceback.go`).
 
 use super::bytes::u64_at;
-use super::census::GoStackEnd;
 use super::frames::{CodeAddress, Frames};
+use super::goroutine::GoStackEnd;
 use super::program::Program;
 
 /// Most return addresses of a stack.

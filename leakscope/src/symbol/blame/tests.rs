@@ -1,6 +1,7 @@
 //! Realistic stacks, innermost frame first, as `function @ module`.
 
 use super::*;
+use crate::runtime::rules;
 
 fn blamed<'a>(stack: &[&'a str]) -> Option<&'a str> {
     let frames: Vec<BlameInput<'a>> = stack
@@ -10,7 +11,7 @@ fn blamed<'a>(stack: &[&'a str]) -> Option<&'a str> {
             BlameInput { function: (function != "?").then_some(function), module: Some(module), file: None }
         })
         .collect();
-    blame(&frames).map(|index| stack[index])
+    rules().owners.blame(&frames).map(|index| stack[index])
 }
 
 #[track_caller]
@@ -130,7 +131,7 @@ fn inlined_runtime_is_known_by_its_source() {
         },
         BlameInput { function: Some("make"), file: Some("/home/u/src/main.rs"), module: Some("/srv/app") },
     ];
-    assert_eq!(blame(&frames), Some(1));
+    assert_eq!(rules().owners.blame(&frames), Some(1));
 }
 
 #[test]
@@ -244,18 +245,18 @@ fn code_made_at_run_time() {
         frame(Some("Builtins_JSEntry")),
         frame(Some("main")),
     ];
-    assert_eq!(blame(&stack), Some(2), "what it called");
+    assert_eq!(rules().owners.blame(&stack), Some(2), "what it called");
     let mut named = stack;
     named[4].function = Some("Cache.insert");
-    assert_eq!(blame(&named), Some(4), "somebody wrote a map of it");
-    assert_eq!(blame(&[stack[0], stack[4], stack[6]]), Some(1), "nothing else has a name");
+    assert_eq!(rules().owners.blame(&named), Some(4), "somebody wrote a map of it");
+    assert_eq!(rules().owners.blame(&[stack[0], stack[4], stack[6]]), Some(1), "nothing else has a name");
 }
 
 #[test]
 fn frames_without_names_count_by_module() {
     check("? @ /srv/libclosed.so", &["malloc @ libc.so.6", "? @ libc.so.6", "? @ /srv/libclosed.so", "main"]);
     check("? @ [anonymous]", &["malloc @ libc.so.6", "? @ [anonymous]"]);
-    assert_eq!(blame(&[BlameInput::default()]), Some(0));
+    assert_eq!(rules().owners.blame(&[BlameInput::default()]), Some(0));
 }
 
 #[test]
@@ -266,7 +267,7 @@ fn fallbacks() {
     );
     check("fopen @ libc.so.6", &["malloc @ libc.so.6", "fopen @ libc.so.6", "clone3 @ libc.so.6"]);
     check("zmalloc", &["malloc", "zmalloc"]);
-    assert_eq!(blame(&[]), None);
+    assert_eq!(rules().owners.blame(&[]), None);
 }
 
 #[test]
@@ -311,6 +312,6 @@ fn any_text_is_safe() {
         "operator",
     ] {
         let frame = BlameInput { function: Some(name), module: Some(name), file: Some(name) };
-        assert!(blame(&[frame]).is_some());
+        assert!(rules().owners.blame(&[frame]).is_some());
     }
 }

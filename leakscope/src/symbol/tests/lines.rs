@@ -142,7 +142,8 @@ fn main() {
                 module: Some("program"),
             })
             .collect();
-        let blamed = &resolved.frames[blame(&input).expect("there are frames")];
+        let blamed =
+            &resolved.frames[crate::runtime::rules().owners.blame(&input).expect("there are frames")];
         assert_eq!(blamed.function.as_deref(), Some("prog::store::put"), "{resolved:?}");
         assert_eq!(blamed.line, Some(4));
         assert!(resolved.frames.len() > 1, "the standard library is inlined: {resolved:?}");

@@ -276,9 +276,9 @@ fn field(process: &Process, column: Column, width: usize, theme: Theme) -> (Stri
         },
         Column::Threads => (process.threads.to_string(), plain),
         Column::Blocked => blocked(process, theme),
-        Column::Runtime => match process.runtime {
+        Column::Runtime => match &process.runtime {
             None => ("?".to_owned(), theme.dim()),
-            Some(runtime) => (runtime.name().to_owned(), plain),
+            Some(runtime) => (runtime.as_str().to_owned(), plain),
         },
         Column::Place => (printable(process.place.as_deref().unwrap_or("")), theme.dim()),
     }

@@ -7,7 +7,7 @@ use ratatui::backend::TestBackend;
 use super::*;
 use crate::export::table::tests::samples::deadlock;
 use crate::processes::model::{Limit, LimitKind};
-use crate::processes::runtime::Runtime;
+use crate::runtime::{Java, RuntimeName, go::Go};
 use crate::tui::app::tests::snapshot;
 use crate::tui::samples::heap_report;
 
@@ -61,9 +61,9 @@ fn list() -> App {
     });
     (leaky.threads, leaky.blocked) = (16, Some(3));
     (leaky.blocked_uninterruptible, leaky.blocked_locks) = (Some(1), Some(2));
-    leaky.runtime = Some(Runtime::Go);
+    leaky.runtime = Some(RuntimeName::from(&Go));
     let java = &mut snapshot.processes[2];
-    (java.memory_share, java.threads, java.runtime) = (0.25, 41, Some(Runtime::Java));
+    (java.memory_share, java.threads, java.runtime) = (0.25, 41, Some(RuntimeName::from(&Java)));
     java.history = vec![2 << 30; 30];
     java.blocked_uninterruptible = Some(1);
     let mut app = App { interval_s: 2.0, ..App::default() };

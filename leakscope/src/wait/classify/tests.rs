@@ -3,6 +3,7 @@
 mod servers;
 
 use super::*;
+use crate::runtime::rules;
 use crate::symbol::BlameInput;
 
 const LIBC: &str = "/lib/x86_64-linux-gnu/libc.so.6";
@@ -17,11 +18,14 @@ fn marks(stack: &[&str]) -> Vec<Mark> {
         .map(|text| {
             let (function, module) = text.split_once(" @ ").unwrap_or((text, "/srv/app"));
             let module = if module == "libc" { LIBC } else { module };
-            Mark::new(&BlameInput {
-                function: (function != "?").then_some(function),
-                module: Some(module),
-                file: None,
-            })
+            Mark::new(
+                &BlameInput {
+                    function: (function != "?").then_some(function),
+                    module: Some(module),
+                    file: None,
+                },
+                rules(),
+            )
         })
         .collect()
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::runtime::rules;
 use crate::wait::WaitKind::{Barrier, Condvar, Join, Mutex, Poll, Rwlock, Semaphore, Sleep};
 
 /// A path that a pattern stands for.
@@ -8,13 +9,13 @@ fn example(pattern: &str) -> String {
 
 #[test]
 fn every_row_is_found_by_its_name() {
-    for library in LIBRARIES {
+    for library in &rules().primitives.libraries {
         assert!(!library.source.is_empty());
         let module = library.modules.first().map(|module| format!("/usr/lib/{module}"));
         for primitive in library.primitives {
             let names = [primitive.pattern.replace("..::", ""), example(primitive.pattern)];
             for name in names {
-                let Some((_, found)) = find(&name, module.as_deref()) else {
+                let Some((_, found)) = rules().primitives.find(&name, module.as_deref()) else {
                     panic!("{name} of {} is not found", library.name);
                 };
                 // Another row may describe the same function, but not another wait.
@@ -30,7 +31,13 @@ fn every_row_is_found_by_its_name() {
 
 #[test]
 fn no_two_rows_contradict_each_other() {
-    let all = || LIBRARIES.iter().flat_map(|library| library.primitives.iter().map(move |p| (library, p)));
+    let all = || {
+        rules()
+            .primitives
+            .libraries
+            .iter()
+            .flat_map(|library| library.primitives.iter().map(move |p| (library, p)))
+    };
     for (library, primitive) in all() {
         for (other_library, other) in all() {
             let meet = library.modules.is_empty() && other_library.modules.is_empty();
@@ -43,7 +50,7 @@ fn no_two_rows_contradict_each_other() {
 
 #[track_caller]
 fn check(name: &str, kind: WaitKind, shown: &str) {
-    let (_, row) = find(name, None).unwrap_or_else(|| panic!("{name} is not found"));
+    let (_, row) = rules().primitives.find(name, None).unwrap_or_else(|| panic!("{name} is not found"));
     assert_eq!((row.kind, row.name().as_str()), (Some(kind), shown), "{name}");
 }
 
@@ -100,17 +107,19 @@ fn what_a_user_wrote_is_no_primitive() {
         "<app::Lock as std::sync::Mutex>::lock",
         "",
     ] {
-        assert!(find(name, Some("/srv/app")).is_none(), "{name}");
+        assert!(rules().primitives.find(name, Some("/srv/app")).is_none(), "{name}");
     }
-    assert!(find("ProcSleep", Some("/srv/app")).is_none());
-    assert!(find("ProcSleep", Some("/usr/lib/postgresql/15/bin/postgres")).is_some());
-    assert!(find("Mutex::lock", Some("/srv/app")).is_none());
-    assert!(find("Mutex::lock", Some("/usr/lib/jvm/lib/server/libjvm.so")).is_some());
+    assert!(rules().primitives.find("ProcSleep", Some("/srv/app")).is_none());
+    assert!(rules().primitives.find("ProcSleep", Some("/usr/lib/postgresql/15/bin/postgres")).is_some());
+    assert!(rules().primitives.find("Mutex::lock", Some("/srv/app")).is_none());
+    assert!(rules().primitives.find("Mutex::lock", Some("/usr/lib/jvm/lib/server/libjvm.so")).is_some());
 }
 
 #[test]
 fn c_libraries() {
-    let of = |module| Mark::new(&BlameInput { function: None, module: Some(module), file: None }).c_library;
+    let of = |module| {
+        Mark::new(&BlameInput { function: None, module: Some(module), file: None }, rules()).c_library
+    };
     assert_eq!(of("/lib/x86_64-linux-gnu/libc.so.6"), Some(CLibrary::Glibc));
     assert_eq!(of("/lib64/libc-2.31.so"), Some(CLibrary::Glibc));
     assert_eq!(of("/lib/x86_64-linux-gnu/libpthread-2.31.so"), Some(CLibrary::Glibc));

@@ -10,10 +10,14 @@ use crate::report::go_heap::{GoHeapInputs, join};
 use crate::report::goroutines::goroutines;
 use crate::report::goroutines::tests::chat as program;
 use crate::report::model::Site;
-use crate::runtime::go::aggregate::goroutines::GoroutineSnapshot;
-use crate::runtime::go::aggregate::goroutines::tests::{frame, stack, waiting};
+use crate::runtime::RuntimeName;
+use crate::runtime::go::Go;
+use crate::runtime::go::aggregate::goroutine_sites::GoroutineSites;
+use crate::runtime::go::aggregate::goroutine_sites::tests::{frame, stack, waiting};
 use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineAggregate};
-use crate::runtime::go::census::{Blocked, GoCensus, GoFrame, GoStack, GoStackEnd, GoState, Goroutine};
+use crate::runtime::go::goroutine::{
+    Blocked, GoFrame, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot,
+};
 
 fn at(function: &str, file: &str, line: u32) -> GoFrame {
     GoFrame { file: format!("/src/{file}").into(), ..frame(function, line) }
@@ -26,7 +30,7 @@ fn below(outer: Vec<GoFrame>, runtime: &[(&str, u32)]) -> GoStack {
 }
 
 /// A chat server with so many goroutines at its receive.
-fn chat(seconds: u64, receive: u64) -> GoCensus {
+fn chat(seconds: u64, receive: u64) -> GoroutineSnapshot {
     let receives = [("runtime.gopark", 398), ("runtime.chanrecv1", 442)];
     let reads = [("runtime.gopark", 398), ("internal/poll.(*FD).Read", 164), ("net.(*conn).Read", 179)];
     let accepts = [("runtime.gopark", 398), ("internal/poll.(*FD).Accept", 614)];
@@ -75,19 +79,19 @@ fn chat(seconds: u64, receive: u64) -> GoCensus {
     let labels = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
-    GoCensus {
+    GoroutineSnapshot {
         at_ns: seconds * S,
         goroutines,
         stacks,
         labels: vec![labels(&[("every", "5s")]), labels(&[("room", "lobby"), ("tenant", "acme")])],
-        ..GoCensus::default()
+        ..GoroutineSnapshot::default()
     }
 }
 
-fn report(snapshot: &GoroutineSnapshot, seconds: u64) -> Report {
+fn report(snapshot: &GoroutineSites, seconds: u64) -> Report {
     let mut report = empty(seconds * S);
     report.target.comm = "chat".to_owned();
-    report.target.runtime = "go".to_owned();
+    report.target.runtime = RuntimeName::from(&Go);
     report.target.runtime_version = Some("go1.21.4".to_owned());
     report.summary.headline = "11,274 of 13,647 goroutines are blocked in chan receive.".to_owned();
     report.goroutines = Some(goroutines(snapshot, None, program()));
@@ -96,7 +100,7 @@ fn report(snapshot: &GoroutineSnapshot, seconds: u64) -> Report {
 
 /// `dump` of it, with a thread below.
 fn dumped() -> Report {
-    let snapshot = GoroutineAggregate::default().snapshot(&chat(0, 11_274));
+    let snapshot = GoroutineAggregate::default().sites(&chat(0, 11_274));
     let mut report = report(&snapshot, 0);
     let mut waits = hot_mutex().waits.expect("waits");
     waits.sites.truncate(1);
@@ -110,15 +114,15 @@ fn dumped() -> Report {
 /// What `attach` tells after 20 s.
 fn attached() -> Report {
     let mut aggregate = GoroutineAggregate::default();
-    aggregate.snapshot(&chat(0, 10_334));
-    report(&aggregate.snapshot(&chat(20, 11_274)), 20)
+    aggregate.sites(&chat(0, 10_334));
+    report(&aggregate.sites(&chat(20, 11_274)), 20)
 }
 
 /// A program whose goroutines are all the runtime's.
 fn none() -> Report {
-    let mut census = chat(0, 0);
-    census.goroutines.retain(|goroutine| goroutine.system);
-    report(&GoroutineAggregate::default().snapshot(&census), 0)
+    let mut snapshot = chat(0, 0);
+    snapshot.goroutines.retain(|goroutine| goroutine.system);
+    report(&GoroutineAggregate::default().sites(&snapshot), 0)
 }
 
 /// Go's heap and C's in one program.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::report::Report;
 use crate::report::model::*;
+use crate::runtime::{Native, RuntimeName};
 
 /// Seconds in ns.
 pub(crate) const S: u64 = 1_000_000_000;
@@ -50,7 +51,7 @@ pub(crate) fn empty(duration_ns: u64) -> Report {
             exe: None,
             build_id: None,
             cmdline: Vec::new(),
-            runtime: "native".to_owned(),
+            runtime: RuntimeName::from(&Native),
             runtime_version: None,
             container: None,
             go: None,

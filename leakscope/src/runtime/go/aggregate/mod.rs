@@ -1,8 +1,8 @@
 //! Goroutines and the Go heap as they are added up and compared with what was seen before: no I/O.
 
-pub mod goroutines;
-pub mod heap;
+pub mod goroutine_sites;
+pub mod heap_sites;
 mod text_id;
 
-pub use goroutines::{GoroutineAggregate, GoroutineSnapshot};
-pub use heap::{GoHeapAggregate, GoHeapSnapshot};
+pub use goroutine_sites::{GoroutineAggregate, GoroutineSites};
+pub use heap_sites::{GoHeapAggregate, GoHeapSnapshot};

@@ -1,7 +1,7 @@
 //! Names of stacks by what they say: functions, files and lines, never addresses. They are the same in
 //! another process of the program.
 
-use crate::runtime::go::census::GoFrame;
+use crate::runtime::go::goroutine::GoFrame;
 
 /// A 64-bit FNV-1a hash of texts and numbers, each told from the next.
 #[derive(Clone, Copy, Debug)]

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 
 use super::{QUANTILE, spans};
 use crate::runtime::go::bytes::u64_at;
-use crate::runtime::go::census::GoFrame;
 use crate::runtime::go::code::references;
 use crate::runtime::go::error::GoError;
 use crate::runtime::go::frames::{CodeAddress, Frames};
+use crate::runtime::go::goroutine::GoFrame;
 use crate::runtime::go::heap_account::{GoHeap, GoHeapSite, PROFILE_METHOD};
 use crate::runtime::go::program::Program;
 #[cfg(any(test, feature = "test-support"))]

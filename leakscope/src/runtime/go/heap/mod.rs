@@ -5,6 +5,7 @@
 //! estimates what lives by site from samples that the kernel side takes; [`sampled`] makes an account of it.
 
 pub mod buckets;
+pub mod follow;
 pub mod sampler;
 pub mod spans;
 

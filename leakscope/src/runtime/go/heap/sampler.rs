@@ -33,7 +33,7 @@ const FIRST_SMALL: u8 = 2;
 
 /// A span that is about to serve its first object since it was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct TakenSpan {
     /// Address of its description.
     pub span: u64,
     /// The P that took it; 0: not known.
@@ -50,7 +50,7 @@ pub struct Taken {
     pub bits: Vec<u8>,
 }
 
-impl Taken {
+impl TakenSpan {
     /// Whether an object's place is taken.
     fn is_taken(&self, index: u64) -> Option<bool> {
         if index < self.description.free_index {
@@ -170,7 +170,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// A span was taken. Events of one P come in order.
-    pub fn take(&mut self, taken: &Taken) {
+    pub fn take(&mut self, taken: &TakenSpan) {
         self.batches += 1;
         self.look_at_those_before(taken);
         let span = &taken.description;
@@ -219,7 +219,7 @@ impl Sampler {
     }
 
     /// What the bits of a span that is taken again say of the samples in it.
-    fn look_at_those_before(&mut self, taken: &Taken) {
+    fn look_at_those_before(&mut self, taken: &TakenSpan) {
         let Some(numbers) = self.in_span.get(&taken.span) else { return };
         let mut dead = Vec::new();
         for number in numbers.clone() {

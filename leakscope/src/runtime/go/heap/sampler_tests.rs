@@ -9,8 +9,8 @@ fn span(at: u64, alloc_count: u64) -> Span {
     Span::for_tests(start, SMALL, 1024, 8, alloc_count, 5)
 }
 
-fn taken(at: u64, stack: u32, generation: u32) -> Taken {
-    Taken {
+fn taken(at: u64, stack: u32, generation: u32) -> TakenSpan {
+    TakenSpan {
         span: at,
         p: 1,
         stack: Some(stack),
@@ -85,7 +85,7 @@ fn an_open_batch_weighs_what_was_taken_from_it() {
 fn what_was_allocated_while_marking_survives_once_for_nothing() {
     let mut sampler = Sampler::default();
     sampler.at_generation(4);
-    sampler.take(&Taken { marking: true, ..taken(1, 7, 4) });
+    sampler.take(&TakenSpan { marking: true, ..taken(1, 7, 4) });
     collect(&mut sampler, 6, |_| true);
     assert_eq!(of(&sampler.estimates(), 7).live_bytes, 0);
     collect(&mut sampler, 8, |_| true);
@@ -127,7 +127,7 @@ fn another_object_in_its_place_is_not_taken_for_it() {
     let estimates = sampler.estimates();
     assert_eq!((of(&estimates, 7).samples, of(&estimates, 8).samples, of(&estimates, 9).samples), (0, 0, 1));
     // Taken again with the object still in its place: it lives.
-    sampler.take(&Taken { bits: vec![1], ..taken(1, 10, 10) });
+    sampler.take(&TakenSpan { bits: vec![1], ..taken(1, 10, 10) });
     assert_eq!(of(&sampler.estimates(), 9).samples, 1);
     assert_eq!(of(&sampler.estimates(), 7).alloc_bytes, 8192);
 }
@@ -139,7 +139,7 @@ fn large_objects_are_exact() {
     for at in 0..10 {
         let start = 0xc0_0000_0000 + 32 * at * PAGE;
         let description = Span::for_tests(start, 1, 16 * PAGE, 1, 1, 16);
-        sampler.take(&Taken { span: at, description, bits: Vec::new(), ..taken(at, 7, 4) });
+        sampler.take(&TakenSpan { span: at, description, bits: Vec::new(), ..taken(at, 7, 4) });
     }
     sampler.at_generation(6);
     sampler.checked(&(0..10).map(|i| (i, Fate::Swept(i < 3))).collect::<Vec<_>>());
@@ -152,7 +152,7 @@ fn large_objects_are_exact() {
 fn lies_are_counted() {
     let mut sampler = Sampler::default();
     let good = taken(1, 7, 4);
-    let mut take = |description| sampler.take(&Taken { description, ..good.clone() });
+    let mut take = |description| sampler.take(&TakenSpan { description, ..good.clone() });
     take(Span { alloc_cache: 0, ..span(1, 0) });
     take(Span { free_index: u64::MAX, ..span(1, 0) });
     take(span(1, 8));
@@ -185,7 +185,7 @@ fn memory_is_bounded_and_the_estimate_stays() {
 fn large_objects_stay_exact_among_many_samples() {
     let mut sampler = Sampler::default();
     sampler.at_generation(4);
-    let large = |at: u64| Taken {
+    let large = |at: u64| TakenSpan {
         description: Span::for_tests(0xd0_0000_0000 + 256 * at * PAGE, 1, 200 * PAGE, 1, 1, 200),
         bits: Vec::new(),
         ..taken(1 << 32 | at, 9, 4)
@@ -217,7 +217,7 @@ fn large_objects_are_drawn_by_their_size() {
         let description = Span::for_tests(start, 1, pages * PAGE, 1, 1, pages);
         start += pages * PAGE;
         truth += pages * PAGE;
-        sampler.take(&Taken { description, bits: Vec::new(), ..taken(at, 9, 4) });
+        sampler.take(&TakenSpan { description, bits: Vec::new(), ..taken(at, 9, 4) });
     }
     assert!(sampler.samples.len() <= MOST);
     assert_eq!(sampler.samples.iter().filter(|s| s.size == 2000 * PAGE && s.factor == 1).count(), 20);
@@ -323,7 +323,7 @@ mod any {
                         }).collect();
                         sampler.checked(&due);
                     }
-                    _ => sampler.take(&Taken {
+                    _ => sampler.take(&TakenSpan {
                         span: at, p: at & 1, stack: Some(generation), generation, marking, description, bits,
                     }),
                 }

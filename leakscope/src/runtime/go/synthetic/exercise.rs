@@ -2,9 +2,9 @@
 
 use super::{INLINED_AT, Synthetic};
 use crate::runtime::go::buildinfo;
-use crate::runtime::go::census::GoCensus;
 use crate::runtime::go::frames::Frames;
-use crate::runtime::go::goroutines::Reader;
+use crate::runtime::go::goroutine::GoroutineSnapshot;
+use crate::runtime::go::goroutine_reader::GoroutineReader;
 use crate::runtime::go::heap;
 use crate::runtime::go::heap_account::GoHeap;
 use crate::runtime::go::pclntab::Pclntab;
@@ -24,10 +24,10 @@ pub fn exercise(program: &Synthetic) {
     }
     for layouts in [LayoutSource::Best, LayoutSource::Calibration] {
         let Ok(opened) = program.open_as(&format!("go1.{}", program.minor), layouts) else { continue };
-        let mut reader = Reader::default();
+        let mut reader = GoroutineReader::default();
         for now in [1_000, 2_000] {
-            if let Ok(census) = reader.take(&opened, now) {
-                assert_sane(&census);
+            if let Ok(snapshot) = reader.read(&opened, now) {
+                assert_sane(&snapshot);
             }
         }
         if let Ok(heap) = heap::read(&opened, &mut Frames::default()) {
@@ -41,14 +41,14 @@ pub fn exercise(program: &Synthetic) {
     assert!(largest <= LARGEST_READ, "{largest} bytes at once");
 }
 
-fn assert_sane(census: &GoCensus) {
-    for goroutine in &census.goroutines {
-        assert!(goroutine.stack < census.stacks.len());
-        assert!(goroutine.labels.is_none_or(|labels| labels < census.labels.len()));
+fn assert_sane(snapshot: &GoroutineSnapshot) {
+    for goroutine in &snapshot.goroutines {
+        assert!(goroutine.stack < snapshot.stacks.len());
+        assert!(goroutine.labels.is_none_or(|labels| labels < snapshot.labels.len()));
     }
-    assert!(census.stacks.iter().all(|stack| stack.frames.len() <= DEEPEST));
-    assert!(census.labels.iter().all(|labels| !labels.is_empty()));
-    assert!(census.losses.iter().all(|(_, count)| *count > 0));
+    assert!(snapshot.stacks.iter().all(|stack| stack.frames.len() <= DEEPEST));
+    assert!(snapshot.labels.iter().all(|labels| !labels.is_empty()));
+    assert!(snapshot.losses.iter().all(|(_, count)| *count > 0));
 }
 
 fn assert_heap(heap: &GoHeap) {

@@ -6,9 +6,9 @@
 mod bytes;
 mod edit;
 mod exercise;
-mod goroutines;
 pub mod heap;
 mod labels;
+mod made_goroutines;
 pub(crate) mod pclntab;
 mod space;
 
@@ -24,7 +24,7 @@ use crate::process::ElfFile;
 use bytes::Bytes;
 pub use edit::Edit;
 pub use exercise::{exercise, exercise_table, table};
-pub use goroutines::{Kind, Labels, Spec};
+pub use made_goroutines::{Kind, Labels, Spec};
 pub use space::Space;
 
 /// Where the file is mapped.
@@ -102,9 +102,9 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// A program of Go 1.`minor` with the goroutines of [`goroutines::typical`].
+    /// A program of Go 1.`minor` with the goroutines of [`made_goroutines::typical`].
     pub fn new(minor: u32) -> Self {
-        Self::with(minor, &goroutines::typical())
+        Self::with(minor, &made_goroutines::typical())
     }
 
     /// A program of Go 1.`minor` with these goroutines.
@@ -121,7 +121,7 @@ impl Synthetic {
         made.lay_out_file(&offsets, minor >= 20);
         let file = made.file.clone();
         made.space.map(BASE, file);
-        goroutines::add(&mut made, goroutines);
+        made_goroutines::add(&mut made, goroutines);
         heap::add(&mut made);
         made
     }
@@ -138,7 +138,7 @@ impl Synthetic {
         let pclntab = self.put(&mut file, "pclntab", &table.bytes);
         let tree = self.put(&mut file, "inline tree", &table.tree);
         let reasons: Vec<(u64, u64)> = (0..40)
-            .map(goroutines::reason)
+            .map(made_goroutines::reason)
             .map(|text| (file.push(text.as_bytes()), text.len() as u64))
             .collect();
         // Variables.

@@ -1,14 +1,14 @@
 //! Labels that lie: not shown, and counted.
 
-use super::{census, goroutine, loss};
+use super::{goroutine, loss, snapshot};
 use crate::losses::GO_LABELS;
 use crate::runtime::go::synthetic::Synthetic;
 
 /// Goroutine 17 has labels that cannot be read; all else can.
 fn assert_unread(program: &Synthetic) {
-    let census = census(program).expect("goroutines");
-    assert_eq!((goroutine(&census, 17).labels, loss(&census, GO_LABELS)), (None, 1));
-    assert!(goroutine(&census, 22).labels.is_some());
+    let snapshot = snapshot(program).expect("goroutines");
+    assert_eq!((goroutine(&snapshot, 17).labels, loss(&snapshot, GO_LABELS)), (None, 1));
+    assert!(goroutine(&snapshot, 22).labels.is_some());
     assert!(program.space.cost().0 < 100_000);
 }
 

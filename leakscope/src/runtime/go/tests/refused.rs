@@ -1,8 +1,8 @@
 //! Programs that are refused, with the check that failed; none is misread.
 
-use super::{census, goroutine, nth, take};
-use crate::runtime::go::census::{GoCensus, GoFrame, GoStackEnd};
+use super::{goroutine, nth, snapshot, take};
 use crate::runtime::go::error::GoError;
+use crate::runtime::go::goroutine::{GoFrame, GoStackEnd, GoroutineSnapshot};
 use crate::runtime::go::memory::Memory as _;
 use crate::runtime::go::offsets::{Offsets, VERSIONS};
 use crate::runtime::go::program::LayoutSource;
@@ -49,7 +49,7 @@ fn the_check_that_failed() {
     let records = program.space.u64(table + 64).expect("mapped");
     let index = (code("runtime.gopark", 0) - code("runtime.goexit", 0)) / 64;
     program.write(table + records + 8 * index + 4, &u32::MAX.to_le_bytes());
-    assert!(matches!(census(&program), Err(GoError::SelfCheck { check, .. }) if check == stacks));
+    assert!(matches!(snapshot(&program), Err(GoError::SelfCheck { check, .. }) if check == stacks));
 }
 
 #[test]
@@ -103,8 +103,8 @@ fn parts_in_a_circle_and_without_end() {
     assert!(program.space.cost().0 < 10_000);
 }
 
-fn stack(census: &GoCensus, id: u64) -> &[GoFrame] {
-    &census.stacks[goroutine(census, id).stack].frames
+fn stack(snapshot: &GoroutineSnapshot, id: u64) -> &[GoFrame] {
+    &snapshot.stacks[goroutine(snapshot, id).stack].frames
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn another_version_is_refused_or_read_right() {
     let mut refused = 0;
     for minor in VERSIONS {
         let program = Synthetic::new(minor);
-        let truth = census(&program).expect("goroutines");
+        let truth = snapshot(&program).expect("goroutines");
         for pretended in VERSIONS.into_iter().filter(|v| *v != minor) {
             let read = program
                 .open_as(&format!("go1.{pretended}"), LayoutSource::Best)

@@ -79,6 +79,15 @@ pub enum GoState {
 }
 
 impl GoState {
+    /// All of them.
+    const ALL: [Self; 6] =
+        [Self::Runnable, Self::Running, Self::Syscall, Self::Waiting, Self::Preempted, Self::Leaked];
+
+    /// The state of this [`name`](Self::name).
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// As Go's stack dumps say it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -116,13 +125,13 @@ pub struct Goroutine {
     pub wait_reason: Option<Arc<str>>,
     /// How long.
     pub blocked: Blocked,
-    /// Index into [`GoCensus::stacks`].
+    /// Index into [`GoroutineSnapshot::stacks`].
     pub stack: usize,
     /// Where it was created: the `go` statement; `None` for the first ones.
     pub created_by: Option<GoFrame>,
     /// Its first function.
     pub start_function: Option<Arc<str>>,
-    /// Labels (`runtime/pprof.Do`), an index into [`GoCensus::labels`].
+    /// Labels (`runtime/pprof.Do`), an index into [`GoroutineSnapshot::labels`].
     pub labels: Option<usize>,
     /// Whether it is one of the runtime's own, which Go's profiles leave out.
     pub system: bool,
@@ -132,10 +141,10 @@ pub struct Goroutine {
     pub tid: Option<u32>,
 }
 
-/// All goroutines of a program.
+/// All goroutines of a program, as they were read while it ran. [`super::aggregate`] adds them up by site.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GoCensus {
-    /// CLOCK_MONOTONIC of the look, in ns.
+pub struct GoroutineSnapshot {
+    /// When they were read: CLOCK_MONOTONIC, in ns.
     pub at_ns: u64,
     /// The goroutines, those of the runtime's own included.
     pub goroutines: Vec<Goroutine>,

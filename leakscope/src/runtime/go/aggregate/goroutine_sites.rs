@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::text_id::TextId;
-use crate::runtime::go::census::{Blocked, GoCensus, GoFrame, GoStackEnd, GoState, Goroutine};
+use crate::runtime::go::goroutine::{Blocked, GoFrame, GoStackEnd, GoState, Goroutine, GoroutineSnapshot};
 
 /// Goroutines of a site that are named.
 pub const SAMPLE: usize = 5;
@@ -65,7 +65,7 @@ pub struct GoSite {
 
 /// The goroutines at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GoroutineSnapshot {
+pub struct GoroutineSites {
     /// Sites, those with most goroutines first.
     pub sites: Vec<GoSite>,
     /// Goroutines, those of the runtime apart: as Go's own profile counts.
@@ -126,13 +126,13 @@ struct Group {
 
 impl GoroutineAggregate {
     /// Takes stock.
-    pub fn snapshot(&mut self, census: &GoCensus) -> GoroutineSnapshot {
-        let groups = self.merge(groups(census));
-        let mut now = Counts { at_ns: census.at_ns, total: 0, sites: HashMap::with_capacity(groups.len()) };
-        let mut snapshot = GoroutineSnapshot {
-            retried: census.retried,
-            losses: census.losses.iter().filter(|(_, n)| *n > 0).copied().collect(),
-            ..GoroutineSnapshot::default()
+    pub fn sites(&mut self, read: &GoroutineSnapshot) -> GoroutineSites {
+        let groups = self.merge(groups(read));
+        let mut now = Counts { at_ns: read.at_ns, total: 0, sites: HashMap::with_capacity(groups.len()) };
+        let mut summed = GoroutineSites {
+            retried: read.retried,
+            losses: read.losses.iter().filter(|(_, n)| *n > 0).copied().collect(),
+            ..GoroutineSites::default()
         };
         let mut places: HashMap<u64, u64> = HashMap::new();
         for group in &groups {
@@ -153,24 +153,24 @@ impl GoroutineAggregate {
                 difference(places.get(&group.base).copied().unwrap_or(0), before)
             };
             let place_growth = self.first.as_ref().map(of_place);
-            let Some(site) = site(group, census, growth, growth_since_first, place_growth) else { continue };
-            *(if site.system { &mut snapshot.system } else { &mut snapshot.total }) += site.count;
-            snapshot.unread += if site.end == GoStackEnd::Unreadable { site.count } else { 0 };
-            snapshot.sites.push(site);
+            let Some(site) = site(group, read, growth, growth_since_first, place_growth) else { continue };
+            *(if site.system { &mut summed.system } else { &mut summed.total }) += site.count;
+            summed.unread += if site.end == GoStackEnd::Unreadable { site.count } else { 0 };
+            summed.sites.push(site);
         }
-        snapshot.sites.sort_by(|a, b| b.count.cmp(&a.count).then(a.id.cmp(&b.id)));
-        now.total = snapshot.total;
+        summed.sites.sort_by(|a, b| b.count.cmp(&a.count).then(a.id.cmp(&b.id)));
+        now.total = summed.total;
         let growth = |before: &Option<Counts>| Some(difference(now.total, before.as_ref()?.total));
         let span = |before: &Option<Counts>| Some(now.at_ns.saturating_sub(before.as_ref()?.at_ns));
-        snapshot.growth = growth(&self.previous);
-        snapshot.growth_since_first = growth(&self.first);
-        snapshot.since_previous_ns = span(&self.previous);
-        snapshot.since_first_ns = span(&self.first);
+        summed.growth = growth(&self.previous);
+        summed.growth_since_first = growth(&self.first);
+        summed.since_previous_ns = span(&self.previous);
+        summed.since_first_ns = span(&self.first);
         if self.first.is_none() {
             self.first = Some(Counts { sites: now.sites.clone(), ..now });
         }
         self.previous = Some(now);
-        snapshot
+        summed
     }
 
     /// Makes one site of those that differ in too many labels, from now on.
@@ -235,8 +235,8 @@ fn keep_lowest<T: Ord + Copy>(kept: &mut Vec<T>, more: impl IntoIterator<Item = 
 }
 
 /// The goroutines by everything that tells sites apart.
-fn groups(census: &GoCensus) -> Vec<Group> {
-    let stacks: Vec<u64> = census
+fn groups(read: &GoroutineSnapshot) -> Vec<Group> {
+    let stacks: Vec<u64> = read
         .stacks
         .iter()
         .map(|stack| {
@@ -245,11 +245,11 @@ fn groups(census: &GoCensus) -> Vec<Group> {
             id.finish()
         })
         .collect();
-    let labels: Vec<u64> = census.labels.iter().map(labels_id).collect();
+    let labels: Vec<u64> = read.labels.iter().map(labels_id).collect();
     let without = labels_id(&BTreeMap::new());
     let mut groups: Vec<Group> = Vec::new();
     let mut index: HashMap<(u64, u64), usize> = HashMap::new();
-    for (example, goroutine) in census.goroutines.iter().enumerate() {
+    for (example, goroutine) in read.goroutines.iter().enumerate() {
         // A stack that is not there has no site.
         let Some(stack) = stacks.get(goroutine.stack) else { continue };
         let base = base_id(*stack, goroutine);
@@ -264,7 +264,7 @@ fn groups(census: &GoCensus) -> Vec<Group> {
                 count: 0,
                 longest: None,
                 since_last_gc: false,
-                labels: goroutine.labels.and_then(|at| census.labels.get(at)).cloned().unwrap_or_default(),
+                labels: goroutine.labels.and_then(|at| read.labels.get(at)).cloned().unwrap_or_default(),
                 label_sets: 1,
                 ids: Vec::new(),
                 locked: 0,
@@ -297,13 +297,13 @@ fn base_id(stack: u64, goroutine: &Goroutine) -> u64 {
 
 fn site(
     group: Group,
-    census: &GoCensus,
+    read: &GoroutineSnapshot,
     growth: Option<i64>,
     growth_since_first: Option<i64>,
     place_growth: Option<i64>,
 ) -> Option<GoSite> {
-    let example = census.goroutines.get(group.example)?;
-    let stack = census.stacks.get(example.stack)?;
+    let example = read.goroutines.get(group.example)?;
+    let stack = read.stacks.get(example.stack)?;
     Some(GoSite {
         id: group.id,
         place: group.base,

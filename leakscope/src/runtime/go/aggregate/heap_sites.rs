@@ -26,20 +26,20 @@ pub struct GoHeapSnapshot {
 #[derive(Debug, Default)]
 pub struct GoHeapAggregate {
     previous: HashMap<u64, u64>,
-    /// A hash of the account before.
-    seen: Option<u64>,
+    /// A hash of the account before, to tell whether anything has changed.
+    previous_hash: Option<u64>,
 }
 
 impl GoHeapAggregate {
     /// Takes stock. Growth is since the call before; in the first one, since nothing was held. An account
     /// that counts from the start of the process is shown to the aggregate once as recording begins.
-    pub fn snapshot(&mut self, seen: GoHeap) -> GoHeapSnapshot {
-        let hash = FixedState::default().hash_one(&seen.sites);
-        let unchanged = self.seen.replace(hash) == Some(hash) && !seen.sites.is_empty();
-        let mut heap = GoHeap { sites: Vec::with_capacity(seen.sites.len()), ..seen };
+    pub fn snapshot(&mut self, account: GoHeap) -> GoHeapSnapshot {
+        let hash = FixedState::default().hash_one(&account.sites);
+        let unchanged = self.previous_hash.replace(hash) == Some(hash) && !account.sites.is_empty();
+        let mut heap = GoHeap { sites: Vec::with_capacity(account.sites.len()), ..account };
         let mut index: HashMap<u64, usize> = HashMap::new();
         let mut sites: Vec<(u64, i64)> = Vec::new();
-        for site in seen.sites {
+        for site in account.sites {
             let mut id = TextId::new();
             let id = id.frames(&site.frames).finish();
             if let Some(into) = index.get(&id).and_then(|at| heap.sites.get_mut(*at)) {
@@ -81,7 +81,7 @@ fn difference(now: u64, before: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::go::aggregate::goroutines::tests::frame;
+    use crate::runtime::go::aggregate::goroutine_sites::tests::frame;
 
     fn site(function: &str, live: u64) -> GoHeapSite {
         GoHeapSite {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn equal_names_are_one_site() {
         let other = GoHeapSite {
-            frames: vec![crate::runtime::go::census::GoFrame { address: 9, ..frame("main.a", 7) }],
+            frames: vec![crate::runtime::go::goroutine::GoFrame { address: 9, ..frame("main.a", 7) }],
             ..site("main.a", 20)
         };
         let seen = GoHeapAggregate::default().snapshot(heap(vec![site("main.a", 100), other]));

@@ -1,7 +1,6 @@
 //! Goroutines that look like waiting for work, and the rules that say so.
 
-use super::model::GoroutineSite;
-use crate::runtime::go::census::GoState;
+use super::goroutine::GoState;
 
 /// How many goroutines of a site a rule is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +34,7 @@ struct Rule {
     words: &'static str,
 }
 
-const fn rule(
+const fn row(
     reasons: &'static [&'static str],
     frames: &'static [&'static str],
     most: Most,
@@ -58,7 +57,7 @@ const MAIN_WAITS: &str = "the main goroutine waits while others work";
 /// internal/transport and internal/grpcsync; go.opencensus.io 0.24; go.opentelemetry.io/otel 1; klog 2;
 /// glog 1; lumberjack 2; quic-go 0.4x.
 const RULES: &[Rule] = &[
-    rule(
+    row(
         &[
             "finalizer wait",
             "cleanup wait",
@@ -72,20 +71,20 @@ const RULES: &[Rule] = &[
         Most::Any,
         RUNTIME,
     ),
-    rule(&[], &["os/signal.signal_recv", "os/signal.loop"], Most::Any, "waits for signals"),
-    rule(
+    row(&[], &["os/signal.signal_recv", "os/signal.loop"], Most::Any, "waits for signals"),
+    row(
         MESSAGES,
         &["os/signal.NotifyContext.func*"],
         Most::Few,
         "waits for a signal or the end of its context",
     ),
-    rule(
+    row(
         IO,
         &["internal/poll.(*FD).Accept", "net.(*TCPListener).Accept", "net.(*UnixListener).Accept"],
         Most::Few,
         "waits for connections",
     ),
-    rule(
+    row(
         IO,
         &["net/http.(*connReader).backgroundRead"],
         Most::Steady,
@@ -93,21 +92,21 @@ const RULES: &[Rule] = &[
     ),
     Rule {
         without: Some("net/http.serverHandler.ServeHTTP"),
-        ..rule(IO, &["net/http.(*conn).serve"], Most::Steady, NEXT_REQUEST)
+        ..row(IO, &["net/http.(*conn).serve"], Most::Steady, NEXT_REQUEST)
     },
-    rule(
+    row(
         IO,
         &["net/http.(*http2serverConn).readFrames", "golang.org/x/net/http2.(*serverConn).readFrames"],
         Most::Steady,
         NEXT_REQUEST,
     ),
-    rule(
+    row(
         &["select"],
         &["net/http.(*http2serverConn).serve", "golang.org/x/net/http2.(*serverConn).serve"],
         Most::Steady,
         NEXT_REQUEST,
     ),
-    rule(
+    row(
         IO,
         &[
             "net/http.(*persistConn).readLoop",
@@ -117,13 +116,13 @@ const RULES: &[Rule] = &[
         Most::Steady,
         "waits for the answer to a request, or keeps the connection for the next one",
     ),
-    rule(
+    row(
         &["select"],
         &["net/http.(*persistConn).writeLoop"],
         Most::Few,
         "keeps a connection for the next request",
     ),
-    rule(
+    row(
         MESSAGES,
         &[
             "database/sql.(*DB).connectionOpener",
@@ -133,7 +132,7 @@ const RULES: &[Rule] = &[
         Most::Few,
         "keeps a pool of database connections",
     ),
-    rule(
+    row(
         IO,
         &[
             "google.golang.org/grpc/internal/transport.(*http2Client).reader",
@@ -144,7 +143,7 @@ const RULES: &[Rule] = &[
     ),
     Rule {
         start: &["google.golang.org/grpc/internal/*"],
-        ..rule(MESSAGES, &[], Most::Few, "a goroutine of gRPC waits for work")
+        ..row(MESSAGES, &[], Most::Few, "a goroutine of gRPC waits for work")
     },
     Rule {
         start: &[
@@ -155,32 +154,49 @@ const RULES: &[Rule] = &[
             "gopkg.in/natefinch/lumberjack%2ev2.*",
             "github.com/quic-go/quic-go.(*Transport).*",
         ],
-        ..rule(CLOCK, &[], Most::Few, "a library's own goroutine waits for work")
+        ..row(CLOCK, &[], Most::Few, "a library's own goroutine waits for work")
     },
     // Before Go 1.24 a WaitGroup has no reason of its own.
     Rule {
         start: &["runtime.main"],
-        ..rule(&["semacquire"], &["sync.(*WaitGroup).Wait"], Most::One, MAIN_WAITS)
+        ..row(&["semacquire"], &["sync.(*WaitGroup).Wait"], Most::One, MAIN_WAITS)
     },
-    Rule { start: &["runtime.main"], ..rule(MAIN, &[], Most::One, MAIN_WAITS) },
-    rule(&["sleep"], &[], Most::Few, "sleeps between two turns"),
+    Rule { start: &["runtime.main"], ..row(MAIN, &[], Most::One, MAIN_WAITS) },
+    row(&["sleep"], &[], Most::Few, "sleeps between two turns"),
 ];
 
+/// Goroutines that do the same in the same place, as far as the rules ask. `F` gives the functions of their stack.
+#[derive(Clone, Copy, Debug)]
+pub struct IdleSite<'a, F> {
+    /// What they do; `None` where a report of another version names a state that this one does not know.
+    pub state: Option<GoState>,
+    /// Why they wait.
+    pub wait_reason: Option<&'a str>,
+    /// Functions of the stack.
+    pub functions: F,
+    /// Their first function.
+    pub start_function: Option<&'a str>,
+    /// How many there are.
+    pub count: u64,
+    /// Whether they are the runtime's own.
+    pub system: bool,
+}
+
 /// The rule by which a site is idle; `None` if it may be stuck. `all` are the goroutines of the program.
-pub(super) fn idle(site: &GoroutineSite, all: u64, piles_up: bool) -> Option<&'static str> {
-    let waiting = site.state == GoState::Waiting.name();
-    if !waiting && site.state != GoState::Syscall.name() {
+pub fn rule<'a, F>(site: &IdleSite<'a, F>, all: u64, piles_up: bool) -> Option<&'static str>
+where
+    F: Iterator<Item = &'a str> + Clone,
+{
+    let waiting = site.state == Some(GoState::Waiting);
+    if !waiting && site.state != Some(GoState::Syscall) {
         return None;
     }
-    let functions = || site.stack.frames.iter().filter_map(|frame| frame.function.as_deref());
-    let on_stack = |table: &[&str]| functions().any(|function| is_one(function, table));
-    let reason = site.wait_reason.as_deref();
+    let on_stack = |table: &[&str]| site.functions.clone().any(|function| is_one(function, table));
     let found = RULES.iter().find(|rule| {
-        (rule.reasons.is_empty() || reason.is_some_and(|reason| rule.reasons.contains(&reason)))
+        (rule.reasons.is_empty() || site.wait_reason.is_some_and(|reason| rule.reasons.contains(&reason)))
             && (rule.frames.is_empty() || on_stack(rule.frames))
             && rule.without.is_none_or(|function| !on_stack(&[function]))
-            && (rule.start.is_empty()
-                || site.start_function.as_deref().is_some_and(|f| is_one(f, rule.start)))
+            && (rule.start.is_empty() || site.start_function.is_some_and(|f| is_one(f, rule.start)))
             && rule.most.takes(site.count, all, piles_up)
     });
     found.map(|rule| rule.words).or((site.system && waiting).then_some(RUNTIME))
@@ -209,27 +225,35 @@ fn is_one(function: &str, table: &[&str]) -> bool {
 mod tests {
     use super::*;
     use crate::runtime::go::aggregate::GoroutineAggregate;
-    use crate::runtime::go::aggregate::goroutines::GoSite;
-    use crate::runtime::go::aggregate::goroutines::tests::{stack, waiting};
-    use crate::runtime::go::census::GoCensus;
+    use crate::runtime::go::aggregate::goroutine_sites::GoSite;
+    use crate::runtime::go::aggregate::goroutine_sites::tests::{stack, waiting};
+    use crate::runtime::go::goroutine::GoroutineSnapshot;
 
     fn site(reason: &str, functions: &[&str], count: u64) -> GoSite {
         let frames: Vec<(&str, u32)> = functions.iter().map(|function| (*function, 1)).collect();
-        let census = GoCensus {
+        let snapshot = GoroutineSnapshot {
             goroutines: (0..count).map(|id| waiting(id, reason)).collect(),
             stacks: vec![stack(&frames)],
-            ..GoCensus::default()
+            ..GoroutineSnapshot::default()
         };
-        GoroutineAggregate::default().snapshot(&census).sites.remove(0)
+        GoroutineAggregate::default().sites(&snapshot).sites.remove(0)
     }
 
-    fn whole(site: &GoSite) -> GoroutineSite {
-        super::super::goroutines::site(site, super::super::go_frames::GoCode::default())
+    fn idle(site: &GoSite, all: u64, piles_up: bool) -> Option<&'static str> {
+        let site = IdleSite {
+            state: Some(site.state),
+            wait_reason: site.wait_reason.as_deref(),
+            functions: site.frames.iter().map(|frame| &*frame.function),
+            start_function: site.start_function.as_deref(),
+            count: site.count,
+            system: site.system,
+        };
+        rule(&site, all, piles_up)
     }
 
     #[track_caller]
     fn assert_idle(site: &GoSite, all: u64, words: &str) {
-        let rule = idle(&whole(site), all, false);
+        let rule = idle(site, all, false);
         assert!(rule.is_some_and(|rule| rule.contains(words)), "{rule:?} instead of {words}");
     }
 
@@ -237,7 +261,8 @@ mod tests {
     fn what_waits_for_work() {
         let accept = ["internal/poll.(*FD).Accept", "net.(*netFD).accept", "main.main"];
         assert_idle(&site("IO wait", &accept, 1), 1, "connections");
-        let keep_alive = ["internal/poll.(*FD).Read", "bufio.(*Reader).Peek", "net/http.(*conn).serve"];
+        let keep_alive =
+            ["internal/poll.(*FD).Read", "bufio.(*GoroutineReader).Peek", "net/http.(*conn).serve"];
         assert_idle(&site("IO wait", &keep_alive, 5_000), 5_001, "next request");
         assert_idle(&site("IO wait", &["net/http.(*connReader).backgroundRead"], 900), 1_000, "watches");
         assert_idle(&site("select", &["database/sql.(*DB).connectionOpener"], 1), 9, "database");
@@ -261,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_may_be_stuck() {
-        let not = |site: &GoSite, all, piles_up| assert_eq!(idle(&whole(site), all, piles_up), None);
+        let not = |site: &GoSite, all, piles_up| assert_eq!(idle(site, all, piles_up), None);
         for reason in ["chan receive", "chan send", "select", "sync.Mutex.Lock", "chan receive (nil chan)"] {
             not(&site(reason, &["runtime.gopark", "main.work"], 101), 500, false);
             not(&site(reason, &["runtime.gopark", "main.work"], 1), 500, false);

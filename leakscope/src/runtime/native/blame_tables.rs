@@ -1,8 +1,30 @@
-//! Who owns which code: tables for [`super::blame`](fn@super::blame), with their sources.
+//! Code that is never to blame in C, C++ and Rust programs: allocators, C libraries, compilers' runtimes and
+//! widely used frameworks, with where the names are from.
+
+use crate::symbol::{BlameRules, CodeTable};
+
+/// All of it.
+pub(super) const RULES: BlameRules = BlameRules {
+    allocators: CodeTable {
+        names: ALLOCATOR_NAMES,
+        prefixes: ALLOCATOR_PREFIXES,
+        modules: ALLOCATOR_MODULES,
+        ..CodeTable::NONE
+    },
+    runtime: CodeTable {
+        names: RUNTIME_NAMES,
+        prefixes: RUNTIME_PREFIXES,
+        modules: RUNTIME_MODULES,
+        sources: RUNTIME_SOURCES,
+    },
+    frameworks: CodeTable { prefixes: FRAMEWORK_PREFIXES, modules: FRAMEWORK_MODULES, ..CodeTable::NONE },
+    rust_crates: RUST_RUNTIME_CRATES,
+    ..BlameRules::NONE
+};
 
 /// Functions that hand out memory, besides those of the allocators in [`crate::probe::allocators`], whatever module they are in (allocators are linked statically,
 /// and programs wrap them).
-pub(super) const ALLOCATOR_NAMES: &[&str] = &[
+const ALLOCATOR_NAMES: &[&str] = &[
     // C11, POSIX and glibc: malloc(3), posix_memalign(3), strdup(3), asprintf(3), mmap(2).
     "malloc", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc", "posix_memalign",
     "valloc", "pvalloc", "strdup", "strndup", "wcsdup", "asprintf", "vasprintf", "mmap", "mmap64",
@@ -54,19 +76,6 @@ pub(super) const ALLOCATOR_NAMES: &[&str] = &[
     "sqlite3DbMallocRaw", "sqlite3DbMallocRawNN", "sqlite3DbMallocZero", "sqlite3DbRealloc",
     "sqlite3DbStrDup", "sqlite3DbStrNDup", "sqlite3PageMalloc", "pcache1Alloc", "dbMallocRawFinish",
     "dbReallocFinish",
-    // CPython: Objects/obmalloc.c, Modules/gcmodule.c (Python/gc.c), Objects/object.c, Objects/typeobject.c.
-    "PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_RawMalloc", "PyMem_RawCalloc",
-    "PyMem_RawRealloc", "PyMem_New", "_PyMem_RawMalloc", "_PyMem_RawCalloc", "_PyMem_RawRealloc",
-    "_PyMem_DebugRawAlloc", "_PyMem_DebugRawMalloc", "_PyMem_DebugRawCalloc", "_PyMem_DebugRawRealloc",
-    "_PyMem_DebugMalloc", "_PyMem_DebugCalloc", "_PyMem_DebugRealloc", "_PyMem_ArenaAlloc",
-    "_PyMem_ArenaMmap", "_PyMem_Strdup", "_PyMem_RawStrdup", "_PyMem_RawWcsdup", "_PyMem_MiMalloc",
-    "_PyMem_MiCalloc", "_PyMem_MiRealloc", "_PyObject_MiMalloc", "_PyObject_MiCalloc",
-    "_PyObject_MiRealloc", "PyObject_Malloc", "PyObject_Calloc", "PyObject_Realloc", "_PyObject_Malloc",
-    "_PyObject_Calloc", "_PyObject_Realloc", "pymalloc_alloc", "pymalloc_realloc",
-    "allocate_from_new_pool", "new_arena", "_PyObject_New", "_PyObject_NewVar", "_PyObject_GC_New",
-    "_PyObject_GC_NewVar", "_PyObject_GC_Alloc", "_PyObject_GC_Malloc", "_PyObject_GC_Calloc",
-    "_PyObject_GC_Resize", "gc_alloc", "PyType_GenericAlloc", "_PyType_AllocNoTrack",
-    "_PyObject_MallocWithType",
     // PostgreSQL: src/backend/utils/mmgr.
     "palloc", "palloc0", "palloc_extended", "repalloc", "repalloc0", "pstrdup", "pnstrdup", "psprintf",
     "MemoryContextAlloc", "MemoryContextAllocZero", "MemoryContextAllocZeroAligned",
@@ -92,7 +101,7 @@ pub(super) const ALLOCATOR_NAMES: &[&str] = &[
 ];
 
 /// Beginnings of the names of functions that hand out memory, likewise.
-pub(super) const ALLOCATOR_PREFIXES: &[&str] = &[
+const ALLOCATOR_PREFIXES: &[&str] = &[
     // C++: [new.delete]; libstdc++ bits/new_allocator.h, bits/alloc_traits.h, bits/allocator.h;
     // libc++ __memory/allocator.h.
     "operator new", "operator delete", "__gnu_cxx::new_allocator<", "std::__new_allocator<",
@@ -108,26 +117,22 @@ pub(super) const ALLOCATOR_PREFIXES: &[&str] = &[
     "alloc::alloc::", "alloc::raw_vec::", "<alloc::alloc::Global as ", "<alloc::raw_vec::RawVec",
     "<std::alloc::System as ", "std::alloc::", "std::sys::alloc::", "std::sys::pal::unix::alloc::",
     "std::sys::unix::alloc::", "__rustc::__r", "bumpalo::", "allocator_api2::",
-    // Go: runtime/malloc.go, runtime/mheap.go, runtime/slice.go, runtime/map.go.
-    "runtime.malloc", "runtime.newobject", "runtime.makeslice", "runtime.growslice", "runtime.newarray",
-    "runtime.persistentalloc", "runtime.sysAlloc", "runtime.sysMap", "runtime.(*mheap).",
-    "runtime.(*mcache).", "runtime.(*mcentral).",
 ];
 
 /// Modules that are allocators, likewise.
-pub(super) const ALLOCATOR_MODULES: &[&str] = &[
+const ALLOCATOR_MODULES: &[&str] = &[
     "libsnmallocshim", "librpmalloc", "libhoard", "libasan", "libtsan", "libmsan", "liblsan",
 ];
 
 /// First segments of the paths of Rust's own crates, and of those that std is built from
 /// (library/std/Cargo.toml).
-pub(super) const RUST_RUNTIME_CRATES: &[&str] = &[
+const RUST_RUNTIME_CRATES: &[&str] = &[
     "core", "alloc", "std", "hashbrown", "compiler_builtins", "std_detect", "panic_unwind",
     "proc_macro", "__rustc", "memchr",
 ];
 
 /// Functions of the runtime that a program holds itself, and of libc where it is linked statically.
-pub(super) const RUNTIME_NAMES: &[&str] = &[
+const RUNTIME_NAMES: &[&str] = &[
     // Start-up: glibc sysdeps/x86_64/start.S, csu/libc-start.c, nptl; musl crt.
     "_start", "_start_c", "__libc_start_main", "__libc_start_main_impl", "__libc_start_call_main",
     "__libc_start_main_stage2", "libc_start_main_stage2", "__libc_csu_init", "_init", "_fini",
@@ -145,33 +150,19 @@ pub(super) const RUNTIME_NAMES: &[&str] = &[
     // Rust: library/std/src/rt.rs, library/panic_unwind.
     "rust_begin_unwind", "__rust_begin_short_backtrace", "__rust_try", "rust_panic",
     "__rust_start_panic", "rust_eh_personality",
-    // CPython: Python/ceval.c, Objects/call.c, Modules/main.c (where the interpreter is linked statically).
-    "_PyEval_EvalFrameDefault", "_PyEval_Vector", "_PyFunction_Vectorcall", "_PyObject_Call",
-    "_PyObject_MakeTpCall", "_PyObject_Vectorcall", "PyObject_Vectorcall", "PyObject_Call",
-    "PyEval_EvalCode", "Py_RunMain", "Py_BytesMain", "pymain_run_python",
-    "_PyObject_FastCallDictTstate", "cfunction_call", "method_vectorcall",
     // libffi: src/x86.
     "ffi_call", "ffi_call_int", "ffi_call_unix64",
 ];
 
 /// Beginnings of the paths of runtime functions.
-pub(super) const RUNTIME_PREFIXES: &[&str] = &[
+const RUNTIME_PREFIXES: &[&str] = &[
     // libstdc++, libc++, libsupc++; the Itanium C++ ABI's helpers.
     "std::", "__gnu_cxx::", "__gnu_debug::", "__cxxabiv1::", "__cxa_", "__gnu_internal::", "__pstl::",
     "__gnu_parallel::",
-    // V8 and Node.js (src/ of each); V8's generated builtins.
-    "v8::", "node::", "Builtins_", "cppgc::", "icu_",
-    // Go: package runtime and the standard library (go.dev/pkg), whose paths have no dot in the
-    // first segment.
-    "runtime.", "runtime/", "internal/", "reflect.", "sync.", "sync/", "syscall.", "time.", "os.",
-    "os/", "io.", "io/", "bufio.", "bytes.", "strings.", "strconv.", "fmt.", "errors.", "sort.",
-    "slices.", "maps.", "math/", "net.", "net/", "crypto/", "encoding.", "encoding/", "compress/",
-    "container/", "context.", "database/", "hash/", "html/", "log.", "log/", "mime.", "mime/", "path/",
-    "regexp.", "regexp/", "testing.", "text/", "unicode/", "vendor/", "archive/", "type:.",
 ];
 
 /// Modules that are a language's runtime.
-pub(super) const RUNTIME_MODULES: &[&str] = &[
+const RUNTIME_MODULES: &[&str] = &[
     // glibc, musl.
     "libc", "libm", "libpthread", "libdl", "librt", "libresolv", "libanl", "libutil", "libnss_files",
     "libnss_dns", "ld-linux-x86-64", "ld", "ld-musl-x86_64", "libc.musl-x86_64",
@@ -185,7 +176,7 @@ pub(super) const RUNTIME_MODULES: &[&str] = &[
 ];
 
 /// Parts of the names of source files that belong to a runtime.
-pub(super) const RUNTIME_SOURCES: &[&str] = &[
+const RUNTIME_SOURCES: &[&str] = &[
     // Rust: std is built with --remap-path-prefix.
     "/rustc/", "/rust/deps/", "/rustlib/src/rust/library/",
     // libstdc++ and libc++ headers and sources.
@@ -195,7 +186,7 @@ pub(super) const RUNTIME_SOURCES: &[&str] = &[
 ];
 
 /// Beginnings of the paths of layers that run the user's code or hold its data.
-pub(super) const FRAMEWORK_PREFIXES: &[&str] = &[
+const FRAMEWORK_PREFIXES: &[&str] = &[
     // Rust: executors, servers and their plumbing, from crates.io by downloads.
     "tokio::", "<tokio::", "tokio_util::", "<tokio_util::", "async_std::", "<async_std::", "smol::",
     "async_executor::", "async_task::", "futures::", "<futures::", "futures_util::", "<futures_util::",
@@ -212,23 +203,17 @@ pub(super) const FRAMEWORK_PREFIXES: &[&str] = &[
     "spdlog::", "Eigen::", "QArrayData::", "QString::", "QList<", "QMetaObject::", "QCoreApplication::",
     "QtPrivate::", "testing::internal::", "pybind11::", "nlohmann::",
     // C: libevent, libev, gRPC core.
-    
     "event_base_", "evbuffer_", "bufferevent_", "ev_run", "ev_invoke", "grpc_",
 ];
 
 /// Modules that are such layers.
-pub(super) const FRAMEWORK_MODULES: &[&str] = &[
+const FRAMEWORK_MODULES: &[&str] = &[
     "libglib", "libgobject", "libgio", "libgthread", "libapr", "libaprutil", "libuv", "libevent",
     "libevent_core", "libev", "libssl", "libcrypto", "libsqlite3", "libgrpc", "libgrpc++",
-    // Interpreters and virtual machines: what they run is the user's, but has no frames of its own.
-    "python", "libpython", "_ctypes", "node", "libnode", "nodejs", "deno", "bun", "ruby", "libruby",
-    "perl", "libperl", "php", "php-fpm", "libphp", "lua", "luajit", "liblua", "libluajit", "java",
-    "libjvm", "libjli", "libjava", "libcoreclr", "libclrjit", "libmonosgen", "libmono", "guile",
-    "libguile",
+    // Interpreters and virtual machines without a runtime of their own here: what they run is the user's, but
+    // has no frames of its own.
+    "deno", "bun", "ruby", "libruby", "perl", "libperl", "php", "php-fpm", "libphp", "lua", "luajit",
+    "liblua", "libluajit", "libmonosgen", "libmono", "guile", "libguile",
     "libprotobuf", "libtbb", "libtbbmalloc", "libQt5Core", "libQt6Core", "libfolly", "libz", "libzstd",
     "liblzma",
 ];
-
-/// Functions that only lead from code made at run time to what it calls: V8's builtins
-/// (`src/builtins/builtins-definitions.h`).
-pub(super) const TRAMPOLINE_PREFIXES: &[&str] = &["Builtins_"];

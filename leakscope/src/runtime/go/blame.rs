@@ -1,9 +1,8 @@
-//! Go frames as frames of the report, and which of them a stack is charged to.
+//! Which frame a stack of Go code is charged to: more is known of it than a name tells.
 
-use crate::runtime::go::census::GoFrame;
-use crate::section::frame::{Code, Frame, Name};
-use crate::symbol::name::bounded;
-use crate::symbol::{BlameInput, FrameOwner, owner};
+use super::goroutine::GoFrame;
+use crate::runtime::rules;
+use crate::symbol::{BlameInput, FrameOwner, blame_by};
 
 /// Packages of Go's standard library that the tables for all languages leave out, because a C function
 /// of such a name can have a suffix that looks like one (`hash.part.0`). Go 1.27, `go list std`.
@@ -34,53 +33,9 @@ const FRAMEWORKS: &[&str] = &[
     "github.com/sirupsen/logrus", "github.com/rs/zerolog", "k8s.io/klog", "github.com/oklog/run",
 ];
 
-/// The program that Go frames are of.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GoCode<'a> {
-    /// Path of its file, as the target names it.
-    pub file: Option<&'a str>,
-    /// Build ID of that file, in hex.
-    pub build_id: Option<&'a str>,
-    /// Runtime address minus virtual address of the file.
-    pub bias: u64,
-    /// Addresses of its Go code: the first, and the one after the last. Plugins have code elsewhere.
-    pub text: (u64, u64),
-    /// Path of its main module, whose code is the user's whatever it is called.
-    pub main_module: Option<&'a str>,
-}
-
-impl GoCode<'_> {
-    /// Whether code at an address is of the file. A return address may be the one after the last.
-    fn holds(&self, address: u64) -> bool {
-        (self.text.0..=self.text.1).contains(&address) && self.text.0 < self.text.1
-    }
-}
-
-/// A frame of the program. What lies outside of its own code has no file.
-pub(super) fn frame(go: &GoFrame, code: GoCode<'_>) -> Frame {
-    let file = code.file.filter(|_| code.holds(go.address));
-    let offset = go.address.wrapping_sub(code.bias);
-    let place = file.map(|module| Code { module, build_id: code.build_id, offset });
-    Frame::new(go.address, place, name(go))
-}
-
-/// What a frame is called by the program's own tables.
-pub(super) fn name(go: &GoFrame) -> Name {
-    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    Name {
-        function: known(&bounded(&go.function)),
-        function_offset: go.function_offset,
-        file: known(&go.file),
-        line: (go.line > 0).then_some(go.line),
-        function_line: (go.start_line > 0).then_some(go.start_line),
-        inlined: go.inlined,
-        why_unknown: go.function.is_empty().then(|| "it lies in no Go function".to_owned()),
-    }
-}
-
 /// The frame that stands for a goroutine's stack: the one that it is charged to. Where all are the standard
 /// library's, that is the outermost one outside of the runtime, which tells what the goroutine is for.
-pub(super) fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
+pub fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
     let standard = |frame: &GoFrame| of(&frame.function, main_module) == FrameOwner::Runtime;
     let outermost = frames.iter().rposition(|frame| !frame.function.starts_with("runtime."));
     match outermost {
@@ -89,16 +44,11 @@ pub(super) fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> 
     }
 }
 
-/// The frame that a stack is charged to, by the rule of [`crate::symbol::blame()`]. `main_module` is the
+/// The frame that a stack is charged to, by the rule of [`crate::symbol::Owners::blame`]. `main_module` is the
 /// path of the program's own module, whose code is the user's whatever it is called.
-pub(super) fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
+pub fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
     let owners: Vec<FrameOwner> = frames.iter().map(|frame| of(&frame.function, main_module)).collect();
-    let first = |is: fn(&FrameOwner) -> bool| owners.iter().position(is);
-    first(|owner| *owner == FrameOwner::User)
-        .or_else(|| first(|owner| *owner == FrameOwner::Framework))
-        .or_else(|| first(|owner| *owner != FrameOwner::Allocator))
-        .or_else(|| frames.len().checked_sub(1))
-        .map(|at| at as u64)
+    blame_by(&owners).map(|at| at as u64)
 }
 
 fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
@@ -113,15 +63,14 @@ fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
     } else if begins(FRAMEWORKS) {
         FrameOwner::Framework
     } else {
-        owner(&BlameInput { function: Some(function), module: None, file: None })
+        rules().owners.owner(&BlameInput { function: Some(function), module: None, file: None })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::go::aggregate::goroutines::tests::frame as go;
-    use crate::section::frame::Address;
+    use crate::runtime::go::aggregate::goroutine_sites::tests::frame as go;
 
     #[test]
     fn the_first_frame_of_the_users() {
@@ -152,7 +101,7 @@ mod tests {
         let keep_alive = [
             "runtime.gopark",
             "internal/poll.(*FD).Read",
-            "bufio.(*Reader).Peek",
+            "bufio.(*GoroutineReader).Peek",
             "net/http.(*conn).serve",
             "runtime.goexit",
         ];
@@ -160,26 +109,5 @@ mod tests {
         assert_eq!(stands(&["runtime.gopark", "shop/cart.Add", "net/http.(*conn).serve"]), Some(1));
         assert_eq!(stands(&["runtime.gopark", "runtime.goexit"]), Some(0));
         assert_eq!(stands(&[]), None);
-    }
-
-    #[test]
-    fn what_is_unknown_is_absent() {
-        let unknown = GoFrame { function: "".into(), file: "".into(), line: 0, ..go("", 0) };
-        let code = GoCode {
-            file: Some("/srv/bin/shop"),
-            build_id: Some("beef"),
-            bias: 0x40_0000,
-            text: (0x46_0000, 0x46_1000),
-            main_module: None,
-        };
-        let frame = frame(&unknown, code);
-        assert_eq!((&frame.function, &frame.file, frame.line), (&None, &None, None));
-        assert!(frame.why_unknown.is_some());
-        let place = |frame: &Frame| (frame.module.clone(), frame.build_id.clone(), frame.offset);
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(place(&frame), (text("/srv/bin/shop"), text("beef"), Some(Address(0x6_0000))));
-        // Code of a plugin, or of C.
-        let elsewhere = super::frame(&go("main.f", 0x2000), code);
-        assert_eq!(place(&elsewhere), (None, None, None));
     }
 }

@@ -1,9 +1,9 @@
 //! Goroutines that lie, and goroutines that change while they are read.
 
-use super::{census, goroutine, loss, nth, take};
+use super::{goroutine, loss, nth, snapshot, take};
 use crate::losses::{GO_DAMAGED, GO_UNSETTLED};
-use crate::runtime::go::census::GoStackEnd;
 use crate::runtime::go::error::GoError;
+use crate::runtime::go::goroutine::GoStackEnd;
 use crate::runtime::go::synthetic::{HEAP, INLINED, Kind, Spec, Synthetic, code};
 
 /// Place of goroutine 17 in the list.
@@ -28,7 +28,7 @@ fn a_list_of_all_memory() {
     let slice = program.address_of("allgs");
     program.set(length, u64::MAX);
     program.set(slice + 8, u64::MAX);
-    assert!(matches!(census(&program), Err(GoError::NotFound(_))));
+    assert!(matches!(snapshot(&program), Err(GoError::NotFound(_))));
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn a_list_of_itself() {
     for entry in 0..11 {
         program.set(HEAP + 8 * entry, HEAP);
     }
-    if let Ok(census) = take(&opened) {
-        assert!(census.goroutines.len() <= 1);
-        assert_eq!(loss(&census, GO_DAMAGED), 10 + u64::from(census.goroutines.is_empty()));
+    if let Ok(snapshot) = take(&opened) {
+        assert!(snapshot.goroutines.len() <= 1);
+        assert_eq!(loss(&snapshot, GO_DAMAGED), 10 + u64::from(snapshot.goroutines.is_empty()));
     }
 }
 
@@ -54,9 +54,9 @@ fn one_goroutine_many_times() {
     for entry in 3..11 {
         program.set(HEAP + 8 * entry, hub + 8 * (entry - 3));
     }
-    let census = take(&opened).expect("goroutines");
-    assert_eq!(census.goroutines.len(), 3);
-    assert_eq!(loss(&census, GO_DAMAGED), 8);
+    let snapshot = take(&opened).expect("goroutines");
+    assert_eq!(snapshot.goroutines.len(), 3);
+    assert_eq!(loss(&snapshot, GO_DAMAGED), 8);
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn goroutines_nowhere() {
         let opened = program.open().expect("a program");
         opened.all_goroutines().expect("the list");
         program.set(HEAP + 8 * HUB as u64, nowhere);
-        let census = take(&opened).expect("the others");
-        assert_eq!((census.goroutines.len(), loss(&census, GO_DAMAGED)), (9, 1), "{nowhere:#x}");
+        let snapshot = take(&opened).expect("the others");
+        assert_eq!((snapshot.goroutines.len(), loss(&snapshot, GO_DAMAGED)), (9, 1), "{nowhere:#x}");
     }
 }
 
@@ -88,10 +88,10 @@ fn stacks_with_lying_bounds() {
         let g = hub(&program);
         program.set(g + low as u64, lowest);
         program.set(g + high as u64, highest);
-        let census = take(&opened).expect("goroutines");
-        let stack = &census.stacks[goroutine(&census, 17).stack];
+        let snapshot = take(&opened).expect("goroutines");
+        let stack = &snapshot.stacks[goroutine(&snapshot, 17).stack];
         assert_eq!((stack.frames.len(), stack.end), (0, GoStackEnd::Unreadable));
-        assert_eq!(loss(&census, GO_UNSETTLED), 1);
+        assert_eq!(loss(&snapshot, GO_UNSETTLED), 1);
     }
 }
 
@@ -101,9 +101,9 @@ fn stack_pointers_outside_of_the_stack() {
         let mut program = Synthetic::new(27);
         let at = hub(&program) + program.layout.sched_sp as u64;
         program.set(at, pointer);
-        let census = census(&program).expect("goroutines");
-        assert_eq!(loss(&census, GO_UNSETTLED), 1);
-        assert_eq!(census.stacks[goroutine(&census, 17).stack].end, GoStackEnd::Unreadable);
+        let snapshot = snapshot(&program).expect("goroutines");
+        assert_eq!(loss(&snapshot, GO_UNSETTLED), 1);
+        assert_eq!(snapshot.stacks[goroutine(&snapshot, 17).stack].end, GoStackEnd::Unreadable);
     }
 }
 
@@ -117,8 +117,8 @@ fn a_stack_that_returns_to_itself_for_ever() {
     let (_, at, size) = *program.structures.iter().filter(|s| s.0 == "stack").nth(1).expect("a stack");
     let again = code("main.recurse", 30).to_le_bytes();
     program.write(at, &again.repeat(size as usize / 8));
-    let census = census(&program).expect("goroutines");
-    let stack = &census.stacks[goroutine(&census, 2).stack];
+    let snapshot = snapshot(&program).expect("goroutines");
+    let stack = &snapshot.stacks[goroutine(&snapshot, 2).stack];
     assert_eq!((stack.frames.len(), stack.end), (1024, GoStackEnd::TooDeep));
 }
 
@@ -127,8 +127,8 @@ fn inlined_into_itself() {
     let mut program = Synthetic::new(27);
     let tree = program.address_of("inline tree");
     program.write(tree + 8, &40u32.to_le_bytes());
-    let census = census(&program).expect("goroutines");
-    let stack = &census.stacks[goroutine(&census, 17).stack];
+    let snapshot = snapshot(&program).expect("goroutines");
+    let stack = &snapshot.stacks[goroutine(&snapshot, 17).stack];
     assert_eq!(stack.end, GoStackEnd::Root);
     assert_eq!(stack.frames.iter().filter(|f| &*f.function == INLINED).count(), 100);
 }
@@ -144,10 +144,10 @@ fn changed_between_the_two_reads() {
     // As the list is known by now, the next reads are the fourth and the fifth, then two of the retry.
     let sp = crate::runtime::go::memory::Memory::u64(&program.space, at).expect("mapped");
     program.space.change_after(g, 2 * LOOKED + 4, at, &sp.to_le_bytes());
-    let census = take(&opened).expect("goroutines");
-    assert!(census.retried >= steady.retried, "{} {}", census.retried, steady.retried);
-    assert_eq!(census.losses, []);
-    assert_eq!(census.stacks[goroutine(&census, 17).stack].end, GoStackEnd::Root);
+    let snapshot = take(&opened).expect("goroutines");
+    assert!(snapshot.retried >= steady.retried, "{} {}", snapshot.retried, steady.retried);
+    assert_eq!(snapshot.losses, []);
+    assert_eq!(snapshot.stacks[goroutine(&snapshot, 17).stack].end, GoStackEnd::Root);
 }
 
 #[test]
@@ -158,10 +158,10 @@ fn always_changing() {
     for read in LOOKED + 1..100 {
         program.space.change_after(g, read, at, &code("main.worker", read % 8).to_le_bytes());
     }
-    let census = census(&program).expect("goroutines");
-    assert_eq!(loss(&census, GO_UNSETTLED), 1);
-    assert_eq!(census.stacks[goroutine(&census, 17).stack].end, GoStackEnd::Unreadable);
-    assert!(census.retried >= 4);
+    let snapshot = snapshot(&program).expect("goroutines");
+    assert_eq!(loss(&snapshot, GO_UNSETTLED), 1);
+    assert_eq!(snapshot.stacks[goroutine(&snapshot, 17).stack].end, GoStackEnd::Unreadable);
+    assert!(snapshot.retried >= 4);
 }
 
 #[test]
@@ -169,10 +169,10 @@ fn ended_and_used_again_between_the_two_reads() {
     let program = Synthetic::new(27);
     let g = hub(&program);
     program.space.change_after(g, LOOKED + 1, g + program.layout.id as u64, &99u64.to_le_bytes());
-    let census = census(&program).expect("goroutines");
-    assert!(census.goroutines.iter().all(|g| g.id != 17));
-    assert_eq!(census.stacks[goroutine(&census, 99).stack].end, GoStackEnd::Root);
-    assert_eq!(census.losses, []);
+    let snapshot = snapshot(&program).expect("goroutines");
+    assert!(snapshot.goroutines.iter().all(|g| g.id != 17));
+    assert_eq!(snapshot.stacks[goroutine(&snapshot, 99).stack].end, GoStackEnd::Root);
+    assert_eq!(snapshot.losses, []);
 }
 
 #[test]
@@ -180,8 +180,8 @@ fn ended_between_the_two_reads() {
     let program = Synthetic::new(27);
     let g = hub(&program);
     program.space.change_after(g, LOOKED + 1, g + program.layout.status as u64, &6u32.to_le_bytes());
-    let census = census(&program).expect("goroutines");
-    assert_eq!(census.goroutines.len(), 9);
-    assert!(census.goroutines.iter().all(|g| g.id != 17));
-    assert_eq!(census.losses, []);
+    let snapshot = snapshot(&program).expect("goroutines");
+    assert_eq!(snapshot.goroutines.len(), 9);
+    assert!(snapshot.goroutines.iter().all(|g| g.id != 17));
+    assert_eq!(snapshot.losses, []);
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 
-use super::all_goroutines::{LARGEST_STACK, MOST, SCAN};
+use super::allgs::{LARGEST_STACK, MOST, SCAN};
 use super::bytes::{u32_at, u64_at};
-use super::census::{Blocked, GoCensus, GoStack, GoStackEnd, GoState, Goroutine};
 use super::error::GoError;
 use super::frames::{CodeAddress, Frames};
+use super::goroutine::{Blocked, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot};
 use super::labels;
 use super::memory::Piece;
 use super::offsets::GLayout;
@@ -45,9 +45,9 @@ const ALL_LABEL_BYTES: usize = 1 << 26;
 /// Share of goroutines that may fail a self-check because they change: one in so many.
 const TOLERATED: u64 = 50;
 
-/// What a goroutine was seen to be; the members that must not change while its stack is read.
+/// What a goroutine was found to do: the members that must not change while its stack is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+struct Scheduling {
     id: u64,
     status: u32,
     low: u64,
@@ -58,7 +58,7 @@ struct Seen {
     syscall_pc: u64,
 }
 
-impl Seen {
+impl Scheduling {
     fn read(layout: &GLayout, g: &[u8]) -> Option<Self> {
         Some(Self {
             id: u64_at(g, layout.id)?,
@@ -99,15 +99,15 @@ impl Seen {
 
 /// Reads goroutines; keeps what it has learnt of the code.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct GoroutineReader {
     frames: Frames,
 }
 
-/// One look.
-struct Look<'a> {
+/// One reading.
+struct Reading<'a> {
     program: &'a Program,
     frames: &'a mut Frames,
-    census: GoCensus,
+    snapshot: GoroutineSnapshot,
     stacks: HashMap<(Vec<CodeAddress>, GoStackEnd), usize>,
     labels: HashMap<u64, Option<usize>>,
     threads: HashMap<u64, Option<u32>>,
@@ -128,14 +128,14 @@ struct Look<'a> {
     blocked: u64,
 }
 
-impl Reader {
+impl GoroutineReader {
     /// What is known of the code.
     pub fn frames(&mut self) -> &mut Frames {
         &mut self.frames
     }
 
     /// All goroutines. `now_ns` is CLOCK_MONOTONIC, which Go's own clock is.
-    pub fn take(&mut self, program: &Program, now_ns: u64) -> Result<GoCensus, GoError> {
+    pub fn read(&mut self, program: &Program, now_ns: u64) -> Result<GoroutineSnapshot, GoError> {
         let memory = program.memory();
         let (start, length) = program.all_goroutines()?;
         // The length first: the list only grows, and what it was before stays valid.
@@ -149,10 +149,10 @@ impl Reader {
             list.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
         drop(list);
         let overlapping = without_overlaps(&mut addresses, program.layout.size as u64);
-        let mut look = Look {
+        let mut reading = Reading {
             program,
             frames: &mut self.frames,
-            census: GoCensus { at_ns: now_ns, ..GoCensus::default() },
+            snapshot: GoroutineSnapshot { at_ns: now_ns, ..GoroutineSnapshot::default() },
             stacks: HashMap::new(),
             labels: HashMap::new(),
             threads: HashMap::new(),
@@ -170,20 +170,20 @@ impl Reader {
         };
         for chunk in addresses.chunks(AT_ONCE) {
             let mut todo = chunk.to_vec();
-            look.astray.clear();
+            reading.astray.clear();
             for attempt in 0..=RETRIES {
-                todo = look.read(&todo, attempt == RETRIES);
-                look.census.retried += todo.len() as u64;
+                todo = reading.read(&todo, attempt == RETRIES);
+                reading.snapshot.retried += todo.len() as u64;
                 if todo.is_empty() {
                     break;
                 }
             }
         }
-        look.finish()
+        reading.finish()
     }
 }
 
-impl Look<'_> {
+impl Reading<'_> {
     /// Reads these goroutines; those that changed meanwhile are returned, unless this is the last time.
     fn read(&mut self, addresses: &[u64], last: bool) -> Vec<u64> {
         let (program, layout) = (self.program, self.program.layout);
@@ -192,17 +192,18 @@ impl Look<'_> {
         let mut alive = Vec::new();
         let mut again = Vec::new();
         for (i, address) in addresses.iter().enumerate() {
-            let Some((g, seen)) = first.get(i).and_then(|g| Some((g, Seen::read(&layout, g)?))) else {
+            let Some((g, scheduling)) = first.get(i).and_then(|g| Some((g, Scheduling::read(&layout, g)?)))
+            else {
                 self.damaged += 1;
                 continue;
             };
-            let Some(state) = seen.state() else { continue };
+            let Some(state) = scheduling.state() else { continue };
             if state == GoState::Running && !last {
                 // It may park in a moment.
                 again.push(*address);
                 continue;
             }
-            alive.push((*address, g, seen, state));
+            alive.push((*address, g, scheduling, state));
         }
         let mut rest = alive.as_slice();
         while !rest.is_empty() {
@@ -210,8 +211,8 @@ impl Look<'_> {
             let mut bytes = 0;
             let fit = rest
                 .iter()
-                .take_while(|(_, _, seen, _)| {
-                    bytes += stack_bytes(seen);
+                .take_while(|(_, _, scheduling, _)| {
+                    bytes += stack_bytes(scheduling);
                     bytes <= STACKS_AT_ONCE
                 })
                 .count();
@@ -222,28 +223,34 @@ impl Look<'_> {
         again
     }
 
-    fn read_stacks(&mut self, goroutines: &[(u64, &[u8], Seen, GoState)], last: bool, again: &mut Vec<u64>) {
+    fn read_stacks(
+        &mut self,
+        goroutines: &[(u64, &[u8], Scheduling, GoState)],
+        last: bool,
+        again: &mut Vec<u64>,
+    ) {
         let (program, layout) = (self.program, self.program.layout);
         let mut left = ALL_STACK_BYTES.saturating_sub(self.stack_bytes);
-        let piece = |seen: &Seen| {
-            let size = stack_bytes(seen).min(left);
+        let piece = |scheduling: &Scheduling| {
+            let size = stack_bytes(scheduling).min(left);
             left -= size;
-            (seen.resumes().0, size)
+            (scheduling.resumes().0, size)
         };
-        let stacks: Vec<Piece> = goroutines.iter().map(|(_, _, seen, _)| seen).map(piece).collect();
+        let stacks: Vec<Piece> =
+            goroutines.iter().map(|(_, _, scheduling, _)| scheduling).map(piece).collect();
         self.stack_bytes = ALL_STACK_BYTES - left;
         let stacks = program.memory().read_many(&stacks);
         let pieces: Vec<Piece> = goroutines.iter().map(|(address, ..)| (*address, layout.size)).collect();
         let second = program.memory().read_many(&pieces);
-        for (i, (address, g, seen, state)) in goroutines.iter().enumerate() {
+        for (i, (address, g, scheduling, state)) in goroutines.iter().enumerate() {
             if *state == GoState::Running {
-                self.add(*address, g, seen, *state, (Vec::new(), GoStackEnd::Running));
+                self.add(*address, g, scheduling, *state, (Vec::new(), GoStackEnd::Running));
                 continue;
             }
-            let same = second.get(i).and_then(|g| Seen::read(&layout, g)) == Some(*seen);
-            let settled = same && seen.status != 8 && seen.has_stack();
+            let same = second.get(i).and_then(|g| Scheduling::read(&layout, g)) == Some(*scheduling);
+            let settled = same && scheduling.status != 8 && scheduling.has_stack();
             let stack = stacks.get(i).filter(|_| settled).map(|stack| {
-                let at = CodeAddress { pc: seen.resumes().1, exact: false };
+                let at = CodeAddress { pc: scheduling.resumes().1, exact: false };
                 let (addresses, end) = unwind::walk(program, self.frames, Start { at, stack });
                 // What lies above was not read.
                 let cut = end == GoStackEnd::Unreadable && stack.len() as u64 == STACK_BYTES;
@@ -260,12 +267,12 @@ impl Look<'_> {
                     if matches!(walked.1, GoStackEnd::Root | GoStackEnd::TooDeep)
                         || stays(&walked, &mut self.astray) && last =>
                 {
-                    self.add(*address, g, seen, *state, walked);
+                    self.add(*address, g, scheduling, *state, walked);
                 }
                 _ if !last => again.push(*address),
                 _ => {
                     self.unsettled += 1;
-                    self.add(*address, g, seen, *state, (Vec::new(), GoStackEnd::Unreadable));
+                    self.add(*address, g, scheduling, *state, (Vec::new(), GoStackEnd::Unreadable));
                 }
             }
         }
@@ -276,7 +283,7 @@ impl Look<'_> {
         &mut self,
         address: u64,
         g: &[u8],
-        seen: &Seen,
+        scheduling: &Scheduling,
         state: GoState,
         walked: (Vec<CodeAddress>, GoStackEnd),
     ) {
@@ -297,20 +304,20 @@ impl Look<'_> {
             .map(|frame| frame.function);
         let created_at = word(layout.created_at);
         // The runtime itself creates the main goroutine.
-        let created_by = (created_at != 0 && seen.id != MAIN)
+        let created_by = (created_at != 0 && scheduling.id != MAIN)
             .then(|| self.frames.innermost(program, CodeAddress { pc: created_at, exact: false }))
             .flatten();
         let stack = self.stack(walked);
         let on_thread = matches!(state, GoState::Running | GoState::Syscall);
         let goroutine = Goroutine {
-            id: seen.id,
+            id: scheduling.id,
             parent: layout.parent.map(word).filter(|id| *id != 0),
             state,
             wait_reason: waits.then(|| self.reason(reason)),
             blocked: match (waits, since) {
                 (false, _) => Blocked::No,
                 (true, 0) => Blocked::SinceLastGc,
-                (true, since) => Blocked::AtLeast(self.census.at_ns.saturating_sub(since)),
+                (true, since) => Blocked::AtLeast(self.snapshot.at_ns.saturating_sub(since)),
             },
             system: self.is_system(start_function.as_deref(), stack),
             stack,
@@ -320,7 +327,7 @@ impl Look<'_> {
             locked_to_thread: word(layout.locked_m) != 0,
             tid: on_thread.then(|| self.thread(word(layout.m))).flatten(),
         };
-        self.census.goroutines.push(goroutine);
+        self.snapshot.goroutines.push(goroutine);
     }
 
     fn reason(&self, number: u8) -> Arc<str> {
@@ -346,8 +353,8 @@ impl Look<'_> {
             stack.frames.clear();
         }
         self.kept_frames += stack.frames.len();
-        self.census.stacks.push(stack);
-        let index = self.census.stacks.len() - 1;
+        self.snapshot.stacks.push(stack);
+        let index = self.snapshot.stacks.len() - 1;
         self.stacks.insert(walked, index);
         index
     }
@@ -363,7 +370,7 @@ impl Look<'_> {
                 | "runtime.runCleanups"
                 | "runtime.(*cleanupQueue).runCleanups",
             ) => {
-                let frames = self.census.stacks.get(stack).map_or(&[][..], |s| &s.frames);
+                let frames = self.snapshot.stacks.get(stack).map_or(&[][..], |s| &s.frames);
                 frames.iter().all(|f| is_runtime(&f.function))
             }
             Some(start) => start.starts_with("runtime."),
@@ -396,14 +403,14 @@ impl Look<'_> {
             return Some(*known);
         }
         let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if self.census.labels.len() >= MOST_LABELS || self.label_bytes + bytes > ALL_LABEL_BYTES {
+        if self.snapshot.labels.len() >= MOST_LABELS || self.label_bytes + bytes > ALL_LABEL_BYTES {
             self.labels_unread += 1;
             return None;
         }
         self.label_bytes += bytes;
-        let index = self.census.labels.len();
+        let index = self.snapshot.labels.len();
         self.label_sets.insert(labels.clone(), index);
-        self.census.labels.push(labels);
+        self.snapshot.labels.push(labels);
         Some(index)
     }
 
@@ -414,8 +421,8 @@ impl Look<'_> {
     }
 
     /// Checks that what was read makes sense: a layout that is not the target's would show.
-    fn finish(mut self) -> Result<GoCensus, GoError> {
-        let all = &self.census.goroutines;
+    fn finish(mut self) -> Result<GoroutineSnapshot, GoError> {
+        let all = &self.snapshot.goroutines;
         let of = all.len() as u64;
         let check = |check, failed: u64, of: u64| {
             if failed * TOLERATED > of { Err(GoError::SelfCheck { check, failed, of }) } else { Ok(()) }
@@ -439,13 +446,13 @@ impl Look<'_> {
         check("reasons to wait are known ones", if reasons == 0 { 0 } else { odd as u64 }, of)?;
         let broken = all
             .iter()
-            .filter(|g| self.census.stacks.get(g.stack).is_none_or(|s| s.end == GoStackEnd::UnknownCode))
+            .filter(|g| self.snapshot.stacks.get(g.stack).is_none_or(|s| s.end == GoStackEnd::UnknownCode))
             .count() as u64;
         check("stacks lead to the goroutine's first function", broken, of)?;
         let losses =
             [(GO_UNSETTLED, self.unsettled), (GO_DAMAGED, self.damaged), (GO_LABELS, self.labels_unread)];
-        self.census.losses = losses.into_iter().filter(|(_, n)| *n > 0).collect();
-        Ok(self.census)
+        self.snapshot.losses = losses.into_iter().filter(|(_, n)| *n > 0).collect();
+        Ok(self.snapshot)
     }
 }
 
@@ -464,8 +471,12 @@ fn without_overlaps(addresses: &mut Vec<u64>, size: u64) -> u64 {
     left_out as u64
 }
 
-fn stack_bytes(seen: &Seen) -> usize {
-    if seen.has_stack() { (seen.high - seen.resumes().0).min(STACK_BYTES) as usize } else { 0 }
+fn stack_bytes(scheduling: &Scheduling) -> usize {
+    if scheduling.has_stack() {
+        (scheduling.high - scheduling.resumes().0).min(STACK_BYTES) as usize
+    } else {
+        0
+    }
 }
 
 fn is_runtime(function: &str) -> bool {

@@ -3,14 +3,13 @@
 use leakscope_common::go::GoPlaces;
 use leakscope_common::probe::Cookie;
 
-use super::Watcher;
+use super::heap::{self, spans};
+use super::probes::{self, GoEvent, GoProbe};
+use super::program::Program;
 use crate::bpf::BpfError;
-use crate::bpf::attach::{Attached, ProbeSite, Role};
-use crate::bpf::object::{Object, Tracing};
+use crate::bpf::attach::{ProbeSite, Role};
 use crate::process::Module;
-use crate::runtime::go::heap::{self, spans};
-use crate::runtime::go::probes::{self, GoEvent, GoProbe};
-use crate::runtime::go::program::Program;
+use crate::runtime::{Log, Probing};
 
 /// What is traced of the runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,47 +24,45 @@ pub(super) struct GoTraced {
 
 /// Attaches what can be attached. Only the end of the target is an error.
 pub(super) fn attach(
-    object: &mut Object,
-    attached: &mut Attached,
-    pid: u32,
-    (program, module): (&Program, &Module),
-    tracing: Tracing,
-    watcher: &mut dyn Watcher,
+    probing: &mut Probing<'_>,
+    program: &Program,
+    module: &Module,
+    log: &mut dyn Log,
 ) -> Result<GoTraced, BpfError> {
     let mut traced = GoTraced::default();
     let places = places(program);
     let mut all = Vec::new();
-    if tracing.waits {
+    if probing.tracing.waits {
         let found = probes::goroutines(program);
         if found.len() < 2 {
-            watcher.warn("goroutines are not counted as they come and go: the functions were not found");
+            log.warn("goroutines are not counted as they come and go: the functions were not found");
         }
         all.extend(found);
     }
     // A program that keeps a profile of itself knows better.
-    if tracing.heap && !heap::is_profiled(program).unwrap_or(false) {
+    if probing.tracing.heap && !heap::is_profiled(program).unwrap_or(false) {
         let found = if places.sweep_generation == 0 { Vec::new() } else { probes::heap(program) };
         if found.is_empty() {
-            watcher.warn("the Go heap is not traced: the functions that it grows by were not found");
+            log.warn("the Go heap is not traced: the functions that it grows by were not found");
         }
         all.extend(found);
     }
     if all.is_empty() {
         return Ok(traced);
     }
-    if let Err(error) = object.load_go(places, attached.links()) {
-        watcher.warn(&error.to_string());
+    if let Err(error) = probing.object.load_go(places, probing.attached.links()) {
+        log.warn(&error.to_string());
         traced.failed = all.len() as u64;
         return Ok(traced);
     }
     for probe in &all {
-        watcher.detail(&format!("{} at {:#x} in {}", probe.function, probe.offset, program.path));
-        match attached.add(object, pid, &site(probe, module)) {
+        log.detail(&format!("{} at {:#x} in {}", probe.function, probe.offset, program.path));
+        match probing.attached.add(probing.object, probing.process.pid, &site(probe, module)) {
             Ok(()) if probe.event == GoEvent::Allocated => traced.heap = true,
             Ok(()) => traced.goroutines = true,
             Err(BpfError::TargetGone) => return Err(BpfError::TargetGone),
             Err(error) => {
-                watcher.warn(&error.to_string());
+                log.warn(&error.to_string());
                 traced.failed += 1;
             }
         }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use leakscope_common::go::GoSample;
 
+use super::sampler::{Estimates, Fate, Sampler, TakenSpan};
+use super::spans::{Heap, Span, SpanLayout};
 use crate::bpf::go::GoSamples;
-use crate::runtime::go::heap::sampler::{Estimates, Fate, Sampler, Taken};
-use crate::runtime::go::heap::spans::{Heap, Span, SpanLayout};
 use crate::runtime::go::memory::{Memory as _, Piece, Remote};
 
 /// Time between two looks while samples come.
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 8192;
 
 /// The thread.
 #[derive(Debug)]
-pub(super) struct GoHeapWatch {
+pub(in crate::runtime::go) struct GoHeapWatch {
     /// Where it is asked; dropped to end it.
     asks: Option<Sender<Sender<Estimates>>>,
     thread: Option<JoinHandle<()>>,
@@ -36,7 +36,7 @@ pub(super) struct GoHeapWatch {
 
 impl GoHeapWatch {
     /// Begins to follow samples.
-    pub(super) fn start(pid: u32, heap: Heap, samples: GoSamples) -> std::io::Result<Self> {
+    pub(in crate::runtime::go) fn start(pid: u32, heap: Heap, samples: GoSamples) -> std::io::Result<Self> {
         let (asks, asked) = mpsc::channel();
         let follower = Follower {
             memory: Remote::of(pid),
@@ -53,7 +53,7 @@ impl GoHeapWatch {
     }
 
     /// What is known now.
-    pub(super) fn estimates(&self) -> Option<Estimates> {
+    pub(in crate::runtime::go) fn estimates(&self) -> Option<Estimates> {
         let (answer, answered) = mpsc::channel();
         self.asks.as_ref()?.send(answer).ok()?;
         answered.recv_timeout(ANSWER).ok()
@@ -116,7 +116,7 @@ impl Follower {
         while came < AT_ONCE
             && let Some(sample) = self.samples.take()
         {
-            if let Some(taken) = taken(self.layout, &sample) {
+            if let Some(taken) = taken_span(self.layout, &sample) {
                 self.sampler.take(&taken);
             }
             came += 1;
@@ -192,9 +192,9 @@ impl Follower {
     }
 }
 
-fn taken(layout: SpanLayout, sample: &GoSample) -> Option<Taken> {
+fn taken_span(layout: SpanLayout, sample: &GoSample) -> Option<TakenSpan> {
     let description = layout.span(&sample.bytes)?;
-    Some(Taken {
+    Some(TakenSpan {
         span: sample.span,
         p: sample.p,
         stack: u32::try_from(sample.stack).ok(),

@@ -1,0 +1,165 @@
+//! A process whose runtime can be read: what the session keeps of it, and asks it for.
+
+use std::fmt::Debug;
+
+use leakscope_common::unwind::Row;
+
+use super::{RUNTIMES, Runtime, detect, go};
+use crate::bpf::BpfError;
+use crate::bpf::attach::Attached;
+use crate::bpf::object::{Object, Sizes, Tracing};
+use crate::process::{AddressSpace, ModuleId, Process};
+use crate::symbol::NamesCode;
+
+/// Hears what is done, for people.
+pub trait Log {
+    /// A step, for those who want to know.
+    fn detail(&mut self, line: &str);
+    /// Something the user should know.
+    fn warn(&mut self, line: &str);
+}
+
+/// What the user chose of how runtimes are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Where the layouts of Go's structures come from.
+    pub go_layouts: go::LayoutSource,
+}
+
+/// Unwind rows of code that has no `.eh_frame`, made from tables of its runtime.
+#[derive(Clone, Debug, Default)]
+pub struct CodeRows {
+    /// First virtual address of the code in its file, and the one after its last.
+    pub text: (u32, u32),
+    /// The rows, by address; the first lies at the start of the code.
+    pub rows: Vec<Row>,
+    /// Whether there were more than are taken.
+    pub truncated: bool,
+}
+
+/// Where probes of a runtime are attached.
+#[derive(Debug)]
+pub struct Probing<'a> {
+    /// The kernel side.
+    pub object: &'a mut Object,
+    /// Probes that are attached; they are taken away together.
+    pub attached: &'a mut Attached,
+    /// The target.
+    pub process: &'a Process,
+    /// Where its code lies.
+    pub space: &'a AddressSpace,
+    /// What is traced of it.
+    pub tracing: Tracing,
+}
+
+/// A process of whose runtime something can be read, as [`Runtime::open`] found it. It lives as long as the
+/// observation and keeps what it has read last.
+///
+/// The session calls [`rows`](Self::rows), [`names`](Self::names) and [`reserve`](Self::reserve) once, before
+/// anything is attached; then [`attach`](Self::attach), unless nothing may be probed; then, for each report,
+/// [`read_tasks`](Self::read_tasks), [`read_heap`](Self::read_heap) and [`observe`](Self::observe). `dump` attaches
+/// nothing and reads tasks once. Every method but the last may do nothing.
+///
+/// What must hold: the target is never stopped or written to. What cannot be read (any more) leaves what was read
+/// before as it is, and `observe` says why; only the end of the target while probes are attached is an error. What
+/// is missed is counted as a loss by name ([`crate::losses`]).
+pub trait Opened: Debug {
+    /// The unwind rows of its code, and the file that they are of.
+    fn rows(&self) -> Option<(ModuleId, CodeRows)> {
+        None
+    }
+
+    /// What names its code, and the file that this is good for.
+    fn names(&self) -> Option<(ModuleId, Box<dyn NamesCode>)> {
+        None
+    }
+
+    /// Enlarges the maps of the kernel side that it uses.
+    fn reserve(&self, _tracing: Tracing, _sizes: &mut Sizes) {}
+
+    /// Attaches the probes in the runtime. What cannot be attached is warned of.
+    fn attach(&mut self, _probing: &mut Probing<'_>, _log: &mut dyn Log) -> Result<(), BpfError> {
+        Ok(())
+    }
+
+    /// Reads all tasks. `now_ns` is CLOCK_MONOTONIC.
+    fn read_tasks(&mut self, _now_ns: u64, _log: &mut dyn Log) {}
+
+    /// Reads the heap, and what the probes have counted.
+    fn read_heap(&mut self, _object: &Object, _tracing: Tracing, _log: &mut dyn Log) {}
+
+    /// The target has ended at this moment (CLOCK_MONOTONIC): what was read last is all there is.
+    fn ended(&mut self, _at_ns: u64) {}
+
+    /// Tells what was read last.
+    fn observe<'a>(&'a self, into: &mut Observed<'a>);
+}
+
+/// What is known of a process by its runtime: what a report is made from. A runtime fills in the members that are
+/// its own; those of sections that it has nothing for stay `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// The runtime of the process.
+    pub runtime: &'static dyn Runtime,
+    /// Its version, as people call it: `go1.21.4`.
+    pub version: Option<&'a str>,
+    /// What makes the process, or a library in it, a Go program: goroutines and their heap.
+    pub go: Option<go::Observed<'a>>,
+}
+
+impl Observed<'_> {
+    /// A process of whose runtime nothing is read.
+    pub const fn unread(runtime: &'static dyn Runtime) -> Self {
+        Self { runtime, version: None, go: None }
+    }
+}
+
+/// The runtimes of a process: the one that it is named by, and what can be read of that and of others in it (a
+/// Python program may have loaded a library that is written in Go).
+#[derive(Debug)]
+pub struct Runtimes {
+    runtime: &'static dyn Runtime,
+    opened: Vec<Box<dyn Opened>>,
+}
+
+impl Runtimes {
+    /// Finds the runtimes of `process`.
+    pub fn find(process: &Process, space: &AddressSpace, options: Options, log: &mut dyn Log) -> Self {
+        Self {
+            runtime: detect::of(process, space),
+            opened: RUNTIMES
+                .iter()
+                .filter_map(|runtime| runtime.open(process, space, options, log))
+                .collect(),
+        }
+    }
+
+    /// The one that the process is named by.
+    pub fn runtime(&self) -> &'static dyn Runtime {
+        self.runtime
+    }
+
+    /// Whether there is anything to be read.
+    pub fn is_read(&self) -> bool {
+        !self.opened.is_empty()
+    }
+
+    /// What can be read.
+    pub fn opened(&self) -> impl Iterator<Item = &dyn Opened> {
+        self.opened.iter().map(|opened| &**opened)
+    }
+
+    /// The same, to read it.
+    pub fn opened_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Opened>> {
+        self.opened.iter_mut()
+    }
+
+    /// What was read last.
+    pub fn observed(&self) -> Observed<'_> {
+        let mut observed = Observed::unread(self.runtime);
+        for opened in &self.opened {
+            opened.observe(&mut observed);
+        }
+        observed
+    }
+}
