@@ -18,8 +18,8 @@ use super::format::FormatArgs;
 use super::output::{self, Destination};
 use super::top::{TopConfig, TopFormat};
 use super::{Failure, examples};
-use crate::bpf::object::Tracing;
 use crate::collect::heap::Sort;
+use crate::collect::{Tracing, Wishes};
 use crate::export::profile::ProfileKind;
 use crate::processes::Order;
 use crate::runtime::go::program::LayoutSource;
@@ -292,17 +292,19 @@ impl AttachArgs {
                 duration: self.duration,
                 interval: self.interval,
                 rest: 0,
-                sort: match self.sort {
-                    SortArg::LiveBytes => Sort::LiveBytes,
-                    SortArg::LiveObjects => Sort::LiveObjects,
-                    SortArg::Growth => Sort::Growth,
-                    SortArg::Age => Sort::Age,
+                wishes: Wishes {
+                    tracing,
+                    sort: match self.sort {
+                        SortArg::LiveBytes => Sort::LiveBytes,
+                        SortArg::LiveObjects => Sort::LiveObjects,
+                        SortArg::Growth => Sort::Growth,
+                        SortArg::Age => Sort::Age,
+                    },
+                    min_age: self.min_age.unwrap_or_default(),
+                    max_live: self.max_live as u32,
+                    break_free_probes: self.break_free_probes,
                 },
-                min_age: self.min_age.unwrap_or_default(),
-                tracing,
-                max_live: self.max_live as u32,
                 kernel_log: self.verbose >= 2,
-                break_free_probes: self.break_free_probes,
             },
             rendering,
             thresholds,

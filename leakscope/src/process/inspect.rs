@@ -212,6 +212,12 @@ fn container_id(cgroup: &str) -> Option<String> {
         .map(|id| id[..12].to_owned())
 }
 
+/// Threads of `pid`; `None` once it has ended.
+pub fn thread_count(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|l| l.strip_prefix("Threads:"))?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 pub mod elf;
 pub mod host;
 pub mod inspect;
+pub mod machine;
 pub mod maps;
 mod remapped;
 pub mod space;

@@ -14,7 +14,7 @@ use super::model::{
 use super::names::Names;
 use super::waits::{NamedStack, WaitInputs};
 use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
-use crate::collect::waits::aggregate::Creation;
+use crate::collect::threads::Creation;
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime::go::aggregate::goroutines::GoroutineSnapshot;

@@ -1,20 +1,21 @@
 //! One look at the threads of a process: nothing is traced.
 
+use super::attach::summed;
 use super::go::GoTarget;
+use super::inputs::wait_inputs;
 use super::modules::{self, address_space};
-use super::prepare::Unwinding;
-use super::{Watcher, clock, threads, usage};
+use super::{Told, Watcher, clock, usage};
 use crate::bpf::attach::Links;
-use crate::bpf::object::{Object, Sizes};
+use crate::bpf::object::Object;
 use crate::collect::heap::Sort;
-use crate::collect::snapshot::View;
+use crate::collect::{Collectors, Live, Moment, Scene, Source, Unwinding};
 use crate::failure::Failure;
 use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Inputs, build};
 use crate::report::names::Names;
-use crate::report::waits::WaitInputs;
 use crate::runtime::go::program::LayoutSource;
 use crate::stack::Stacks;
+use leakscope_common::counter::COUNTERS;
 
 /// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
 pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher) -> Result<(), Failure> {
@@ -25,30 +26,40 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
         watcher.warn(&host.sentence());
     }
     let mut go = GoTarget::find(process.through, &space, layouts, watcher);
-    let (unwinding, ..) = Unwinding::build(&space, go.as_ref(), watcher);
+    let unwinding = Unwinding::build(&space, go.as_ref().and_then(GoTarget::rows), &mut Told(watcher));
     space.forget_caches();
-    let mut object = Object::load(process.pid, Sizes::CENSUS, None, Links::Perf, false)?;
+    let mut collectors = Collectors::of_one_look();
+    let object = Object::load(process.pid, &collectors.load(), Links::Perf, false)?;
     watcher.detail("BPF programs loaded");
+    let lost: Vec<(&'static str, u64)> = summed(unwinding.losses()).into_iter().collect();
+    let mut source = Source::live(Live { object, unwinding });
     let started_at = clock::rfc3339_now();
-    let mappings = unwinding.mappings(&space);
-    let view = View { pid: process.through, space: &space, mappings: &mappings, table: &unwinding.table };
     let mut stacks = Stacks::default();
-    let mut names = Names::new(modules::debug_search(process.through, watcher));
+    let mut names = Names::new(modules::debug_search(process.through, &mut Told(watcher)));
     if let Some(go) = &mut go {
         go.name(&mut names);
         go.look(watcher);
     }
-    let begun = std::time::Instant::now();
-    let seen = threads::census(&mut object, view, &mut stacks, &mut names)?;
-    if seen.taken.census.threads.is_empty() || !process.is_alive() {
+    let mut scene = Scene {
+        source: &mut source,
+        process,
+        space: &space,
+        stacks: &mut stacks,
+        started_ns: 0,
+        log: &mut Told(watcher),
+    };
+    collectors.iter_mut().try_for_each(|collector| collector.look(&mut scene))?;
+    stacks.take_new(|stack| names.prepare(&space, stack));
+    collectors.iter_mut().try_for_each(|collector| collector.read(&mut source))?;
+    let moment = Moment { at_ns: 0, started_ns: 0, counters: &[], gone: false, last: true };
+    collectors.iter_mut().for_each(|collector| collector.settle(&moment));
+    let mut counters = vec![0; COUNTERS as usize];
+    collectors.iter().for_each(|collector| collector.add_counters(&mut counters));
+    let collected = collectors.collected();
+    let none = |threads: &crate::wait::Census| threads.threads.is_empty();
+    if collected.waits.and_then(|waits| waits.threads.as_ref()).is_none_or(none) || !process.is_alive() {
         return Err(ProcessError::NoSuchProcess(process.pid).into());
     }
-    watcher.detail(&format!(
-        "{} threads in {:.1} ms, {} stacks",
-        seen.taken.census.threads.len(),
-        begun.elapsed().as_secs_f64() * 1e3,
-        stacks.len()
-    ));
     let rss = process.rss_bytes();
     let report = build(Inputs {
         process,
@@ -60,20 +71,13 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
         rss_start: rss,
         rss_end: rss,
         heap: None,
-        waits: Some(WaitInputs {
-            census: Some(&seen.taken.census),
-            window: None,
-            started_ns: seen.taken.census.at_ns,
-            at_ns: seen.taken.census.at_ns,
-            nothing_lost: true,
-            processors: usage::processors(),
-        }),
+        waits: wait_inputs(&collected),
         go: go.as_ref().map(|go| go.inputs(Sort::default())),
         threads: None,
         creations: &[],
-        counters: &seen.counters,
+        counters: &counters,
         recursion_misses: 0,
-        lost: &unwinding.losses(),
+        lost: &lost,
         cpu_ns: usage::cpu_ns(),
         memory_bytes: usage::rss_bytes(),
         stacks: &stacks,

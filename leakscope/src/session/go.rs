@@ -7,8 +7,9 @@ use super::go_probes::{self, GoTraced};
 use super::{Watcher, clock};
 use crate::bpf::BpfError;
 use crate::bpf::attach::Attached;
-use crate::bpf::object::{Object, Tracing};
+use crate::bpf::object::Object;
 use crate::collect::heap::Sort;
+use crate::collect::{OwnRows, Tracing};
 use crate::human;
 use crate::process::{AddressSpace, ModuleId, Process};
 use crate::report::build::GoInputs;
@@ -106,8 +107,9 @@ impl GoTarget {
     }
 
     /// The unwind rows of its code, and the file that they are of.
-    pub(super) fn rows(&self) -> Option<(ModuleId, GoRows)> {
-        Some((self.module, rows::build(self.program.as_ref().ok()?)?))
+    pub(super) fn rows(&self) -> Option<OwnRows> {
+        let GoRows { text, rows, .. } = rows::build(self.program.as_ref().ok()?)?;
+        Some(OwnRows { module: self.module, text, rows })
     }
 
     /// Looks at all goroutines. What was seen before is kept if they cannot be read (any more).

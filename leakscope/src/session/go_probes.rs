@@ -5,8 +5,10 @@ use leakscope_common::probe::Cookie;
 
 use super::Watcher;
 use crate::bpf::BpfError;
-use crate::bpf::attach::{Attached, ProbeSite, Role};
-use crate::bpf::object::{Object, Tracing};
+use crate::bpf::attach::{Attached, ProbeSite};
+use crate::bpf::go::{GO_ALLOCATED, GO_CREATED, GO_EXITED};
+use crate::bpf::object::Object;
+use crate::collect::Tracing;
 use crate::process::Module;
 use crate::runtime::go::heap::{self, spans};
 use crate::runtime::go::probes::{self, GoEvent, GoProbe};
@@ -75,10 +77,10 @@ pub(super) fn attach(
 
 fn site(probe: &GoProbe, module: &Module) -> ProbeSite {
     ProbeSite {
-        role: match probe.event {
-            GoEvent::Created => Role::GoCreated,
-            GoEvent::Exited => Role::GoExited,
-            GoEvent::Allocated => Role::GoAllocated,
+        program: match probe.event {
+            GoEvent::Created => GO_CREATED,
+            GoEvent::Exited => GO_EXITED,
+            GoEvent::Allocated => GO_ALLOCATED,
         },
         function: probe.function.to_owned(),
         path: module.probe_path.clone(),
