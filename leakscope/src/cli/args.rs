@@ -2,7 +2,7 @@
 
 mod saved;
 
-pub use saved::{DiffArgs, ReportArgs};
+pub use saved::{DiffArgs, ReplayArgs, ReportArgs};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +50,9 @@ pub enum Command {
     /// Show a saved report: in another format, parts of it, or grouped
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Make the reports of a recording again (`attach --record DIR`): needs neither root nor the target
+    #[command(hide = true)]
+    Replay(ReplayArgs),
     /// Show what grew between two saved reports, or since the first of a series
     #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),
@@ -101,6 +104,10 @@ pub struct AttachArgs {
     /// Most live blocks that can be told apart; sizes the maps (about 100 bytes a block)
     #[arg(long, value_name = "N", default_value = "1M", value_parser = size, allow_negative_numbers = true)]
     max_live: u64,
+    /// Keep what is read of kernel and target in DIR, for a bug report: names of functions, files and threads, the
+    /// command line and numbers, but no memory contents other than the words of locks
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// Say more on standard error; twice: the kernel side's diagnostics too
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -305,6 +312,7 @@ impl AttachArgs {
                     break_free_probes: self.break_free_probes,
                 },
                 kernel_log: self.verbose >= 2,
+                record: self.record,
             },
             rendering,
             thresholds,
@@ -373,6 +381,7 @@ mod tests {
             Command::Dump(arguments) => arguments.into_config().err(),
             Command::Report(arguments) => arguments.into_config().err(),
             Command::Diff(arguments) => arguments.into_config().err(),
+            Command::Replay(arguments) => arguments.into_config().err(),
             Command::Doctor(_) | Command::Top(_) | Command::Completions(_) | Command::Man(_) => None,
         };
         let failure = failure.unwrap_or_else(|| panic!("{line} is accepted"));

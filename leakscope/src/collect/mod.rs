@@ -42,7 +42,9 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-pub use source::{Live, Source};
+use serde::{Deserialize, Serialize};
+
+pub use source::{Live, Source, SourceError};
 pub use unwinding::{OwnRows, Unwinding};
 
 use crate::bpf::BpfError;
@@ -84,7 +86,7 @@ pub trait Collector: fmt::Debug {
     fn placed(&mut self, _placed: Placed) {}
 
     /// Recording has begun.
-    fn started(&mut self, _scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn started(&mut self, _scene: &mut Scene<'_>) -> Result<(), SourceError> {
         Ok(())
     }
 
@@ -97,12 +99,12 @@ pub trait Collector: fmt::Debug {
     fn event(&mut self, _record: &Record, _window: &Range<u64>) {}
 
     /// Looks at the target for a report, before the account is read. Not called once the target is gone.
-    fn look(&mut self, _scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn look(&mut self, _scene: &mut Scene<'_>) -> Result<(), SourceError> {
         Ok(())
     }
 
     /// Reads its maps.
-    fn read(&mut self, source: &mut Source) -> Result<(), BpfError>;
+    fn read(&mut self, source: &mut Source) -> Result<(), SourceError>;
 
     /// Makes of what was read and of events what the report is told.
     fn settle(&mut self, moment: &Moment<'_>);
@@ -131,7 +133,7 @@ pub struct Collected<'a> {
 }
 
 /// What is to be traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracing {
     /// Calls of the allocator.
     pub heap: bool,
@@ -142,7 +144,7 @@ pub struct Tracing {
 }
 
 /// What collectors are told of the user's wishes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Wishes {
     /// What to trace.
     pub tracing: Tracing,

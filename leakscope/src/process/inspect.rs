@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::host;
 
 /// Why a process cannot be the target.
@@ -52,7 +54,7 @@ pub enum ProcessError {
 }
 
 /// The target's identity, read once at the start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Process {
     /// PID (TGID) in our PID namespace.
     pub pid: u32,
@@ -62,6 +64,7 @@ pub struct Process {
     /// Short name.
     pub comm: String,
     /// Path of its program, as the target names it.
+    #[serde(serialize_with = "super::recorded::lossy_path_if_any")]
     pub exe: Option<PathBuf>,
     /// Command line.
     pub cmdline: Vec<String>,

@@ -5,6 +5,7 @@ pub mod host;
 pub mod inspect;
 pub mod machine;
 pub mod maps;
+pub mod recorded;
 mod remapped;
 pub mod space;
 

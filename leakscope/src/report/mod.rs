@@ -15,6 +15,7 @@ pub mod heap;
 pub mod model;
 pub mod names;
 pub mod read;
+pub mod recorded_names;
 pub mod select;
 pub mod series;
 pub mod wait_headline;

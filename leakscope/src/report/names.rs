@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::go_frames::{self, GoCode};
 use super::model;
+use super::recorded_names::{NamedFrame, RecordedNames};
 use crate::process::{AddressSpace, FileId, Location, ModuleId};
 use crate::runtime::go::census::GoFrame;
 use crate::runtime::go::frames::{CodeAddress, Frames};
@@ -19,6 +20,7 @@ pub struct Names {
     symbolizer: Symbolizer,
     files: HashMap<ModuleId, Option<CodeFile>>,
     go: Option<GoNames>,
+    recorded: RecordedNames,
 }
 
 /// A Go program, whose own tables name its code whether it is stripped or not.
@@ -32,7 +34,33 @@ struct GoNames {
 impl Names {
     /// `search` finds debug files.
     pub fn new(search: DebugSearch) -> Self {
-        Self { search: Rc::new(search), symbolizer: Symbolizer::new(), files: HashMap::new(), go: None }
+        Self {
+            search: Rc::new(search),
+            symbolizer: Symbolizer::new(),
+            files: HashMap::new(),
+            go: None,
+            recorded: RecordedNames::No,
+        }
+    }
+
+    /// Those of a recording alone: no file is opened.
+    pub fn of_recording() -> Self {
+        Self { recorded: RecordedNames::Only(HashMap::new()), ..Self::new(DebugSearch::default()) }
+    }
+
+    /// Keeps all names from now on, for [`Self::take_new`].
+    pub fn keep(&mut self) {
+        self.recorded = RecordedNames::Kept { known: HashMap::new(), new: Vec::new() };
+    }
+
+    /// The names that were kept since.
+    pub fn take_new(&mut self) -> Vec<NamedFrame> {
+        self.recorded.take_new()
+    }
+
+    /// Takes in names of the recording.
+    pub fn learn(&mut self, names: Vec<NamedFrame>) {
+        self.recorded.learn(names);
     }
 
     /// Has the code of `module` named by the tables of the Go program in it.
@@ -43,6 +71,9 @@ impl Names {
     /// Opens the debug files of the modules on a stack while the target's file system can be
     /// reached.
     pub fn prepare(&mut self, space: &AddressSpace, stack: &Stack) {
+        if matches!(self.recorded, RecordedNames::Only(_)) {
+            return;
+        }
         for frame in &stack.frames {
             if let Location::Module(module, _) = frame.location
                 && !self.files.contains_key(&module)
@@ -78,6 +109,15 @@ impl Names {
     /// The frames that one frame of a stack stands for: itself, and before it what was inlined
     /// into it.
     pub fn frames(&mut self, space: &AddressSpace, frame: &Frame) -> Vec<model::Frame> {
+        if let Some(named) = self.recorded.get(frame) {
+            return named;
+        }
+        let named = self.resolve(space, frame);
+        self.recorded.keep(frame, &named);
+        named
+    }
+
+    fn resolve(&mut self, space: &AddressSpace, frame: &Frame) -> Vec<model::Frame> {
         let empty = |why: NoSymbol| model::Frame {
             address: hex(frame.address),
             module: None,

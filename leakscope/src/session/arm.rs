@@ -6,6 +6,7 @@ use super::go::GoTarget;
 use super::links::Choice;
 use super::prepare::Prepared;
 use super::signals::Signals;
+use super::subject::Subject;
 use super::{Config, Watcher};
 use crate::bpf::BpfError;
 use crate::bpf::events::Events;
@@ -13,24 +14,19 @@ use crate::bpf::go::HEAP_MAPS;
 use crate::bpf::object::{Load, Object, Tracepoint};
 use crate::collect::{Collectors, Live};
 use crate::failure::Failure;
-use crate::process::{AddressSpace, Host, ModuleId, Process};
+use crate::process::{AddressSpace, ModuleId};
 use leakscope_common::config::RunState;
 
 /// Everything that is active.
 pub(super) struct Armed {
-    pub(super) process: Process,
+    pub(super) subject: Subject,
     pub(super) live: Live,
     pub(super) events: Events,
     pub(super) signals: Signals,
     pub(super) probes: Probes,
     pub(super) collectors: Collectors,
     pub(super) space: AddressSpace,
-    /// The program that runs another one inside itself, if the target is one.
-    pub(super) host: Option<&'static Host>,
     pub(super) go: Option<GoTarget>,
-    pub(super) started_ns: u64,
-    pub(super) started_at: String,
-    pub(super) rss_start: Option<u64>,
 }
 
 /// The session's own tracepoint: the target replaces its program.
@@ -88,18 +84,7 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
         live.object.set_run_state(RunState::Frozen)?;
         return Err(BpfError::TargetGone.into());
     }
-    Ok(Armed {
-        process,
-        live,
-        events,
-        signals,
-        probes,
-        collectors,
-        space,
-        host,
-        go,
-        started_ns,
-        started_at,
-        rss_start,
-    })
+    let host = host.map(|host| host.name.to_owned());
+    let subject = Subject { process, host, wishes: config.wishes, started_ns, started_at, rss_start };
+    Ok(Armed { subject, live, events, signals, probes, collectors, space, go })
 }

@@ -33,12 +33,18 @@ pub(super) struct Probes {
 }
 
 /// Losses by name, each once.
-pub(super) fn summed(all: impl IntoIterator<Item = (&'static str, u64)>) -> BTreeMap<&'static str, u64> {
+pub(super) fn summed(all: impl IntoIterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::new();
     for (name, n) in all {
-        *sums.entry(name).or_insert(0) += n;
+        let sum: &mut u64 = sums.entry(name).or_default();
+        *sum = sum.saturating_add(n);
     }
-    sums
+    sums.into_iter().collect()
+}
+
+/// A loss with a name of its own.
+pub(super) fn owned((name, n): (&'static str, u64)) -> (String, u64) {
+    (name.to_owned(), n)
 }
 
 impl Probes {

@@ -1,6 +1,6 @@
 //! One look at the threads of a process: nothing is traced.
 
-use super::attach::summed;
+use super::attach::owned;
 use super::go::GoTarget;
 use super::inputs::wait_inputs;
 use super::modules::{self, address_space};
@@ -31,8 +31,8 @@ pub fn dump(process: &Process, layouts: LayoutSource, watcher: &mut dyn Watcher)
     let mut collectors = Collectors::of_one_look();
     let object = Object::load(process.pid, &collectors.load(), Links::Perf, false)?;
     watcher.detail("BPF programs loaded");
-    let lost: Vec<(&'static str, u64)> = summed(unwinding.losses()).into_iter().collect();
-    let mut source = Source::live(Live { object, unwinding });
+    let lost: Vec<_> = unwinding.losses().map(owned).into();
+    let mut source = Source::live(Live { object, unwinding }, None);
     let started_at = clock::rfc3339_now();
     let mut stacks = Stacks::default();
     let mut names = Names::new(modules::debug_search(process.through, &mut Told(watcher)));

@@ -3,6 +3,7 @@
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -11,6 +12,7 @@ use super::Config;
 use super::signals::Signals;
 use crate::bpf::events::{Events, Record};
 use crate::failure::Failure;
+use crate::recording::hex;
 use crate::report::model::EndedBy;
 
 /// How often the resident set is looked at, so that its last size is known if the target ends.
@@ -20,16 +22,38 @@ const TICK: Duration = Duration::from_secs(1);
 const LEADER_GRACE: Duration = Duration::from_millis(500);
 
 /// What a session does next.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Step {
     /// Takes events in.
-    Events(Vec<Record>),
+    Events(Records),
     /// Looks at what it looks at now and then.
     Tick,
     /// Reports, and goes on.
     Report,
     /// Reports for the last time.
     End(EndedBy),
+    /// Ends without a report: nobody reads them any more.
+    Abandoned,
+}
+
+/// Records of the ring buffer, in their order. On a tape they are digits of bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub(super) struct Records(pub(super) Vec<Record>);
+
+impl TryFrom<Vec<String>> for Records {
+    type Error = &'static str;
+
+    fn try_from(all: Vec<String>) -> Result<Self, Self::Error> {
+        let record = |digits: &String| Record::new(hex::decode(digits)?);
+        all.iter().map(record).collect::<Option<_>>().map(Self).ok_or("a record is not whole")
+    }
+}
+
+impl From<Records> for Vec<String> {
+    fn from(Records(all): Records) -> Self {
+        all.iter().map(|record| hex::encode(record.bytes())).collect()
+    }
 }
 
 /// Everything that can happen next.
@@ -84,7 +108,7 @@ impl Feed {
                 Ok(Step::End(EndedBy::TargetExit))
             }
             _ = self.ticks.tick() => Ok(Step::Tick),
-            events = self.events.next() => Ok(Step::Events(events.map_err(Failure::failed)?)),
+            events = self.events.next() => Ok(Step::Events(Records(events.map_err(Failure::failed)?))),
         }
     }
 

@@ -20,9 +20,11 @@ mod prepare;
 pub mod rights;
 pub mod seccomp;
 mod signals;
+mod subject;
 mod usage;
 mod watch;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bpf::facts::Facts;
@@ -31,6 +33,7 @@ use crate::collect::heap::Sort;
 use crate::collect::{Log, Tracing, Wishes};
 use crate::failure::Failure;
 use crate::process::{Process, ProcessError};
+use crate::recording::{Player, Recorder};
 use crate::report::Report;
 
 pub use dump::dump;
@@ -52,6 +55,8 @@ pub struct Config {
     pub wishes: Wishes,
     /// Whether the kernel side's diagnostics are wanted.
     pub kernel_log: bool,
+    /// Where what is read is recorded, if it is.
+    pub record: Option<PathBuf>,
 }
 
 /// [`Config::rest`] for reports that somebody looks at as they come: a tenth of a core goes into them at
@@ -73,6 +78,7 @@ impl Default for Config {
                 break_free_probes: false,
             },
             kernel_log: false,
+            record: None,
         }
     }
 }
@@ -148,7 +154,15 @@ fn permitted(pid: u32, process: Result<Process, ProcessError>, tracing: Tracing)
 
 /// Observes `process`, which [`check`] has passed. Reports go to `watcher`; the last one is out before the probes are taken away.
 pub async fn run(process: Process, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    // Before anything is attached: it may be refused.
+    let recorder = config.record.as_deref().map(Recorder::create).transpose().map_err(Failure::failed)?;
     let prepared = prepare::prepare(process, config, watcher)?;
     let armed = arm::arm(prepared, config, watcher)?;
-    watch::watch(armed, config, watcher).await
+    watch::watch(armed, config, recorder, watcher).await
+}
+
+/// Makes the reports of the recording in a directory again. They go to `watcher`, as those of the target did.
+pub async fn replay(directory: &Path, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    let player = Player::open(directory).map_err(Failure::failed)?;
+    watch::replay(player, watcher).await
 }

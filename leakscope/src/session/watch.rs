@@ -7,40 +7,45 @@ use leakscope_common::counter::Tally;
 use leakscope_common::event::{Kind, ThreadEvent};
 
 use super::arm::Armed;
-use super::attach::{Probes, summed};
-use super::feed::{Feed, Step};
+use super::attach::{Probes, owned, summed};
+use super::feed::{Feed, Records, Step};
 use super::go::GoTarget;
 use super::inputs::{heap_inputs, threads, wait_inputs};
+use super::subject::Subject;
 use super::{Config, Told, Watcher, clock, modules, usage};
+use crate::bpf::BpfError;
 use crate::bpf::events::Record;
 use crate::bpf::tables::Tables;
-use crate::collect::{Collectors, Moment, Scene, Source};
+use crate::collect::{Collector, Collectors, Moment, Scene, Source, SourceError};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::process::{AddressSpace, Host, Process};
+use crate::process::AddressSpace;
+use crate::process::recorded::RecordedSpace;
+use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::build::{Inputs, build};
 use crate::report::model::EndedBy;
 use crate::report::names::Names;
 use crate::stack::{RawStack, Stacks};
 
-/// What has been learnt so far.
-struct Watch<'a> {
-    config: &'a Config,
-    source: Source,
+/// What ties a session to a target that runs; a replay has none of it.
+struct Ties {
     feed: Feed,
     probes: Probes,
+    /// The target, where it is a Go program.
+    go: Option<GoTarget>,
+    /// How long to rest after a report.
+    rest: u32,
+}
+
+/// What has been learnt so far.
+struct Watch {
+    source: Source,
+    ties: Option<Ties>,
+    subject: Subject,
     collectors: Collectors,
-    process: Process,
-    /// The program that runs another one inside itself, if the target is one.
-    host: Option<&'static Host>,
     space: AddressSpace,
     stacks: Stacks,
     names: Names,
-    /// The target, where it is a Go program.
-    go: Option<GoTarget>,
-    started_ns: u64,
-    started_at: String,
-    rss_start: Option<u64>,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
     /// When the account was frozen: what comes later is in no number.
@@ -50,28 +55,27 @@ struct Watch<'a> {
 }
 
 /// Watches until the end, then reports and detaches.
-pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-    let pid = armed.process.pid;
-    let mut watch = Watch {
-        config,
-        source: Source::live(armed.live),
+pub(super) async fn watch(
+    armed: Armed,
+    config: &Config,
+    recorder: Option<Recorder>,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
+    let pid = armed.subject.process.pid;
+    let mut names = Names::new(modules::debug_search(pid, &mut Told(watcher)));
+    let mut source = Source::live(armed.live, recorder);
+    source.note("subject", &armed.subject);
+    if source.is_taped() {
+        names.keep();
+        source.note("address space", &RecordedSpace::of(&armed.space));
+    }
+    let ties = Ties {
         feed: Feed::begin(pid, armed.events, armed.signals, config),
         probes: armed.probes,
-        collectors: armed.collectors,
-        names: Names::new(modules::debug_search(pid, &mut Told(watcher))),
-        process: armed.process,
-        host: armed.host,
-        space: armed.space,
-        stacks: Stacks::default(),
         go: armed.go,
-        started_ns: armed.started_ns,
-        started_at: armed.started_at,
-        rss_start: armed.rss_start,
-        rss_last: armed.rss_start,
-        exec_ns: None,
-        frozen_ns: u64::MAX,
-        leader_gone: false,
+        rest: config.rest,
     };
+    let mut watch = Watch::new(source, Some(ties), armed.subject, armed.space, names, armed.collectors);
     let ended = match watch.start(watcher) {
         Ok(()) => watch.until_end(watcher).await,
         Err(failure) => Err(failure),
@@ -85,26 +89,81 @@ pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watch
         Ok(Some(ended_by)) => watch.finish(ended_by, watcher),
         Err(failure) => Err(failure),
     };
+    if let Err(error) = watch.source.finish() {
+        recording_ends(&error, watcher);
+    }
     interrupt::report_is_out(result.as_ref().map_or_else(|failure| failure.code, |()| watcher.code()));
     let started = Instant::now();
-    watch.probes.detach();
+    if let Some(ties) = watch.ties {
+        ties.probes.detach();
+    }
     watcher.detail(&format!("probes removed in {:.1} s", started.elapsed().as_secs_f64()));
     result
 }
 
-impl Watch<'_> {
+/// Makes the reports of a recording again.
+pub(super) async fn replay(player: Player, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    let mut source = Source::Recorded(player);
+    let subject: Subject = expected(source.recorded("subject")?)?;
+    let space: RecordedSpace = expected(source.recorded("address space")?)?;
+    let space = space.into_space().map_err(Failure::failed)?;
+    // Their maps are not made, so their sizes do not matter.
+    let collectors = Collectors::of(&subject.wishes, 0);
+    let mut watch = Watch::new(source, None, subject, space, Names::of_recording(), collectors);
+    watch.start(watcher)?;
+    match watch.until_end(watcher).await? {
+        Some(ended_by) => watch.finish(ended_by, watcher),
+        None => Ok(()),
+    }
+}
+
+/// What only a recording can answer.
+fn expected<T>(answer: Option<T>) -> Result<T, Failure> {
+    answer
+        .ok_or_else(|| Failure::failed(anyhow::anyhow!("a target that runs was asked for what is recorded")))
+}
+
+fn recording_ends(error: &RecordingError, watcher: &mut dyn Watcher) {
+    watcher.warn(&format!("the recording is not complete: {error}"));
+}
+
+impl Watch {
+    fn new(
+        source: Source,
+        ties: Option<Ties>,
+        subject: Subject,
+        space: AddressSpace,
+        names: Names,
+        collectors: Collectors,
+    ) -> Self {
+        Self {
+            source,
+            ties,
+            collectors,
+            space,
+            stacks: Stacks::default(),
+            names,
+            rss_last: subject.rss_start,
+            exec_ns: None,
+            frozen_ns: u64::MAX,
+            leader_gone: false,
+            subject,
+        }
+    }
+
     /// Recording has begun: looks at what was there before.
     fn start(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.ask(watcher, |collector, scene| collector.started(scene))?;
-        if let Some(go) = &mut self.go {
+        let Some(ties) = &mut self.ties else { return Ok(()) };
+        if let Some(go) = &mut ties.go {
             go.name(&mut self.names);
             go.look(watcher);
-            self.source.act(|live| {
-                go.look_at_heap(&live.object, self.config.wishes.tracing, watcher);
+            self.source.act(|live| -> Result<(), Failure> {
+                go.look_at_heap(&live.object, self.subject.wishes.tracing, watcher);
                 Ok(())
             })?;
         }
-        watcher.attached(self.process.pid, self.probes.active());
+        watcher.attached(self.subject.process.pid, ties.probes.active());
         self.show_goroutines(watcher)
     }
 
@@ -112,14 +171,14 @@ impl Watch<'_> {
     fn ask(
         &mut self,
         watcher: &mut dyn Watcher,
-        ask: impl Fn(&mut dyn crate::collect::Collector, &mut Scene<'_>) -> Result<(), crate::bpf::BpfError>,
+        ask: impl Fn(&mut dyn Collector, &mut Scene<'_>) -> Result<(), SourceError>,
     ) -> Result<(), Failure> {
         let mut scene = Scene {
             source: &mut self.source,
-            process: &self.process,
+            process: &self.subject.process,
             space: &self.space,
             stacks: &mut self.stacks,
-            started_ns: self.started_ns,
+            started_ns: self.subject.started_ns,
             log: &mut Told(watcher),
         };
         self.collectors.iter_mut().try_for_each(|collector| ask(&mut **collector, &mut scene))?;
@@ -129,20 +188,21 @@ impl Watch<'_> {
 
     /// Shows the goroutines of now to who waits for the end.
     fn show_goroutines(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        let Some(go) = self.go.as_ref().filter(|_| watcher.wants_first_look()) else { return Ok(()) };
-        let process = &self.process;
+        let go = self.ties.as_ref().and_then(|ties| ties.go.as_ref());
+        let Some(go) = go.filter(|_| watcher.wants_first_look()) else { return Ok(()) };
+        let process = &self.subject.process;
         let report = build(Inputs {
             process,
-            host: self.host,
-            started_at: &self.started_at,
+            host: self.subject.host(),
+            started_at: &self.subject.started_at,
             duration_ns: 0,
             ended_by: None,
             leader_gone: false,
-            rss_start: self.rss_start,
+            rss_start: self.subject.rss_start,
             rss_end: process.rss_bytes(),
             heap: None,
             waits: None,
-            go: Some(go.inputs(self.config.wishes.sort)),
+            go: Some(go.inputs(self.subject.wishes.sort)),
             threads: None,
             creations: &[],
             counters: &[],
@@ -160,23 +220,27 @@ impl Watch<'_> {
     /// Runs until something ends the observation; `None` if nobody reads the reports any more.
     async fn until_end(&mut self, watcher: &mut dyn Watcher) -> Result<Option<EndedBy>, Failure> {
         loop {
-            match self.feed.next().await? {
-                Step::Events(records) => self.take(&records, watcher)?,
+            match self.step().await? {
+                Step::Events(Records(records)) => self.take(&records, watcher)?,
                 Step::Tick => self.tick(watcher)?,
                 Step::Report => {
                     let begun = Instant::now();
-                    if !self.report(None, watcher)? {
+                    let goes_on = self.report(None, watcher)?;
+                    let Some(ties) = &mut self.ties else { continue };
+                    if !goes_on {
+                        self.source.note("step", &Step::Abandoned);
                         return Ok(None);
                     }
-                    self.feed.reported(begun.elapsed(), self.config.rest);
+                    ties.feed.reported(begun.elapsed(), ties.rest);
                 }
                 Step::End(ended_by) => {
-                    if ended_by == EndedBy::Interrupt {
-                        let attached = &self.probes.attached;
+                    if let Some(ties) = self.ties.as_ref().filter(|_| ended_by == EndedBy::Interrupt) {
+                        let attached = &ties.probes.attached;
                         watcher.interrupted(attached.links().removal(attached.len()));
                     }
                     return Ok(Some(ended_by));
                 }
+                Step::Abandoned => return Ok(None),
             }
             if self.exec_ns.is_some() {
                 return Ok(Some(EndedBy::Exec));
@@ -184,19 +248,31 @@ impl Watch<'_> {
         }
     }
 
+    /// What is next.
+    async fn step(&mut self) -> Result<Step, Failure> {
+        match &mut self.ties {
+            Some(ties) => {
+                let step = ties.feed.next().await?;
+                self.source.note("step", &step);
+                Ok(step)
+            }
+            None => expected(self.source.recorded("step")?),
+        }
+    }
+
     fn tick(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.look_at_rss()?;
-        let Self { source, probes, process, .. } = self;
+        let Some(ties) = &mut self.ties else { return Ok(()) };
+        let pid = self.subject.process.pid;
         // Code in no known mapping may ask for a look at the mappings once a tick.
-        source.act(|live| {
+        Ok(self.source.act(|live| {
             Tables::refreshed(&mut live.object)?;
-            probes.follow_children(&mut live.object, process.pid, watcher)
-        })?;
-        Ok(())
+            ties.probes.follow_children(&mut live.object, pid, watcher)
+        })?)
     }
 
     fn look_at_rss(&mut self) -> Result<(), Failure> {
-        let process = &self.process;
+        let process = &self.subject.process;
         let rss = self.source.get("resident set", |_| Ok(process.rss_bytes()))?;
         self.rss_last = rss.or(self.rss_last);
         Ok(())
@@ -217,7 +293,7 @@ impl Watch<'_> {
         let exec = records.iter().find(|record| record.is(Kind::Exec));
         let exec = exec.and_then(|record| Some(record.as_value::<ThreadEvent>()?.at_ns));
         self.exec_ns = self.exec_ns.or(exec);
-        let window = self.started_ns..self.frozen_ns;
+        let window = self.subject.started_ns..self.frozen_ns;
         for record in records {
             if record.is(Kind::Stack) {
                 if let Some(stack) = RawStack::of_record(record) {
@@ -230,7 +306,9 @@ impl Watch<'_> {
                 }
             } else if record.is(Kind::LeaderExit) {
                 self.leader_gone = true;
-                self.feed.leader_is_gone();
+                if let Some(ties) = &mut self.ties {
+                    ties.feed.leader_is_gone();
+                }
             } else {
                 self.collectors.event(record, &window);
             }
@@ -240,13 +318,22 @@ impl Watch<'_> {
 
     /// Looks at the mappings again.
     fn refresh(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        let Self { source, probes, process, space, collectors, .. } = self;
-        let refreshed =
-            source.act(|live| probes.refresh(live, (process.pid, space), collectors, true, watcher));
+        let Self { source, ties, subject, space, collectors, .. } = self;
+        let Some(ties) = ties else {
+            let recorded: RecordedSpace = expected(source.recorded("address space")?)?;
+            *space = recorded.into_space().map_err(Failure::failed)?;
+            return Ok(());
+        };
+        let pid = subject.process.pid;
+        let refreshed = source.act(|live| ties.probes.refresh(live, (pid, space), collectors, true, watcher));
         match refreshed {
-            Ok(()) | Err(crate::bpf::BpfError::TargetGone) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(BpfError::TargetGone) => {}
+            Err(error) => return Err(error.into()),
         }
+        if source.is_taped() {
+            source.note("address space", &RecordedSpace::of(space));
+        }
+        Ok(())
     }
 
     /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
@@ -269,7 +356,7 @@ impl Watch<'_> {
         let at_ns = self.exec_ns.unwrap_or(at_ns);
         let moment = Moment {
             at_ns,
-            started_ns: self.started_ns,
+            started_ns: self.subject.started_ns,
             counters: &counters,
             gone,
             last: ended_by.is_some(),
@@ -278,45 +365,56 @@ impl Watch<'_> {
         let mut all_counters = counters.clone();
         self.collectors.iter().for_each(|collector| collector.add_counters(&mut all_counters));
         let lost = self.losses()?;
-        let leader_gone = self.leader_gone && self.process.has_threads();
-        let map_bytes = self.source.get("maps", |live| Ok(live.object.map_bytes()))?;
+        let process = &self.subject.process;
+        let has_threads = self.source.get("threads left", |_| Ok(process.has_threads()))?;
+        let own = self.source.get("own cost", |live| {
+            let memory_bytes = usage::rss_bytes().map(|rss| rss + live.object.map_bytes());
+            Ok((usage::cpu_ns(), memory_bytes))
+        })?;
+        if let Some(names) = self.source.recorded("names")? {
+            self.names.learn(names);
+        }
         let collected = self.collectors.collected();
         let (threads, creations) = threads(&collected);
         let report = build(Inputs {
-            process: &self.process,
-            host: self.host,
-            started_at: &self.started_at,
-            duration_ns: at_ns.saturating_sub(self.started_ns),
+            process: &self.subject.process,
+            host: self.subject.host(),
+            started_at: &self.subject.started_at,
+            duration_ns: at_ns.saturating_sub(self.subject.started_ns),
             ended_by,
-            leader_gone,
-            rss_start: self.rss_start,
+            leader_gone: self.leader_gone && has_threads,
+            rss_start: self.subject.rss_start,
             rss_end: self.rss_last,
             heap: heap_inputs(&collected),
             waits: wait_inputs(&collected),
-            go: self.go.as_ref().map(|go| go.inputs(self.config.wishes.sort)),
+            go: self.ties.as_ref().and_then(|ties| Some(ties.go.as_ref()?.inputs(self.subject.wishes.sort))),
             threads,
             creations,
             counters: &all_counters,
             recursion_misses,
             lost: &lost,
-            cpu_ns: usage::cpu_ns(),
-            memory_bytes: usage::rss_bytes().map(|rss| rss + map_bytes),
+            cpu_ns: own.0,
+            memory_bytes: own.1,
             stacks: &self.stacks,
             space: &self.space,
             names: &mut self.names,
         });
+        self.source.note("names", &self.names.take_new());
+        if let Some(error) = self.source.flush() {
+            recording_ends(&error, watcher);
+        }
         watcher.report(&report)
     }
 
     /// Looks at the target before the account is read.
     fn look(&mut self, at_ns: u64, gone: bool, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        if let Some(go) = &mut self.go {
+        if let Some(go) = self.ties.as_mut().and_then(|ties| ties.go.as_mut()) {
             if gone {
                 go.gone(at_ns);
             } else {
                 go.look(watcher);
-                self.source.act(|live| {
-                    go.look_at_heap(&live.object, self.config.wishes.tracing, watcher);
+                self.source.act(|live| -> Result<(), Failure> {
+                    go.look_at_heap(&live.object, self.subject.wishes.tracing, watcher);
                     Ok(())
                 })?;
             }
@@ -331,7 +429,14 @@ impl Watch<'_> {
         self.collectors.iter_mut().try_for_each(|collector| collector.read(&mut self.source))?;
         let counters = self.source.get("counters", |live| live.object.counters())?;
         let misses = self.source.get("recursion misses", |live| Ok(live.object.recursion_misses()))?;
-        let records = self.feed.events.drain();
+        let Records(records) = match &mut self.ties {
+            Some(ties) => {
+                let records = Records(ties.feed.events.drain());
+                self.source.note("events", &records);
+                records
+            }
+            None => expected(self.source.recorded("events")?)?,
+        };
         self.take(&records, watcher)?;
         if self.exec_ns.is_none() && self.source.get("exec", |live| live.object.execed())? {
             // Its event was lost, and counted as that.
@@ -341,13 +446,14 @@ impl Watch<'_> {
     }
 
     /// What was lost outside of the kernel side, by name.
-    fn losses(&mut self) -> Result<Vec<(&'static str, u64)>, Failure> {
-        let probes = &self.probes;
-        let own = self.source.get("losses", |live| {
-            Ok(live.unwinding.losses().into_iter().chain(probes.losses()).collect::<Vec<_>>())
+    fn losses(&mut self) -> Result<Vec<(String, u64)>, Failure> {
+        let probes = self.ties.as_ref().map(|ties| &ties.probes);
+        let own: Vec<(String, u64)> = self.source.get("losses", |live| {
+            let own = probes.into_iter().flat_map(Probes::losses);
+            Ok(live.unwinding.losses().into_iter().chain(own).map(owned).collect())
         })?;
-        let collected = self.collectors.iter().flat_map(|collector| collector.losses());
-        Ok(summed(own.into_iter().chain(collected)).into_iter().collect())
+        let collected = self.collectors.iter().flat_map(|collector| collector.losses()).map(owned);
+        Ok(summed(own.into_iter().chain(collected)))
     }
 }
 

@@ -7,16 +7,17 @@ use std::mem::offset_of;
 
 use leakscope_common::event::{EXACT, StackHeader};
 use leakscope_common::unwind::{MAX_FRAMES, StackEnd};
+use serde::{Deserialize, Serialize};
 
 use crate::bpf::events::Record;
 use crate::process::Location;
 
 /// Handle of an interned stack: the hash of its frames, and so its site's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StackId(pub u64);
 
 /// A frame as it was unwound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackFrame {
     /// Address in the target.
     pub address: u64,
@@ -26,13 +27,14 @@ pub struct StackFrame {
 }
 
 /// A stack as it was unwound, innermost frame first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawStack {
     /// The hash of its frames.
     pub id: StackId,
     /// The frames.
     pub frames: Vec<StackFrame>,
     /// Why there are no more.
+    #[serde(with = "end_by_number")]
     pub end: StackEnd,
 }
 
@@ -53,8 +55,23 @@ impl RawStack {
     }
 }
 
+/// A stack's end by its number, for serde's `with`.
+mod end_by_number {
+    use leakscope_common::unwind::StackEnd;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(end: &StackEnd, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(*end as u32)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StackEnd, D::Error> {
+        StackEnd::from_number(u32::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("no such end"))
+    }
+}
+
 /// A frame with its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// Address in the target.
     pub address: u64,

@@ -13,10 +13,11 @@ pub use probes::FileProbes;
 
 use leakscope_common::config::state;
 use leakscope_common::heap::SiteTotals;
+use serde::{Deserialize, Serialize};
 
 use self::probes::{FunctionNumbers, sites};
 use super::linker::linker_code;
-use super::{Collected, Collector, Log, Moment, Placed, Scene, Source, Wishes};
+use super::{Collected, Collector, Log, Moment, Placed, Scene, Source, SourceError, Wishes};
 use crate::bpf::BpfError;
 use crate::bpf::attach::ProbeSite;
 use crate::bpf::maps::MapSize;
@@ -42,7 +43,7 @@ pub struct HeapAccount {
 }
 
 /// What the probes can see of a target, and what they cannot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Attached probes.
     pub probes: usize,
@@ -170,20 +171,21 @@ impl Collector for Heap {
         }
     }
 
-    fn started(&mut self, scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn started(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         self.look(scene)
     }
 
-    fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         let unseen = if self.coverage.probes == 0 { find::why_none } else { find::own_heap };
         self.coverage.reason = unseen(scene.space).map(ToOwned::to_owned);
         Ok(())
     }
 
-    fn read(&mut self, source: &mut Source) -> Result<(), BpfError> {
-        self.seen.live = source.get("LIVE", |live| live.object.read_map("LIVE"))?;
-        self.seen.sites = source.get("SITES", |live| live.object.read_map("SITES"))?;
-        self.seen.inflight = source.get("INFLIGHT", |live| live.object.read_map("INFLIGHT"))?;
+    fn read(&mut self, source: &mut Source) -> Result<(), SourceError> {
+        self.seen.live = source.rows("LIVE")?;
+        self.seen.sites = source.rows("SITES")?;
+        self.seen.inflight = source.rows("INFLIGHT")?;
+        self.coverage = source.get("heap coverage", |_| Ok(self.coverage.clone()))?;
         Ok(())
     }
 

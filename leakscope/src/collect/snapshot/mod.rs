@@ -10,29 +10,30 @@ pub mod clock;
 pub mod memory;
 mod take;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use leakscope_common::counter::{COUNTERS, Tally};
+use serde::{Deserialize, Serialize};
 
 pub use take::{ITERATOR, living, take};
 
 use super::waits::WaitAccount;
-use super::{Collected, Collector, Moment, Scene, Source};
-use crate::bpf::BpfError;
+use super::{Collected, Collector, Moment, Scene, Source, SourceError};
 use crate::bpf::object::Load;
 use crate::process::machine;
 use crate::stack::{RawStack, StackId, Stacks};
 use crate::wait::Census;
 
 /// The threads at one moment, and what was learnt of them besides.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The threads.
     pub threads: Census,
     /// Their stacks, each once.
     pub stacks: Vec<RawStack>,
     /// Context switches of each thread so far.
-    switches: HashMap<u32, u64>,
+    switches: BTreeMap<u32, u64>,
+    #[serde(skip)]
     known: HashSet<StackId>,
 }
 
@@ -40,7 +41,7 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct EarlierSwitches {
     at_ns: u64,
-    switches: HashMap<u32, u64>,
+    switches: BTreeMap<u32, u64>,
 }
 
 impl Snapshot {
@@ -95,7 +96,7 @@ impl Collector for Blocked {
         Load { task_iterators: vec![ITERATOR], ..Load::default() }
     }
 
-    fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         let begun = std::time::Instant::now();
         let snapshot = take(scene)?;
         scene.log.detail(&format!(
@@ -109,7 +110,7 @@ impl Collector for Blocked {
         Ok(())
     }
 
-    fn read(&mut self, source: &mut Source) -> Result<(), BpfError> {
+    fn read(&mut self, source: &mut Source) -> Result<(), SourceError> {
         self.account.processors = source.get("processors", |_| Ok(machine::processors()))?;
         Ok(())
     }

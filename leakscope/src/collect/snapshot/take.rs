@@ -10,7 +10,7 @@ use super::clock::Clocks;
 use super::memory::{Memory, StackMemory};
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
-use crate::collect::Scene;
+use crate::collect::{Scene, SourceError};
 use crate::process::{AddressSpace, MappingKind};
 use crate::stack::{RawStack, StackId};
 use crate::unwind::{PendingReturns, UnwindTable, Walked, walk};
@@ -38,7 +38,7 @@ struct View<'a> {
 }
 
 /// Takes a snapshot of the target's threads. Stacks go to the scene's.
-pub fn take(scene: &mut Scene<'_>) -> Result<Snapshot, BpfError> {
+pub fn take(scene: &mut Scene<'_>) -> Result<Snapshot, SourceError> {
     let Scene { process, space, .. } = *scene;
     let snapshot: Snapshot = scene.source.get("thread snapshot", |live| {
         let mappings = live.unwinding.mappings(space);

@@ -9,7 +9,7 @@ use std::ops::Range;
 use leakscope_common::event::{Kind, ThreadEvent};
 use leakscope_common::wait::CreationTotals;
 
-use super::{Collected, Collector, Moment, Scene, Source};
+use super::{Collected, Collector, Moment, Scene, Source, SourceError};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
 use crate::bpf::maps::MapSize;
@@ -115,7 +115,7 @@ impl Collector for Threads {
         object.insert("CREATIONS", 0u64, CreationTotals::default())
     }
 
-    fn started(&mut self, scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn started(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         self.pid = Some(scene.process.pid);
         Ok(())
     }
@@ -134,8 +134,8 @@ impl Collector for Threads {
         }
     }
 
-    fn read(&mut self, source: &mut Source) -> Result<(), BpfError> {
-        self.totals = source.get("CREATIONS", |live| live.object.read_map("CREATIONS"))?;
+    fn read(&mut self, source: &mut Source) -> Result<(), SourceError> {
+        self.totals = source.rows("CREATIONS")?;
         let pid = self.pid;
         self.alive = source.get("threads", |_| Ok(pid.and_then(inspect::thread_count)))?;
         Ok(())

@@ -14,12 +14,13 @@ use leakscope_common::wait::{ThreadState, WaitTotals, WakeKey, WakeTotals};
 
 use self::aggregate::{LongWait, WaitAggregate, WaitObservation, WaitsSnapshot, site};
 use super::snapshot::{self, EarlierSwitches, Snapshot};
-use super::{Collected, Collector, Moment, Scene, Source};
+use super::{Collected, Collector, Moment, Scene, Source, SourceError};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
 use crate::bpf::maps::MapSize;
 use crate::bpf::object::{Global, Load, Object, Tracepoint};
 use crate::process::{AddressSpace, machine};
+use crate::recording::Rows;
 use crate::wait::Census;
 
 /// Wait sites that the map holds: distinct stacks that block, for each thing that they wait on.
@@ -101,7 +102,7 @@ impl Collector for Waits {
     }
 
     /// Finds the threads that were blocked before recording began, and tells the kernel side of them.
-    fn started(&mut self, scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn started(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         let begun = std::time::Instant::now();
         let snapshot = snapshot::take(scene)?;
         let threads = &snapshot.threads.threads;
@@ -110,7 +111,7 @@ impl Collector for Waits {
             .filter_map(|thread| Some((thread, thread.stack?, snapshot.switches(thread.tid)?)))
             .collect();
         let started_ns = scene.started_ns;
-        scene.source.act(|live| {
+        scene.source.act(|live| -> Result<(), BpfError> {
             enter::enter_waits(&mut live.object, &blocked, started_ns)?;
             // A thread that ended before it was entered has left an entry that nothing would remove; one that
             // lives now removes it when it ends.
@@ -138,7 +139,7 @@ impl Collector for Waits {
         }
     }
 
-    fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), BpfError> {
+    fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         // Before the account is read: a wait that is open in both began before the threads were looked at.
         let mut snapshot = snapshot::take(scene)?;
         snapshot.bound_by(&self.earlier);
@@ -147,10 +148,15 @@ impl Collector for Waits {
         Ok(())
     }
 
-    fn read(&mut self, source: &mut Source) -> Result<(), BpfError> {
-        self.maps.threads = source.get("THREADS", |live| live.object.read_map("THREADS"))?;
-        self.maps.sites = source.get("WAIT_SITES", |live| live.object.read_map("WAIT_SITES"))?;
-        self.maps.wakes = source.get("WAKES", |live| live.object.read_map("WAKES"))?;
+    fn read(&mut self, source: &mut Source) -> Result<(), SourceError> {
+        self.maps.threads = source.rows("THREADS")?;
+        let Rows(sites) = source.get("WAIT_SITES", |live| {
+            let mut rows = live.object.read_map("WAIT_SITES")?;
+            rows.iter_mut().for_each(|(_, totals)| without_kernel_address(totals));
+            Ok(Rows(rows))
+        })?;
+        self.maps.sites = sites;
+        self.maps.wakes = source.rows("WAKES")?;
         self.account.processors = source.get("processors", |_| Ok(machine::processors()))?;
         Ok(())
     }
@@ -181,5 +187,15 @@ impl Collector for Waits {
 
     fn give<'a>(&'a self, to: &mut Collected<'a>) {
         to.waits = Some(&self.account);
+    }
+}
+
+/// Takes the address of the kernel out that tells descriptors apart: it belongs neither into a report nor into a
+/// recording.
+fn without_kernel_address(totals: &mut WaitTotals) {
+    let operations = totals.descriptor.operations;
+    totals.descriptor.operations = u64::from(operations != 0);
+    if operations != 0 && totals.object == operations {
+        totals.object = 1;
     }
 }
