@@ -97,3 +97,11 @@ pub struct WaitEvent {
     pub reserved: u32,
 }
 const _: () = assert!(size_of::<WaitEvent>() == 40);
+
+#[cfg(feature = "user")]
+mod pod {
+    // SAFETY: `repr(C)` of integers without padding (sizes asserted above); every bit pattern is valid.
+    unsafe impl aya::Pod for super::ThreadEvent {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::WaitEvent {}
+}

@@ -4,6 +4,7 @@
 use std::io;
 
 use crate::bpf::BpfError;
+use crate::collect::SourceError;
 use crate::process::ProcessError;
 
 /// An error with its exit code. The message says what failed, why, and what to do next.
@@ -72,5 +73,14 @@ impl From<BpfError> for Failure {
             BpfError::Missing(_) | BpfError::Attach { .. } | BpfError::Map { .. } => 1,
         };
         Self { code, error: error.into(), broken_pipe: false }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Bpf(error) => error.into(),
+            SourceError::Recording(error) => Self::failed(error),
+        }
     }
 }

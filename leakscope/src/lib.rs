@@ -25,6 +25,7 @@ pub mod losses;
 pub mod probe;
 pub mod process;
 pub mod processes;
+pub mod recording;
 pub mod report;
 pub mod runtime;
 pub mod section;

@@ -14,56 +14,23 @@ use leakscope_common::probe::Cookie;
 use super::object::{Object, uprobe};
 use super::{BpfError, chain};
 
-/// Which program a probe runs.
+/// A program that probes run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Entry of an allocating function.
-    AllocEntry,
-    /// Return probe of such a function.
-    AllocReturn,
-    /// A `ret` instruction of such a function.
-    AllocRetInstruction,
-    /// Entry of a freeing function.
-    FreeEntry,
-    /// The dynamic linker's notification.
-    LibrariesChanged,
-    /// Where a goroutine is created.
-    GoCreated,
-    /// Where one ends.
-    GoExited,
-    /// Where a span is taken from the Go heap.
-    GoAllocated,
+pub struct ProbeProgram {
+    /// The name of the one for perf links.
+    pub perf: &'static str,
+    /// The name of the one for multi links.
+    pub multi: &'static str,
+    /// Its place in the order in which perf links take over from multi links, lowest first.
+    pub rank: u8,
 }
 
-impl Role {
-    /// The name of its program for this kind of link.
-    pub(super) const fn program(self, links: Links) -> &'static str {
-        let (perf, multi) = match self {
-            Self::AllocEntry => ("alloc_entry", "alloc_entry_m"),
-            Self::AllocReturn => ("alloc_return", "alloc_return_m"),
-            Self::AllocRetInstruction => ("alloc_ret_instruction", "alloc_ret_instruction_m"),
-            Self::FreeEntry => ("free_entry", "free_entry_m"),
-            Self::LibrariesChanged => ("libraries_changed", "libraries_changed_m"),
-            Self::GoCreated => ("go_created", "go_created_m"),
-            Self::GoExited => ("go_exited", "go_exited_m"),
-            Self::GoAllocated => ("go_allocated", "go_allocated_m"),
-        };
+impl ProbeProgram {
+    /// The name of the one for this kind of link.
+    pub(super) const fn name(self, links: Links) -> &'static str {
         match links {
-            Links::Perf => perf,
-            Links::Multi => multi,
-        }
-    }
-
-    /// Its place in the order of attaching: what frees comes before what returns, and that before what
-    /// allocates. So no block is seen allocated whose free could be missed.
-    pub const fn rank(self) -> u8 {
-        match self {
-            Self::FreeEntry => 0,
-            Self::AllocReturn => 1,
-            Self::AllocRetInstruction => 2,
-            Self::AllocEntry => 3,
-            Self::LibrariesChanged => 4,
-            Self::GoCreated | Self::GoExited | Self::GoAllocated => 5,
+            Links::Perf => self.perf,
+            Links::Multi => self.multi,
         }
     }
 }
@@ -100,7 +67,7 @@ pub fn multi_links() -> Option<bool> {
 #[derive(Clone, Debug)]
 pub struct ProbeSite {
     /// What it runs.
-    pub role: Role,
+    pub program: ProbeProgram,
     /// The function, for messages.
     pub function: String,
     /// Path that opens the file (`/proc/PID/map_files/…`).
@@ -142,11 +109,6 @@ impl Attached {
         self.sites.is_empty()
     }
 
-    /// How many of those after the first `skip` are on allocator functions.
-    pub fn allocator_probes_from(&self, skip: usize) -> usize {
-        self.sites.iter().skip(skip).filter(|site| site.role != Role::LibrariesChanged).count()
-    }
-
     /// Attaches `site` for the process `pid` only.
     pub fn add(&mut self, object: &mut Object, pid: u32, site: &ProbeSite) -> Result<(), BpfError> {
         self.fds.push(attach(object, pid, self.links, slice::from_ref(site))?);
@@ -154,17 +116,17 @@ impl Attached {
         Ok(())
     }
 
-    /// Attaches `sites` for the process `pid` only, in their order. `failed` hears of each that cannot be; only
-    /// the end of the process is an error.
+    /// Attaches `sites` for the process `pid` only, in their order, and returns how many could be. `failed` hears
+    /// of each that cannot; only the end of the process is an error.
     pub fn add_all(
         &mut self,
         object: &mut Object,
         pid: u32,
         sites: &[ProbeSite],
         failed: &mut dyn FnMut(&BpfError),
-    ) -> Result<(), BpfError> {
-        let links = self.links;
-        let together = |a: &ProbeSite, b: &ProbeSite| a.role == b.role && a.path == b.path;
+    ) -> Result<usize, BpfError> {
+        let (links, before) = (self.links, self.len());
+        let together = |a: &ProbeSite, b: &ProbeSite| a.program == b.program && a.path == b.path;
         for group in sites.chunk_by(|a, b| links == Links::Multi && together(a, b)) {
             match attach(object, pid, links, group) {
                 Ok(link) => {
@@ -188,7 +150,7 @@ impl Attached {
                 }
             }
         }
-        Ok(())
+        Ok(self.len() - before)
     }
 
     /// Lets perf links take over from multi links, without a gap and without counting anything twice; see
@@ -206,12 +168,12 @@ impl Attached {
         pid: u32,
         idle: &ProbeSite,
     ) -> Result<Leaving, BpfError> {
-        let roles: HashSet<Role> = self.sites.iter().map(|site| site.role).collect();
-        object.load_probes(roles, Links::Perf)?;
+        let programs: HashSet<ProbeProgram> = self.sites.iter().map(|site| site.program).collect();
+        object.load_probes(programs, Links::Perf)?;
         let barrier = attach(object, std::process::id(), Links::Multi, slice::from_ref(idle))?;
         object.set_handover(Handover::Attaching)?;
         let mut sites = self.sites.clone();
-        sites.sort_by_key(|site| site.role.rank());
+        sites.sort_by_key(|site| site.program.rank);
         let mut perf = Self { links: Links::Perf, fds: Vec::new(), sites: Vec::new() };
         for site in &sites {
             if let Err(error) = perf.add(object, pid, site) {
@@ -264,7 +226,7 @@ impl Leaving {
     }
 }
 
-/// Attaches sites of one role and file by one call.
+/// Attaches sites of one program and file by one call.
 fn attach(object: &mut Object, pid: u32, links: Links, sites: &[ProbeSite]) -> Result<UProbeLink, BpfError> {
     let Some(first) = sites.first() else { return Err(BpfError::Missing("place for a probe")) };
     let error = |error: String| BpfError::Attach {
@@ -277,7 +239,7 @@ fn attach(object: &mut Object, pid: u32, links: Links, sites: &[ProbeSite]) -> R
         location: UProbeAttachLocation::AbsoluteOffset(site.offset),
         cookie: Some(site.cookie.0),
     });
-    let program = uprobe(&mut object.ebpf, first.role.program(links))?;
+    let program = uprobe(&mut object.ebpf, first.program.name(links))?;
     let id = match program.attach(points, &first.path, scope) {
         Ok(id) => id,
         Err(_) if !Path::new(&format!("/proc/{pid}")).exists() => return Err(BpfError::TargetGone),

@@ -1,25 +1,38 @@
 //! The kernel side as userspace sees it: the only module that imports aya.
 //!
-//! `object` loads the embedded BPF object with maps sized for the target; `attach` places the probes
-//! and takes them away in parallel; `tables` writes unwind rows and mappings into mapped arrays;
-//! `account` freezes and reads the maps, `entered` the sites that userspace puts there; `census` reads the task iterator; `events` turns ring-buffer
-//! records into values; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell what
-//! this kernel allows, by what `trials` tries and by whether `capability` says why it failed; `sys` holds the raw system calls that aya does not offer.
+//! It knows how things are loaded, attached and read, and of no domain what is in them: names of programs and
+//! maps, sizes and types come from the [collectors](crate::collect). `object` loads the embedded BPF object;
+//! `attach` places the probes and takes them away in parallel; `tables` writes unwind rows and mappings into
+//! mapped arrays; `maps` reads and writes the other maps, `iterator` reads what a BPF iterator lists, `events`
+//! takes the ring buffer's records; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell
+//! what this kernel allows, by what `trials` tries and by whether `capability` says why it failed; `sys` holds
+//! the raw system calls that aya does not offer.
 
-pub mod account;
 pub mod attach;
 pub mod btf;
 pub mod capability;
-pub mod census;
-mod entered;
 pub mod events;
 pub mod facts;
 pub mod go;
+pub mod iterator;
+pub mod maps;
 pub mod object;
 mod sys;
 pub mod tables;
 mod trials;
 pub mod verdict;
+
+pub use aya::Pod;
+
+/// The bytes of a value of the kernel side.
+pub fn bytes_of<T: Pod>(value: &T) -> &[u8] {
+    sys::bytes_of(value)
+}
+
+/// A value of the kernel side from its bytes, if they are as many as it has.
+pub fn value_of<T: Pod>(bytes: &[u8]) -> Option<T> {
+    sys::value_of(bytes)
+}
 
 /// Why the kernel side failed.
 #[derive(Debug, thiserror::Error)]

@@ -29,6 +29,18 @@ struct BatchAttr {
 }
 const _: () = assert!(size_of::<BatchAttr>() == 56);
 
+/// The bytes as a value, if they are as many as it has.
+pub(super) fn value_of<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: so many bytes are there, and every bit pattern of a `Pod` is valid.
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// The bytes of a value.
+pub(super) fn bytes_of<T: aya::Pod>(value: &T) -> &[u8] {
+    // SAFETY: a `Pod` has no padding, so each of its bytes is initialized; they live as long as it does.
+    unsafe { std::slice::from_raw_parts((&raw const *value).cast::<u8>(), size_of::<T>()) }
+}
+
 /// Reads a whole hash map in batches. `K` and `V` are its key and value types.
 ///
 /// The map should stand still; under churn an element may be seen twice or not at all, but the

@@ -3,9 +3,9 @@
 use leakscope_common::config::{MAX_MAPPINGS, state};
 use leakscope_common::unwind::{MappingEntry, Row};
 
+use super::BpfError;
 use super::object::Object;
 use super::sys::MappedArray;
-use super::{BpfError, object::Sizes};
 
 /// The mapped arrays. Rows and buckets are append-only; mappings live in two halves of which the
 /// kernel side uses the one that the generation selects.
@@ -18,13 +18,12 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Maps the arrays of `object`, which was loaded with `sizes`.
-    pub fn map(object: &Object, sizes: Sizes) -> Result<Self, BpfError> {
+    /// Maps the arrays of `object`, which has room for so many `rows` and `buckets`.
+    pub fn map(object: &Object, rows: u32, buckets: u32) -> Result<Self, BpfError> {
         let failed = |error| BpfError::Map { what: "map the unwind tables", error };
         Ok(Self {
-            rows: MappedArray::map(object.map_fd("ROWS")?, sizes.rows.max(1) as usize).map_err(failed)?,
-            buckets: MappedArray::map(object.map_fd("BUCKETS")?, sizes.buckets.max(1) as usize)
-                .map_err(failed)?,
+            rows: MappedArray::map(object.map_fd("ROWS")?, rows.max(1) as usize).map_err(failed)?,
+            buckets: MappedArray::map(object.map_fd("BUCKETS")?, buckets.max(1) as usize).map_err(failed)?,
             mappings: MappedArray::map(object.map_fd("MAPPINGS")?, 2 * MAX_MAPPINGS as usize)
                 .map_err(failed)?,
             generation: 0,

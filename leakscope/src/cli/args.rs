@@ -2,7 +2,7 @@
 
 mod saved;
 
-pub use saved::{DiffArgs, ReportArgs};
+pub use saved::{DiffArgs, ReplayArgs, ReportArgs};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use super::format::FormatArgs;
 use super::output::{self, Destination};
 use super::top::{TopConfig, TopFormat};
 use super::{Failure, examples};
-use crate::bpf::object::Tracing;
 use crate::collect::heap::Sort;
+use crate::collect::{Tracing, Wishes};
 use crate::export::profile::ProfileKind;
 use crate::processes::Order;
 use crate::runtime::Options;
@@ -51,6 +51,9 @@ pub enum Command {
     /// Show a saved report: in another format, parts of it, or grouped
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Make the reports of a recording again (`attach --record DIR`): needs neither root nor the target
+    #[command(hide = true)]
+    Replay(ReplayArgs),
     /// Show what grew between two saved reports, or since the first of a series
     #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),
@@ -102,6 +105,10 @@ pub struct AttachArgs {
     /// Most live blocks that can be told apart; sizes the maps (about 100 bytes a block)
     #[arg(long, value_name = "N", default_value = "1M", value_parser = size, allow_negative_numbers = true)]
     max_live: u64,
+    /// Keep what is read of kernel and target in DIR, for a bug report: names of functions, files and threads, the
+    /// command line and numbers, but no memory contents other than the words of locks
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// Say more on standard error; twice: the kernel side's diagnostics too
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -293,17 +300,20 @@ impl AttachArgs {
                 duration: self.duration,
                 interval: self.interval,
                 rest: 0,
-                sort: match self.sort {
-                    SortArg::LiveBytes => Sort::LiveBytes,
-                    SortArg::LiveObjects => Sort::LiveObjects,
-                    SortArg::Growth => Sort::Growth,
-                    SortArg::Age => Sort::Age,
+                wishes: Wishes {
+                    tracing,
+                    sort: match self.sort {
+                        SortArg::LiveBytes => Sort::LiveBytes,
+                        SortArg::LiveObjects => Sort::LiveObjects,
+                        SortArg::Growth => Sort::Growth,
+                        SortArg::Age => Sort::Age,
+                    },
+                    min_age: self.min_age.unwrap_or_default(),
+                    max_live: self.max_live as u32,
+                    break_free_probes: self.break_free_probes,
                 },
-                min_age: self.min_age.unwrap_or_default(),
-                tracing,
-                max_live: self.max_live as u32,
                 kernel_log: self.verbose >= 2,
-                break_free_probes: self.break_free_probes,
+                record: self.record,
             },
             rendering,
             thresholds,
@@ -374,6 +384,7 @@ mod tests {
             Command::Dump(arguments) => arguments.into_config().err(),
             Command::Report(arguments) => arguments.into_config().err(),
             Command::Diff(arguments) => arguments.into_config().err(),
+            Command::Replay(arguments) => arguments.into_config().err(),
             Command::Doctor(_) | Command::Top(_) | Command::Completions(_) | Command::Man(_) => None,
         };
         let failure = failure.unwrap_or_else(|| panic!("{line} is accepted"));

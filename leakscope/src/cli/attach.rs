@@ -32,7 +32,7 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
     if config.verbose >= 2 {
         logging::enable();
     }
-    let process = session::check(config.pid, config.session.tracing)?;
+    let process = session::check(config.pid, config.session.wishes.tracing)?;
     let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;

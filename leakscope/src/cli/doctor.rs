@@ -7,11 +7,12 @@ use super::args::DoctorArgs;
 use super::output::{Destination, Output};
 use crate::bpf::facts::Facts;
 use crate::bpf::verdict::{Finding, Level, judge, refusal};
+use crate::collect::heap::FileProbes;
 use crate::human::printable;
 use crate::probe::{self, CostClass, Exit};
 use crate::process::{Host, Process, ProcessError};
 use crate::runtime;
-use crate::session::{self, FileProbes, Visible, rights};
+use crate::session::{self, Visible, rights};
 
 /// Answers with the exit code that `attach` would have.
 pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {

@@ -14,6 +14,7 @@ pub mod generate;
 pub mod logging;
 pub mod output;
 pub mod progress;
+pub mod replay;
 pub mod report;
 pub mod top;
 mod top_script;
@@ -38,6 +39,7 @@ pub fn run() -> Result<u8, Failure> {
         args::Command::Attach(arguments) => attach::run(arguments.into_config()?),
         args::Command::Dump(arguments) => dump::run(arguments.into_config()?),
         args::Command::Top(arguments) => top::run(&arguments.into_config()),
+        args::Command::Replay(arguments) => replay::run(arguments.into_config()?),
         args::Command::Report(arguments) => report::run(arguments.into_config()?),
         args::Command::Diff(arguments) => diff::run(arguments.into_config()?),
         args::Command::Doctor(arguments) => doctor::run(&arguments),

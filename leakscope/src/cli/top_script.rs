@@ -118,7 +118,7 @@ pub(super) fn reports(config: &TopConfig, pid: u32) -> Result<u8, Failure> {
         rest: if config.interval.is_none() { session::REST_ON_SCREEN } else { 0 },
         ..session::Config::default()
     };
-    let process = session::check(pid, observe.tracing)?;
+    let process = session::check(pid, observe.wishes.tracing)?;
     let mut watcher =
         Reports { series: Series::open(config)?, progress: Progress::new(0), reader_gone: false };
     let runtime =

@@ -26,6 +26,12 @@ impl Directory {
         Self::readable(&make_directory(path, Mode::from_raw_mode(0o700))?)
     }
 
+    /// Opens a directory with nothing in it; makes one that nobody else may look into.
+    pub fn empty(path: &Path) -> io::Result<Self> {
+        let directory = Self::for_reports(path)?;
+        if directory.names()?.is_empty() { Ok(directory) } else { Err(Errno::NOTEMPTY.into()) }
+    }
+
     /// Opens a directory for files that everybody may read; makes it where there is none.
     pub fn for_everybody(path: &Path) -> io::Result<Self> {
         Self::readable(&make_directory(path, Mode::from_raw_mode(0o755))?)

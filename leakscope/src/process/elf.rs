@@ -25,6 +25,12 @@ pub enum ElfError {
     /// A section is larger than this reader accepts.
     #[error("section {0} is implausibly large")]
     TooLarge(&'static str),
+    /// It was there when the target was recorded; the recording does not hold it.
+    #[error("a recording does not hold the file")]
+    Recorded {
+        /// Its build ID.
+        build_id: Option<String>,
+    },
 }
 
 /// Largest section that is read whole.

@@ -103,6 +103,11 @@ impl Host {
         Self::told_by(&Traits { exe, emulates, tracer: process.tracer.as_deref(), mapped })
     }
 
+    /// The host of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        HOSTS.iter().find(|host| host.name == name)
+    }
+
     fn told_by(traits: &Traits<'_>) -> Option<&'static Self> {
         let exe = traits.exe.and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
         let exe = exe.strip_suffix(" (deleted)").unwrap_or(exe);

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::host;
 
 /// Why a process cannot be the target.
@@ -52,7 +54,7 @@ pub enum ProcessError {
 }
 
 /// The target's identity, read once at the start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Process {
     /// PID (TGID) in our PID namespace.
     pub pid: u32,
@@ -62,6 +64,7 @@ pub struct Process {
     /// Short name.
     pub comm: String,
     /// Path of its program, as the target names it.
+    #[serde(serialize_with = "super::recorded::lossy_path_if_any")]
     pub exe: Option<PathBuf>,
     /// Command line.
     pub cmdline: Vec<String>,
@@ -210,6 +213,12 @@ fn container_id(cgroup: &str) -> Option<String> {
         .split(|c: char| !c.is_ascii_hexdigit())
         .rfind(|part| part.len() == 64)
         .map(|id| id[..12].to_owned())
+}
+
+/// Threads of `pid`; `None` once it has ended.
+pub fn thread_count(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|l| l.strip_prefix("Threads:"))?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// A file, whatever its name: device and inode number.
 ///
 /// Those that stat(2) tells are one file's alone. Those in `/proc/PID/maps` are not: it prints the device of the
 /// whole file system where stat tells that of a subvolume (btrfs) or of a layer (overlayfs), so that two files
 /// can look alike there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileId {
     /// Device number.
     pub device: u64,
@@ -27,13 +29,14 @@ impl FileId {
 }
 
 /// What lies behind a mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MappingKind {
     /// A file; the path is the one in the target's mount namespace.
     File {
         /// As `/proc/PID/maps` prints it, which is no identity.
         printed: FileId,
         /// Path as `/proc/PID/maps` shows it, without ` (deleted)`.
+        #[serde(serialize_with = "super::recorded::lossy_path")]
         path: PathBuf,
         /// Whether the name is gone.
         deleted: bool,
@@ -47,7 +50,7 @@ pub enum MappingKind {
 }
 
 /// One executable mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
     /// First address.
     pub start: u64,

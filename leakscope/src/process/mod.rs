@@ -3,7 +3,9 @@
 pub mod elf;
 pub mod host;
 pub mod inspect;
+pub mod machine;
 pub mod maps;
+pub mod recorded;
 mod remapped;
 pub mod space;
 

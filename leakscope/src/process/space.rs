@@ -8,12 +8,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::elf::{ElfError, ElfFile};
 use super::maps::{self, FileId, Mapping, MappingKind};
 use super::remapped;
 
 /// Index of a module; stays valid for the life of the [`AddressSpace`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ModuleId(pub usize);
 
 /// A file that is, or was, mapped executable.
@@ -34,10 +36,19 @@ impl Module {
     pub fn is_file(&self) -> bool {
         !self.probe_path.as_os_str().is_empty()
     }
+
+    /// Its build ID in hexadecimal digits, where that is known.
+    pub fn build_id_text(&self) -> Option<String> {
+        match &self.elf {
+            Ok(elf) => elf.build_id_text(),
+            Err(ElfError::Recorded { build_id }) => build_id.clone(),
+            Err(_) => None,
+        }
+    }
 }
 
 /// A mapping and the module behind it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MappedModule {
     /// The mapping.
     pub mapping: Mapping,
@@ -48,7 +59,7 @@ pub struct MappedModule {
 }
 
 /// Where an address lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Location {
     /// In a module, at this virtual address of its file.
     Module(ModuleId, u64),
@@ -62,8 +73,8 @@ pub enum Location {
 #[derive(Debug, Default)]
 pub struct AddressSpace {
     pid: u32,
-    mappings: Vec<MappedModule>,
-    modules: Vec<Module>,
+    pub(super) mappings: Vec<MappedModule>,
+    pub(super) modules: Vec<Module>,
     /// Modules by the identity of their file; several only where that is not what it should be.
     by_file: HashMap<FileId, Vec<ModuleId>>,
     /// Modules whose file could not be opened.

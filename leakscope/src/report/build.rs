@@ -13,7 +13,7 @@ use super::model::{
 use super::waits::WaitInputs;
 use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
 use crate::collect::heap::Sort;
-use crate::collect::waits::aggregate::Creation;
+use crate::collect::threads::Creation;
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime;
@@ -56,7 +56,7 @@ pub struct Inputs<'a> {
     /// Times the kernel skipped a program.
     pub recursion_misses: u64,
     /// What was lost outside of the kernel side, by name.
-    pub lost: &'a [(&'static str, u64)],
+    pub lost: &'a [(String, u64)],
     /// CPU time of leakscope.
     pub cpu_ns: u64,
     /// Memory of leakscope, the kernel side's maps included.
@@ -83,7 +83,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let Inputs { host, space, stacks, names, .. } = inputs;
     let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
     let mut lost = losses::named(inputs.counters, inputs.recursion_misses);
-    lost.extend(inputs.lost.iter().filter(|(_, n)| *n > 0).map(|(name, n)| ((*name).to_owned(), *n)));
+    lost.extend(inputs.lost.iter().filter(|(_, n)| *n > 0).cloned());
     let unread = unread(space);
     if inputs.heap.is_some() && !unread.is_empty() {
         lost.insert(losses::FILES_UNREAD.to_owned(), unread.len() as u64);
@@ -311,7 +311,7 @@ fn unread_files(unread: &[String]) -> Option<String> {
 
 fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_>) -> Target {
     let program = space.modules().find(|(_, module)| Some(&module.path) == process.exe.as_ref());
-    let build_id = program.and_then(|(_, module)| module.elf.as_ref().ok()?.build_id_text());
+    let build_id = program.and_then(|(_, module)| module.build_id_text());
     Target {
         pid: process.pid,
         comm: process.comm.clone(),

@@ -20,13 +20,14 @@ mod node;
 mod opened;
 mod python;
 
+pub use crate::collect::Log;
 pub use detect::{Clues, Signs, by_contents, detect, library_by_contents, of};
 pub use dotnet::DotNet;
 pub use java::Java;
 pub use name::RuntimeName;
 pub use native::Native;
 pub use node::Node;
-pub use opened::{CodeRows, Log, Observed, Opened, Options, Probing, Runtimes};
+pub use opened::{Observed, Opened, Options, Probing, Runtimes};
 pub use python::Python;
 
 use std::fmt::Debug;

@@ -2,39 +2,19 @@
 
 use std::fmt::Debug;
 
-use leakscope_common::unwind::Row;
-
 use super::{RUNTIMES, Runtime, detect, go};
 use crate::bpf::BpfError;
 use crate::bpf::attach::Attached;
-use crate::bpf::object::{Object, Sizes, Tracing};
+use crate::bpf::object::{Load, Object};
+use crate::collect::{Log, OwnRows, Tracing};
 use crate::process::{AddressSpace, ModuleId, Process};
-use crate::symbol::NamesCode;
-
-/// Hears what is done, for people.
-pub trait Log {
-    /// A step, for those who want to know.
-    fn detail(&mut self, line: &str);
-    /// Something the user should know.
-    fn warn(&mut self, line: &str);
-}
+use crate::symbol::{Names, NamesCode};
 
 /// What the user chose of how runtimes are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Where the layouts of Go's structures come from.
     pub go_layouts: go::LayoutSource,
-}
-
-/// Unwind rows of code that has no `.eh_frame`, made from tables of its runtime.
-#[derive(Clone, Debug, Default)]
-pub struct CodeRows {
-    /// First virtual address of the code in its file, and the one after its last.
-    pub text: (u32, u32),
-    /// The rows, by address; the first lies at the start of the code.
-    pub rows: Vec<Row>,
-    /// Whether there were more than are taken.
-    pub truncated: bool,
 }
 
 /// Where probes of a runtime are attached.
@@ -55,7 +35,7 @@ pub struct Probing<'a> {
 /// A process of whose runtime something can be read, as [`Runtime::open`] found it. It lives as long as the
 /// observation and keeps what it has read last.
 ///
-/// The session calls [`rows`](Self::rows), [`names`](Self::names) and [`reserve`](Self::reserve) once, before
+/// The session calls [`rows`](Self::rows), [`names`](Self::names) and [`load`](Self::load) once, before
 /// anything is attached; then [`attach`](Self::attach), unless nothing may be probed; then, for each report,
 /// [`read_tasks`](Self::read_tasks), [`read_heap`](Self::read_heap) and [`observe`](Self::observe). `dump` attaches
 /// nothing and reads tasks once. Every method but the last may do nothing.
@@ -64,8 +44,8 @@ pub struct Probing<'a> {
 /// before as it is, and `observe` says why; only the end of the target while probes are attached is an error. What
 /// is missed is counted as a loss by name ([`crate::losses`]).
 pub trait Opened: Debug {
-    /// The unwind rows of its code, and the file that they are of.
-    fn rows(&self) -> Option<(ModuleId, CodeRows)> {
+    /// The unwind rows of its code.
+    fn rows(&self) -> Option<OwnRows> {
         None
     }
 
@@ -74,8 +54,10 @@ pub trait Opened: Debug {
         None
     }
 
-    /// Enlarges the maps of the kernel side that it uses.
-    fn reserve(&self, _tracing: Tracing, _sizes: &mut Sizes) {}
+    /// What it needs of the kernel side: sizes of maps of its own.
+    fn load(&self, _tracing: Tracing) -> Load {
+        Load::default()
+    }
 
     /// Attaches the probes in the runtime. What cannot be attached is warned of.
     fn attach(&mut self, _probing: &mut Probing<'_>, _log: &mut dyn Log) -> Result<(), BpfError> {
@@ -152,6 +134,18 @@ impl Runtimes {
     /// The same, to read it.
     pub fn opened_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Opened>> {
         self.opened.iter_mut()
+    }
+
+    /// Unwind rows of code that only a runtime knows.
+    pub fn rows(&self) -> impl Iterator<Item = OwnRows> {
+        self.opened().filter_map(Opened::rows)
+    }
+
+    /// Has their code named by their own tables.
+    pub fn name(&self, names: &mut Names) {
+        for (module, by) in self.opened().filter_map(Opened::names) {
+            names.ask(module, by);
+        }
     }
 
     /// What was read last.

@@ -1,19 +1,20 @@
 //! One look at the threads of a process: nothing is traced.
 
+use super::attach::owned;
+use super::inputs::wait_inputs;
 use super::modules::{self, address_space};
-use super::prepare::Unwinding;
-use super::{Log, Watcher, clock, threads, usage};
+use super::{Told, Watcher, clock, usage};
 use crate::bpf::attach::Links;
-use crate::bpf::object::{Object, Sizes};
+use crate::bpf::object::Object;
 use crate::collect::heap::Sort;
-use crate::collect::snapshot::View;
+use crate::collect::{Collectors, Live, Moment, Scene, Source, Unwinding};
 use crate::failure::Failure;
 use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Inputs, build};
-use crate::report::waits::WaitInputs;
 use crate::runtime::{Options, Runtimes};
 use crate::stack::Stacks;
 use crate::symbol::Names;
+use leakscope_common::counter::COUNTERS;
 
 /// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
 pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> Result<(), Failure> {
@@ -23,33 +24,39 @@ pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> R
     if let Some(host) = host {
         watcher.warn(&host.sentence());
     }
-    let mut runtimes = Runtimes::find(process, &space, options, &mut Log(watcher));
-    let (unwinding, ..) = Unwinding::build(&space, &runtimes, watcher);
+    let mut runtimes = Runtimes::find(process, &space, options, &mut Told(watcher));
+    let unwinding = Unwinding::build(&space, runtimes.rows(), &mut Told(watcher));
     space.forget_caches();
-    let mut object = Object::load(process.pid, Sizes::CENSUS, None, Links::Perf, false)?;
+    let mut collectors = Collectors::of_one_look();
+    let object = Object::load(process.pid, &collectors.load(), Links::Perf, false)?;
     watcher.detail("BPF programs loaded");
+    let lost: Vec<_> = unwinding.losses().map(owned).into();
+    let mut source = Source::live(Live { object, unwinding }, None);
     let started_at = clock::rfc3339_now();
-    let mappings = unwinding.mappings(&space);
-    let view = View { pid: process.through, space: &space, mappings: &mappings, table: &unwinding.table };
     let mut stacks = Stacks::default();
-    let mut names = Names::new(modules::debug_search(process.through, watcher));
-    for opened in runtimes.opened_mut() {
-        if let Some((module, by)) = opened.names() {
-            names.ask(module, by);
-        }
-        opened.read_tasks(clock::monotonic_ns(), &mut Log(watcher));
-    }
-    let begun = std::time::Instant::now();
-    let seen = threads::census(&mut object, view, &mut stacks, &mut names)?;
-    if seen.taken.census.threads.is_empty() || !process.is_alive() {
+    let mut names = Names::new(modules::debug_search(process.through, &mut Told(watcher)));
+    runtimes.name(&mut names);
+    runtimes.opened_mut().for_each(|opened| opened.read_tasks(clock::monotonic_ns(), &mut Told(watcher)));
+    let mut scene = Scene {
+        source: &mut source,
+        process,
+        space: &space,
+        stacks: &mut stacks,
+        started_ns: 0,
+        log: &mut Told(watcher),
+    };
+    collectors.iter_mut().try_for_each(|collector| collector.look(&mut scene))?;
+    stacks.take_new(|stack| names.prepare(&space, stack));
+    collectors.iter_mut().try_for_each(|collector| collector.read(&mut source))?;
+    let moment = Moment { at_ns: 0, started_ns: 0, counters: &[], gone: false, last: true };
+    collectors.iter_mut().for_each(|collector| collector.settle(&moment));
+    let mut counters = vec![0; COUNTERS as usize];
+    collectors.iter().for_each(|collector| collector.add_counters(&mut counters));
+    let collected = collectors.collected();
+    let none = |threads: &crate::wait::Census| threads.threads.is_empty();
+    if collected.waits.and_then(|waits| waits.threads.as_ref()).is_none_or(none) || !process.is_alive() {
         return Err(ProcessError::NoSuchProcess(process.pid).into());
     }
-    watcher.detail(&format!(
-        "{} threads in {:.1} ms, {} stacks",
-        seen.taken.census.threads.len(),
-        begun.elapsed().as_secs_f64() * 1e3,
-        stacks.len()
-    ));
     let rss = process.rss_bytes();
     let report = build(Inputs {
         process,
@@ -61,21 +68,14 @@ pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> R
         rss_start: rss,
         rss_end: rss,
         heap: None,
-        waits: Some(WaitInputs {
-            census: Some(&seen.taken.census),
-            window: None,
-            started_ns: seen.taken.census.at_ns,
-            at_ns: seen.taken.census.at_ns,
-            nothing_lost: true,
-            processors: usage::processors(),
-        }),
+        waits: wait_inputs(&collected),
         runtime: runtimes.observed(),
         sort: Sort::default(),
         threads: None,
         creations: &[],
-        counters: &seen.counters,
+        counters: &counters,
         recursion_misses: 0,
-        lost: &unwinding.losses(),
+        lost: &lost,
         cpu_ns: usage::cpu_ns(),
         memory_bytes: usage::rss_bytes(),
         stacks: &stacks,

@@ -14,7 +14,8 @@ use leakscope_common::probe::Cookie;
 use object::{Object as _, ObjectSymbol as _};
 
 use super::seccomp;
-use crate::bpf::attach::{Links, ProbeSite, Role, multi_links};
+use crate::bpf::attach::{Links, ProbeSite, multi_links};
+use crate::collect::linker::LIBRARIES_CHANGED;
 use crate::process::{AddressSpace, Module, Process};
 
 /// Functions that make a process which shares its maker's memory and goes on in the maker's own code.
@@ -88,7 +89,7 @@ pub(super) fn idle_place() -> Option<ProbeSite> {
     }
     Some(ProbeSite {
         // A program that is always loaded.
-        role: Role::LibrariesChanged,
+        program: LIBRARIES_CHANGED,
         function: "idle".to_owned(),
         path: PathBuf::from("/proc/self/exe"),
         file: "leakscope itself".to_owned(),

@@ -1,37 +1,41 @@
 //! One observation of one process, from attach to detach: the only place that sees both ends.
 //!
-//! `rights` tries what may be read, `prepare` finds allocators and unwind rows, `links` chooses how probes are tied to the target, `arm` attaches in the safe order, `watch` runs until
-//! the end, `dump` looks at the threads once, `clock` and `usage` read what the kernel says about time and about ourselves.
+//! It holds no rule of any domain: it goes through the [collectors](crate::collect). `rights` tries what may be
+//! read, `prepare` reads mappings and unwind rows, `links` chooses how probes are tied to the target, `arm` loads
+//! and attaches in the safe order, by `attach`; `watch` runs until the end, `dump` looks at the threads once,
+//! `clock` and `usage` read what the kernel says about time and about ourselves.
 
 mod arm;
+mod attach;
 mod clock;
 mod dump;
+mod feed;
+mod inputs;
 mod links;
 mod modules;
 mod prepare;
-mod probes;
 pub mod rights;
 pub mod seccomp;
 mod signals;
-mod threads;
+mod subject;
 mod usage;
 mod watch;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bpf::facts::Facts;
-use crate::bpf::object::Tracing;
 use crate::bpf::verdict;
 use crate::collect::heap::Sort;
+use crate::collect::{Log, Tracing, Wishes};
 use crate::failure::Failure;
 use crate::process::{Process, ProcessError};
+use crate::recording::{Player, Recorder};
 use crate::report::Report;
-use crate::runtime;
 
 pub use dump::dump;
 pub use links::Choice as LinkChoice;
 pub use modules::{Visible, look};
-pub use probes::FileProbes;
 
 /// What to observe.
 #[derive(Clone, Debug)]
@@ -43,18 +47,12 @@ pub struct Config {
     /// After a report, the next one is at least so many times as long away as this one took to make: a
     /// million live blocks are read for most of a second.
     pub rest: u32,
-    /// Order of sites.
-    pub sort: Sort,
-    /// Only blocks at least this old count as live.
-    pub min_age: Duration,
-    /// What to trace.
-    pub tracing: Tracing,
-    /// Most live blocks.
-    pub max_live: u32,
+    /// What to collect.
+    pub wishes: Wishes,
     /// Whether the kernel side's diagnostics are wanted.
     pub kernel_log: bool,
-    /// Leave out the probes on freeing functions; for tests.
-    pub break_free_probes: bool,
+    /// Where what is read is recorded, if it is.
+    pub record: Option<PathBuf>,
 }
 
 /// [`Config::rest`] for reports that somebody looks at as they come: a tenth of a core goes into them at
@@ -68,12 +66,15 @@ impl Default for Config {
             duration: None,
             interval: None,
             rest: 0,
-            sort: Sort::LiveBytes,
-            min_age: Duration::ZERO,
-            tracing: Tracing { heap: true, waits: true, min_wait_ns: 0 },
-            max_live: 1_000_000,
+            wishes: Wishes {
+                tracing: Tracing { heap: true, waits: true, min_wait_ns: 0 },
+                sort: Sort::LiveBytes,
+                min_age: Duration::ZERO,
+                max_live: 1_000_000,
+                break_free_probes: false,
+            },
             kernel_log: false,
-            break_free_probes: false,
+            record: None,
         }
     }
 }
@@ -109,10 +110,10 @@ pub trait Watcher {
     fn report(&mut self, report: &Report) -> Result<bool, Failure>;
 }
 
-/// What a runtime tells goes to the watcher.
-struct Log<'a>(&'a mut dyn Watcher);
+/// Tells a watcher what collectors say.
+struct Told<'a>(&'a mut dyn Watcher);
 
-impl runtime::Log for Log<'_> {
+impl Log for Told<'_> {
     fn detail(&mut self, line: &str) {
         self.0.detail(line);
     }
@@ -149,7 +150,15 @@ fn permitted(pid: u32, process: Result<Process, ProcessError>, tracing: Tracing)
 
 /// Observes `process`, which [`check`] has passed. Reports go to `watcher`; the last one is out before the probes are taken away.
 pub async fn run(process: Process, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    // Before anything is attached: it may be refused.
+    let recorder = config.record.as_deref().map(Recorder::create).transpose().map_err(Failure::failed)?;
     let prepared = prepare::prepare(process, config, watcher)?;
     let armed = arm::arm(prepared, config, watcher)?;
-    watch::watch(armed, config, watcher).await
+    watch::watch(armed, config, recorder, watcher).await
+}
+
+/// Makes the reports of the recording in a directory again. They go to `watcher`, as those of the target did.
+pub async fn replay(directory: &Path, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    let player = Player::open(directory).map_err(Failure::failed)?;
+    watch::replay(player, watcher).await
 }

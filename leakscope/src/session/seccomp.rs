@@ -13,8 +13,9 @@ use leakscope_common::config::RunState;
 use leakscope_common::counter::Tally;
 use leakscope_common::probe::{Cookie, Effect, NO_REGISTER};
 
-use crate::bpf::attach::{Attached, Links, ProbeSite, Role};
-use crate::bpf::object::{Object, Sizes, Tracing};
+use crate::bpf::attach::{Attached, Links, ProbeSite};
+use crate::bpf::object::{Load, Object};
+use crate::collect::heap::probes::ALLOC_RETURN;
 use crate::failure::Failure;
 use crate::process::{Process, maps};
 
@@ -59,14 +60,11 @@ fn prove() -> Result<bool, Failure> {
     }
     let child = Child(pid);
     drop(reader);
-    let mut object = {
-        let sizes = Sizes { sites: 2, ..Sizes::CENSUS };
-        let heap = Tracing { heap: true, waits: false, min_wait_ns: 0 };
-        Object::load(pid.cast_unsigned(), sizes, Some(heap), Links::Perf, false)?
-    };
+    let load = Load { probes: vec![ALLOC_RETURN], ..Load::default() };
+    let mut object = Object::load(pid.cast_unsigned(), &load, Links::Perf, false)?;
     let mut attached = Attached::new(Links::Perf);
     let site = ProbeSite {
-        role: Role::AllocReturn,
+        program: ALLOC_RETURN,
         function: "probed".to_owned(),
         path: PathBuf::from("/proc/self/exe"),
         file: "leakscope itself".to_owned(),

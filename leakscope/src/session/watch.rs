@@ -1,130 +1,203 @@
 //! Runs until the end of the observation, and reports.
 
-use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::time::Instant;
 
 use leakscope_common::config::RunState;
 use leakscope_common::counter::Tally;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use leakscope_common::event::{Kind, ThreadEvent};
 
 use super::arm::Armed;
-use super::threads::{self, FirstLook, Seen};
-use super::{Config, Log, Watcher, clock, modules, usage};
-use crate::bpf::events::Event;
+use super::attach::{Probes, owned, summed};
+use super::feed::{Feed, Records, Step};
+use super::inputs::{heap_inputs, threads, wait_inputs};
+use super::subject::Subject;
+use super::{Config, Told, Watcher, clock, modules, usage};
+use crate::bpf::BpfError;
+use crate::bpf::events::Record;
 use crate::bpf::tables::Tables;
-use crate::collect::heap::{HeapAggregate, Observation};
-use crate::collect::snapshot::{self, View};
-use crate::collect::waits::aggregate::{WaitAggregate, WaitObservation};
+use crate::collect::{Collector, Collectors, Moment, Scene, Source, SourceError, Tracing};
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::process::AddressSpace;
+use crate::process::recorded::RecordedSpace;
+use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::build::{Inputs, build};
-use crate::report::headline::Visibility;
-use crate::report::heap::HeapInputs;
-use crate::report::model::{EndedBy, Threads};
-use crate::report::waits::WaitInputs;
-use crate::stack::{StackId, Stacks};
+use crate::report::model::EndedBy;
+use crate::runtime::{Observed, Runtimes};
+use crate::stack::{RawStack, Stacks};
 use crate::symbol::Names;
 
-/// How often the resident set is looked at, so that its last size is known if the target ends.
-const RSS_EVERY: Duration = Duration::from_secs(1);
-
-/// How long the other threads may take to end after the main one, in the ordinary end of a process.
-const LEADER_GRACE: Duration = Duration::from_millis(500);
+/// What ties a session to a target that runs; a replay has none of it.
+struct Ties {
+    feed: Feed,
+    probes: Probes,
+    /// The target's runtimes.
+    runtimes: Runtimes,
+    /// How long to rest after a report.
+    rest: u32,
+}
 
 /// What has been learnt so far.
-struct Watch<'a> {
-    armed: Armed,
-    config: &'a Config,
+struct Watch {
+    source: Source,
+    ties: Option<Ties>,
+    subject: Subject,
+    collectors: Collectors,
+    space: AddressSpace,
     stacks: Stacks,
     names: Names,
-    aggregate: HeapAggregate,
-    waits: WaitAggregate,
-    /// The threads as recording began.
-    first_look: FirstLook,
-    threads: Threads,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
     /// When the account was frozen: what comes later is in no number.
     frozen_ns: u64,
-    /// When the main thread was seen to end.
-    leader_gone: Option<Instant>,
+    /// Whether the main thread was seen to end.
+    leader_gone: bool,
 }
 
 /// Watches until the end, then reports and detaches.
-pub(super) async fn watch(armed: Armed, config: &Config, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-    let rss_last = armed.rss_start;
-    let mut watch = Watch {
-        names: Names::new(modules::debug_search(armed.process.pid, watcher)),
-        armed,
-        config,
-        stacks: Stacks::default(),
-        aggregate: HeapAggregate::default(),
-        waits: WaitAggregate::default(),
-        first_look: FirstLook::default(),
-        threads: Threads { created: 0, exited: 0, alive: None, growth: 0, sites: Vec::new() },
-        rss_last,
-        exec_ns: None,
-        frozen_ns: u64::MAX,
-        leader_gone: None,
+pub(super) async fn watch(
+    armed: Armed,
+    config: &Config,
+    recorder: Option<Recorder>,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
+    let pid = armed.subject.process.pid;
+    let mut names = Names::new(modules::debug_search(pid, &mut Told(watcher)));
+    let mut source = Source::live(armed.live, recorder);
+    source.note("subject", &armed.subject);
+    if source.is_taped() {
+        names.keep();
+        source.note("address space", &RecordedSpace::of(&armed.space));
+    }
+    let ties = Ties {
+        feed: Feed::begin(pid, armed.events, armed.signals, config),
+        probes: armed.probes,
+        runtimes: armed.runtimes,
+        rest: config.rest,
     };
-    let ended = match watch.enter_waits(watcher) {
-        Ok(()) => {
-            for opened in watch.armed.runtimes.opened() {
-                if let Some((module, by)) = opened.names() {
-                    watch.names.ask(module, by);
-                }
-            }
-            watch.read_runtimes(watcher);
-            watcher.attached(watch.armed.process.pid, watch.armed.probes.active());
-            watch.show_tasks(watcher)?;
-            watch.until_end(watcher).await
-        }
+    let mut watch = Watch::new(source, Some(ties), armed.subject, armed.space, names, armed.collectors);
+    let ended = match watch.start(watcher) {
+        Ok(()) => watch.until_end(watcher).await,
         Err(failure) => Err(failure),
     };
     interrupt::ending();
     let result = match ended {
         // The reader went away: nobody wants a report.
-        Ok(None) => watch.armed.object.set_run_state(RunState::Frozen).map_err(Failure::from),
+        Ok(None) => {
+            watch.source.act(|live| live.object.set_run_state(RunState::Frozen)).map_err(Failure::from)
+        }
         Ok(Some(ended_by)) => watch.finish(ended_by, watcher),
         Err(failure) => Err(failure),
     };
+    if let Err(error) = watch.source.finish() {
+        recording_ends(&error, watcher);
+    }
     interrupt::report_is_out(result.as_ref().map_or_else(|failure| failure.code, |()| watcher.code()));
-    let started = std::time::Instant::now();
-    watch.armed.probes.detach();
+    let started = Instant::now();
+    if let Some(ties) = watch.ties {
+        ties.probes.detach();
+    }
     watcher.detail(&format!("probes removed in {:.1} s", started.elapsed().as_secs_f64()));
     result
 }
 
-impl Watch<'_> {
-    /// Reads what the runtimes know alone: tasks, and their heap.
-    fn read_runtimes(&mut self, watcher: &mut dyn Watcher) {
-        for opened in self.armed.runtimes.opened_mut() {
-            opened.read_tasks(clock::monotonic_ns(), &mut Log(watcher));
-            opened.read_heap(&self.armed.object, self.config.tracing, &mut Log(watcher));
+/// Makes the reports of a recording again.
+pub(super) async fn replay(player: Player, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    let mut source = Source::Recorded(player);
+    let subject: Subject = expected(source.recorded("subject")?)?;
+    let space: RecordedSpace = expected(source.recorded("address space")?)?;
+    let space = space.into_space().map_err(Failure::failed)?;
+    // Their maps are not made, so their sizes do not matter.
+    let collectors = Collectors::of(&subject.wishes, 0);
+    let mut watch = Watch::new(source, None, subject, space, Names::of_recording(), collectors);
+    watch.start(watcher)?;
+    match watch.until_end(watcher).await? {
+        Some(ended_by) => watch.finish(ended_by, watcher),
+        None => Ok(()),
+    }
+}
+
+/// What only a recording can answer.
+fn expected<T>(answer: Option<T>) -> Result<T, Failure> {
+    answer
+        .ok_or_else(|| Failure::failed(anyhow::anyhow!("a target that runs was asked for what is recorded")))
+}
+
+fn recording_ends(error: &RecordingError, watcher: &mut dyn Watcher) {
+    watcher.warn(&format!("the recording is not complete: {error}"));
+}
+
+impl Watch {
+    fn new(
+        source: Source,
+        ties: Option<Ties>,
+        subject: Subject,
+        space: AddressSpace,
+        names: Names,
+        collectors: Collectors,
+    ) -> Self {
+        Self {
+            source,
+            ties,
+            collectors,
+            space,
+            stacks: Stacks::default(),
+            names,
+            rss_last: subject.rss_start,
+            exec_ns: None,
+            frozen_ns: u64::MAX,
+            leader_gone: false,
+            subject,
         }
     }
 
-    /// Shows the tasks of a runtime, as they are now, to who waits for the end.
-    fn show_tasks(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        if !self.armed.runtimes.is_read() || !watcher.wants_first_look() {
-            return Ok(());
-        }
-        let process = &self.armed.process;
+    /// Recording has begun: looks at what was there before.
+    fn start(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        self.ask(watcher, |collector, scene| collector.started(scene))?;
+        let Some(ties) = &mut self.ties else { return Ok(()) };
+        ties.runtimes.name(&mut self.names);
+        read_runtimes(&mut ties.runtimes, &mut self.source, self.subject.wishes.tracing, watcher)?;
+        watcher.attached(self.subject.process.pid, ties.probes.active());
+        self.show_goroutines(watcher)
+    }
+
+    /// Asks all collectors something about the target as it is.
+    fn ask(
+        &mut self,
+        watcher: &mut dyn Watcher,
+        ask: impl Fn(&mut dyn Collector, &mut Scene<'_>) -> Result<(), SourceError>,
+    ) -> Result<(), Failure> {
+        let mut scene = Scene {
+            source: &mut self.source,
+            process: &self.subject.process,
+            space: &self.space,
+            stacks: &mut self.stacks,
+            started_ns: self.subject.started_ns,
+            log: &mut Told(watcher),
+        };
+        self.collectors.iter_mut().try_for_each(|collector| ask(&mut **collector, &mut scene))?;
+        self.stacks.take_new(|stack| self.names.prepare(&self.space, stack));
+        Ok(())
+    }
+
+    /// Shows the goroutines of now to who waits for the end.
+    fn show_goroutines(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        let runtimes = self.ties.as_ref().map(|ties| &ties.runtimes).filter(|runtimes| runtimes.is_read());
+        let Some(runtimes) = runtimes.filter(|_| watcher.wants_first_look()) else { return Ok(()) };
+        let process = &self.subject.process;
         let report = build(Inputs {
             process,
-            host: self.armed.host,
-            started_at: &self.armed.started_at,
+            host: self.subject.host(),
+            started_at: &self.subject.started_at,
             duration_ns: 0,
             ended_by: None,
             leader_gone: false,
-            rss_start: self.armed.rss_start,
+            rss_start: self.subject.rss_start,
             rss_end: process.rss_bytes(),
             heap: None,
             waits: None,
-            runtime: self.armed.runtimes.observed(),
-            sort: self.config.sort,
+            runtime: runtimes.observed(),
+            sort: self.subject.wishes.sort,
             threads: None,
             creations: &[],
             counters: &[],
@@ -133,104 +206,71 @@ impl Watch<'_> {
             cpu_ns: usage::cpu_ns(),
             memory_bytes: None,
             stacks: &self.stacks,
-            space: &self.armed.space,
+            space: &self.space,
             names: &mut self.names,
         });
         watcher.first_look(&report)
     }
 
-    /// Finds the threads that were blocked before recording began, and tells the kernel side of them.
-    fn enter_waits(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        if !self.config.tracing.waits {
-            return Ok(());
-        }
-        let begun = std::time::Instant::now();
-        let seen = self.census()?;
-        self.first_look = seen.look();
-        let threads = seen.taken.census.threads.iter();
-        let blocked: Vec<_> = threads
-            .filter_map(|thread| Some((thread, thread.stack?, *seen.taken.switches.get(&thread.tid)?)))
-            .collect();
-        self.armed.object.enter_waits(&blocked, self.armed.started_ns)?;
-        // A thread that ended before it was entered has left an entry that nothing would remove; one that
-        // lives now removes it when it ends.
-        let living = snapshot::living(&mut self.armed.object)?;
-        for thread in seen.taken.census.threads.iter().filter(|t| !living.contains(&t.tid)) {
-            self.armed.object.leave_wait(thread.tid)?;
-        }
-        watcher.detail(&format!(
-            "{} threads looked at in {:.1} ms",
-            seen.taken.census.threads.len(),
-            begun.elapsed().as_secs_f64() * 1e3
-        ));
-        Ok(())
-    }
-
-    /// Looks at all threads.
-    fn census(&mut self) -> Result<Seen, Failure> {
-        let armed = &mut self.armed;
-        let unwinding = armed.probes.unwinding();
-        let mappings = unwinding.mappings(&armed.space);
-        let view = View {
-            pid: armed.process.pid,
-            space: &armed.space,
-            mappings: &mappings,
-            table: &unwinding.table,
-        };
-        let mut seen = threads::census(&mut armed.object, view, &mut self.stacks, &mut self.names)?;
-        seen.bound_by(&self.first_look);
-        Ok(seen)
-    }
-
     /// Runs until something ends the observation; `None` if nobody reads the reports any more.
     async fn until_end(&mut self, watcher: &mut dyn Watcher) -> Result<Option<EndedBy>, Failure> {
-        let pidfd = pidfd(self.armed.process.pid);
-        let begun = Instant::now();
-        let far = begun + Duration::from_secs(3_000_000_000);
-        let deadline = self.config.duration.map_or(far, |d| begun + d);
-        let every = self.config.interval.unwrap_or(Duration::from_secs(1_000_000_000));
-        let mut reports = interval_at(begun + every, every);
-        reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut rss = interval_at(begun + RSS_EVERY, RSS_EVERY);
-        rss.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            tokio::select! {
-                biased;
-                () = self.armed.signals.next() => {
-                    let attached = &self.armed.probes.attached;
-                    watcher.interrupted(attached.links().removal(attached.len()));
-                    return Ok(Some(EndedBy::Interrupt));
-                }
-                () = exited(pidfd.as_ref()) => return Ok(Some(EndedBy::TargetExit)),
-                () = sleep_until(deadline) => return Ok(Some(EndedBy::Duration)),
-                _ = reports.tick() => {
+            match self.step().await? {
+                Step::Events(Records(records)) => self.take(&records, watcher)?,
+                Step::Tick => self.tick(watcher)?,
+                Step::Report => {
                     let begun = Instant::now();
-                    if !self.report(None, watcher)? {
+                    let goes_on = self.report(None, watcher)?;
+                    let Some(ties) = &mut self.ties else { continue };
+                    if !goes_on {
+                        self.source.note("step", &Step::Abandoned);
                         return Ok(None);
                     }
-                    let rest = begun.elapsed() * self.config.rest;
-                    if rest > every {
-                        reports.reset_after(rest);
+                    ties.feed.reported(begun.elapsed(), ties.rest);
+                }
+                Step::End(ended_by) => {
+                    if let Some(ties) = self.ties.as_ref().filter(|_| ended_by == EndedBy::Interrupt) {
+                        let attached = &ties.probes.attached;
+                        watcher.interrupted(attached.links().removal(attached.len()));
                     }
+                    return Ok(Some(ended_by));
                 }
-                () = sleep_until(self.leader_gone.map_or(far, |at| at + LEADER_GRACE)) => {
-                    return Ok(Some(EndedBy::TargetExit));
-                }
-                _ = rss.tick() => {
-                    self.rss_last = self.armed.process.rss_bytes().or(self.rss_last);
-                    // Code in no known mapping may ask for a look at the mappings once a tick.
-                    let armed = &mut self.armed;
-                    Tables::refreshed(&mut armed.object)?;
-                    armed.probes.follow_children(&mut armed.object, armed.process.pid, watcher)?;
-                }
-                events = self.armed.events.next() => {
-                    self.take(events.map_err(Failure::failed)?, watcher)?;
-                }
+                Step::Abandoned => return Ok(None),
             }
             if self.exec_ns.is_some() {
                 return Ok(Some(EndedBy::Exec));
             }
         }
+    }
+
+    /// What is next.
+    async fn step(&mut self) -> Result<Step, Failure> {
+        match &mut self.ties {
+            Some(ties) => {
+                let step = ties.feed.next().await?;
+                self.source.note("step", &step);
+                Ok(step)
+            }
+            None => expected(self.source.recorded("step")?),
+        }
+    }
+
+    fn tick(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        self.look_at_rss()?;
+        let Some(ties) = &mut self.ties else { return Ok(()) };
+        let pid = self.subject.process.pid;
+        // Code in no known mapping may ask for a look at the mappings once a tick.
+        Ok(self.source.act(|live| {
+            Tables::refreshed(&mut live.object)?;
+            ties.probes.follow_children(&mut live.object, pid, watcher)
+        })?)
+    }
+
+    fn look_at_rss(&mut self) -> Result<(), Failure> {
+        let process = &self.subject.process;
+        let rss = self.source.get("resident set", |_| Ok(process.rss_bytes()))?;
+        self.rss_last = rss.or(self.rss_last);
+        Ok(())
     }
 
     /// The last report.
@@ -243,145 +283,190 @@ impl Watch<'_> {
     }
 
     /// Takes events in.
-    fn take(&mut self, events: Vec<Event>, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    fn take(&mut self, records: &[Record], watcher: &mut dyn Watcher) -> Result<(), Failure> {
         // What comes before an exec in this batch may be taken in only after it: its mappings are gone.
-        let exec = events.iter().find_map(|e| if let Event::Exec(at) = e { Some(*at) } else { None });
+        let exec = records.iter().find(|record| record.is(Kind::Exec));
+        let exec = exec.and_then(|record| Some(record.as_value::<ThreadEvent>()?.at_ns));
         self.exec_ns = self.exec_ns.or(exec);
-        let window = self.armed.started_ns..self.frozen_ns;
-        for event in events {
-            match event {
-                Event::Stack { id, frames, end } => {
-                    let space = &self.armed.space;
-                    self.stacks.insert(StackId(id), &frames, end, |address| space.locate(address));
-                    if let Some(stack) = self.stacks.get(StackId(id)) {
-                        self.names.prepare(space, stack);
-                    }
+        let window = self.subject.started_ns..self.frozen_ns;
+        for record in records {
+            if record.is(Kind::Stack) {
+                if let Some(stack) = RawStack::of_record(record) {
+                    self.stacks.insert(&stack, |address| self.space.locate(address));
+                    self.stacks.take_new(|stack| self.names.prepare(&self.space, stack));
                 }
-                Event::LongWait(wait) => self.waits.long_wait(wait),
-                Event::MappingsChanged if self.exec_ns.is_none() => {
-                    let armed = &mut self.armed;
-                    let pid = armed.process.pid;
-                    let refreshed =
-                        armed.probes.refresh(&mut armed.object, pid, &mut armed.space, true, watcher);
-                    match refreshed {
-                        Ok(()) | Err(crate::bpf::BpfError::TargetGone) => {}
-                        Err(error) => return Err(error.into()),
-                    }
+            } else if record.is(Kind::MappingsChanged) {
+                if self.exec_ns.is_none() {
+                    self.refresh(watcher)?;
                 }
-                Event::MappingsChanged => {}
-                Event::ThreadStart(at) => self.threads.created += u64::from(window.contains(&at)),
-                Event::ThreadExit(at) => self.threads.exited += u64::from(window.contains(&at)),
-                Event::LeaderExit => self.leader_gone = self.leader_gone.or(Some(Instant::now())),
-                Event::Exec(_) => {}
+            } else if record.is(Kind::LeaderExit) {
+                self.leader_gone = true;
+                if let Some(ties) = &mut self.ties {
+                    ties.feed.leader_is_gone();
+                }
+            } else {
+                self.collectors.event(record, &window);
             }
+        }
+        Ok(())
+    }
+
+    /// Looks at the mappings again.
+    fn refresh(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        let Self { source, ties, subject, space, collectors, .. } = self;
+        let Some(ties) = ties else {
+            let recorded: RecordedSpace = expected(source.recorded("address space")?)?;
+            *space = recorded.into_space().map_err(Failure::failed)?;
+            return Ok(());
+        };
+        let pid = subject.process.pid;
+        let refreshed = source.act(|live| ties.probes.refresh(live, (pid, space), collectors, true, watcher));
+        match refreshed {
+            Ok(()) | Err(BpfError::TargetGone) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if source.is_taped() {
+            source.note("address space", &RecordedSpace::of(space));
         }
         Ok(())
     }
 
     /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
     fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
-        let at_ns = clock::monotonic_ns();
-        let pid = self.armed.process.pid;
+        let at_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
-        if gone(ended_by) {
-            self.armed.runtimes.opened_mut().for_each(|opened| opened.ended(at_ns));
-        } else {
-            self.read_runtimes(watcher);
-        }
-        // The threads before the account: a wait that is open in both began before the threads were seen.
-        let seen = if self.config.tracing.waits && !gone(ended_by) { Some(self.census()?) } else { None };
+        self.look(at_ns, gone(ended_by), watcher)?;
         if ended_by.is_some() {
             // The events stop with the account, not when the last program has left it.
-            self.frozen_ns = clock::monotonic_ns();
-            self.armed.object.freeze()?;
+            self.frozen_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
+            self.source.act(|live| live.object.freeze())?;
         }
-        // The account first: a site that it shows has sent its frames before, so they are in the ring.
-        let raw = self.armed.object.read_account()?;
-        let events = self.armed.events.drain();
-        self.take(events, watcher)?;
-        if self.exec_ns.is_none() && self.armed.object.execed()? {
-            // Its event was lost, and counted as that.
-            self.exec_ns = Some(at_ns);
-        }
+        let (counters, recursion_misses) = self.read_account(at_ns, watcher)?;
         let ended_by = if self.exec_ns.is_some() { Some(EndedBy::Exec) } else { ended_by };
         let gone = gone(ended_by);
         if !gone {
-            self.rss_last = self.armed.process.rss_bytes().or(self.rss_last);
+            self.look_at_rss()?;
         }
-        self.threads.growth = self.threads.created.cast_signed() - self.threads.exited.cast_signed();
-        self.threads.alive = if gone { None } else { usage::threads(pid) };
-        let observation = Observation {
-            at_ns: self.exec_ns.unwrap_or(at_ns),
-            live: raw.live,
-            sites: raw.sites,
-            inflight: raw.inflight,
-            counters: raw.counters,
-        };
-        let mut window = self.waits.snapshot(WaitObservation {
-            threads: &raw.threads,
-            sites: &raw.wait_sites,
-            wakes: &raw.wakes,
-            creations: &raw.creations,
-        });
-        let census = seen.as_ref().map(|seen| &seen.taken.census).filter(|_| !gone);
-        // What blocked after the threads were looked at is another wait than the one that was seen.
-        window.open.retain(|wait| census.is_none_or(|c| wait.since_ns <= c.at_ns));
-        let counters: Vec<u64> = match &seen {
-            Some(seen) => observation.counters.iter().zip(&seen.counters).map(|(a, b)| a + b).collect(),
-            None => observation.counters.clone(),
-        };
-        watcher.detail(&tallies(&observation.counters));
-        let min_age = u64::try_from(self.config.min_age.as_nanos()).unwrap_or(u64::MAX);
-        let heap = self.aggregate.snapshot(&observation, self.config.sort, min_age);
-        let probes = &self.armed.probes;
-        let runtime = self.armed.runtimes.runtime();
-        let report = build(Inputs {
-            process: &self.armed.process,
-            host: self.armed.host,
-            started_at: &self.armed.started_at,
-            duration_ns: observation.at_ns.saturating_sub(self.armed.started_ns),
-            ended_by,
-            leader_gone: self.leader_gone.is_some() && self.armed.process.has_threads(),
-            rss_start: self.armed.rss_start,
-            rss_end: self.rss_last,
-            heap: self.config.tracing.heap.then_some(HeapInputs {
-                snapshot: &heap,
-                min_age_ns: min_age,
-                slow_probes: probes.slow,
-                visibility: Visibility {
-                    probes: probes.allocator_probes,
-                    hits: 0,
-                    files_searched: probes.files_searched,
-                    reason: if probes.allocator_probes == 0 {
-                        modules::why_none(&self.armed.space, runtime)
-                    } else {
-                        runtime.own_heap()
-                    },
-                },
-            }),
-            waits: self.config.tracing.waits.then_some(WaitInputs {
-                census,
-                window: Some(&window),
-                started_ns: self.armed.started_ns,
-                at_ns: census.map_or(observation.at_ns, |c| c.at_ns),
-                nothing_lost: ended_by.is_some(),
-                processors: usage::processors(),
-            }),
-            runtime: self.armed.runtimes.observed(),
-            sort: self.config.sort,
-            threads: Some(self.threads.clone()),
-            creations: &window.creations,
+        watcher.detail(&tallies(&counters));
+        let at_ns = self.exec_ns.unwrap_or(at_ns);
+        let moment = Moment {
+            at_ns,
+            started_ns: self.subject.started_ns,
             counters: &counters,
-            recursion_misses: raw.recursion_misses,
-            lost: &probes.losses(),
-            cpu_ns: usage::cpu_ns(),
-            memory_bytes: usage::rss_bytes().map(|rss| rss + self.armed.object.map_bytes()),
+            gone,
+            last: ended_by.is_some(),
+        };
+        self.collectors.iter_mut().for_each(|collector| collector.settle(&moment));
+        let mut all_counters = counters.clone();
+        self.collectors.iter().for_each(|collector| collector.add_counters(&mut all_counters));
+        let lost = self.losses()?;
+        let process = &self.subject.process;
+        let has_threads = self.source.get("threads left", |_| Ok(process.has_threads()))?;
+        let own = self.source.get("own cost", |live| {
+            let memory_bytes = usage::rss_bytes().map(|rss| rss + live.object.map_bytes());
+            Ok((usage::cpu_ns(), memory_bytes))
+        })?;
+        if let Some(names) = self.source.recorded("names")? {
+            self.names.learn(names);
+        }
+        let collected = self.collectors.collected();
+        let (threads, creations) = threads(&collected);
+        let runtime = match &self.ties {
+            Some(ties) => ties.runtimes.observed(),
+            None => Observed::unread(self.subject.runtime()),
+        };
+        let report = build(Inputs {
+            process: &self.subject.process,
+            host: self.subject.host(),
+            started_at: &self.subject.started_at,
+            duration_ns: at_ns.saturating_sub(self.subject.started_ns),
+            ended_by,
+            leader_gone: self.leader_gone && has_threads,
+            rss_start: self.subject.rss_start,
+            rss_end: self.rss_last,
+            heap: heap_inputs(&collected),
+            waits: wait_inputs(&collected),
+            runtime,
+            sort: self.subject.wishes.sort,
+            threads,
+            creations,
+            counters: &all_counters,
+            recursion_misses,
+            lost: &lost,
+            cpu_ns: own.0,
+            memory_bytes: own.1,
             stacks: &self.stacks,
-            space: &self.armed.space,
+            space: &self.space,
             names: &mut self.names,
         });
+        self.source.note("names", &self.names.take_new());
+        if let Some(error) = self.source.flush() {
+            recording_ends(&error, watcher);
+        }
         watcher.report(&report)
     }
+
+    /// Looks at the target before the account is read.
+    fn look(&mut self, at_ns: u64, gone: bool, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        if let Some(Ties { runtimes, .. }) = &mut self.ties {
+            if gone {
+                runtimes.opened_mut().for_each(|opened| opened.ended(at_ns));
+            } else {
+                read_runtimes(runtimes, &mut self.source, self.subject.wishes.tracing, watcher)?;
+            }
+        }
+        if gone { Ok(()) } else { self.ask(watcher, |collector, scene| collector.look(scene)) }
+    }
+
+    /// Reads the account, and takes in the events that belong to it. Returns the kernel side's counters and how
+    /// often it skipped a program.
+    fn read_account(&mut self, at_ns: u64, watcher: &mut dyn Watcher) -> Result<(Vec<u64>, u64), Failure> {
+        // The account first: a site that it shows has sent its frames before, so they are in the ring.
+        self.collectors.iter_mut().try_for_each(|collector| collector.read(&mut self.source))?;
+        let counters = self.source.get("counters", |live| live.object.counters())?;
+        let misses = self.source.get("recursion misses", |live| Ok(live.object.recursion_misses()))?;
+        let Records(records) = match &mut self.ties {
+            Some(ties) => {
+                let records = Records(ties.feed.events.drain());
+                self.source.note("events", &records);
+                records
+            }
+            None => expected(self.source.recorded("events")?)?,
+        };
+        self.take(&records, watcher)?;
+        if self.exec_ns.is_none() && self.source.get("exec", |live| live.object.execed())? {
+            // Its event was lost, and counted as that.
+            self.exec_ns = Some(at_ns);
+        }
+        Ok((counters, misses))
+    }
+
+    /// What was lost outside of the kernel side, by name.
+    fn losses(&mut self) -> Result<Vec<(String, u64)>, Failure> {
+        let probes = self.ties.as_ref().map(|ties| &ties.probes);
+        let own: Vec<(String, u64)> = self.source.get("losses", |live| {
+            let own = probes.into_iter().flat_map(Probes::losses);
+            Ok(live.unwinding.losses().into_iter().chain(own).map(owned).collect())
+        })?;
+        let collected = self.collectors.iter().flat_map(|collector| collector.losses()).map(owned);
+        Ok(summed(own.into_iter().chain(collected)))
+    }
+}
+
+/// Reads what only the runtimes of the target know.
+fn read_runtimes(
+    runtimes: &mut Runtimes,
+    source: &mut Source,
+    tracing: Tracing,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
+    source.act(|live| {
+        for opened in runtimes.opened_mut() {
+            opened.read_tasks(clock::monotonic_ns(), &mut Told(watcher));
+            opened.read_heap(&live.object, tracing, &mut Told(watcher));
+        }
+        Ok(())
+    })
 }
 
 /// What the kernel side counted that is no loss, for those who want to know.
@@ -397,23 +482,4 @@ fn tallies(counters: &[u64]) -> String {
     ];
     let count = |tally: Tally| counters.get(tally as usize).copied().unwrap_or(0);
     named.map(|(tally, what)| format!("{} {what}", count(tally))).join(", ")
-}
-
-/// A descriptor that becomes readable when the process ends.
-fn pidfd(pid: u32) -> Option<AsyncFd<OwnedFd>> {
-    // SAFETY: pidfd_open takes no pointers; the result is checked.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: an owned descriptor gives the same one for as long as it lives.
-    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
-}
-
-/// Waits for the end of the process; without a descriptor (it has just ended) not at all.
-async fn exited(pidfd: Option<&AsyncFd<OwnedFd>>) {
-    if let Some(pidfd) = pidfd {
-        // An error of the poll ends the watch too: it cannot be told apart from the end.
-        let _ = pidfd.readable().await;
-    }
 }

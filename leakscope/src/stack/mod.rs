@@ -2,17 +2,22 @@
 //! when it is first seen, while the mapping is certain to be there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem::offset_of;
 
-use leakscope_common::unwind::StackEnd;
+use leakscope_common::event::{EXACT, StackHeader};
+use leakscope_common::unwind::{MAX_FRAMES, StackEnd};
+use serde::{Deserialize, Serialize};
 
+use crate::bpf::events::Record;
 use crate::process::Location;
 
 /// Handle of an interned stack: the hash of its frames, and so its site's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StackId(pub u64);
 
 /// A frame as it was unwound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackFrame {
     /// Address in the target.
     pub address: u64,
@@ -21,8 +26,52 @@ pub struct StackFrame {
     pub exact: bool,
 }
 
+/// A stack as it was unwound, innermost frame first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawStack {
+    /// The hash of its frames.
+    pub id: StackId,
+    /// The frames.
+    pub frames: Vec<StackFrame>,
+    /// Why there are no more.
+    #[serde(with = "end_by_number")]
+    pub end: StackEnd,
+}
+
+impl RawStack {
+    /// The stack in a record of the kernel side, if it is whole.
+    pub fn of_record(record: &Record) -> Option<Self> {
+        let count = (record.u32(offset_of!(StackHeader, header.count))? as usize).min(MAX_FRAMES);
+        let frames = record.bytes().get(size_of::<StackHeader>()..)?.as_chunks().0.iter().take(count);
+        let frame = |bytes: &[u8; 8]| {
+            let word = u64::from_ne_bytes(*bytes);
+            StackFrame { address: word & !EXACT, exact: word & EXACT != 0 }
+        };
+        Some(Self {
+            id: StackId(record.u64(offset_of!(StackHeader, id))?),
+            frames: frames.map(frame).collect(),
+            end: StackEnd::from_number(record.u32(offset_of!(StackHeader, end))?)?,
+        })
+    }
+}
+
+/// A stack's end by its number, for serde's `with`.
+mod end_by_number {
+    use leakscope_common::unwind::StackEnd;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(end: &StackEnd, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(*end as u32)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StackEnd, D::Error> {
+        StackEnd::from_number(u32::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("no such end"))
+    }
+}
+
 /// A frame with its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// Address in the target.
     pub address: u64,
@@ -45,31 +94,36 @@ pub struct Stack {
 #[derive(Debug, Default)]
 pub struct Stacks {
     by_id: HashMap<StackId, Stack>,
+    /// Those that came since it was asked for them.
+    new: Vec<StackId>,
 }
 
 impl Stacks {
     /// Interns a stack; `locate` tells where an address lies now.
-    pub fn insert(
-        &mut self,
-        id: StackId,
-        frames: &[StackFrame],
-        end: StackEnd,
-        locate: impl Fn(u64) -> Location,
-    ) {
-        self.by_id.entry(id).or_insert_with(|| {
-            let place = |f: &StackFrame| {
-                // The call is the instruction before a return address; that one may even be the
-                // first of the next function.
-                let location = match locate(if f.exact { f.address } else { f.address.wrapping_sub(1) }) {
-                    Location::Module(module, address) if !f.exact => {
-                        Location::Module(module, address.wrapping_add(1))
-                    }
-                    other => other,
-                };
-                Frame { address: f.address, exact: f.exact, location }
+    pub fn insert(&mut self, stack: &RawStack, locate: impl Fn(u64) -> Location) {
+        let Entry::Vacant(entry) = self.by_id.entry(stack.id) else { return };
+        let place = |f: &StackFrame| {
+            // The call is the instruction before a return address; that one may even be the
+            // first of the next function.
+            let location = match locate(if f.exact { f.address } else { f.address.wrapping_sub(1) }) {
+                Location::Module(module, address) if !f.exact => {
+                    Location::Module(module, address.wrapping_add(1))
+                }
+                other => other,
             };
-            Stack { frames: frames.iter().map(place).collect(), end }
-        });
+            Frame { address: f.address, exact: f.exact, location }
+        };
+        entry.insert(Stack { frames: stack.frames.iter().map(place).collect(), end: stack.end });
+        self.new.push(stack.id);
+    }
+
+    /// Hands each stack that has come since to `take`.
+    pub fn take_new(&mut self, mut take: impl FnMut(&Stack)) {
+        for id in std::mem::take(&mut self.new) {
+            if let Some(stack) = self.by_id.get(&id) {
+                take(stack);
+            }
+        }
     }
 
     /// The stack, if its frames have arrived.
@@ -92,18 +146,39 @@ impl Stacks {
 mod tests {
     use super::*;
     use crate::process::ModuleId;
+    use leakscope_common::event::Kind;
 
     #[test]
     fn a_return_address_past_the_end_belongs_to_the_caller() {
         let mut stacks = Stacks::default();
         let locate = |a: u64| if a < 100 { Location::Module(ModuleId(0), a) } else { Location::Unmapped };
-        let frames = [StackFrame { address: 100, exact: true }, StackFrame { address: 100, exact: false }];
-        stacks.insert(StackId(1), &frames, StackEnd::Root, locate);
+        let frames =
+            vec![StackFrame { address: 100, exact: true }, StackFrame { address: 100, exact: false }];
+        stacks.insert(&RawStack { id: StackId(1), frames, end: StackEnd::Root }, locate);
         let stack = stacks.get(StackId(1)).expect("interned");
         assert_eq!(stack.frames[0].location, Location::Unmapped);
         assert_eq!(stack.frames[1].location, Location::Module(ModuleId(0), 100));
-        stacks.insert(StackId(1), &[], StackEnd::Truncated, locate);
+        stacks.insert(&RawStack { id: StackId(1), frames: vec![], end: StackEnd::Truncated }, locate);
         assert_eq!((stacks.len(), stacks.is_empty()), (1, false));
         assert_eq!(stacks.get(StackId(1)).map(|s| s.end), Some(StackEnd::Root));
+    }
+
+    #[test]
+    fn a_stack_record() {
+        let mut record = Vec::new();
+        record.extend_from_slice(&(Kind::Stack as u32).to_ne_bytes());
+        record.extend_from_slice(&2u32.to_ne_bytes());
+        record.extend_from_slice(&77u64.to_ne_bytes());
+        record.extend_from_slice(&(StackEnd::Root as u32).to_ne_bytes());
+        record.extend_from_slice(&0u32.to_ne_bytes());
+        for frame in [10u64 | EXACT, 20, 30] {
+            record.extend_from_slice(&frame.to_ne_bytes());
+        }
+        let frame = |address, exact| StackFrame { address, exact };
+        let parsed = |bytes: &[u8]| RawStack::of_record(&Record::new(bytes.to_vec())?);
+        let frames = vec![frame(10, true), frame(20, false)];
+        assert_eq!(parsed(&record), Some(RawStack { id: StackId(77), frames, end: StackEnd::Root }));
+        assert_eq!(parsed(&record[..20]), None);
+        assert_eq!(parsed(&[]), None);
     }
 }

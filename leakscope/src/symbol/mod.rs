@@ -28,6 +28,10 @@
 //! without section headers has no symbols. The nearest symbol is one that covers the address by its
 //! size: a stripped library's exported `f` is not reported for code far behind it.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 mod blame;
 mod checksum;
 mod code_file;
@@ -38,6 +42,7 @@ mod find;
 mod image;
 pub mod name;
 mod names;
+mod recorded;
 mod resolver;
 
 pub use blame::{BlameInput, BlameRules, CodeTable, FrameOwner, Owners, blame_by};
@@ -47,10 +52,11 @@ pub use demangle::demangle;
 pub use find::{DebugFiles, DebugRefusal, DebugSearch, RefusedDebugFile};
 pub use image::{MAX_IMAGE_BYTES, MAX_TOTAL_BYTES};
 pub use names::{NamedFrame, Names, NamesCode};
+pub use recorded::RecordedFrame;
 pub use resolver::Symbolizer;
 
 /// Why an address has no name. The text completes `libfoo.so+0x1234 (…)`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NoSymbol {
     /// The address lies in no mapping, or not in the code of the file.
     #[error("no code is mapped there")]
@@ -66,7 +72,7 @@ pub enum NoSymbol {
     NotCovered,
     /// The code is of a language whose runtime names all its functions, and this is in none.
     #[error("it lies in no {0} function")]
-    NotOf(&'static str),
+    NotOf(Cow<'static, str>),
     /// The debug info or symbol table has an entry for the function, but no name in it.
     #[error("its entry has no name")]
     Nameless,
@@ -76,7 +82,7 @@ pub enum NoSymbol {
 }
 
 /// One function at an address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SymbolFrame {
     /// Demangled name.
     pub function: Option<String>,

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
+use super::recorded::{RecordedFrame, RecordedNames};
 use super::{CodeFile, DebugSearch, NoSymbol, Resolved, SymbolFrame, Symbolizer};
 use crate::process::{AddressSpace, FileId, Location, ModuleId};
 use crate::stack::{Frame, Stack};
 
 /// A frame and where its code lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedFrame {
     /// Address in the target (of callers: the return address).
     pub address: u64,
@@ -38,6 +41,7 @@ pub struct Names {
     files: HashMap<ModuleId, Option<CodeFile>>,
     /// Files that a runtime names the code of.
     runtimes: HashMap<ModuleId, Box<dyn NamesCode>>,
+    recorded: RecordedNames,
 }
 
 impl Names {
@@ -48,7 +52,28 @@ impl Names {
             symbolizer: Symbolizer::new(),
             files: HashMap::new(),
             runtimes: HashMap::new(),
+            recorded: RecordedNames::No,
         }
+    }
+
+    /// Those of a recording alone: no file is opened.
+    pub fn of_recording() -> Self {
+        Self { recorded: RecordedNames::Only(HashMap::new()), ..Self::new(DebugSearch::default()) }
+    }
+
+    /// Keeps all names from now on, for [`Self::take_new`].
+    pub fn keep(&mut self) {
+        self.recorded = RecordedNames::Kept { known: HashMap::new(), new: Vec::new() };
+    }
+
+    /// The names that were kept since.
+    pub fn take_new(&mut self) -> Vec<RecordedFrame> {
+        self.recorded.take_new()
+    }
+
+    /// Takes in names of the recording.
+    pub fn learn(&mut self, names: Vec<RecordedFrame>) {
+        self.recorded.learn(names);
     }
 
     /// Asks `names` first for the code of `module`.
@@ -59,6 +84,9 @@ impl Names {
     /// Opens the debug files of the modules on a stack while the target's file system can be
     /// reached.
     pub fn prepare(&mut self, space: &AddressSpace, stack: &Stack) {
+        if matches!(self.recorded, RecordedNames::Only(_)) {
+            return;
+        }
         for frame in &stack.frames {
             if let Location::Module(module, _) = frame.location
                 && !self.files.contains_key(&module)
@@ -94,6 +122,15 @@ impl Names {
     /// The frames that one frame of a stack stands for: itself, and before it what was inlined
     /// into it.
     pub fn frames(&mut self, space: &AddressSpace, frame: &Frame) -> Vec<NamedFrame> {
+        if let Some(named) = self.recorded.get(frame) {
+            return named;
+        }
+        let named = self.resolve(space, frame);
+        self.recorded.keep(frame, &named);
+        named
+    }
+
+    fn resolve(&mut self, space: &AddressSpace, frame: &Frame) -> Vec<NamedFrame> {
         let unplaced = |why| NamedFrame {
             address: frame.address,
             module: None,

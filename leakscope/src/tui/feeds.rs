@@ -180,7 +180,7 @@ pub(super) fn observe(
                 rest: session::REST_ON_SCREEN,
                 ..session::Config::default()
             };
-            let process = session::check(pid, config.tracing)?;
+            let process = session::check(pid, config.wishes.tracing)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(Failure::failed)?.block_on(session::run(process, &config, &mut reports))
         }));

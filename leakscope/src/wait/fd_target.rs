@@ -68,6 +68,37 @@ impl FdTarget {
     }
 }
 
+/// A descriptor on a recording's tape, for serde's `with`: without the address of the kernel that it has.
+pub(super) mod recorded {
+    use leakscope_common::descriptor::Descriptor;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Recorded {
+        is_open: bool,
+        magic: u64,
+        mode: u32,
+        device: u32,
+        #[serde(with = "crate::recording::hex")]
+        name: [u8; 16],
+    }
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        of: &Descriptor,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let Descriptor { operations, magic, mode, device, name } = *of;
+        Recorded { is_open: operations != 0, magic, mode, device, name }.serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Descriptor, D::Error> {
+        let Recorded { is_open, magic, mode, device, name } = Recorded::deserialize(deserializer)?;
+        Ok(Descriptor { operations: is_open.into(), magic, mode, device, name })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,11 +31,12 @@ pub use rules::Rules;
 use std::ops::Range;
 
 use leakscope_common::descriptor::Descriptor;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::stack::StackId;
 
 /// All threads of a process at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Census {
     /// When it was taken, CLOCK_MONOTONIC in ns.
     pub at_ns: u64,
@@ -48,7 +49,7 @@ pub struct Census {
 }
 
 /// What the scheduler says about a thread (`task_struct.__state`; include/linux/sched.h of Linux 6.18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskState {
     /// Runs, or could run.
     Running,
@@ -71,7 +72,7 @@ pub enum TaskState {
 pub struct WaitSiteId(pub u64);
 
 /// A system call that a thread is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Syscall {
     /// Its number (x86-64).
     pub number: u32,
@@ -80,7 +81,7 @@ pub struct Syscall {
 }
 
 /// A thread of a census.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thread {
     /// Its ID in our PID namespace.
     pub tid: u32,
@@ -101,6 +102,7 @@ pub struct Thread {
     /// Memory around the futex that it waits on.
     pub futex: Option<FutexMemory>,
     /// What the descriptor of its system call is, if that decides what it waits for.
+    #[serde(with = "fd_target::recorded")]
     pub descriptor: Descriptor,
     /// Addresses of futexes, that any thread of this census waits on, to which an aligned word of this
     /// thread's live stack points.
@@ -113,14 +115,22 @@ pub const FUTEX_MEMORY: usize = 64;
 pub const FUTEX_MEMORY_BEFORE: usize = 16;
 
 /// Memory around the futex that a thread waits on, read while it was blocked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FutexMemory {
     /// Address of the futex word.
     pub address: u64,
     /// The bytes from `address - FUTEX_MEMORY_BEFORE` on.
+    #[serde(with = "crate::recording::hex")]
     pub bytes: [u8; FUTEX_MEMORY],
     /// Which of them were read: a lock may lie at the edge of what is mapped.
+    #[serde(deserialize_with = "within_futex_memory")]
     pub known: Range<usize>,
+}
+
+/// A recording may tell of more bytes than there are.
+fn within_futex_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Range<usize>, D::Error> {
+    let Range::<usize> { start, end } = Range::deserialize(deserializer)?;
+    Ok(start.min(FUTEX_MEMORY)..end.min(FUTEX_MEMORY))
 }
 
 impl FutexMemory {

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 use crate::cli::Failure;
 use crate::cli::diff::{DiffConfig, DiffFormat};
 use crate::cli::fail_on::{DiffFailOn, ReportFailOn};
 use crate::cli::format::{FormatArgs, ProfileArg};
 use crate::cli::output::Destination;
+use crate::cli::replay::ReplayConfig;
 use crate::cli::report::{By, ReportConfig};
 use crate::diff;
 use crate::export::profile::ProfileKind;
@@ -36,6 +37,24 @@ pub struct ReportArgs {
     /// Write to FILE (`-`: standard output)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// What `attach --record DIR` has written
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    fail_on: ReportFailOn,
+    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each, named by its time)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Say more on standard error
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
 }
 
 /// Arguments of `diff`.
@@ -100,6 +119,22 @@ enum ByArg {
     Blame,
     Function,
     Module,
+}
+
+impl ReplayArgs {
+    /// The configuration that these arguments ask for.
+    pub fn into_config(self) -> Result<ReplayConfig, Failure> {
+        let output = self.output.map_or(Destination::Stdout, Destination::from_path);
+        let rendering = self.format.rendering(&output, |_| Ok(()))?;
+        rendering.goes_to(&output, false)?;
+        Ok(ReplayConfig {
+            directory: self.directory,
+            rendering,
+            thresholds: self.fail_on.thresholds(|_| Ok(()))?,
+            output,
+            verbose: self.verbose,
+        })
+    }
 }
 
 impl ReportArgs {

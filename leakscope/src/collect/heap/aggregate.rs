@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use leakscope_common::counter::Tally;
 use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, SiteTotals};
+use serde::{Deserialize, Serialize};
 
 use crate::stack::StackId;
 
@@ -65,7 +66,7 @@ pub struct HeapSnapshot {
 }
 
 /// The order of sites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Sort {
     /// Most live bytes first.
     #[default]

@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 
-use leakscope_common::wait::TaskRecord;
+use leakscope_common::wait::{TaskRecord, task_record};
 
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
@@ -48,11 +48,15 @@ impl Clocks {
     fn read_here(object: &mut Object, cpus: &[u32]) -> Result<Self, BpfError> {
         let mut clocks = Self::default();
         for &cpu in cpus {
-            let pass = object.census_pass()?;
+            let pass = object.pass::<TaskRecord>(super::ITERATOR)?;
             if run_on(cpu).is_none() {
                 continue;
             }
-            if let Ok(record) = pass.reader() {
+            // The record of the thread that calls, which comes first: the CPU that it runs on, and that CPU's
+            // clock now.
+            if let Ok(record) = pass.first()
+                && record.kind == task_record::READER
+            {
                 clocks.note(cpu, &record);
             }
         }

@@ -1,52 +1,57 @@
-//! Takes a census.
+//! Takes a snapshot of the threads.
 
 use std::collections::{HashMap, HashSet};
 
 use leakscope_common::unwind::{BREAKPOINT, MappingEntry};
-use leakscope_common::wait::{PF_EXITING, TASK_RETURNS, TaskRecord};
+use leakscope_common::wait::{PF_EXITING, TASK_RETURNS, TaskRecord, task_record};
 
+use super::Snapshot;
 use super::clock::Clocks;
 use super::memory::{Memory, StackMemory};
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
+use crate::collect::{Scene, SourceError};
 use crate::process::{AddressSpace, MappingKind};
-use crate::stack::{StackId, Stacks};
-use crate::unwind::{PendingReturns, UnwindTable, walk};
-use crate::wait::{
-    Census, FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread, syscalls,
-};
+use crate::stack::{RawStack, StackId};
+use crate::unwind::{PendingReturns, UnwindTable, Walked, walk};
+use crate::wait::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread, syscalls};
 
 /// Words of a stack in which pointers to futexes are looked for: 64 KiB.
 const SCANNED_WORDS: usize = 8192;
 /// How often threads that have moved are looked at again.
 const ROUNDS: usize = 4;
 
+/// The iterator over tasks on the kernel side.
+pub const ITERATOR: &str = "thread_snapshot";
+
 /// The target's address space as the walk needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+struct View<'a> {
     /// The process, or the thread through which it is reached.
-    pub pid: u32,
+    pid: u32,
     /// Its mappings.
-    pub space: &'a AddressSpace,
+    space: &'a AddressSpace,
     /// The same for the walk.
-    pub mappings: &'a [MappingEntry],
+    mappings: &'a [MappingEntry],
     /// Unwind rows.
-    pub table: &'a UnwindTable,
+    table: &'a UnwindTable,
 }
 
-/// A census, and what it has learnt besides.
-#[derive(Clone, Debug, Default)]
-pub struct Taken {
-    /// The threads.
-    pub census: Census,
-    /// Stacks that were not known before.
-    pub new_stacks: Vec<StackId>,
-    /// Context switches of each thread so far.
-    pub switches: HashMap<u32, u64>,
+/// Takes a snapshot of the target's threads. Stacks go to the scene's.
+pub fn take(scene: &mut Scene<'_>) -> Result<Snapshot, SourceError> {
+    let Scene { process, space, .. } = *scene;
+    let snapshot: Snapshot = scene.source.get("thread snapshot", |live| {
+        let mappings = live.unwinding.mappings(space);
+        let view = View { pid: process.through, space, mappings: &mappings, table: live.unwinding.table() };
+        read(&mut live.object, view)
+    })?;
+    for stack in &snapshot.stacks {
+        scene.stacks.insert(stack, |address| space.locate(address));
+    }
+    Ok(snapshot)
 }
 
-/// Takes a census of the target. Stacks go to `stacks`.
-pub fn take(object: &mut Object, view: View<'_>, stacks: &mut Stacks) -> Result<Taken, BpfError> {
+fn read(object: &mut Object, view: View<'_>) -> Result<Snapshot, BpfError> {
     let mut looker = Looker::new(view);
     let mut records = pass(object)?;
     let first: HashSet<u32> = records.iter().map(|r| r.tid).collect();
@@ -74,20 +79,20 @@ pub fn take(object: &mut Object, view: View<'_>, stacks: &mut Stacks) -> Result<
     cpus.dedup();
     let clocks = Clocks::read(object, &cpus)?;
 
-    let mut taken = Taken::default();
+    let mut snapshot = Snapshot::default();
     let last: HashSet<u32> = records.iter().map(|r| r.tid).collect();
-    taken.census.vanished = first.symmetric_difference(&last).count() as u64;
-    taken.census.at_ns = records.iter().map(|r| r.at_ns).max().unwrap_or(0);
+    snapshot.threads.vanished = first.symmetric_difference(&last).count() as u64;
+    snapshot.threads.at_ns = records.iter().map(|r| r.at_ns).max().unwrap_or(0);
     for record in &records {
         let looked = settled.remove(&record.tid).filter(|(before, _)| unchanged(before, record));
         let looked = looked.map(|(_, looked)| looked);
-        taken.census.unsettled += u64::from(blocked(record) && looked.is_none());
-        taken.switches.insert(record.tid, record.switches);
-        let thread = thread(record, looked, &clocks, view.space, stacks, &mut taken);
-        taken.census.threads.push(thread);
+        snapshot.threads.unsettled += u64::from(blocked(record) && looked.is_none());
+        snapshot.switches.insert(record.tid, record.switches);
+        let thread = thread(record, looked, &clocks, &mut snapshot);
+        snapshot.threads.threads.push(thread);
     }
-    taken.census.threads.sort_by_key(|t| t.tid);
-    Ok(taken)
+    snapshot.threads.threads.sort_by_key(|t| t.tid);
+    Ok(snapshot)
 }
 
 /// The IDs of the target's threads that have not begun to end.
@@ -97,16 +102,17 @@ pub fn living(object: &mut Object) -> Result<HashSet<u32>, BpfError> {
 
 /// The living threads of the target.
 fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
-    let records = object.census_pass()?.threads();
+    let records = object.pass::<TaskRecord>(ITERATOR)?.records();
     let mut records = records.map_err(|error| BpfError::Map { what: "list the threads", error })?;
-    records.retain(|r| r.flags & PF_EXITING == 0 && state(r) != TaskState::Dead);
+    records
+        .retain(|r| r.kind == task_record::TASK && r.flags & PF_EXITING == 0 && state(r) != TaskState::Dead);
     Ok(records)
 }
 
 /// What was seen of a blocked thread.
 #[derive(Clone, Debug)]
 struct Looked {
-    stack: crate::unwind::Walked,
+    stack: Walked,
     futex: Option<FutexMemory>,
     points_to: Vec<u64>,
 }
@@ -228,26 +234,18 @@ fn state(record: &TaskRecord) -> TaskState {
     }
 }
 
-fn thread(
-    record: &TaskRecord,
-    looked: Option<Looked>,
-    clocks: &Clocks,
-    space: &AddressSpace,
-    stacks: &mut Stacks,
-    taken: &mut Taken,
-) -> Thread {
+fn thread(record: &TaskRecord, looked: Option<Looked>, clocks: &Clocks, snapshot: &mut Snapshot) -> Thread {
     let is_blocked = blocked(record);
     let end = record.comm.iter().position(|&b| b == 0).unwrap_or(record.comm.len());
-    let stack = looked.as_ref().map(|looked| {
-        let id = StackId(looked.stack.hash);
-        if stacks.get(id).is_none() {
-            stacks.insert(id, &looked.stack.frames, looked.stack.end, |address| space.locate(address));
-            taken.new_stacks.push(id);
+    let (stack, futex, points_to) = match looked {
+        Some(Looked { stack: Walked { frames, end, hash, .. }, futex, points_to }) => {
+            let id = StackId(hash);
+            snapshot.add_stack(RawStack { id, frames, end });
+            (Some(id), futex, points_to)
         }
-        id
-    });
-    let (futex, points_to) = looked.map_or((None, Vec::new()), |looked| (looked.futex, looked.points_to));
-    let since = clocks.blocked_ns(record, taken.census.at_ns);
+        None => (None, None, Vec::new()),
+    };
+    let since = clocks.blocked_ns(record, snapshot.threads.at_ns);
     Thread {
         tid: record.tid,
         ns_tid: record.ns_tid,

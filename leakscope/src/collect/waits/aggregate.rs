@@ -1,10 +1,8 @@
 //! What blocked during the window, from the maps as they were read.
 
-use std::collections::HashMap;
-
 use leakscope_common::wait::{
-    CreationTotals, SEVERAL_OBJECTS, ThreadState, WAIT_BUCKETS, WaitTotals, WakeKey, WakeTotals, WakerKind,
-    bucket_bound_ns, wait_entered,
+    SEVERAL_OBJECTS, ThreadState, WAIT_BUCKETS, WaitTotals, WakeKey, WakeTotals, WakerKind, bucket_bound_ns,
+    wait_entered,
 };
 
 use crate::stack::StackId;
@@ -79,19 +77,6 @@ pub struct LongWait {
     pub wait_ns: u64,
 }
 
-/// Threads created by one stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Creation {
-    /// The stack; `None` if it did not fit the map.
-    pub stack: Option<StackId>,
-    /// Threads created in the window.
-    pub created: u64,
-    /// Of these, ended ones.
-    pub exited: u64,
-    /// Change of the living ones since the snapshot before.
-    pub growth: i64,
-}
-
 /// What happened in the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitsSnapshot {
@@ -103,8 +88,6 @@ pub struct WaitsSnapshot {
     pub open: Vec<OpenWait>,
     /// The longest single waits over `--min-wait`, longest first.
     pub long: Vec<LongWait>,
-    /// Threads by creating stack.
-    pub creations: Vec<Creation>,
 }
 
 /// The maps at one moment.
@@ -116,8 +99,6 @@ pub struct WaitObservation<'a> {
     pub sites: &'a [(u64, WaitTotals)],
     /// Who ended them.
     pub wakes: &'a [(WakeKey, WakeTotals)],
-    /// Threads by creating stack.
-    pub creations: &'a [(u64, CreationTotals)],
 }
 
 /// Single waits that are kept; the longest.
@@ -127,7 +108,6 @@ const LONG_WAITS: usize = 1000;
 #[derive(Debug, Default)]
 pub struct WaitAggregate {
     long: Vec<LongWait>,
-    alive_before: HashMap<u64, u64>,
 }
 
 impl WaitAggregate {
@@ -172,24 +152,7 @@ impl WaitAggregate {
         let open = seen.threads.iter().filter(|(_, t)| t.since_ns != 0 && t.entered == wait_entered::TRACED);
         snapshot.open = open.map(|(tid, t)| OpenWait { tid: *tid, since_ns: t.since_ns }).collect();
         snapshot.open.sort_by_key(|w| w.tid);
-        self.creations(seen.creations, &mut snapshot);
         snapshot
-    }
-
-    fn creations(&mut self, seen: &[(u64, CreationTotals)], snapshot: &mut WaitsSnapshot) {
-        for (id, totals) in seen.iter().filter(|(_, t)| t.created > 0) {
-            let alive = totals.created.saturating_sub(totals.exited);
-            let before = self.alive_before.insert(*id, alive).unwrap_or(0);
-            snapshot.creations.push(Creation {
-                stack: stack(*id),
-                created: totals.created,
-                exited: totals.exited,
-                growth: alive.cast_signed().wrapping_sub(before.cast_signed()),
-            });
-        }
-        snapshot.creations.sort_by_key(|c| {
-            (std::cmp::Reverse(c.created.saturating_sub(c.exited)), std::cmp::Reverse(c.created), c.stack)
-        });
     }
 }
 
@@ -204,7 +167,8 @@ fn stack(id: u64) -> Option<StackId> {
     (id != 0).then_some(StackId(id))
 }
 
-fn site(id: u64) -> Option<WaitSiteId> {
+/// A wait site by its number on the kernel side.
+pub(super) fn site(id: u64) -> Option<WaitSiteId> {
     (id != 0).then_some(WaitSiteId(id))
 }
 
@@ -228,7 +192,7 @@ mod tests {
     use leakscope_common::wait::wait_bucket;
 
     fn seen<'a>(sites: &'a [(u64, WaitTotals)], threads: &'a [(u32, ThreadState)]) -> WaitObservation<'a> {
-        WaitObservation { threads, sites, wakes: &[], creations: &[] }
+        WaitObservation { threads, sites, wakes: &[] }
     }
 
     #[test]
@@ -296,7 +260,7 @@ mod tests {
         let totals = WakeTotals { wakes: 1, wait_ns: 10 };
         let all = [key(1, [5, 0]), key(2, halves), key(3, [0, 0]), key(9, [0, 0])].map(|k| (k, totals));
         let wakes = WaitAggregate::default()
-            .snapshot(WaitObservation { threads: &[], sites: &[], wakes: &all, creations: &[] })
+            .snapshot(WaitObservation { threads: &[], sites: &[], wakes: &all })
             .wakes;
         let wakers: Vec<_> = wakes.into_iter().map(|w| w.waker).collect();
         let expected = [
@@ -305,17 +269,5 @@ mod tests {
             WakerId::TimerOrInterrupt,
         ];
         assert_eq!(wakers, expected);
-    }
-
-    #[test]
-    fn growth_of_threads_is_since_the_snapshot_before() {
-        let mut aggregate = WaitAggregate::default();
-        let observe = |created, exited, aggregate: &mut WaitAggregate| {
-            let creations = [(4, CreationTotals { created, exited, sent: 1 })];
-            let seen = WaitObservation { threads: &[], sites: &[], wakes: &[], creations: &creations };
-            aggregate.snapshot(seen).creations[0].growth
-        };
-        assert_eq!(observe(10, 4, &mut aggregate), 6);
-        assert_eq!(observe(12, 9, &mut aggregate), -3);
     }
 }

@@ -6,7 +6,8 @@ use leakscope_common::descriptor::Descriptor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::collect::waits::aggregate::{Creation, OpenWait, SiteWaits, WakerId, Wakes};
+use crate::collect::threads::Creation;
+use crate::collect::waits::aggregate::{OpenWait, SiteWaits, WakerId, Wakes};
 use crate::report::model::{Cut, Frame, OwnerState, Since, StackEnd, WaitKind, WaitSite, WakerKind};
 use crate::wait::tests::thread;
 use crate::wait::{
@@ -269,7 +270,6 @@ fn window() -> WaitsSnapshot {
             since_ns: 91 * SECOND,
             wait_ns: 4,
         }],
-        creations: Vec::new(),
     }
 }
 

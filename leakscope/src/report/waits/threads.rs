@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::{NameStack, site_id};
-use crate::collect::waits::aggregate::Creation;
+use crate::collect::threads::Creation;
 use crate::report::model::ThreadSite;
 
 /// The stacks that created threads, most living ones first.

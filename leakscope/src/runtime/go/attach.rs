@@ -7,7 +7,8 @@ use super::heap::{self, spans};
 use super::probes::{self, GoEvent, GoProbe};
 use super::program::Program;
 use crate::bpf::BpfError;
-use crate::bpf::attach::{ProbeSite, Role};
+use crate::bpf::attach::ProbeSite;
+use crate::bpf::go::{GO_ALLOCATED, GO_CREATED, GO_EXITED};
 use crate::process::Module;
 use crate::runtime::{Log, Probing};
 
@@ -72,10 +73,10 @@ pub(super) fn attach(
 
 fn site(probe: &GoProbe, module: &Module) -> ProbeSite {
     ProbeSite {
-        role: match probe.event {
-            GoEvent::Created => Role::GoCreated,
-            GoEvent::Exited => Role::GoExited,
-            GoEvent::Allocated => Role::GoAllocated,
+        program: match probe.event {
+            GoEvent::Created => GO_CREATED,
+            GoEvent::Exited => GO_EXITED,
+            GoEvent::Allocated => GO_ALLOCATED,
         },
         function: probe.function.to_owned(),
         path: module.probe_path.clone(),

@@ -50,7 +50,7 @@ fn symbol(go: &GoFrame) -> SymbolFrame {
         line: (go.line > 0).then_some(go.line),
         function_line: (go.start_line > 0).then_some(go.start_line),
         inlined: go.inlined,
-        why_unknown: go.function.is_empty().then_some(NoSymbol::NotOf("Go")),
+        why_unknown: go.function.is_empty().then(|| NoSymbol::NotOf("Go".into())),
     }
 }
 

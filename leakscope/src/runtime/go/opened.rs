@@ -14,16 +14,13 @@ use super::named::{GoCode, GoNames};
 use super::program::{self, LayoutSource, Program};
 use super::rows;
 use crate::bpf::BpfError;
-use crate::bpf::object::{Object, Sizes, Tracing};
+use crate::bpf::go::HEAP_MAPS;
+use crate::bpf::object::{Load, Object};
+use crate::collect::{OwnRows, Tracing};
 use crate::human;
 use crate::process::{AddressSpace, ModuleId};
-use crate::runtime::{self, CodeRows, Log, Opened, Probing, Runtime as _};
+use crate::runtime::{self, Log, Opened, Probing, Runtime as _};
 use crate::symbol::NamesCode;
-
-/// Bytes of the ring buffer for samples of the heap: about 24,000 of them.
-const SAMPLES: u32 = 1 << 23;
-/// Stacks of such samples, 1 KiB each.
-const STACKS: u32 = 1 << 13;
 
 /// What a report is told of a Go program.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,8 +129,8 @@ impl GoProcess {
 }
 
 impl Opened for GoProcess {
-    fn rows(&self) -> Option<(ModuleId, CodeRows)> {
-        Some((self.module, rows::build(self.program.as_ref().ok()?)?))
+    fn rows(&self) -> Option<OwnRows> {
+        rows::build(self.program.as_ref().ok()?, self.module)
     }
 
     fn names(&self) -> Option<(ModuleId, Box<dyn NamesCode>)> {
@@ -141,10 +138,9 @@ impl Opened for GoProcess {
         Some((self.module, Box::new(GoNames::new(Rc::clone(program)))))
     }
 
-    fn reserve(&self, tracing: Tracing, sizes: &mut Sizes) {
-        if tracing.heap {
-            (sizes.go_samples, sizes.go_stacks) = (SAMPLES, STACKS);
-        }
+    fn load(&self, tracing: Tracing) -> Load {
+        let maps = if tracing.heap { HEAP_MAPS.to_vec() } else { Vec::new() };
+        Load { maps, ..Load::default() }
     }
 
     fn attach(&mut self, probing: &mut Probing<'_>, log: &mut dyn Log) -> Result<(), BpfError> {

@@ -10,7 +10,8 @@ use leakscope_common::unwind::{Row, cfa, rbp};
 
 use super::moduledata::Part;
 use super::program::Program;
-use crate::runtime::CodeRows;
+use crate::collect::OwnRows;
+use crate::process::ModuleId;
 
 /// Most rows.
 const MOST: usize = 16 << 20;
@@ -30,12 +31,12 @@ const ROOM: u16 = 5;
 const LONGEST: u32 = u16::MAX as u32 - 1;
 
 /// The rows of the program itself (not of plugins); `None` if its code lies too high for rows.
-pub fn build(program: &Program) -> Option<CodeRows> {
+pub fn build(program: &Program, module: ModuleId) -> Option<OwnRows> {
     let part = program.parts.first()?;
     let relative = |pc: u64| u32::try_from(pc.wrapping_sub(program.bias)).ok();
     let text = (relative(part.text.0)?, relative(part.text.1)?);
-    let mut rows =
-        CodeRows { text, rows: vec![Row::new(text.0, cfa::END, 0, rbp::SAME, 0)], truncated: false };
+    let first = Row::new(text.0, cfa::END, 0, rbp::SAME, 0);
+    let mut rows = OwnRows { module, text, rows: vec![first], truncated: false };
     let mut steps = part.pclntab.size();
     for function in (0..part.pclntab.functions()).filter_map(|i| part.pclntab.function(i)) {
         let end = part.pclntab.end(function).min(part.text.1);

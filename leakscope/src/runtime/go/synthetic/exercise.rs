@@ -1,6 +1,7 @@
 //! All that is read of a Go program, and what must hold of it whatever the program says.
 
 use super::{INLINED_AT, Synthetic};
+use crate::process::ModuleId;
 use crate::runtime::go::buildinfo;
 use crate::runtime::go::frames::Frames;
 use crate::runtime::go::goroutine::GoroutineSnapshot;
@@ -61,7 +62,7 @@ fn assert_heap(heap: &GoHeap) {
 }
 
 fn assert_rows(program: &Program) {
-    if let Some(rows) = rows::build(program) {
+    if let Some(rows) = rows::build(program, ModuleId(0)) {
         assert_eq!(rows.rows.first().map(|row| row.pc), Some(rows.text.0));
         assert!(rows.rows.windows(2).all(|w| w[0].pc < w[1].pc));
     }

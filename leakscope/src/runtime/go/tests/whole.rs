@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::process::ModuleId;
 use crate::runtime::go::buildinfo;
 use crate::runtime::go::goroutine::{Blocked, GoStackEnd, GoState, Goroutine, GoroutineSnapshot};
 use crate::runtime::go::goroutine_reader::GoroutineReader;
@@ -67,7 +68,7 @@ fn check(program: &Synthetic, version: &str, layouts: LayoutSource) {
     assert!(snapshot.stacks.iter().all(|s| matches!(s.end, GoStackEnd::Root | GoStackEnd::Running)));
     assert!(snapshot.retried > 0, "the running one");
 
-    let rows = rows::build(&opened).expect("rows");
+    let rows = rows::build(&opened, ModuleId(0)).expect("rows");
     assert!(!rows.truncated && rows.rows.windows(2).all(|w| w[0].pc < w[1].pc));
 }
 
