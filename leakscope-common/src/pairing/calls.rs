@@ -40,16 +40,14 @@ fn position(calls: &mut Inflight, function: u16, cfa: u64) -> Option<u64> {
     None
 }
 
-/// A call is entered. A pending one of the same function in the same frame has never returned: it is dropped.
+/// A call is entered. A pending one of the same function in the same frame has never returned: it is dropped,
+/// and what was called inside it, too.
 #[inline(always)]
 pub fn again(account: &mut impl Account, calls: &mut Inflight, function: u16, cfa: u64) {
-    if calls.depth == 0 {
-        return;
-    }
-    let top = call(calls, calls.depth.wrapping_sub(1));
-    if top.cfa == cfa && top.function >> 32 == function as u64 {
-        drop_call(account, top);
-        calls.depth -= 1;
+    if calls.depth != 0
+        && let Some(index) = position(calls, function, cfa)
+    {
+        drop_from(account, calls, index);
     }
 }
 
@@ -129,6 +127,7 @@ pub fn returned(
         }
         return;
     };
+    drop_from(account, calls, index.wrapping_add(1));
     calls.depth = index;
     booking::finish(account, call(calls, index), result);
 }
@@ -136,14 +135,23 @@ pub fn returned(
 /// The thread ends: none of its pending calls will return.
 #[inline(always)]
 pub fn ended(account: &mut impl Account, calls: &mut Inflight) {
-    let mut index = 0;
-    while index < INFLIGHT_DEPTH as u64 {
-        if index < calls.depth {
-            drop_call(account, call(calls, index));
+    drop_from(account, calls, 0);
+}
+
+/// Drops the pending calls from an index on, the innermost first.
+#[inline(always)]
+fn drop_from(account: &mut impl Account, calls: &mut Inflight, index: u64) {
+    let mut round = 0;
+    while round < INFLIGHT_DEPTH {
+        let depth = calls.depth;
+        if depth <= index {
+            break;
         }
-        index += 1;
+        let innermost = depth.wrapping_sub(1);
+        drop_call(account, call(calls, innermost));
+        calls.depth = innermost;
+        round += 1;
     }
-    calls.depth = 0;
 }
 
 /// A pending call that will not return. The block that it was to move stays as it was.

@@ -25,6 +25,9 @@ mod booking;
 mod calls;
 mod nesting;
 
+#[cfg(test)]
+mod tests;
+
 pub use arguments::Arguments;
 pub use booking::{Free, freed};
 pub use calls::{Call, admit, again, begin, ended, look_out, returned};

@@ -8,7 +8,7 @@ use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::heap::{LiveBlock, SiteTotals};
 use leakscope_common::pairing::{Account, Charge, Inserted, Removed, Resized};
 
-use super::Calls;
+use super::calls::Calls;
 use crate::counters;
 use crate::shared::{Value, word};
 use crate::stack::Scratch;

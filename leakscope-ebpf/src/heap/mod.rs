@@ -2,65 +2,23 @@
 //! [`leakscope_common::pairing`] book it.
 
 mod account;
+mod calls;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, pt_regs};
+use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns};
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::ProbeContext;
 use leakscope_common::counter::{Loss, Tally};
-use leakscope_common::heap::Inflight;
 use leakscope_common::pairing::{self, Call, Frame, Free};
 use leakscope_common::probe::Cookie;
 use leakscope_common::unwind::Regs;
 
 use crate::counters::{lose, tally};
-use crate::shared::{Value, word};
 use crate::stack::{self, Claimed, Purpose};
 use crate::state::recording;
 use crate::task;
 use account::Maps;
-
-#[map]
-static INFLIGHT: HashMap<u32, Inflight> = HashMap::with_max_entries(32768, BPF_F_NO_PREALLOC);
-
-/// What a new thread starts with: too large for the BPF stack.
-static NO_CALLS: Inflight = Inflight::ZERO;
-
-/// The pending calls of the current thread.
-struct Calls(Value<Inflight>);
-
-impl Calls {
-    /// Those that were noted, if any ever were.
-    #[inline(always)]
-    fn noted() -> Option<Self> {
-        Value::find(&INFLIGHT, &task::current_tid()).map(Self)
-    }
-
-    /// The same, with room made on first use.
-    #[inline(always)]
-    fn room() -> Option<Self> {
-        let none: &Inflight = &NO_CALLS;
-        Value::entry(&INFLIGHT, &task::current_tid(), none).map(Self)
-    }
-
-    #[inline(always)]
-    fn get(&mut self) -> &mut Inflight {
-        // SAFETY: a map value is valid while the program runs; its entry is removed by `end_thread` alone,
-        // after the last use. No other thread looks up this one's ID. This thread is in one program at a time that does: a
-        // probe's hit ends before the next one's begins and before the thread can end, and the programs of
-        // the scheduler, which run on it in the middle of a probe, leave the map alone. Within the program
-        // the reference borrows `self`, of which each makes one. Userspace gets copies, by system calls.
-        unsafe { &mut *self.0.pointer() }
-    }
-
-    /// How many they are.
-    #[inline(always)]
-    fn depth(self) -> u64 {
-        word!(self.0, depth).load()
-    }
-}
+use calls::Calls;
 
 /// What the probe was told about its function.
 #[inline(always)]
@@ -113,7 +71,7 @@ pub(crate) fn end_thread() {
     let Some(mut calls) = Calls::noted() else { return };
     if recording() {
         pairing::ended(&mut Maps, calls.get());
-        let _ = INFLIGHT.remove(&task::current_tid());
+        calls.forget();
     }
 }
 
