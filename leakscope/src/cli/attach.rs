@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fail_on::Thresholds;
-use super::format::{Format, Rendering};
+use super::format::Rendering;
 use super::output::{Destination, Output};
 use super::progress::Progress;
 use super::{Failure, logging};
@@ -103,7 +103,7 @@ impl Watcher for Printer {
     }
 
     fn wants_first_look(&self) -> bool {
-        self.rendering.format == Format::Table && self.output.is_terminal()
+        self.rendering.is_for_people() && self.output.is_terminal()
     }
 
     fn first_look(&mut self, report: &Report) -> Result<(), Failure> {

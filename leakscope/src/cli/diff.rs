@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::fail_on::Thresholds;
-use super::format::table_style;
+use super::format::{refuse_terminal, table_style};
 use super::output::{Destination, Output};
 use super::progress::Progress;
 use crate::diff::{Diff, Options, compare};
 use crate::export::profile::{NoProfile, Profile, ProfileKind};
-use crate::export::{json, pprof, table};
+use crate::export::{Exporter, json, people, pprof, table};
 use crate::report::Report;
 use crate::report::read::{self, newest_of_each};
 use crate::report::select::Selection;
@@ -23,6 +23,17 @@ pub enum DiffFormat {
     Json,
     /// profile.proto, values of the new report less those of the old one.
     Pprof,
+}
+
+impl DiffFormat {
+    /// The format of reports that it is made like.
+    const fn exporter(self) -> &'static dyn Exporter {
+        match self {
+            Self::Table => &people::Table,
+            Self::Json => &json::Json,
+            Self::Pprof => &pprof::Pprof,
+        }
+    }
 }
 
 /// Configuration of `diff`.
@@ -56,15 +67,9 @@ pub fn run(mut config: DiffConfig) -> Result<u8, Failure> {
     config.selection.apply(&mut old);
     config.selection.apply(&mut new);
     let diff = compare(&old, &new, config.options).map_err(Failure::failed)?;
-    let extension = match config.format {
-        DiffFormat::Table => "txt",
-        DiffFormat::Json => "json",
-        DiffFormat::Pprof => "pb.gz",
-    };
-    let mut output = Output::open(&config.output, extension, false)?;
-    if config.format == DiffFormat::Pprof && output.is_terminal() {
-        return Err(Failure::usage("--format pprof is not for terminals; write it to a file with -o FILE"));
-    }
+    let format = config.format.exporter();
+    let mut output = Output::open(&config.output, format.extension(), false)?;
+    refuse_terminal(format, &output)?;
     let bytes = render(&config, &diff, (&old, &new), output.is_terminal())?;
     let written = output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success);
     config.thresholds.check(&diff, &Progress::new(0));

@@ -1,11 +1,15 @@
 //! `--format` and `--profile`: what a report is turned into.
 
+use std::sync::LazyLock;
+
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
 use super::output::{Destination, Output};
-use crate::export::profile::{Profile, ProfileKind};
-use crate::export::{flamegraph, folded, json, jsonl, pprof, table, text};
+use crate::export::exporter::{Audience, ExportError, Job, Sequence, Subject};
+use crate::export::profile::ProfileKind;
+use crate::export::{EXPORTERS, Exporter, json, people, table};
 use crate::report::Report;
 
 /// Columns of a table that is not written to a terminal.
@@ -17,8 +21,7 @@ pub struct FormatArgs {
     /// Format of the report [default: table; with `-o DIR/` json]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Which of Go's profiles pprof, text, folded and flamegraph show [default: heap where it was traced, else goroutine of Go programs and block of others]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help = profile_help())]
     profile: Option<ProfileArg>,
     /// Sites to show in the table
     #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
@@ -58,58 +61,38 @@ impl From<ProfileArg> for ProfileKind {
     }
 }
 
-/// The report's format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    Table,
-    /// All there is, indented
-    Json,
-    /// All there is, a line a report
-    Jsonl,
-    /// For `go tool pprof` and what else reads profile.proto, gzipped
-    Pprof,
-    /// The layout of Go's debug=1
-    Text,
-    /// For flame graph tools: a line a stack
-    Folded,
-    /// An SVG to zoom and search in
-    Flamegraph,
+/// The formats of profiles, as in `pprof, text or folded`; `last` is the word before the last one.
+fn profile_formats(last: &str) -> String {
+    let profiles = EXPORTERS.iter().filter(|format| format.subject() == Subject::Profile);
+    let names: Vec<&str> = profiles.map(|format| format.name()).collect();
+    match names.as_slice() {
+        [first @ .., end] if !first.is_empty() => format!("{} {last} {end}", first.join(", ")),
+        names => names.concat(),
+    }
 }
 
-impl Format {
-    /// Whether one profile is shown, not the whole report.
-    const fn is_profile(self) -> bool {
-        matches!(self, Self::Pprof | Self::Text | Self::Folded | Self::Flamegraph)
+/// The help of `--profile`.
+fn profile_help() -> String {
+    format!(
+        "Which of Go's profiles {} show [default: heap where it was traced, else goroutine of Go programs and block of others]",
+        profile_formats("and")
+    )
+}
+
+/// A value of `--format`.
+#[derive(Clone, Copy, Debug)]
+struct Format(&'static dyn Exporter);
+
+/// All values.
+static FORMATS: LazyLock<Vec<Format>> = LazyLock::new(|| EXPORTERS.iter().copied().map(Format).collect());
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &FORMATS
     }
 
-    /// Whether what comes one after another is still of the format.
-    pub(super) const fn can_follow_itself(self) -> bool {
-        matches!(self, Self::Table | Self::Jsonl | Self::Text)
-    }
-
-    /// Of files in a series.
-    const fn extension(self) -> &'static str {
-        match self {
-            Self::Table | Self::Text => "txt",
-            Self::Json => "json",
-            Self::Jsonl => "jsonl",
-            Self::Pprof => "pb.gz",
-            Self::Folded => "folded",
-            Self::Flamegraph => "svg",
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Json => "json",
-            Self::Jsonl => "jsonl",
-            Self::Pprof => "pprof",
-            Self::Text => "text",
-            Self::Folded => "folded",
-            Self::Flamegraph => "flamegraph",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(self.0.purpose()))
     }
 }
 
@@ -117,7 +100,7 @@ impl Format {
 #[derive(Clone, Copy, Debug)]
 pub struct Rendering {
     /// The format.
-    pub format: Format,
+    pub format: &'static dyn Exporter,
     /// The profile that was asked for.
     pub profile: Option<ProfileKind>,
     /// Sites in tables.
@@ -133,15 +116,19 @@ impl FormatArgs {
         output: &Destination,
         offered: impl Fn(ProfileKind) -> Result<(), String>,
     ) -> Result<Rendering, Failure> {
-        let whole = if matches!(output, Destination::Directory(..)) { Format::Json } else { Format::Table };
-        let format = self.format.unwrap_or(whole);
+        let format: &'static dyn Exporter = match (self.format, output) {
+            (Some(Format(format)), _) => format,
+            (None, Destination::Directory(..)) => &json::Json,
+            (None, _) => &people::Table,
+        };
         let profile = self.profile.map(ProfileKind::from);
         if let Some(profile) = profile {
-            if !format.is_profile() {
+            if format.subject() != Subject::Profile {
                 return Err(Failure::usage(format!(
-                    "--profile {}: --format {} shows the whole report; use --format pprof, text, folded or flamegraph",
+                    "--profile {}: --format {} shows the whole report; use --format {}",
                     profile.name(),
-                    format.name()
+                    format.name(),
+                    profile_formats("or")
                 )));
             }
             offered(profile).map_err(|why| Failure::usage(format!("--profile {}: {why}", profile.name())))?;
@@ -154,8 +141,8 @@ impl Rendering {
     /// Refuses to put several files of a format that knows no such thing into one. `repeated` tells
     /// whether more than one report will come.
     pub(super) fn goes_to(&self, destination: &Destination, repeated: bool) -> Result<(), Failure> {
-        let one_stream = *destination == Destination::Stdout && self.format.is_profile();
-        if repeated && one_stream && !self.format.can_follow_itself() {
+        let one_stream = *destination == Destination::Stdout && self.format.subject() == Subject::Profile;
+        if repeated && one_stream && self.format.sequence() == Sequence::Apart {
             return Err(Failure::usage(format!(
                 "--format {} with --interval: several reports in one stream cannot be read; use -o FILE, which each report replaces, or -o DIR/",
                 self.format.name()
@@ -166,41 +153,52 @@ impl Rendering {
 
     /// Checks the destination before anything is attached.
     pub(super) fn open(&self, destination: &Destination) -> Result<Output, Failure> {
-        let output = Output::open(destination, self.format.extension(), self.format == Format::Jsonl)?;
-        if self.format == Format::Pprof && output.is_terminal() {
-            return Err(Failure::usage(
-                "--format pprof is not for terminals; write it to a file with -o FILE",
-            ));
-        }
+        let appends = self.format.sequence() == Sequence::Append;
+        let output = Output::open(destination, self.format.extension(), appends)?;
+        refuse_terminal(self.format, &output)?;
         Ok(output)
+    }
+
+    /// Refuses several reports where the format holds one.
+    pub(super) fn holds(&self, reports: usize) -> Result<(), Failure> {
+        let apart = self.format.subject() == Subject::Reports && self.format.sequence() == Sequence::Apart;
+        if !apart || reports <= 1 {
+            return Ok(());
+        }
+        let several = EXPORTERS.iter().find(|format| format.sequence() == Sequence::Append);
+        let hint = several.map(|format| format!("; use --format {}", format.name())).unwrap_or_default();
+        Err(Failure::usage(format!(
+            "--format {} holds one report, and here are {reports}{hint}",
+            self.format.name()
+        )))
+    }
+
+    /// Whether people read it, and are glad about a first look.
+    pub(super) fn is_for_people(&self) -> bool {
+        self.format.audience() == Audience::People
     }
 
     /// What is written of reports; `terminal` tells whether people look at it as it is.
     pub(super) fn render(&self, reports: &[&Report], terminal: bool) -> Result<Vec<u8>, Failure> {
+        let style = table_style(self.top, self.frames, terminal);
         let mut bytes = Vec::new();
-        let written = match self.format {
-            Format::Table => each(reports, |report| table::write(report, &self.style(terminal), &mut bytes)),
-            Format::Json => each(reports, |report| json::write(report, &mut bytes)),
-            Format::Jsonl => each(reports, |report| jsonl::write(report, &mut bytes)),
-            Format::Pprof => pprof::write(&self.profile(reports)?, &mut bytes),
-            Format::Text => text::write(&self.profile(reports)?, &mut bytes),
-            Format::Folded => folded::write(&self.profile(reports)?, &mut bytes),
-            Format::Flamegraph => flamegraph::write(&self.profile(reports)?, &mut bytes),
-        };
-        written.map_err(|e| Failure::output("the report", e))?;
-        Ok(bytes)
+        match self.format.write(&Job { reports, profile: self.profile, style }, &mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(ExportError::Output(error)) => Err(Failure::output("the report", error)),
+            Err(error) => Err(Failure::failed(error)),
+        }
     }
+}
 
-    fn profile<'a>(&self, reports: &[&'a Report]) -> Result<Profile<'a>, Failure> {
-        let best = || reports.iter().find_map(|report| ProfileKind::of(report));
-        let nothing = || Failure::failed(anyhow::anyhow!("the report holds no profile at all"));
-        let kind = self.profile.or_else(best).ok_or_else(nothing)?;
-        Profile::of_all(reports, kind).map_err(Failure::failed)
+/// Refuses to write what is binary to a terminal.
+pub(super) fn refuse_terminal(format: &dyn Exporter, output: &Output) -> Result<(), Failure> {
+    if format.audience() == Audience::Programs && output.is_terminal() {
+        return Err(Failure::usage(format!(
+            "--format {} is not for terminals; write it to a file with -o FILE",
+            format.name()
+        )));
     }
-
-    fn style(&self, terminal: bool) -> table::TableStyle {
-        table_style(self.top, self.frames, terminal)
-    }
+    Ok(())
 }
 
 /// How tables are printed to a terminal or elsewhere.
@@ -211,6 +209,19 @@ pub(super) fn table_style(top: usize, frames: Option<usize>, terminal: bool) -> 
     table::TableStyle { width: width.max(40), color: terminal && !plain, top, frames }
 }
 
-fn each(reports: &[&Report], write: impl FnMut(&Report) -> std::io::Result<()>) -> std::io::Result<()> {
-    reports.iter().copied().try_for_each(write)
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_format_is_told_apart() {
+        let mut names = BTreeSet::new();
+        for format in EXPORTERS {
+            let name = format.name();
+            assert!(names.insert(name) && name.bytes().all(|b| b.is_ascii_lowercase()), "{name}");
+            assert!(!format.purpose().ends_with('.') && !format.extension().starts_with('.'), "{name}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Failure;
 use super::fail_on::Thresholds;
-use super::format::{Format, Rendering};
+use super::format::Rendering;
 use super::output::Destination;
 use super::progress::Progress;
 use crate::report::read::{self, newest_of_each};
@@ -45,12 +45,7 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
             reports.len()
         ));
     }
-    if config.rendering.format == Format::Json && reports.len() > 1 {
-        return Err(Failure::usage(format!(
-            "--format json holds one report, and here are {}; use --format jsonl",
-            reports.len()
-        )));
-    }
+    config.rendering.holds(reports.len())?;
     for report in &mut reports {
         config.selection.apply(report);
         if let Some(by) = config.by {

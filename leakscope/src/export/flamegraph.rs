@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 
+use super::exporter::{ExportError, Exporter, Job, Subject};
 use super::names::harmless;
 use super::profile::{Profile, ProfileKind};
 use super::tree::Paths;
@@ -21,6 +22,32 @@ const MOST_DEEP: usize = 400;
 const LONGEST_NAME: usize = 500;
 /// Where floating-point numbers stop to be exact.
 const MOST: u64 = 1 << 53;
+
+/// `--format flamegraph`.
+#[derive(Debug)]
+pub struct Flamegraph;
+
+impl Exporter for Flamegraph {
+    fn name(&self) -> &'static str {
+        "flamegraph"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "An SVG to zoom and search in"
+    }
+
+    fn extension(&self) -> &'static str {
+        "svg"
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Profile
+    }
+
+    fn write(&self, job: &Job<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+        Ok(write(&job.profile()?, out)?)
+    }
+}
 
 /// Writes `profile`.
 pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -5,8 +5,36 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use super::exporter::{ExportError, Exporter, Job, Subject};
+
 /// Bytes that are written at once.
 pub(super) const BUFFER: usize = 1 << 16;
+
+/// `--format json`.
+#[derive(Debug)]
+pub struct Json;
+
+impl Exporter for Json {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "All there is, indented"
+    }
+
+    fn extension(&self) -> &'static str {
+        "json"
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Reports
+    }
+
+    fn write(&self, job: &Job<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+        job.each(|report| write(report, out))
+    }
+}
 
 /// Writes `report`, indented for people who look at it.
 pub fn write<T: Serialize>(report: &T, out: &mut dyn Write) -> io::Result<()> {

@@ -2,13 +2,15 @@
 //!
 //! [`json`], [`jsonl`] and [`table`] show a whole report. [`profile`] takes one question out of it, in the
 //! terms of Go's profiles; [`pprof`], [`text`], [`folded`] and [`flamegraph`] write that. [`names`] makes
-//! what comes from the target harmless in all of these.
+//! what comes from the target harmless in all of these. Each is an [`Exporter`], and [`EXPORTERS`] lists them.
 
+pub mod exporter;
 pub mod flamegraph;
 pub mod folded;
 pub mod json;
 pub mod jsonl;
 pub mod names;
+pub mod people;
 pub mod pprof;
 pub mod profile;
 pub mod table;
@@ -17,3 +19,16 @@ mod tree;
 
 #[cfg(test)]
 mod tests;
+
+pub use exporter::Exporter;
+
+/// All formats, in the order of `--help`.
+pub const EXPORTERS: &[&dyn Exporter] = &[
+    &people::Table,
+    &json::Json,
+    &jsonl::JsonLines,
+    &pprof::Pprof,
+    &text::Text,
+    &folded::Folded,
+    &flamegraph::Flamegraph,
+];

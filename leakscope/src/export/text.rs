@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 
+use super::exporter::{ExportError, Exporter, Job, Sequence, Subject};
 use super::names::{bracketed, file_name, function, harmless};
 use super::profile::location::{Location, Locations};
 use super::profile::{Profile, ProfileKind, Sample, Stack};
@@ -12,6 +13,36 @@ use crate::report::model::Frame;
 
 /// What a tab goes to a multiple of.
 const TAB: usize = 8;
+
+/// `--format text`.
+#[derive(Debug)]
+pub struct Text;
+
+impl Exporter for Text {
+    fn name(&self) -> &'static str {
+        "text"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "The layout of Go's debug=1"
+    }
+
+    fn extension(&self) -> &'static str {
+        "txt"
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Profile
+    }
+
+    fn sequence(&self) -> Sequence {
+        Sequence::Follow
+    }
+
+    fn write(&self, job: &Job<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+        Ok(write(&job.profile()?, out)?)
+    }
+}
 
 /// Writes `profile`.
 pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {

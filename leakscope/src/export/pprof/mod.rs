@@ -13,10 +13,41 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message as _;
 
+use super::exporter::{Audience, ExportError, Exporter, Job, Subject};
 use super::names::{bracketed, function, harmless, without_goexit};
 use super::profile::location::Locations;
 use super::profile::{Profile, Sample, ValueType};
 use mappings::Mappings;
+
+/// `--format pprof`.
+#[derive(Debug)]
+pub struct Pprof;
+
+impl Exporter for Pprof {
+    fn name(&self) -> &'static str {
+        "pprof"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "For `go tool pprof` and what else reads profile.proto, gzipped"
+    }
+
+    fn extension(&self) -> &'static str {
+        "pb.gz"
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Profile
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::Programs
+    }
+
+    fn write(&self, job: &Job<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+        Ok(write(&job.profile()?, out)?)
+    }
+}
 
 /// Writes `profile`.
 pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -1,0 +1,40 @@
+//! Tables, as one of the formats.
+
+use std::io::Write;
+
+use super::exporter::{Audience, ExportError, Exporter, Job, Sequence, Subject};
+use super::table;
+
+/// `--format table`.
+#[derive(Debug)]
+pub struct Table;
+
+impl Exporter for Table {
+    fn name(&self) -> &'static str {
+        "table"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "For people"
+    }
+
+    fn extension(&self) -> &'static str {
+        "txt"
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Reports
+    }
+
+    fn sequence(&self) -> Sequence {
+        Sequence::Follow
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn write(&self, job: &Job<'_>, out: &mut dyn Write) -> Result<(), ExportError> {
+        job.each(|report| table::write(report, &job.style, out))
+    }
+}
