@@ -3,6 +3,9 @@
 //!
 //! The nested build has a target directory of its own, `bpf` in this workspace's. It is the same for
 //! all profiles and tools, so `core` is compiled once, and neither build waits for the other's lock.
+//!
+//! The crate `aya-build` does not fit: it takes toolchains by their names in rustup alone, lets no one choose the linker
+//! or the instruction set, keeps the environment of the outer build, and compiles `core` again for each profile.
 
 use std::{
     env,

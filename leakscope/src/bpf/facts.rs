@@ -77,8 +77,7 @@ impl Facts {
         Self {
             release,
             machine,
-            // SAFETY: takes no arguments and cannot fail.
-            euid: unsafe { libc::geteuid() },
+            euid: rustix::process::geteuid().as_raw(),
             capabilities: capabilities().unwrap_or(0),
             btf: fs::File::open("/sys/kernel/btf/vmlinux").is_ok(),
             uprobe_pmu: Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
@@ -101,15 +100,8 @@ impl Facts {
 }
 
 fn uname() -> (String, String) {
-    // SAFETY: an all-zero `utsname` is valid, and `uname` fills it with NUL-terminated strings.
-    unsafe {
-        let mut name: libc::utsname = std::mem::zeroed();
-        if libc::uname(&raw mut name) != 0 {
-            return ("unknown".into(), "unknown".into());
-        }
-        let text = |p: *const libc::c_char| std::ffi::CStr::from_ptr(p).to_string_lossy().into_owned();
-        (text(name.release.as_ptr()), text(name.machine.as_ptr()))
-    }
+    let name = rustix::system::uname();
+    (name.release().to_string_lossy().into_owned(), name.machine().to_string_lossy().into_owned())
 }
 
 fn capabilities() -> Option<u64> {

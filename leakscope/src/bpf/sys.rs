@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
 /// `BPF_MAP_LOOKUP_BATCH` (uapi/linux/bpf.h, `enum bpf_cmd`).
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 /// `BPF_MAP_CREATE`.
@@ -191,18 +193,9 @@ impl<T: aya::Pod> MappedArray<T> {
         let bytes = len * Self::stride();
         // SAFETY: a fresh shared mapping of the map's memory.
         let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            mmap(std::ptr::null_mut(), bytes, access, MapFlags::SHARED, fd, 0)?
         };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
         Ok(Self { start: start.cast(), len })
     }
 
@@ -235,6 +228,6 @@ impl<T> Drop for MappedArray<T> {
     fn drop(&mut self) {
         let bytes = self.len * size_of::<T>().next_multiple_of(8);
         // SAFETY: the mapping was made with this length and nobody borrows from it.
-        unsafe { libc::munmap(self.start.cast(), bytes) };
+        let _ = unsafe { munmap(self.start.cast(), bytes) };
     }
 }

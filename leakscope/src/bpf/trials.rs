@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
+use rustix::fs::MemfdFlags;
+
 /// `BPF_PROG_LOAD` (uapi/linux/bpf.h, `enum bpf_cmd`).
 const BPF_PROG_LOAD: libc::c_long = 5;
 /// `BPF_PROG_TYPE_KPROBE`, the type of programs on probes.
@@ -103,9 +105,7 @@ pub(super) fn open_uprobe() -> io::Result<()> {
 }
 
 fn code_file() -> io::Result<File> {
-    // SAFETY: a NUL-terminated name; the result is checked.
-    let fd = unsafe { libc::memfd_create(c"leakscope-trial".as_ptr(), libc::MFD_CLOEXEC) };
-    owned(fd.into()).map(File::from)
+    Ok(rustix::fs::memfd_create(c"leakscope-trial", MemfdFlags::CLOEXEC)?.into())
 }
 
 fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {

@@ -1,27 +1,15 @@
 //! What a format is to the rest of the program.
 //!
-//! [`EXPORTERS`] is the one list of formats. The values and the help of `--format` follow from it, as do the names of
-//! files in a series and what is refused on the command line, so a new format is a file beside this one and a line in
-//! the list.
+//! [`EXPORTERS`](super::EXPORTERS) is the one list of formats. The values and the help of `--format` follow from it, as
+//! do the names of files in a series and what is refused on the command line, so a new format is a file beside this one
+//! and a line in the list.
 
 use std::fmt;
 use std::io::{self, Write};
 
 use super::profile::{NoProfile, Profile, ProfileKind};
 use super::table::TableStyle;
-use super::{flamegraph, folded, json, jsonl, people, pprof, text};
 use crate::report::Report;
-
-/// All formats, in the order of `--help`.
-pub const EXPORTERS: &[&dyn Exporter] = &[
-    &people::Table,
-    &json::Json,
-    &jsonl::JsonLines,
-    &pprof::Pprof,
-    &text::Text,
-    &folded::Folded,
-    &flamegraph::Flamegraph,
-];
 
 /// A format that reports are written in.
 ///
@@ -132,13 +120,4 @@ pub enum ExportError {
     /// The output failed.
     #[error(transparent)]
     Output(#[from] io::Error),
-}
-
-/// The names of formats, as in `pprof, text or folded`; `last` is the word before the last one.
-pub fn list(subject: Subject, last: &str) -> String {
-    let names: Vec<&str> = EXPORTERS.iter().filter(|e| e.subject() == subject).map(|e| e.name()).collect();
-    match names.as_slice() {
-        [first @ .., end] if !first.is_empty() => format!("{} {last} {end}", first.join(", ")),
-        names => names.concat(),
-    }
 }

@@ -17,7 +17,18 @@ pub mod table;
 pub mod text;
 mod tree;
 
-pub use exporter::{EXPORTERS, Exporter};
-
 #[cfg(test)]
 mod tests;
+
+pub use exporter::Exporter;
+
+/// All formats, in the order of `--help`.
+pub const EXPORTERS: &[&dyn Exporter] = &[
+    &people::Table,
+    &json::Json,
+    &jsonl::JsonLines,
+    &pprof::Pprof,
+    &text::Text,
+    &folded::Folded,
+    &flamegraph::Flamegraph,
+];

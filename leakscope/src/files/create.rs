@@ -58,7 +58,7 @@ fn stream(entry: Entry) -> io::Result<Output> {
             rustix::fs::fcntl_setfl(&fd, left)?;
             Ok(Output::Stream(fd.into()))
         }
-        Err(error) if entry.kind() == FileType::Fifo && error.raw_os_error() == Some(libc::ENXIO) => {
+        Err(error) if entry.kind() == FileType::Fifo && Errno::from_io_error(&error) == Some(Errno::NXIO) => {
             Ok(Output::Waiting(Waiting(entry)))
         }
         Err(error) => Err(error),

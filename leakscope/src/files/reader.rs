@@ -16,6 +16,7 @@
 
 use std::io;
 
+use rustix::process::Gid;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// Capabilities that pass over permissions of files.
@@ -102,8 +103,8 @@ impl Reader {
     /// Takes on the identity for the rest of this thread.
     fn take_on(&self) -> io::Result<()> {
         if current_groups()? != self.groups {
-            // SAFETY: the list lives through the call. The raw call is for this thread alone.
-            check(unsafe { libc::syscall(libc::SYS_setgroups, self.groups.len(), self.groups.as_ptr()) })?;
+            let groups: Vec<Gid> = self.groups.iter().copied().map(Gid::from_raw).collect();
+            rustix::thread::set_thread_groups(&groups)?;
         }
         for (call, id) in [(libc::SYS_setfsgid, self.group), (libc::SYS_setfsuid, self.user)] {
             // SAFETY: takes no pointers. The raw call is for this thread alone.
@@ -123,17 +124,7 @@ impl Reader {
 
 /// Of this thread.
 fn current_groups() -> io::Result<Vec<u32>> {
-    // SAFETY: with a size of 0 nothing is written.
-    let count = check(unsafe { libc::getgroups(0, std::ptr::null_mut()) }.into())?;
-    let mut groups = vec![0; usize::try_from(count).unwrap_or(0)];
-    // SAFETY: the list has room for as many as are asked for.
-    let count = check(unsafe { libc::getgroups(groups.len() as i32, groups.as_mut_ptr()) }.into())?;
-    groups.truncate(usize::try_from(count).unwrap_or(0));
-    Ok(groups)
-}
-
-fn check(result: i64) -> io::Result<i64> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    Ok(rustix::process::getgroups()?.into_iter().map(Gid::as_raw).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
 //! `/proc/PID/maps`, as far as code is concerned.
+//!
+//! Not by the crate `procfs`: it refuses the whole text for one name that is not UTF-8, which any program can map, and
+//! leaves the kernel's escapes in names.
 
 use std::fs::Metadata;
 use std::io;

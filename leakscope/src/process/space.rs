@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::FromRawFd as _;
+
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
 use super::elf::{ElfError, ElfFile};
@@ -271,13 +272,8 @@ fn dump_vdso(mapping: &Mapping, pid: u32) -> Result<Rc<ElfFile>, ElfError> {
     let size = (mapping.end - mapping.start).min(VDSO_MAX);
     let mut image = vec![0; size as usize];
     File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut image, mapping.start)?;
-    // SAFETY: a NUL-terminated name; the result is checked.
-    let fd = unsafe { libc::memfd_create(c"leakscope-vdso".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let mut file = unsafe { File::from_raw_fd(fd) };
+    let memory = rustix::fs::memfd_create(c"leakscope-vdso", MemfdFlags::CLOEXEC);
+    let mut file = File::from(memory.map_err(std::io::Error::from)?);
     file.write_all(&image)?;
     ElfFile::from_file(file).map(Rc::new)
 }

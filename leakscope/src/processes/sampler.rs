@@ -93,13 +93,11 @@ impl Default for Sampler {
 impl Sampler {
     /// Samples what lies below `proc` and the control groups at `mounts`.
     pub fn of(proc: PathBuf, mounts: Mounts) -> Self {
-        // SAFETY: takes no pointers.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         Self {
             proc,
             mounts,
             begun: Instant::now(),
-            page: u64::try_from(page).unwrap_or(4096),
+            page: rustix::param::page_size() as u64,
             refreshes: 0,
             tracked: HashMap::new(),
             kernel: HashMap::new(),

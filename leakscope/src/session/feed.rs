@@ -1,8 +1,9 @@
 //! What a session waits for while it watches.
 
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -128,11 +129,7 @@ impl Feed {
 
 /// A descriptor that becomes readable when the process ends.
 fn pidfd(pid: u32) -> Option<AsyncFd<OwnedFd>> {
-    // SAFETY: pidfd_open takes no pointers; the result is checked.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fd = rustix::process::pidfd_open(Pid::from_raw(pid.cast_signed())?, PidfdFlags::empty()).ok()?;
     // SAFETY: an owned descriptor gives the same one for as long as it lives.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
 }

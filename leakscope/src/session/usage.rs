@@ -1,5 +1,7 @@
 //! What leakscope itself costs.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// CPU time of this process, user and system, ns.
 pub(super) fn cpu_ns() -> u64 {
     // SAFETY: an all-zero `rusage` is valid, and the call fills it.
@@ -14,14 +16,9 @@ pub(super) fn cpu_ns() -> u64 {
 
 /// Raises the soft limit of open files to the hard one: every mapped file and every probe takes some.
 pub(super) fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointers are valid. If it cannot be raised, opening fails later and says so.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
+    let limit = getrlimit(Resource::Nofile);
+    // If it cannot be raised, opening fails later and says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Resident memory of this process, bytes.

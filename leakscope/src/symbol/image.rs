@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use object::read::{CompressedFileRange, CompressionFormat};
 use object::{Object as _, ObjectSection as _, elf};
+use rustix::fs::MemfdFlags;
 
 use super::decompress;
 use super::find::{DebugFiles, MAX_FILE_BYTES};
@@ -349,13 +350,7 @@ fn mini_debug_info(elf: &ElfFile) -> Result<Option<ElfFile>, ImageError> {
 
 /// An anonymous file in memory.
 fn memory_file() -> io::Result<File> {
-    // SAFETY: the name is a C string; the call touches no other memory of ours.
-    let fd = unsafe { libc::memfd_create(c"leakscope-symbols".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just made this descriptor, so nobody else owns it.
-    Ok(unsafe { File::from_raw_fd(fd) })
+    Ok(rustix::fs::memfd_create(c"leakscope-symbols", MemfdFlags::CLOEXEC)?.into())
 }
 
 fn read_range(file: &File, offset: u64, size: u64) -> Result<Vec<u8>, ImageError> {

@@ -1,4 +1,7 @@
-//! The values at a path, found while the report is serialized to nowhere: reports are too long for a copy.
+//! The values at a path, found while the report is serialized to nowhere.
+//!
+//! A `serde_json::Value` of the report would be less code. Of a report of 117 MB it takes 340 MiB and seconds to make,
+//! for each threshold at each report, on a machine that may be short of memory already.
 
 use std::fmt;
 

@@ -47,8 +47,7 @@ pub fn run(config: &ScreenConfig) -> Result<(), Failure> {
     let mut screen = Screen {
         app: App {
             interval_s: (config.list_interval.as_secs_f64() * 100.0).round() / 100.0,
-            // SAFETY: takes no pointers and cannot fail.
-            unprivileged: unsafe { libc::geteuid() } != 0,
+            unprivileged: !rustix::process::geteuid().is_root(),
             ..App::default()
         },
         theme: Theme { color: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) },

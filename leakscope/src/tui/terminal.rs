@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Stdout, Write as _};
-use std::os::fd::AsRawFd as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +9,8 @@ use crossterm::cursor::{Hide, Show};
 use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::backend::CrosstermBackend;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Signal;
 
 /// Whether the terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -54,8 +55,8 @@ impl Taken {
     /// Gives it back, stops this process as the shell's job control wants it, and goes on from there.
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         give_back();
-        // SAFETY: takes no pointers. SIGTSTP has a handler by now, so it would not stop.
-        unsafe { libc::raise(libc::SIGSTOP) };
+        // SIGTSTP has a handler by now, so it would not stop.
+        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP)?;
         self.resume()
     }
 
@@ -114,8 +115,7 @@ pub(super) fn is_closed() -> bool {
         // Keys come from /dev/tty; its end is told by SIGHUP.
         return false;
     }
-    let mut poll = libc::pollfd { fd: stdin.as_raw_fd(), events: 0, revents: 0 };
-    // SAFETY: one valid entry.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready > 0 && poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    let mut polled = [PollFd::new(&stdin, PollFlags::empty())];
+    let ready = rustix::event::poll(&mut polled, Some(&Timespec::default())).unwrap_or(0);
+    ready > 0 && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }

@@ -1,6 +1,7 @@
 //! The screens as people see them.
 
 use crossterm::event::{KeyCode, KeyEvent};
+use expect_test::expect_file;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -25,15 +26,12 @@ fn screen(app: &mut App, width: u16, height: u16) -> String {
     text
 }
 
-/// Compares with a file beside the tests, where a missing one fails; LEAKSCOPE_BLESS=1 writes it.
+/// Compares with a file beside the tests, where a missing one fails; UPDATE_EXPECT=1 writes it.
 #[track_caller]
 fn assert_shown(name: &str, text: &str) {
     let path = format!("{}/src/tui/draw/tests/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("LEAKSCOPE_BLESS").is_some() {
-        std::fs::write(&path, text).expect("the expected text can be written");
-    }
-    let expected = std::fs::read_to_string(&path).expect("the expected text is there");
-    assert!(text == expected, "{path} is otherwise than\n{text}");
+    assert!(!text.is_empty(), "an empty text would be taken for a missing file");
+    expect_file![path].assert_eq(text);
 }
 
 fn list() -> App {

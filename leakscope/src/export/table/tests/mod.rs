@@ -3,6 +3,8 @@
 mod goroutines;
 pub(crate) mod samples;
 
+use expect_test::expect_file;
+
 use super::*;
 use crate::human::columns;
 use crate::report::model::{Cut, StackEnd, WaitKind};
@@ -19,15 +21,12 @@ fn shown(report: &Report, width: usize) -> String {
     styled(report, &TableStyle { width, color: false, top: 10, frames: None })
 }
 
-/// Compares with a file beside the tests, where a missing one fails; LEAKSCOPE_BLESS=1 writes it.
+/// Compares with a file beside the tests, where a missing one fails; UPDATE_EXPECT=1 writes it.
 #[track_caller]
 fn assert_shown(name: &str, text: &str) {
     let path = format!("{}/src/export/table/tests/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("LEAKSCOPE_BLESS").is_some() {
-        std::fs::write(&path, text).expect("the expected text can be written");
-    }
-    let expected = std::fs::read_to_string(&path).expect("the expected text is there");
-    assert!(text == expected, "{path} is otherwise than\n{text}");
+    assert!(!text.is_empty(), "an empty text would be taken for a missing file");
+    expect_file![path].assert_eq(text);
 }
 
 #[test]
