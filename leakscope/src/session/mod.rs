@@ -166,3 +166,6 @@ pub async fn replay(directory: &Path, watcher: &mut dyn Watcher) -> Result<(), F
     let player = Player::open(directory).map_err(Failure::failed)?;
     watch::replay(player, watcher).await
 }
+
+#[cfg(test)]
+mod tests;
