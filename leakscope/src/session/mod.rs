@@ -13,7 +13,6 @@ mod feed;
 mod go;
 mod go_heap;
 mod go_probes;
-mod inputs;
 mod links;
 mod modules;
 mod prepare;
