@@ -13,6 +13,7 @@ mod feed;
 mod go;
 mod go_heap;
 mod go_probes;
+mod go_recorded;
 mod links;
 mod modules;
 mod prepare;

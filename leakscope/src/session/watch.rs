@@ -10,6 +10,7 @@ use super::arm::Armed;
 use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
 use super::go::GoTarget;
+use super::go_recorded::RecordedGo;
 use super::subject::Subject;
 use super::{Config, Told, Watcher, clock, modules, usage};
 use crate::bpf::BpfError;
@@ -355,6 +356,13 @@ impl Watch {
             let memory_bytes = usage::rss_bytes().map(|rss| rss + live.object.map_bytes());
             Ok((usage::cpu_ns(), memory_bytes))
         })?;
+        let sort = self.subject.wishes.sort;
+        let live_go = self.ties.as_ref().and_then(|ties| Some(ties.go.as_ref()?.inputs(sort)));
+        if self.source.is_taped() {
+            self.source.note("go", &live_go.as_ref().map(RecordedGo::of));
+        }
+        let recorded_go: Option<RecordedGo> = self.source.recorded("go")?.flatten();
+        let go = live_go.or_else(|| recorded_go.as_ref().map(|go| go.inputs(sort)));
         if let Some(names) = self.source.recorded("names")? {
             self.names.learn(names);
         }
@@ -367,7 +375,7 @@ impl Watch {
             leader_gone: self.leader_gone && has_threads,
             memory: memory(self.subject.rss_start, self.rss_last),
             collected: self.collectors.collected(),
-            go: self.ties.as_ref().and_then(|ties| Some(ties.go.as_ref()?.inputs(self.subject.wishes.sort))),
+            go,
             costs: Costs { counters: &all_counters, recursion_misses, lost: &lost, cpu_ns, memory_bytes },
             ..inputs
         });
