@@ -57,8 +57,8 @@
 //! - **Lock owner**, or **holder**: the thread that a lock is held by. *Read* if the lock stores it,
 //!   *inferred* if only one thread's stack points to the lock ([`wait::owners`](crate::wait::owners)).
 //! - **Deadlock**: a cycle of threads each of which waits for a lock, or for the end, of the next.
-//! - **Thread snapshot**, in code a **census**: all threads with their state and stack at one moment,
-//!   taken without stopping them ([`census`](crate::collect::snapshot)). A thread is **unsettled** if it changed
+//! - **Thread snapshot**: all threads with their state and stack at one moment, taken without stopping them
+//!   ([`collect::snapshot`](crate::collect::snapshot)). A thread is **unsettled** if it changed
 //!   each time it was looked at, and has **vanished** if it began or ended meanwhile.
 //!
 //! # Tracing and reports
@@ -67,6 +67,10 @@
 //! - **Probe**: a BPF program on an instruction of a function (uprobe) or on an event of the scheduler
 //!   (tracepoint).
 //! - **Attach**: all probes active and recording on. **Window**: from then to the end of recording.
+//! - **Collector**: one source of facts: what it needs of the kernel side, where it probes, which events are its
+//!   own, and what it gives to the report ([`collect`](crate::collect)).
+//! - **Recording**: what a session has read of kernel and target, on a **tape**: the answers in the order in which
+//!   they were asked for. A **replay** makes the same reports of it ([`recording`](crate::recording)).
 //! - **Loss**: something that happened and is not in the numbers. Each has a number that is never reused,
 //!   a name such as `heap.live_full`, and the domain that it makes inexact
 //!   ([`Loss`](leakscope_common::counter::Loss)).

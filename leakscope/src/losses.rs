@@ -166,6 +166,29 @@ pub fn spoils_waits(name: &str) -> bool {
     spoils(name, Domain::Waits)
 }
 
+/// Losses of goroutines by name on a recording's tape, for serde's `with`: names that are not known are left out.
+pub mod of_goroutines {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::{GO_DAMAGED, GO_LABELS, GO_UNSETTLED};
+
+    /// Writes them.
+    pub fn serialize<S: Serializer>(all: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+        all.serialize(serializer)
+    }
+
+    /// Reads them.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(&'static str, u64)>, D::Error> {
+        let all: Vec<(String, u64)> = Vec::deserialize(deserializer)?;
+        let known = |(name, n): (String, u64)| {
+            Some(([GO_UNSETTLED, GO_DAMAGED, GO_LABELS].into_iter().find(|known| *known == name)?, n))
+        };
+        Ok(all.into_iter().filter_map(known).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,7 @@ mod real;
 mod real_go;
 mod real_waits;
 mod recipes;
+mod recording;
 mod rights;
 mod runtimes;
 mod stacks;

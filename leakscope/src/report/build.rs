@@ -12,45 +12,42 @@ use super::model::{
 };
 use super::waits::WaitInputs;
 use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
+use crate::collect::Collected;
 use crate::collect::heap::Sort;
-use crate::collect::threads::Creation;
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime;
 use crate::stack::{StackId, Stacks};
 use crate::symbol::{BlameInput, Names};
 
-/// What a report is made from.
+/// What a report is made from: what frames it, and what collectors and the runtime have to say.
 #[derive(Debug)]
 pub struct Inputs<'a> {
     /// The target.
     pub process: &'a Process,
     /// The program that runs another one inside itself, if the target is one.
     pub host: Option<&'static Host>,
-    /// When recording began, RFC 3339.
-    pub started_at: &'a str,
-    /// Length of the account; 0 for a look at one moment.
-    pub duration_ns: u64,
-    /// Why it ended; `None` if it goes on.
-    pub ended_by: Option<EndedBy>,
+    /// When it is of.
+    pub window: Window,
     /// Whether the main thread ended and others went on.
     pub leader_gone: bool,
-    /// Resident set at the start.
-    pub rss_start: Option<u64>,
-    /// Resident set at the end.
-    pub rss_end: Option<u64>,
-    /// The account of the heap.
-    pub heap: Option<HeapInputs<'a>>,
-    /// Blocked threads.
-    pub waits: Option<WaitInputs<'a>>,
+    /// The target's memory.
+    pub memory: Memory,
+    /// What collectors have settled.
+    pub collected: Collected<'a>,
     /// What is known by its runtime.
     pub runtime: runtime::Observed<'a>,
     /// The order of the sites of a runtime's heap, which those of the allocator's functions have already.
     pub sort: Sort,
-    /// Threads that came and went; their sites are filled in here.
-    pub threads: Option<Threads>,
-    /// Threads by creating stack.
-    pub creations: &'a [Creation],
+    /// What was counted, lost and spent.
+    pub costs: Costs<'a>,
+    /// The target's code and stacks.
+    pub code: Code<'a>,
+}
+
+/// What an observation has counted, lost and spent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Costs<'a> {
     /// Counters by number.
     pub counters: &'a [u64],
     /// Times the kernel skipped a program.
@@ -61,12 +58,40 @@ pub struct Inputs<'a> {
     pub cpu_ns: u64,
     /// Memory of leakscope, the kernel side's maps included.
     pub memory_bytes: Option<u64>,
+}
+
+/// Stacks, and what names them.
+#[derive(Debug)]
+pub struct Code<'a> {
     /// Stacks seen.
     pub stacks: &'a Stacks,
     /// Where code lies.
     pub space: &'a AddressSpace,
     /// Names of code.
     pub names: &'a mut Names,
+}
+
+impl<'a> Inputs<'a> {
+    /// Nothing collected yet of a process, at the moment when recording began (RFC 3339).
+    pub fn new(
+        process: &'a Process,
+        runtime: runtime::Observed<'a>,
+        started_at: &str,
+        code: Code<'a>,
+    ) -> Self {
+        Self {
+            process,
+            host: None,
+            window: Window { started_at: started_at.to_owned(), duration_ns: 0, ended_by: None },
+            leader_gone: false,
+            memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
+            collected: Collected::default(),
+            runtime,
+            sort: Sort::default(),
+            costs: Costs::default(),
+            code,
+        }
+    }
 }
 
 /// Cost of a probe hit whose instruction the kernel emulates, ns.
@@ -80,12 +105,14 @@ const WAIT_NS: u64 = 300;
 
 /// Builds the report.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { host, space, stacks, names, .. } = inputs;
+    let Inputs { host, window, collected, costs, code: Code { stacks, space, names }, mut memory, .. } =
+        inputs;
+    let traced_heap: Option<HeapInputs<'_>> = collected.heap.map(Into::into);
     let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
-    let mut lost = losses::named(inputs.counters, inputs.recursion_misses);
-    lost.extend(inputs.lost.iter().filter(|(_, n)| *n > 0).cloned());
+    let mut lost = losses::named(costs.counters, costs.recursion_misses);
+    lost.extend(costs.lost.iter().filter(|(_, n)| *n > 0).cloned());
     let unread = unread(space);
-    if inputs.heap.is_some() && !unread.is_empty() {
+    if traced_heap.is_some() && !unread.is_empty() {
         lost.insert(losses::FILES_UNREAD.to_owned(), unread.len() as u64);
     }
     let nothing_lost = |spoils: fn(&str) -> bool| !lost.keys().any(|name| spoils(name));
@@ -94,16 +121,17 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let go = inputs.runtime.go;
     let code = go.map(|go| go.code).unwrap_or_default();
     let traced =
-        inputs.heap.map(|input| heap::heap(&input, heap_whole, inputs.ended_by.is_some(), &mut name));
+        traced_heap.map(|input| heap::heap(&input, heap_whole, window.ended_by.is_some(), &mut name));
     let mut heap = match go.and_then(|go| go.heap) {
         // Probes of which there are none say nothing beside the Go runtime's own account.
         Some(snapshot) => {
-            let traced = traced.filter(|_| inputs.heap.is_some_and(|input| input.visibility.probes > 0));
+            let traced = traced.filter(|_| traced_heap.is_some_and(|input| input.visibility.probes > 0));
             Some(go_heap::join(traced, &GoHeapInputs { snapshot, sort: inputs.sort }, code))
         }
         None => traced,
     };
-    let mut waits = inputs.waits.map(|input| {
+    let mut waits = collected.waits.map(|account| {
+        let input = WaitInputs::from(account);
         super::waits::build(
             &WaitInputs { nothing_lost: input.nothing_lost && waits_whole, ..input },
             &mut name,
@@ -118,10 +146,13 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     }
     let seen = go.and_then(|go| go.snapshot);
     let goroutines = seen.map(|seen| goroutines::goroutines(seen, go.and_then(|go| go.creations), code));
-    let mut threads = inputs.threads;
-    if let Some(threads) = &mut threads {
-        threads.sites = super::waits::thread_sites(inputs.creations, &mut name);
-    }
+    let threads = collected.threads.map(|account| Threads {
+        created: account.created,
+        exited: account.exited,
+        alive: account.alive,
+        growth: account.created.cast_signed() - account.exited.cast_signed(),
+        sites: super::waits::thread_sites(&account.creations, &mut name),
+    });
     let unnamed = |site: &&Site| site.source == MALLOC && site.stack.frames.is_empty();
     let missing = heap.iter().flat_map(|heap| &heap.sites).filter(unnamed).count()
         + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack.end.is_none()).count();
@@ -132,17 +163,15 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         lost.insert((*name).to_owned(), *n);
     }
 
-    let mut memory =
-        Memory { rss_start_bytes: inputs.rss_start, rss_end_bytes: inputs.rss_end, untraced_reason: None };
-    let mut cost = Cost::of(inputs.counters);
+    let mut cost = Cost::of(costs.counters);
     let creations = go.and_then(|go| go.creations).unwrap_or_default();
     cost.hits += creations.iter().map(|c| c.created.saturating_add(c.exited)).sum::<u64>();
     let mut answer =
-        Answer { headline: None, findings: findings(inputs.ended_by, inputs.leader_gone, &cost) };
+        Answer { headline: None, findings: findings(window.ended_by, inputs.leader_gone, &cost) };
     answer.findings.extend(unread_files(&unread));
     // Where nothing is probed there is nothing to say.
     if let Some(heap) = heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
-        answer.heap(heap, inputs.heap.as_ref(), &mut memory, cost.hits, go.is_some(), goroutines.is_some());
+        answer.heap(heap, traced_heap.as_ref(), &mut memory, cost.hits, go.is_some(), goroutines.is_some());
     }
     if let Some(waits) = &waits {
         answer.waits(waits, goroutines.is_some());
@@ -153,17 +182,13 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     if let Some(host) = host {
         answer.inside(host);
     }
-    let slow = inputs.heap.is_some_and(|input| input.slow_probes > 0);
+    let slow = traced_heap.is_some_and(|input| input.slow_probes > 0);
     Report {
         unread: Vec::new(),
         schema: SCHEMA.to_owned(),
         leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
         target: target(inputs.process, space, inputs.runtime),
-        window: Window {
-            started_at: inputs.started_at.to_owned(),
-            duration_ns: inputs.duration_ns,
-            ended_by: inputs.ended_by,
-        },
+        window,
         memory,
         summary: Summary { headline: answer.headline.unwrap_or_default(), findings: answer.findings },
         heap,
@@ -171,7 +196,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         goroutines,
         threads,
         losses: lost,
-        overhead: cost.overhead(inputs.cpu_ns, inputs.memory_bytes, slow),
+        overhead: cost.overhead(costs.cpu_ns, costs.memory_bytes, slow),
     }
 }
 

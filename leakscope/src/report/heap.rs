@@ -1,8 +1,9 @@
 //! The section on the heap.
 
+use super::headline::Visibility;
 use super::model::{Heap, Site, Source, Totals};
 use super::waits::NameStack;
-use crate::collect::heap::{HeapSnapshot, SiteSnapshot};
+use crate::collect::heap::{HeapAccount, HeapSnapshot, SiteSnapshot};
 
 /// What it is made from.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,23 @@ pub struct HeapInputs<'a> {
     /// Functions whose probes are single-stepped.
     pub slow_probes: usize,
     /// What the probes could see; the hits are filled in while the report is built.
-    pub visibility: super::headline::Visibility<'a>,
+    pub visibility: Visibility<'a>,
+}
+
+impl<'a> From<&'a HeapAccount> for HeapInputs<'a> {
+    fn from(account: &'a HeapAccount) -> Self {
+        Self {
+            snapshot: &account.snapshot,
+            min_age_ns: account.min_age_ns,
+            slow_probes: account.coverage.slow,
+            visibility: Visibility {
+                probes: account.coverage.probes,
+                hits: 0,
+                files_searched: account.coverage.files_searched,
+                reason: account.coverage.reason.as_deref(),
+            },
+        }
+    }
 }
 
 /// The section. `nothing_lost` tells whether all events were counted, `ended` whether the account stands

@@ -16,6 +16,7 @@ use self::holders::Holders;
 use self::sites::Sites;
 use super::model::{Address, Deadlock, DeadlockThread, LongWait, Stack, Waits};
 use super::site_id;
+use crate::collect::waits::WaitAccount;
 use crate::collect::waits::aggregate::WaitsSnapshot;
 use crate::stack::StackId;
 use crate::wait::Census;
@@ -36,6 +37,19 @@ pub struct WaitInputs<'a> {
     pub nothing_lost: bool,
     /// Processors of the machine: pools of workers are about as large.
     pub processors: usize,
+}
+
+impl<'a> From<&'a WaitAccount> for WaitInputs<'a> {
+    fn from(account: &'a WaitAccount) -> Self {
+        Self {
+            census: account.threads.as_ref(),
+            window: account.window.as_ref(),
+            started_ns: account.started_ns,
+            at_ns: account.at_ns,
+            nothing_lost: account.ended,
+            processors: account.processors,
+        }
+    }
 }
 
 /// Finds the names of a stack; `None` if its frames never arrived.

@@ -19,6 +19,7 @@ mod native;
 mod node;
 mod opened;
 mod python;
+mod recorded;
 
 pub use crate::collect::Log;
 pub use detect::{Clues, Signs, by_contents, detect, library_by_contents, of};
@@ -29,6 +30,7 @@ pub use native::Native;
 pub use node::Node;
 pub use opened::{Observed, Opened, Options, Probing, Runtimes};
 pub use python::Python;
+pub use recorded::RecordedRuntime;
 
 use std::fmt::Debug;
 use std::sync::LazyLock;

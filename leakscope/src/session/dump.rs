@@ -1,16 +1,15 @@
 //! One look at the threads of a process: nothing is traced.
 
 use super::attach::owned;
-use super::inputs::wait_inputs;
 use super::modules::{self, address_space};
+use super::watch::memory;
 use super::{Told, Watcher, clock, usage};
 use crate::bpf::attach::Links;
 use crate::bpf::object::Object;
-use crate::collect::heap::Sort;
 use crate::collect::{Collectors, Live, Moment, Scene, Source, Unwinding};
 use crate::failure::Failure;
 use crate::process::{Host, Process, ProcessError};
-use crate::report::build::{Inputs, build};
+use crate::report::build::{Code, Costs, Inputs, build};
 use crate::runtime::{Options, Runtimes};
 use crate::stack::Stacks;
 use crate::symbol::Names;
@@ -58,29 +57,19 @@ pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> R
         return Err(ProcessError::NoSuchProcess(process.pid).into());
     }
     let rss = process.rss_bytes();
+    let code = Code { stacks: &stacks, space: &space, names: &mut names };
     let report = build(Inputs {
-        process,
         host,
-        started_at: &started_at,
-        duration_ns: 0,
-        ended_by: None,
-        leader_gone: false,
-        rss_start: rss,
-        rss_end: rss,
-        heap: None,
-        waits: wait_inputs(&collected),
-        runtime: runtimes.observed(),
-        sort: Sort::default(),
-        threads: None,
-        creations: &[],
-        counters: &counters,
-        recursion_misses: 0,
-        lost: &lost,
-        cpu_ns: usage::cpu_ns(),
-        memory_bytes: usage::rss_bytes(),
-        stacks: &stacks,
-        space: &space,
-        names: &mut names,
+        memory: memory(rss, rss),
+        collected,
+        costs: Costs {
+            counters: &counters,
+            recursion_misses: 0,
+            lost: &lost,
+            cpu_ns: usage::cpu_ns(),
+            memory_bytes: usage::rss_bytes(),
+        },
+        ..Inputs::new(process, runtimes.observed(), &started_at, code)
     });
     watcher.report(&report)?;
     for note in names.notes() {

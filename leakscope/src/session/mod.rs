@@ -10,7 +10,6 @@ mod attach;
 mod clock;
 mod dump;
 mod feed;
-mod inputs;
 mod links;
 mod modules;
 mod prepare;
@@ -162,3 +161,6 @@ pub async fn replay(directory: &Path, watcher: &mut dyn Watcher) -> Result<(), F
     let player = Player::open(directory).map_err(Failure::failed)?;
     watch::replay(player, watcher).await
 }
+
+#[cfg(test)]
+mod tests;

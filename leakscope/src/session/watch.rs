@@ -9,7 +9,6 @@ use leakscope_common::event::{Kind, ThreadEvent};
 use super::arm::Armed;
 use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
-use super::inputs::{heap_inputs, threads, wait_inputs};
 use super::subject::Subject;
 use super::{Config, Told, Watcher, clock, modules, usage};
 use crate::bpf::BpfError;
@@ -21,9 +20,9 @@ use crate::interrupt;
 use crate::process::AddressSpace;
 use crate::process::recorded::RecordedSpace;
 use crate::recording::{Player, Recorder, RecordingError};
-use crate::report::build::{Inputs, build};
-use crate::report::model::EndedBy;
-use crate::runtime::{Observed, Runtimes};
+use crate::report::build::{Code, Costs, Inputs, build};
+use crate::report::model::{EndedBy, Memory, Window};
+use crate::runtime::{RecordedRuntime, Runtimes};
 use crate::stack::{RawStack, Stacks};
 use crate::symbol::Names;
 
@@ -185,29 +184,13 @@ impl Watch {
         let runtimes = self.ties.as_ref().map(|ties| &ties.runtimes).filter(|runtimes| runtimes.is_read());
         let Some(runtimes) = runtimes.filter(|_| watcher.wants_first_look()) else { return Ok(()) };
         let process = &self.subject.process;
+        let code = Code { stacks: &self.stacks, space: &self.space, names: &mut self.names };
         let report = build(Inputs {
-            process,
             host: self.subject.host(),
-            started_at: &self.subject.started_at,
-            duration_ns: 0,
-            ended_by: None,
-            leader_gone: false,
-            rss_start: self.subject.rss_start,
-            rss_end: process.rss_bytes(),
-            heap: None,
-            waits: None,
-            runtime: runtimes.observed(),
+            memory: memory(self.subject.rss_start, process.rss_bytes()),
             sort: self.subject.wishes.sort,
-            threads: None,
-            creations: &[],
-            counters: &[],
-            recursion_misses: 0,
-            lost: &[],
-            cpu_ns: usage::cpu_ns(),
-            memory_bytes: None,
-            stacks: &self.stacks,
-            space: &self.space,
-            names: &mut self.names,
+            costs: Costs { cpu_ns: usage::cpu_ns(), ..Costs::default() },
+            ..Inputs::new(process, runtimes.observed(), &self.subject.started_at, code)
         });
         watcher.first_look(&report)
     }
@@ -362,42 +345,32 @@ impl Watch {
         let lost = self.losses()?;
         let process = &self.subject.process;
         let has_threads = self.source.get("threads left", |_| Ok(process.has_threads()))?;
-        let own = self.source.get("own cost", |live| {
+        let (cpu_ns, memory_bytes) = self.source.get("own cost", |live| {
             let memory_bytes = usage::rss_bytes().map(|rss| rss + live.object.map_bytes());
             Ok((usage::cpu_ns(), memory_bytes))
         })?;
+        let read = self.ties.as_ref().map(|ties| ties.runtimes.observed());
+        if let Some(read) = read.as_ref().filter(|_| self.source.is_taped()) {
+            self.source.note("runtime", &RecordedRuntime::of(read));
+        }
+        let recorded: Option<RecordedRuntime> = self.source.recorded("runtime")?;
+        let recorded = recorded.unwrap_or_default();
+        let runtime = read.unwrap_or_else(|| recorded.observed(self.subject.runtime()));
         if let Some(names) = self.source.recorded("names")? {
             self.names.learn(names);
         }
-        let collected = self.collectors.collected();
-        let (threads, creations) = threads(&collected);
-        let runtime = match &self.ties {
-            Some(ties) => ties.runtimes.observed(),
-            None => Observed::unread(self.subject.runtime()),
-        };
+        let code = Code { stacks: &self.stacks, space: &self.space, names: &mut self.names };
+        let inputs = Inputs::new(&self.subject.process, runtime, &self.subject.started_at, code);
+        let duration_ns = at_ns.saturating_sub(self.subject.started_ns);
         let report = build(Inputs {
-            process: &self.subject.process,
             host: self.subject.host(),
-            started_at: &self.subject.started_at,
-            duration_ns: at_ns.saturating_sub(self.subject.started_ns),
-            ended_by,
+            window: Window { duration_ns, ended_by, ..inputs.window },
             leader_gone: self.leader_gone && has_threads,
-            rss_start: self.subject.rss_start,
-            rss_end: self.rss_last,
-            heap: heap_inputs(&collected),
-            waits: wait_inputs(&collected),
-            runtime,
+            memory: memory(self.subject.rss_start, self.rss_last),
+            collected: self.collectors.collected(),
             sort: self.subject.wishes.sort,
-            threads,
-            creations,
-            counters: &all_counters,
-            recursion_misses,
-            lost: &lost,
-            cpu_ns: own.0,
-            memory_bytes: own.1,
-            stacks: &self.stacks,
-            space: &self.space,
-            names: &mut self.names,
+            costs: Costs { counters: &all_counters, recursion_misses, lost: &lost, cpu_ns, memory_bytes },
+            ..inputs
         });
         self.source.note("names", &self.names.take_new());
         if let Some(error) = self.source.flush() {
@@ -467,6 +440,11 @@ fn read_runtimes(
         }
         Ok(())
     })
+}
+
+/// The target's resident set at the start and at the end.
+pub(super) fn memory(start: Option<u64>, end: Option<u64>) -> Memory {
+    Memory { rss_start_bytes: start, rss_end_bytes: end, untraced_reason: None }
 }
 
 /// What the kernel side counted that is no loss, for those who want to know.

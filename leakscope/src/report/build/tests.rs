@@ -1,12 +1,12 @@
 use super::*;
-use crate::collect::heap::HeapSnapshot;
+use crate::collect::heap::{Coverage, HeapAccount};
 use crate::report::go_heap::tests::account;
 use crate::report::goroutines::tests::{chat, look, section, seen};
 use crate::report::waits::tests::{idles, runs, waits, waits_for};
 use crate::runtime::go;
 use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineSites};
 
-fn report(heap: Option<HeapInputs<'_>>, go: Option<go::Observed<'_>>) -> Report {
+fn report(heap: Option<&HeapAccount>, go: Option<go::Observed<'_>>) -> Report {
     let process = Process {
         pid: 4711,
         through: 4711,
@@ -18,35 +18,16 @@ fn report(heap: Option<HeapInputs<'_>>, go: Option<go::Observed<'_>>) -> Report 
         tracer: None,
         container: None,
     };
-    build(Inputs {
-        process: &process,
-        host: None,
-        started_at: "2026-11-23T03:00:00Z",
-        duration_ns: 0,
-        ended_by: None,
-        leader_gone: false,
-        rss_start: None,
-        rss_end: None,
-        heap,
-        waits: None,
-        runtime: match go {
-            Some(observed) => {
-                runtime::Observed { runtime: &go::Go, version: Some("go1.21.4"), go: Some(observed) }
-            }
-            None => runtime::Observed::unread(&runtime::Native),
-        },
-        sort: Sort::LiveBytes,
-        threads: None,
-        creations: &[],
-        counters: &[],
-        recursion_misses: 0,
-        lost: &[],
-        cpu_ns: 0,
-        memory_bytes: None,
-        stacks: &Stacks::default(),
-        space: &AddressSpace::default(),
-        names: &mut Names::new(crate::symbol::DebugSearch::default()),
-    })
+    let names = &mut Names::new(crate::symbol::DebugSearch::default());
+    let code = Code { stacks: &Stacks::default(), space: &AddressSpace::default(), names };
+    let collected = Collected { heap, ..Collected::default() };
+    let runtime = match go {
+        Some(observed) => {
+            runtime::Observed { runtime: &go::Go, version: Some("go1.21.4"), go: Some(observed) }
+        }
+        None => runtime::Observed::unread(&runtime::Native),
+    };
+    build(Inputs { collected, ..Inputs::new(&process, runtime, "2026-11-23T03:00:00Z", code) })
 }
 
 fn go<'a>(snapshot: Option<&'a GoroutineSites>) -> go::Observed<'a> {
@@ -101,36 +82,34 @@ fn goroutines_that_could_not_be_read() {
 /// An allocator that a Go program does not have is no answer, where there is another.
 #[test]
 fn a_go_heap_beside_probes_or_alone() {
-    let nothing = HeapSnapshot::default();
-    let probes = |probes| HeapInputs {
-        snapshot: &nothing,
-        min_age_ns: 0,
-        slow_probes: 0,
-        visibility: Visibility { probes, hits: 0, files_searched: 3, reason: None },
+    let probes = |probes| HeapAccount {
+        coverage: Coverage { probes, files_searched: 3, ..Coverage::default() },
+        ..HeapAccount::default()
     };
+    let (none, some) = (probes(0), probes(9));
     let names = |report: &Report| -> Vec<String> {
         report.heap.iter().flat_map(|heap| &heap.sources).map(|source| source.name.clone()).collect()
     };
-    let blind = report(Some(probes(0)), None);
+    let blind = report(Some(&none), None);
     assert!(blind.summary.headline.contains("its heap cannot be traced"), "{}", blind.summary.headline);
     let calm = seen(&[look(0, &[(3, "sleep")])]);
-    let blind = report(Some(probes(0)), Some(go(Some(&calm))));
+    let blind = report(Some(&none), Some(go(Some(&calm))));
     assert_eq!(blind.summary.headline, "No goroutines look stuck: all 3 wait for work.");
     assert!(blind.summary.findings[0].contains("its heap cannot be traced"), "{:?}", blind.summary.findings);
     // Probes in the C library of a program that does not use it.
-    let silent = report(Some(probes(9)), Some(go(Some(&calm))));
+    let silent = report(Some(&some), Some(go(Some(&calm))));
     assert_eq!(silent.summary.headline, "No goroutines look stuck: all 3 wait for work.");
     assert_eq!(silent.summary.findings, [headline::NO_C]);
-    assert_eq!(report(Some(probes(9)), Some(go(None))).summary.headline, headline::NO_C);
+    assert_eq!(report(Some(&some), Some(go(None))).summary.headline, headline::NO_C);
 
     let account = GoHeapAggregate::default().snapshot(account());
     let heap = Some(&account);
-    let alone = report(Some(probes(0)), Some(go::Observed { heap, ..go(Some(&calm)) }));
+    let alone = report(Some(&none), Some(go::Observed { heap, ..go(Some(&calm)) }));
     assert_eq!(names(&alone), ["go"]);
     assert!(alone.summary.headline.contains("live on the Go heap"), "{}", alone.summary.headline);
     assert_eq!(alone.summary.findings, ["No goroutines look stuck: all 3 wait for work."]);
     assert_eq!(alone.losses.get(losses::STACKS_MISSING), None);
-    let both = report(Some(probes(9)), Some(go::Observed { heap, ..go(None) }));
+    let both = report(Some(&some), Some(go::Observed { heap, ..go(None) }));
     assert_eq!(names(&both), ["malloc", "go"]);
 }
 

@@ -4,9 +4,10 @@ use super::frames::{CodeAddress, Frames};
 use super::goroutine::GoFrame;
 use super::program::Program;
 use leakscope_common::go::GoroutineTotals;
+use serde::{Deserialize, Serialize};
 
 /// Goroutines of one `go` statement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoCreation {
     /// Where the statement goes on, in the target; 0: not known.
     pub address: u64,

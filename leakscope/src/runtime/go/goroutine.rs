@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A logical frame of a Go stack, named by the target's own tables.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GoFrame {
     /// Address in the target: of the innermost frame of a running goroutine the instruction itself,
     /// otherwise the return address. What was inlined has the address of what it was inlined into.
@@ -24,7 +26,7 @@ pub struct GoFrame {
 }
 
 /// Why a Go stack has no more frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GoStackEnd {
     /// It reached the goroutine's first function.
     Root,
@@ -62,7 +64,7 @@ pub struct GoStack {
 }
 
 /// What a goroutine does; `runtime/runtime2.go`, the `_G…` constants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum GoState {
     /// In a queue to run.
     Runnable,

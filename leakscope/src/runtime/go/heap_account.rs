@@ -1,5 +1,7 @@
 //! What a Go program's heap holds, by allocation site, as it was learnt at one moment.
 
+use serde::{Deserialize, Serialize};
+
 use super::goroutine::GoFrame;
 
 /// [`GoHeap::method`] of the runtime's own memory profile: what it counts did not begin with the window.
@@ -11,7 +13,7 @@ pub const SAMPLED_METHOD: &str = "objects were sampled as the Go runtime took me
                                   each garbage collection; it counts since leakscope came";
 
 /// Live objects of one stack that allocated.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GoHeapSite {
     /// Bytes in live objects.
     pub live_bytes: u64,
@@ -30,7 +32,7 @@ pub struct GoHeapSite {
 }
 
 /// What the objects of one size take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeClass {
     /// Size of an object; `None` for the large ones, which have spans of their own.
     pub size_bytes: Option<u64>,
@@ -45,7 +47,7 @@ pub struct SizeClass {
 }
 
 /// The heap of a Go program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoHeap {
     /// Whether the numbers of the sites are exact.
     pub exact: bool,

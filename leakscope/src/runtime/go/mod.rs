@@ -41,6 +41,7 @@ mod opened;
 pub mod pclntab;
 pub mod probes;
 pub mod program;
+mod recorded;
 pub mod rows;
 mod rules;
 #[cfg(any(test, feature = "test-support"))]
@@ -52,6 +53,7 @@ pub mod wait_reasons;
 
 pub use opened::Observed;
 pub use program::LayoutSource;
+pub use recorded::RecordedGo;
 
 use super::{Log, Opened, Options, Runtime, Signs};
 use crate::process::{AddressSpace, Process};

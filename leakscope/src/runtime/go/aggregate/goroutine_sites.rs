@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::text_id::TextId;
 use crate::runtime::go::goroutine::{Blocked, GoFrame, GoStackEnd, GoState, Goroutine, GoroutineSnapshot};
 
@@ -19,7 +21,7 @@ pub const SAMPLE: usize = 5;
 pub const MOST_LABEL_SETS: usize = 32;
 
 /// Goroutines that do the same in the same place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoSite {
     /// Made from everything that tells it from others.
     pub id: u64,
@@ -64,7 +66,7 @@ pub struct GoSite {
 }
 
 /// The goroutines at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GoroutineSites {
     /// Sites, those with most goroutines first.
     pub sites: Vec<GoSite>,
@@ -85,6 +87,7 @@ pub struct GoroutineSites {
     /// Goroutines whose stack could not be read.
     pub unread: u64,
     /// Losses by name.
+    #[serde(with = "crate::losses::of_goroutines")]
     pub losses: Vec<(&'static str, u64)>,
 }
 

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 
 use foldhash::quality::FixedState;
+use serde::{Deserialize, Serialize};
 
 use super::text_id::TextId;
 use crate::runtime::go::heap_account::{GoHeap, GoHeapSite};
 
 /// The account at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GoHeapSnapshot {
     /// The account as it was read. Sites with equal names are one.
     pub heap: GoHeap,

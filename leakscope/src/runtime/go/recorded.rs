@@ -1,0 +1,78 @@
+//! What a report is told of a Go program, as a recording keeps it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Observed;
+use super::aggregate::{GoHeapSnapshot, GoroutineSites};
+use super::creations::GoCreation;
+use super::named::GoCode;
+
+/// A Go program at the moment of a report.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecordedGo {
+    file: Option<String>,
+    build_id: Option<String>,
+    bias: u64,
+    text: (u64, u64),
+    main_module: Option<String>,
+    settings: Vec<(String, String)>,
+    snapshot: Option<GoroutineSites>,
+    creations: Option<Vec<GoCreation>>,
+    refused: Option<String>,
+    heap: Option<GoHeapSnapshot>,
+}
+
+impl RecordedGo {
+    /// What the report was told.
+    pub fn of(observed: &Observed<'_>) -> Self {
+        let GoCode { file, build_id, bias, text, main_module } = observed.code;
+        Self {
+            file: file.map(ToOwned::to_owned),
+            build_id: build_id.map(ToOwned::to_owned),
+            bias,
+            text,
+            main_module: main_module.map(ToOwned::to_owned),
+            settings: observed.settings.to_vec(),
+            snapshot: observed.snapshot.cloned(),
+            creations: observed.creations.map(ToOwned::to_owned),
+            refused: observed.refused.map(ToOwned::to_owned),
+            heap: observed.heap.cloned(),
+        }
+    }
+
+    /// The same again.
+    pub fn observed(&self) -> Observed<'_> {
+        Observed {
+            code: GoCode {
+                file: self.file.as_deref(),
+                build_id: self.build_id.as_deref(),
+                bias: self.bias,
+                text: self.text,
+                main_module: self.main_module.as_deref(),
+            },
+            settings: &self.settings,
+            snapshot: self.snapshot.as_ref(),
+            creations: self.creations.as_deref(),
+            refused: self.refused.as_deref(),
+            heap: self.heap.as_ref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::goroutines::tests::{chat, look, seen};
+
+    #[test]
+    fn a_go_program_is_told_of_as_it_was() {
+        let mut snapshot = seen(&[look(0, &[(3, "chan receive")]), look(9, &[(5, "chan receive")])]);
+        snapshot.losses = vec![(crate::losses::GO_UNSETTLED, 2)];
+        let heap = GoHeapSnapshot::default();
+        let told =
+            Observed { code: chat(), snapshot: Some(&snapshot), heap: Some(&heap), ..Observed::default() };
+        let tape = serde_json::to_string(&RecordedGo::of(&told)).expect("JSON");
+        let again: RecordedGo = serde_json::from_str(&tape).expect("the same");
+        assert_eq!(format!("{:?}", again.observed()), format!("{told:?}"));
+    }
+}
