@@ -3,7 +3,8 @@
 //! Data flows one way: [`process`] (process, mappings, ELF) -> [`probe`] (which functions, which
 //! instruction) -> [`bpf`] (load, attach, maps, ring buffer; the only module that imports aya) ->
 //! [`stack`] (interned stacks) -> [`collect`] (accounts, plain data) -> [`report`] (the model) ->
-//! [`export`]. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
+//! [`export`]. [`wait`] knows what blocked threads wait for; [`runtime`] has what each language adds, one folder
+//! and one row of a list each. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
 //! everything together; [`diff`] compares two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people. [`files`] is the only module
