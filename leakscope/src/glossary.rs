@@ -17,7 +17,7 @@
 //! - **Place**: the blame frame's function and line. Several sites may share one; a headline speaks of
 //!   places.
 //! - **Blame frame**: the frame that a stack is charged to, the first that is the user's own: no
-//!   allocator, no runtime, no known wrapper or framework ([`blame()`](crate::symbol::blame())).
+//!   allocator, no runtime, no known wrapper or framework ([`Owners::blame`](crate::symbol::Owners::blame)).
 //! - **Module**: a file that is mapped executable, or the vDSO ([`process::space`](crate::process)).
 //! - **Build ID**: the GNU build ID in a file's notes. It names the same build of a file anywhere.
 //! - **Load bias**: address in the process minus virtual address in the file. One number a mapping.
@@ -60,6 +60,18 @@
 //! - **Thread snapshot**: all threads with their state and stack at one moment, taken without stopping them
 //!   ([`collect::snapshot`](crate::collect::snapshot)). A thread is **unsettled** if it changed
 //!   each time it was looked at, and has **vanished** if it began or ended meanwhile.
+//!
+//! # Runtimes
+//!
+//! - **Runtime**: what runs the code of a language: Go's, CPython, a Java VM, Node; `native` where none is known. A
+//!   process is named by one, that of its program or one that is embedded ([`runtime::detect`](crate::runtime::detect())),
+//!   and may have code of several.
+//! - **Sign**: what a runtime is known by: names of programs and libraries, or what is in files
+//!   ([`Signs`](crate::runtime::Signs)). **Clues** are what is known of a process, to look for signs in.
+//! - **Task**: what a runtime schedules on threads of its own accord: a goroutine.
+//! - **Opened**: of a process, that something of its runtime can be read ([`Opened`](crate::runtime::Opened)).
+//! - **Goroutine snapshot**: all goroutines as they were read, one after the other, while they ran. **Goroutine
+//!   sites**: the same, added up by what they do and where ([`runtime::go`](crate::runtime::go)).
 //!
 //! # Tracing and reports
 //!

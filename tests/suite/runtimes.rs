@@ -48,7 +48,7 @@ fn runtime_that_is_embedded() -> Result<()> {
 fn runtime_of_a_go_program() -> Result<()> {
     crate::golang::need!(NEWEST);
     for variant in [Variant::Stripped, Variant::NoSections] {
-        let fixture = STORY.with(NEWEST).variant(variant).start(&["-websockets", "50", "-total", "300"])?;
+        let fixture = STORY.with(NEWEST).variant(variant).start(&["-websockets", "500", "-total", "3000"])?;
         assert_runtime(fixture.pid(), "go")?;
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! what its descriptor is ([`FdTarget`]);
 //! [`locks`] finds the lock and its holder in the target's memory, [`owners`] infers a holder that the
 //! lock does not name; [`idle`] knows the waits that are no trouble, [`deadlock`] finds cycles.
+//! The tables here are of libraries and servers; with those of the runtimes they are the [`Rules`].
 
 pub mod classify;
 pub mod deadlock;

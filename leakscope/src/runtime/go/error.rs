@@ -3,7 +3,7 @@
 /// A refusal: better no answer than a wrong one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GoError {
-    /// Too old.
+    /// A version whose tables have another form.
     #[error("{0}: goroutines are read from Go 1.18 on")]
     TooOld(String),
     /// The version cannot be told.
@@ -17,11 +17,11 @@ pub enum GoError {
         "the check that {check} failed for {failed} of {of}; this Go may lay out its memory in another way"
     )]
     SelfCheck {
-        /// What should hold.
+        /// What should hold of all, and does not of too many.
         check: &'static str,
         /// How often it did not.
         failed: u64,
-        /// Of how many.
+        /// How many were checked.
         of: u64,
     },
     /// More than is taken.

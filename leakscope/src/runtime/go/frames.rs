@@ -46,7 +46,7 @@ impl Place {
 /// An address on a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CodeAddress {
-    /// The address.
+    /// Where, in the target.
     pub pc: u64,
     /// Whether it is the instruction itself, not a return address.
     pub exact: bool,

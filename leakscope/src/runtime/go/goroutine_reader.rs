@@ -103,7 +103,8 @@ pub struct GoroutineReader {
     frames: Frames,
 }
 
-/// One reading.
+/// A snapshot that is being read, with what must be known of all goroutines together: stacks and labels that many
+/// have, and what counts against a limit.
 struct Reading<'a> {
     program: &'a Program,
     frames: &'a mut Frames,
@@ -278,7 +279,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Adds a goroutine.
+    /// Adds a goroutine whose stack was walked (or, while it runs, was not).
     fn add(
         &mut self,
         address: u64,

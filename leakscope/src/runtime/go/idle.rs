@@ -11,7 +11,7 @@ enum Most {
     Steady,
     /// [`FEW`], and not when they pile up.
     Few,
-    /// One.
+    /// One alone: the main goroutine waits for the others, a second one of its kind does not.
     One,
 }
 
@@ -170,11 +170,11 @@ const RULES: &[Rule] = &[
 pub struct IdleSite<'a, F> {
     /// What they do; `None` where a report of another version names a state that this one does not know.
     pub state: Option<GoState>,
-    /// Why they wait.
+    /// Why they wait, in the program's own words.
     pub wait_reason: Option<&'a str>,
     /// Functions of the stack.
     pub functions: F,
-    /// Their first function.
+    /// The function of their `go` statement.
     pub start_function: Option<&'a str>,
     /// How many there are.
     pub count: u64,

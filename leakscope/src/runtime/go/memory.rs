@@ -25,13 +25,13 @@ pub trait Memory {
         Some(buffer)
     }
 
-    /// A 64-bit number.
+    /// The 64-bit number at an address; `None` if it cannot be read.
     fn u64(&self, address: u64) -> Option<u64> {
         let mut buffer = [0; 8];
         self.read(address, &mut buffer).then(|| u64::from_le_bytes(buffer))
     }
 
-    /// A 32-bit number.
+    /// The 32-bit number at an address; `None` if it cannot be read.
     fn u32(&self, address: u64) -> Option<u32> {
         let mut buffer = [0; 4];
         self.read(address, &mut buffer).then(|| u32::from_le_bytes(buffer))

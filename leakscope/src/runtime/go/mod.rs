@@ -7,7 +7,8 @@
 //! ([`unwind`], [`frames`], [`labels`]) into plain data ([`goroutine`]), and [`heap`] what the heap holds into a
 //! [`heap_account`]; [`aggregate`] adds both up by site. [`probes`] says where probes stand, `attach` attaches
 //! them; [`rows`] makes unwind rows of the tables, for threads and live stacks, and [`named`] names their frames.
-//! [`mod@blame`] and [`idle`] judge stacks of goroutines, `rules` those of threads. `opened` is what the session holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
+//! [`mod@blame`] and [`idle`] judge stacks of goroutines, `rules` those of threads. `opened` is what the session
+//! holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
 //! versions that it has, which was made from their DWARF; for others from the program's own DWARF

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-/// The table.
+/// Offsets by structure, member and version, made from the DWARF of programs of each.
 const TABLE: &str = include_str!("runtime.offsets");
 /// Its columns: the N of Go 1.N.
 pub const VERSIONS: [u32; 8] = [19, 21, 22, 23, 24, 25, 26, 27];
@@ -69,19 +69,19 @@ pub struct GLayout {
     pub stack_high: usize,
     /// The `m` that it runs on.
     pub m: usize,
-    /// Saved stack pointer.
+    /// `sched.sp`: the stack pointer while it does not run.
     pub sched_sp: usize,
     /// Where it goes on.
     pub sched_pc: usize,
-    /// Its own address.
+    /// `sched.g`: its own address, which makes a self-check.
     pub sched_g: usize,
     /// Stack pointer as it entered a system call; 0 in none.
     pub syscall_sp: usize,
     /// The same for the address.
     pub syscall_pc: usize,
-    /// `_G…`.
+    /// `atomicstatus`: one of the `_G…` constants.
     pub status: usize,
-    /// Number.
+    /// `goid`: its number.
     pub id: usize,
     /// When a garbage collection saw it blocked; 0 before.
     pub wait_since: usize,
@@ -93,9 +93,9 @@ pub struct GLayout {
     pub parent: Option<usize>,
     /// Address of the `go` statement.
     pub created_at: usize,
-    /// First function.
+    /// `startpc`: the entry of its first function.
     pub start: usize,
-    /// Labels.
+    /// `labels`: those of the profiler.
     pub labels: usize,
     /// Of `runtime.m`: the thread's ID.
     pub m_thread: usize,

@@ -16,7 +16,7 @@ pub const MAGIC_118: u32 = 0xffff_fff0;
 pub const MAGIC_120: u32 = 0xffff_fff1;
 /// Largest table that is taken.
 pub const LARGEST: u64 = 1 << 29;
-/// Most functions.
+/// Most functions that a table is taken to have; one that claims more lies.
 const MOST_FUNCTIONS: u64 = 1 << 24;
 /// Longest name that is kept.
 const LONGEST_NAME: usize = 1 << 14;
@@ -92,7 +92,7 @@ impl Header {
     }
 }
 
-/// A table, whole.
+/// A function table whose size and structure were checked, kept whole.
 #[derive(Debug)]
 pub struct Pclntab {
     bytes: Vec<u8>,
@@ -106,7 +106,7 @@ pub struct Pclntab {
 /// A function of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// Its number.
+    /// Its number in the order of addresses.
     pub index: usize,
     /// Runtime address of its first instruction.
     pub entry: u64,
@@ -197,7 +197,7 @@ impl Pclntab {
         String::from_utf8_lossy(&rest[..end]).into_owned()
     }
 
-    /// A function's name.
+    /// A function's name as the linker wrote it, type arguments included.
     pub fn name(&self, function: Function) -> String {
         let at = u32_at(&self.bytes, function.record + 4).unwrap_or(u32::MAX);
         self.text_at(self.header.names.saturating_add(at as usize))

@@ -20,7 +20,7 @@ pub enum GoEvent {
     Allocated,
 }
 
-/// A probe.
+/// A place in the runtime that is probed, and what that means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoProbe {
     /// What it sees.

@@ -9,11 +9,11 @@ use super::program::Program;
 /// Functions that refer to the table.
 const READERS: [&str; 3] =
     ["runtime.waitReason.String", "runtime.(*waitReason).String", "runtime.goroutineheader"];
-/// Most reasons.
+/// Most reasons that are read: they are numbered by a byte, and no version comes near this.
 const MOST: u64 = 128;
 /// Fewest; Go 1.19 has 30.
 const FEWEST: usize = 20;
-/// Longest text.
+/// Longest text of a reason; what is longer is no list of reasons.
 const LONGEST: u64 = 256;
 /// The second one, since Go 1.11.
 const SECOND: &str = "GC assist marking";

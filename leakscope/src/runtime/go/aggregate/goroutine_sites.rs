@@ -29,15 +29,15 @@ pub struct GoSite {
     pub place: u64,
     /// Change, since the first look, of all goroutines there are with this `place`; `None` in that one.
     pub place_growth: Option<i64>,
-    /// Goroutines.
+    /// How many goroutines do it now.
     pub count: u64,
     /// Change of `count` since the look before; `None` in the first one.
     pub growth: Option<i64>,
     /// Change of `count` since the first look; `None` in that one.
     pub growth_since_first: Option<i64>,
-    /// What they do.
+    /// What they do, one state for all.
     pub state: GoState,
-    /// Why they wait.
+    /// Why they wait, in the program's own words; `None` if they do not.
     pub wait_reason: Option<Arc<str>>,
     /// How long the one that waits longest has waited at least, where any has seen a garbage collection.
     pub longest_blocked_ns: Option<u64>,
@@ -45,13 +45,13 @@ pub struct GoSite {
     pub since_last_gc: bool,
     /// Whether they are the runtime's own.
     pub system: bool,
-    /// Frames, innermost first.
+    /// The stack that they share, innermost frame first.
     pub frames: Vec<GoFrame>,
     /// Why there are no more.
     pub end: GoStackEnd,
     /// Where they were created.
     pub created_by: Option<GoFrame>,
-    /// Their first function.
+    /// The function of their `go` statement.
     pub start_function: Option<Arc<str>>,
     /// Labels, those that all have.
     pub labels: BTreeMap<String, String>,
@@ -72,7 +72,7 @@ pub struct GoroutineSites {
     pub sites: Vec<GoSite>,
     /// Goroutines, those of the runtime apart: as Go's own profile counts.
     pub total: u64,
-    /// The runtime's own.
+    /// Goroutines of the runtime itself, which Go's own profiles leave out.
     pub system: u64,
     /// Change of `total` since the look before; `None` in the first one.
     pub growth: Option<i64>,
@@ -86,7 +86,7 @@ pub struct GoroutineSites {
     pub retried: u64,
     /// Goroutines whose stack could not be read.
     pub unread: u64,
-    /// Losses by name.
+    /// What was missed as they were read, by name; none that is 0.
     #[serde(with = "crate::losses::of_goroutines")]
     pub losses: Vec<(&'static str, u64)>,
 }
@@ -115,7 +115,7 @@ struct Group {
     /// The number that does not tell labels.
     base: u64,
     id: u64,
-    /// One of them.
+    /// Index of one of them, which stands for all.
     example: usize,
     count: u64,
     longest: Option<u64>,
@@ -128,7 +128,7 @@ struct Group {
 }
 
 impl GoroutineAggregate {
-    /// Takes stock.
+    /// Adds up a snapshot. Growth is measured from the one before and from the first.
     pub fn sites(&mut self, read: &GoroutineSnapshot) -> GoroutineSites {
         let groups = self.merge(groups(read));
         let mut now = Counts { at_ns: read.at_ns, total: 0, sites: HashMap::with_capacity(groups.len()) };

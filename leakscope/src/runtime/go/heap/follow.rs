@@ -26,7 +26,7 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 /// Samples taken in at once.
 const AT_ONCE: usize = 8192;
 
-/// The thread.
+/// A thread that takes samples in as they come; it ends as this is dropped.
 #[derive(Debug)]
 pub(in crate::runtime::go) struct GoHeapWatch {
     /// Where it is asked; dropped to end it.

@@ -24,7 +24,7 @@ const READERS: [&str; 9] = [
     "runtime.(*mcache).allocLarge",
     "runtime.schedinit",
 ];
-/// Most spans.
+/// Most spans that are read: 512 GiB of the smallest ones.
 const MOST: u64 = 1 << 26;
 /// Spans read at once.
 const AT_ONCE: usize = 1 << 16;
@@ -65,12 +65,12 @@ pub struct SpanLayout {
     wide: bool,
 }
 
-/// A span.
+/// A run of pages that holds objects of one size (`mspan`), as far as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// First address.
+    /// Address of its first object.
     pub start: u64,
-    /// Pages.
+    /// Its length in pages of 8 KiB.
     pub pages: u64,
     /// `mSpan…`
     pub state: u8,
@@ -82,7 +82,7 @@ pub struct Span {
     pub elements: u64,
     /// Where the search for the next free one goes on.
     pub free_index: u64,
-    /// Objects taken.
+    /// Objects that were handed out since it was swept, and those that had survived then.
     pub alloc_count: u64,
     /// Against the heap's: equal if it was swept in this cycle, 3 more if it was, and is cached by a P.
     pub sweep_generation: u32,
@@ -198,7 +198,7 @@ impl Span {
     }
 }
 
-/// The heap.
+/// Where the heap's description lies (`runtime.mheap_`), and the layout of its spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heap {
     /// Where `runtime.mheap_` lies.

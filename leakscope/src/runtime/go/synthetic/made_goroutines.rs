@@ -35,10 +35,10 @@ pub enum Kind {
     Recursed(usize),
 }
 
-/// Labels.
+/// Labels of a goroutine: names and values.
 pub type Labels = &'static [(&'static str, &'static str)];
 
-/// A goroutine.
+/// A goroutine that is to be written into the memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// Its number.

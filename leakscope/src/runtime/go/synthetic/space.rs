@@ -9,7 +9,7 @@ use crate::runtime::go::memory::{Batch, Memory, Piece};
 /// What happens at a read.
 type Change = (u64, u64, Vec<u8>);
 
-/// An address space.
+/// Memory at made-up addresses, read as a target's is.
 #[derive(Debug, Default)]
 pub struct Space {
     regions: RefCell<BTreeMap<u64, Vec<u8>>>,
