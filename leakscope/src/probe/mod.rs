@@ -1,7 +1,8 @@
 //! Which allocator functions there are, where they are in a file, and where a probe goes.
 //!
-//! [`allocators`] lists them as data, and [`table`] finds them by name. [`plan`] finds those that a file defines, leaves out those
-//! that only pass the work on, and chooses for each of the others the cheapest safe instruction.
+//! [`mod@allocators`] lists the functions as data, and [`table`] finds them by name. [`plan`] finds those
+//! that a file defines, leaves out those that only pass the work on, and chooses for each of the others the
+//! cheapest safe instruction.
 //!
 //! C++ operators count only where an allocator implements them: libstdc++'s call `malloc`, and a
 //! second probe would double the cost of every `new`.

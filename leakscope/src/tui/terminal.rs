@@ -10,7 +10,6 @@ use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::backend::CrosstermBackend;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::Signal;
 
 /// Whether the terminal is ours now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -55,8 +54,9 @@ impl Taken {
     /// Gives it back, stops this process as the shell's job control wants it, and goes on from there.
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         give_back();
-        // SIGTSTP has a handler by now, so it would not stop.
-        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP)?;
+        // SAFETY: takes no pointers. SIGTSTP has a handler by now, so it would not stop. To this very thread, or it might
+        // go on before another one has stopped it.
+        unsafe { libc::raise(libc::SIGSTOP) };
         self.resume()
     }
 
