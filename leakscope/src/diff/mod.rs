@@ -12,6 +12,7 @@ pub(crate) mod pairs;
 mod program;
 mod sections;
 pub mod series;
+pub mod words;
 
 pub use model::Diff;
 pub use program::DifferentPrograms;
@@ -40,7 +41,7 @@ pub fn compare(old: &Report, new: &Report, options: Options) -> Result<Diff, Dif
         old: program::side(old),
         new: program::side(new),
         notes: Vec::new(),
-        summary: model::Summary { headline: String::new(), findings: Vec::new() },
+        summary: model::Summary::default(),
         memory: sections::memory(old, new),
         heap: sections::heap(old, new, &mut keys, options.by_objects),
         waits: sections::waits(old, new, &mut keys),

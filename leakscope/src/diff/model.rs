@@ -294,6 +294,8 @@ pub struct ThreadsDiff {
     pub growth: i64,
 }
 
+crate::section::site::ranked!(HeapSite, WaitSiteDiff, GoroutineSiteDiff);
+
 /// The JSON Schema of a difference, as text.
 pub fn json_schema() -> String {
     let schema = schemars::schema_for!(Diff);

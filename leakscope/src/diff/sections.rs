@@ -8,14 +8,10 @@ use super::model::{
     WaitsDiff,
 };
 use super::pairs::{Pair, matched};
+use crate::report::Report;
 use crate::report::model::{GoroutineSite, Site, Totals, WaitSite};
-use crate::report::{Report, rank};
-
-/// New less old, as far as a number goes.
-pub(super) fn growth(old: u64, new: u64) -> i64 {
-    let difference = i128::from(new) - i128::from(old);
-    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
-}
+use crate::section::growth::growth;
+use crate::section::site::rank;
 
 /// The resident sets.
 pub(super) fn memory(old: &Report, new: &Report) -> Option<MemoryDiff> {
@@ -38,7 +34,7 @@ pub(super) fn heap<'a>(
     } else {
         sites.sort_by_key(|site| Reverse((site.growth_bytes, site.growth_objects)));
     }
-    rank(&mut sites, |site, rank| site.rank = rank);
+    rank(&mut sites);
     Some(HeapDiff { exact: old.exact && new.exact, totals: totals(&old.totals, &new.totals), sites })
 }
 
@@ -94,7 +90,7 @@ pub(super) fn waits<'a>(old: &'a Report, new: &'a Report, keys: &mut Keys<'a>) -
     let pairs = matched(&old.sites, &new.sites, key);
     let mut sites: Vec<WaitSiteDiff> = pairs.iter().map(|pair| wait_site(pair, counted)).collect();
     sites.sort_by_key(|site| (site.idle, Reverse(site.growth_blocked), Reverse(site.growth_wait_ns)));
-    rank(&mut sites, |site, rank| site.rank = rank);
+    rank(&mut sites);
     let stuck = |sites: &[WaitSite]| {
         sites.iter().filter(|site| !site.idle).map(|site| site.blocked_now).fold(0, u64::saturating_add)
     };
@@ -150,7 +146,7 @@ pub(super) fn goroutines<'a>(
     let pairs = matched(&old.sites, &new.sites, |site, which| goroutine_key(site, keys, which));
     let mut sites: Vec<GoroutineSiteDiff> = pairs.iter().map(goroutine_site).collect();
     sites.sort_by_key(|site| (site.system, site.idle, Reverse(site.growth)));
-    rank(&mut sites, |site, rank| site.rank = rank);
+    rank(&mut sites);
     Some(GoroutinesDiff {
         exact: old.exact && new.exact,
         old_total: old.total,

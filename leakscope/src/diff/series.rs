@@ -6,19 +6,21 @@ use std::hash::Hash;
 use super::key::{Frames, Keys};
 use super::pairs::matched;
 use super::program;
-use super::sections::{self, growth};
-use crate::human::{duration, moment};
+use super::sections;
+use crate::report::Report;
 use crate::report::model::{GoroutineSite, Site, Summary, ThreadSite};
-use crate::report::{Report, goroutine_headline, goroutines};
+use crate::report::words::ReportSaid;
+use crate::section::finding::{Code, Finding, Said};
+use crate::section::goroutines::answer;
+use crate::section::goroutines::build::judge;
+use crate::section::goroutines::words::{GoroutinesSaid, Since};
+use crate::section::growth::growth;
 
 /// Puts what `last` has more than `first` into the growth of its totals and sites. Says in its findings
 /// since when; or why there is no such growth.
 pub fn grow_since(first: &Report, last: &mut Report) {
     if !program::same(first, last) {
-        last.summary.findings.push(
-            "The series begins with a report of another program, so nothing is told of growth since then."
-                .to_owned(),
-        );
+        last.summary.last(ReportSaid::OtherProgram {});
         return;
     }
     let Before { heap, goroutines, threads } = before(first, last);
@@ -30,7 +32,7 @@ pub fn grow_since(first: &Report, last: &mut Report) {
     }
     let between = program::between(first, last);
     if let (Some(was), Some(all)) = (&first.goroutines, &mut last.goroutines) {
-        let told = goroutine_headline::sentences(all);
+        let told = answer::all(all, Since::FirstLook).iter().map(Said::text).collect::<Vec<_>>();
         all.growth = Some(growth(was.total, all.total));
         all.growth_since_first = all.growth;
         (all.since_first_ns, all.since_previous_ns) = (between, between);
@@ -48,11 +50,10 @@ pub fn grow_since(first: &Report, last: &mut Report) {
             site.place_growth_since_first =
                 if named { places.get(&site.place_id).copied() } else { site.growth };
         }
-        goroutines::judge(all);
-        let since_first = |text: String| text.replace(" since leakscope came", " since the first report");
-        let stuck = goroutine_headline::goroutines(all).map(since_first);
-        let more = goroutine_headline::findings(all).into_iter().map(since_first).collect();
-        say(&mut last.summary, &told, stuck, since_first(goroutine_headline::calm(all)), more);
+        judge(all);
+        let stuck = answer::goroutines(all, Since::FirstReport);
+        let more = answer::findings(all, Since::FirstReport);
+        say(&mut last.summary, &told, stuck, answer::calm(all, Since::FirstReport), more);
     }
     if let (Some(was), Some(is)) = (&first.threads, &mut last.threads) {
         for (site, old) in is.sites.iter_mut().zip(threads) {
@@ -62,33 +63,58 @@ pub fn grow_since(first: &Report, last: &mut Report) {
             is.growth = growth(old, new);
         }
     }
-    last.summary.findings.push(format!(
-        "Growth is told since the first report of the series: PID {}, window from {}, {} long.",
-        first.target.pid,
-        moment(&first.window.started_at),
-        duration(first.window.duration_ns)
-    ));
+    last.summary.last(ReportSaid::GrowthSince {
+        pid: first.target.pid,
+        started_at: first.window.started_at.clone(),
+        duration_ns: first.window.duration_ns,
+    });
 }
 
-/// Puts new sentences on goroutines in the place of those that were `told`: `stuck` comes before all else,
+/// Puts new findings on goroutines in the place of those that are there: `stuck` comes before all else,
 /// that all is `calm` where something was told before, `more` behind the headline.
-fn say(summary: &mut Summary, told: &[String], stuck: Option<String>, calm: String, more: Vec<String>) {
-    let was_headline = told.contains(&summary.headline);
-    let first = summary.findings.iter().position(|said| told.contains(said));
-    summary.findings.retain(|said| !told.contains(said));
+///
+/// Those that are there are known by their codes. Sentences of reports that have no codes are only compared with
+/// what would be `told` today.
+fn say(
+    summary: &mut Summary,
+    told: &[String],
+    stuck: Option<GoroutinesSaid>,
+    calm: GoroutinesSaid,
+    more: Vec<GoroutinesSaid>,
+) {
+    let replaced = |said: &Finding| match &said.code {
+        code if *code == Code::UNNAMED => told.iter().any(|text| alike(text, &said.text)),
+        // That they could not be read again stays true.
+        code => {
+            code.is_of::<GoroutinesSaid>() && *code != (GoroutinesSaid::Old { why: String::new() }).code()
+        }
+    };
+    let was_answer = summary.answer.as_ref().is_some_and(replaced);
+    let first = summary.details.iter().position(replaced);
+    summary.details.retain(|said| !replaced(said));
     match stuck {
         Some(stuck) => {
-            let second = std::mem::replace(&mut summary.headline, stuck);
-            summary.findings.splice(0..0, (!was_headline).then_some(second));
-            summary.findings.splice(0..0, more);
+            let second = summary.answer.replace(stuck.into()).filter(|_| !was_answer);
+            summary.first(more.into_iter().map(Finding::from).chain(second));
         }
-        None if was_headline => summary.headline = calm,
+        None if was_answer => summary.answer = Some(calm.into()),
         None => {
             if let Some(at) = first {
-                summary.findings.insert(at.min(summary.findings.len()), calm);
+                summary.details.insert(at.min(summary.details.len()), calm.into());
             }
         }
     }
+}
+
+/// Whether two sentences say the same but for a word or a number in five, as versions of leakscope differ.
+fn alike(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<&str>, Vec<&str>) = (a.split(' ').collect(), b.split(' ').collect());
+    let mut left = b.clone();
+    let common = a.iter().filter(|word| {
+        let at = left.iter().position(|other| other == *word);
+        at.map(|at| left.swap_remove(at)).is_some()
+    });
+    common.count() * 5 >= a.len().max(b.len()) * 4
 }
 
 /// What each site of the last report had in the first one: bytes, goroutines, threads.

@@ -9,19 +9,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-mod go;
-mod waits;
-
-use crate::section::json::with_stack;
-
-pub use crate::section::frame::{Address, Frame};
-pub use crate::section::stack::{Cut, Stack, StackEnd};
-pub use crate::wait::WaitKind;
-pub use go::{GoProgram, GoSizeClass, GoroutineCreation, GoroutineSite, Goroutines};
-pub use waits::{
-    Deadlock, DeadlockThread, LongWait, OwnerState, Since, ThreadSite, Threads, WaitLock, WaitSite,
-    WaitThread, Waits, Waker, WakerKind,
-};
+pub use super::summary::Summary;
+pub use crate::section::model::*;
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "leakscope.report/1";
@@ -82,6 +71,15 @@ pub struct Target {
     pub go: Option<GoProgram>,
 }
 
+/// What a Go program says of how it was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoProgram {
+    /// Path of its main module.
+    pub main_module: Option<String>,
+    /// Settings of the build, such as `CGO_ENABLED` and `-trimpath`.
+    pub settings: BTreeMap<String, String>,
+}
+
 /// The time of observation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
@@ -116,108 +114,6 @@ pub struct Memory {
     pub rss_end_bytes: Option<u64>,
     /// Why the resident set grew much more than the traced heap, where it did.
     pub untraced_reason: Option<String>,
-}
-
-/// The answer in short.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Summary {
-    /// One sentence.
-    pub headline: String,
-    /// Further sentences, most important first.
-    pub findings: Vec<String>,
-}
-
-/// The account of the heap.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Heap {
-    /// Whether the numbers of all sources are exact.
-    pub exact: bool,
-    /// Where the numbers come from.
-    pub sources: Vec<Source>,
-    /// Sums over all sites.
-    pub totals: Totals,
-    /// Sites, ranked.
-    pub sites: Vec<Site>,
-    /// Bytes in objects in use on a Go program's heap, garbage that no collection has found included.
-    pub go_in_use_bytes: Option<u64>,
-    /// What a Go program's heap holds by size of objects, most bytes first.
-    pub go_size_classes: Option<Vec<GoSizeClass>>,
-    /// How far the Go sites' sum and what is in use agree.
-    pub go_agreement: Option<String>,
-}
-
-/// Where numbers come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Source {
-    /// `malloc`: the allocator's functions; `go`: the Go runtime.
-    pub name: String,
-    /// Whether every event was counted.
-    pub exact: bool,
-    /// How they were had.
-    pub method: String,
-    /// Bound of the error, where one is known.
-    pub error_bytes: Option<u64>,
-}
-
-/// Sums over all sites, since recording began (or since what the source's method says).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Totals {
-    /// Bytes requested in blocks that are live.
-    pub live_bytes: u64,
-    /// Live blocks.
-    pub live_objects: u64,
-    /// Bytes allocated.
-    pub alloc_bytes: u64,
-    /// Blocks allocated.
-    pub alloc_objects: u64,
-    /// Blocks freed that had been allocated since recording began.
-    pub free_objects: u64,
-    /// Frees of blocks that were not in the account, mostly from before.
-    pub unknown_frees: u64,
-    /// Change of `live_bytes` since the report before (or since recording began).
-    pub growth_bytes: i64,
-}
-
-with_stack! {
-    /// A distinct stack that allocated.
-    pub struct Site {
-        /// Identifies the stack within this run.
-        pub site_id: String,
-        /// Place in the order asked for, from 1.
-        pub rank: u64,
-        /// Name of the source.
-        pub source: String,
-        /// Bytes requested in live blocks.
-        pub live_bytes: u64,
-        /// Live blocks.
-        pub live_objects: u64,
-        /// Bytes allocated.
-        pub alloc_bytes: u64,
-        /// Blocks allocated.
-        pub alloc_objects: u64,
-        /// Change of `live_bytes` since the report before.
-        pub growth_bytes: i64,
-        /// Age of the oldest live block.
-        pub oldest_age_ns: Option<u64>,
-        /// Age of the youngest live block.
-        pub youngest_age_ns: Option<u64>,
-        /// Lower end of the interval that `live_bytes` lies in, where it is an estimate.
-        pub live_bytes_low: Option<u64>,
-        /// Upper end of it.
-        pub live_bytes_high: Option<u64>,
-        /// Objects that were looked at for the estimate.
-        pub samples: Option<u64>,
-        @
-        /// The stack.
-        pub stack: Stack {
-            /// Index into `frames` of the first frame that is the user's own; null if there is none.
-            blame: Option<u64>,
-            /// Frames, innermost first.
-            frames: Vec<Frame>,
-            /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
-            stack_end: Option<StackEnd>,
-        },
-    }
 }
 
 /// What tracing cost.

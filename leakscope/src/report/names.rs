@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::go_frames;
 use super::model;
 use crate::process::{AddressSpace, FileId, Location, ModuleId};
 use crate::runtime::go::census::GoFrame;
 use crate::runtime::go::frames::{CodeAddress, Frames};
 use crate::runtime::go::program::Program;
 use crate::section::frame::{Code, Name};
+use crate::section::go_frames;
 use crate::stack::{Frame, Stack};
 use crate::symbol::{CodeFile, DebugSearch, NoSymbol, SymbolFrame, Symbolizer};
 

@@ -11,8 +11,10 @@ use serde_json::error::Category;
 
 use super::Report;
 use super::model::{SCHEMA, Waits};
+use super::words::ReportSaid;
 use crate::files::{self, Directory, Saved};
-use crate::human::{counted, printable};
+use crate::human::printable;
+use crate::section::finding::Finding;
 
 /// The longest file that is read: a report takes several times its size of memory.
 pub const LONGEST_BYTES: u64 = 1 << 30;
@@ -288,9 +290,9 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
 
 /// Says in a report that another one was not read.
 fn left_out(report: &mut Report, what: &str) {
-    let text = format!("{}, which is left out: it was not written to its end.", printable(what));
-    report.unread.push(text.clone());
-    report.summary.findings.push(text);
+    let said = Finding::from(ReportSaid::LeftOut { what: printable(what) });
+    report.unread.push(said.text.clone());
+    report.summary.last(said);
 }
 
 fn left_out_file(report: &mut Report, file: &Path) {
@@ -300,10 +302,7 @@ fn left_out_file(report: &mut Report, file: &Path) {
 /// Says that files of other users were passed over.
 fn left_out_strangers(report: &mut Report, files: usize) {
     if files > 0 {
-        report.summary.findings.push(format!(
-            "{} of other users, who can write to the series' directory, were passed over.",
-            counted(files as u64, "file")
-        ));
+        report.summary.last(ReportSaid::StrangersPassedOver { files: files as u64 });
     }
 }
 

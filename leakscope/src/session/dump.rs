@@ -12,8 +12,8 @@ use crate::failure::Failure;
 use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Inputs, build};
 use crate::report::names::Names;
-use crate::report::waits::WaitInputs;
 use crate::runtime::go::program::LayoutSource;
+use crate::section::waits::build::WaitInputs;
 use crate::stack::Stacks;
 
 /// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.

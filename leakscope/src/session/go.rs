@@ -12,8 +12,6 @@ use crate::collect::heap::Sort;
 use crate::human;
 use crate::process::{AddressSpace, ModuleId, Process};
 use crate::report::build::GoInputs;
-use crate::report::go_frames::GoCode;
-use crate::report::go_heap::GoHeapInputs;
 use crate::report::names::Names;
 use crate::runtime::go::aggregate::{GoHeapAggregate, GoHeapSnapshot, GoroutineAggregate, GoroutineSnapshot};
 use crate::runtime::go::creations::{self, GoCreation};
@@ -22,6 +20,8 @@ use crate::runtime::go::goroutines::Reader;
 use crate::runtime::go::heap::{self, spans};
 use crate::runtime::go::program::{self, LayoutSource, Program};
 use crate::runtime::go::rows::{self, GoRows};
+use crate::section::go_frames::GoCode;
+use crate::section::heap::go::GoHeapInputs;
 
 /// What there is to say of a Go program before it is looked at; `None` if the target is none.
 pub fn describe(pid: u32, space: &AddressSpace) -> Option<String> {

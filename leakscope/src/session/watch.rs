@@ -21,11 +21,11 @@ use crate::collect::waits::aggregate::{WaitAggregate, WaitObservation};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::report::build::{Inputs, build};
-use crate::report::headline::Visibility;
-use crate::report::heap::HeapInputs;
 use crate::report::model::{EndedBy, Threads};
 use crate::report::names::Names;
-use crate::report::waits::WaitInputs;
+use crate::section::heap::answer::Visibility;
+use crate::section::heap::build::HeapInputs;
+use crate::section::waits::build::WaitInputs;
 use crate::stack::{StackId, Stacks};
 
 /// How often the resident set is looked at, so that its last size is known if the target ends.

@@ -289,7 +289,7 @@ fn comments(report: &Report, kind: ProfileKind, out: &mut Vec<String>) {
         "leakscope {}: {} (PID {}) since {}, {length}",
         report.leakscope_version, target.comm, target.pid, report.window.started_at
     ));
-    out.push(report.summary.headline.clone());
+    out.push(report.summary.headline().to_owned());
     let exact = |exact: bool| if exact { "exact" } else { "not exact" };
     match kind {
         ProfileKind::Heap | ProfileKind::Allocs => {

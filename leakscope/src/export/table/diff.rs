@@ -42,8 +42,8 @@ fn header(diff: &Diff, page: &mut Page<'_>) -> io::Result<()> {
     side("old", &diff.old, page)?;
     side("new", &diff.new, page)?;
     page.blank()?;
-    page.sentences(Paint::Bold, &diff.summary.headline)?;
-    for finding in &diff.summary.findings {
+    page.sentences(Paint::Bold, diff.summary.headline())?;
+    for finding in diff.summary.texts() {
         page.sentences(Paint::Plain, finding)?;
     }
     for note in &diff.notes {

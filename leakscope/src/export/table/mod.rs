@@ -98,8 +98,8 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         ),
     )?;
     page.blank()?;
-    page.sentences(Paint::Bold, &report.summary.headline)?;
-    for finding in &report.summary.findings {
+    page.sentences(Paint::Bold, report.summary.headline())?;
+    for finding in report.summary.texts() {
         page.sentences(Paint::Plain, finding)?;
     }
     page.blank()?;

@@ -76,7 +76,7 @@ fn above(process: &ProcessView, paused: bool, theme: Theme, area: Rect) -> Vec<L
         return text;
     }
     // What it says must not push the table about: two lines, whatever they hold.
-    let headline = wrap(&printable(&report.summary.headline), area.width as usize, 2);
+    let headline = wrap(&printable(report.summary.headline()), area.width as usize, 2);
     let mut headline: Vec<Line<'static>> =
         headline.into_iter().map(|line| Line::styled(line, theme.bold())).collect();
     headline.resize(2, Line::default());

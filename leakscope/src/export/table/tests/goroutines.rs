@@ -5,15 +5,15 @@ use super::{assert_fits, assert_shown, plain, poison, shown, styled};
 use crate::collect::heap::Sort;
 use crate::export::table::TableStyle;
 use crate::report::Report;
-use crate::report::go_heap::tests::account;
-use crate::report::go_heap::{GoHeapInputs, join};
-use crate::report::goroutines::goroutines;
-use crate::report::goroutines::tests::chat as program;
 use crate::report::model::Site;
 use crate::runtime::go::aggregate::goroutines::GoroutineSnapshot;
 use crate::runtime::go::aggregate::goroutines::tests::{frame, stack, waiting};
 use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineAggregate};
 use crate::runtime::go::census::{Blocked, GoCensus, GoFrame, GoStack, GoStackEnd, GoState, Goroutine};
+use crate::section::goroutines::build::goroutines;
+use crate::section::goroutines::build::tests::chat as program;
+use crate::section::heap::go::tests::account;
+use crate::section::heap::go::{GoHeapInputs, join};
 
 fn at(function: &str, file: &str, line: u32) -> GoFrame {
     GoFrame { file: format!("/src/{file}").into(), ..frame(function, line) }
@@ -89,7 +89,9 @@ fn report(snapshot: &GoroutineSnapshot, seconds: u64) -> Report {
     report.target.comm = "chat".to_owned();
     report.target.runtime = "go".to_owned();
     report.target.runtime_version = Some("go1.21.4".to_owned());
-    report.summary.headline = "11,274 of 13,647 goroutines are blocked in chan receive.".to_owned();
+    report.summary.answer = Some(crate::report::model::Finding::unnamed(
+        "11,274 of 13,647 goroutines are blocked in chan receive.",
+    ));
     report.goroutines = Some(goroutines(snapshot, None, program()));
     report
 }

@@ -57,7 +57,7 @@ pub(crate) fn empty(duration_ns: u64) -> Report {
         },
         window: Window { started_at: "2026-11-23T03:00:00.887914Z".to_owned(), duration_ns, ended_by: None },
         memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
-        summary: Summary { headline: "The answer.".to_owned(), findings: Vec::new() },
+        summary: Summary { answer: Some(Finding::unnamed("The answer.")), details: Vec::new() },
         heap: None,
         waits: None,
         goroutines: None,
@@ -99,7 +99,7 @@ pub(crate) fn heap() -> Report {
     report.overhead.probe_hits = 70_000;
     report.overhead.leakscope_memory_bytes = Some(100 << 20);
     report.losses.insert("heap.live_full".to_owned(), 3);
-    report.summary.findings.push("A finding.".to_owned());
+    report.summary.last(Finding::unnamed("A finding."));
     report.threads = Some(Threads { created: 2, exited: 1, alive: Some(9), growth: 1, sites: Vec::new() });
     report.heap = Some(Heap {
         exact: false,
@@ -253,9 +253,10 @@ pub(crate) fn hot_mutex() -> Report {
     flush.operation = Some("clock_nanosleep".to_owned());
     let mut report = empty(0);
     (report.memory.rss_start_bytes, report.memory.rss_end_bytes) = (Some(9 << 20), Some(9 << 20));
-    report.summary.headline = "12 of 18 threads blocked in pthread_mutex_lock at bank.c:31, held by \
-                               thread 4711 \"flush\"; the longest wait has lasted 3 h 11 m."
-        .to_owned();
+    report.summary.answer = Some(Finding::unnamed(
+        "12 of 18 threads blocked in pthread_mutex_lock at bank.c:31, held by \
+                               thread 4711 \"flush\"; the longest wait has lasted 3 h 11 m.",
+    ));
     report.waits = Some(waits(vec![hot, flush, pool(3)]));
     report
 }
@@ -297,7 +298,7 @@ pub(crate) fn deadlock() -> Report {
     };
     let cycle = vec![thread(4711, "a", b, 4712, a, "s1"), thread(4712, "b", a, 4711, b, "s2")];
     let mut report = empty(0);
-    report.summary.headline = "Deadlock: 2 threads wait for each other.".to_owned();
+    report.summary.answer = Some(Finding::unnamed("Deadlock: 2 threads wait for each other."));
     let mut waits = waits(vec![pay, refund, pool(3)]);
     waits.deadlocks = vec![Deadlock { cycle, certain: true, also_blocked: 1 }];
     report.waits = Some(waits);
@@ -307,7 +308,7 @@ pub(crate) fn deadlock() -> Report {
 /// Nothing but threads that wait for work.
 pub(crate) fn idle() -> Report {
     let mut report = empty(0);
-    report.summary.headline = "Nothing is stuck: all 4 blocked threads wait for work.".to_owned();
+    report.summary.answer = Some(Finding::unnamed("Nothing is stuck: all 4 blocked threads wait for work."));
     report.waits = Some(waits(vec![pool(1)]));
     report
 }

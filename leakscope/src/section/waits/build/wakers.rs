@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use super::book::Book;
-use super::site_id;
 use super::sites::Sites;
 use crate::collect::waits::aggregate::{WakerId, Wakes};
-use crate::report::model::{Waker, WakerKind};
+use crate::section::model::{Waker, WakerKind};
+use crate::section::site::{rank, site_id};
 
 #[derive(Default)]
 struct Sum {
@@ -35,9 +35,7 @@ pub(super) fn wakers(wakes: &[Wakes], sites: &Sites, book: &mut Book<'_, '_>) ->
     let mut wakers: Vec<Waker> = sums.into_iter().map(|(id, sum)| waker(id, sum, book)).collect();
     // Stable: what is equal stays in the order of its ID.
     wakers.sort_by_key(|w| (Reverse(w.wait_ns.saturating_sub(w.idle_wait_ns)), Reverse(w.wait_ns)));
-    for (waker, rank) in wakers.iter_mut().zip(1..) {
-        waker.rank = rank;
-    }
+    rank(&mut wakers);
     wakers
 }
 

@@ -1,8 +1,8 @@
 //! The section on the heap.
 
-use super::model::{Heap, Site, Source, Totals};
-use super::waits::NameStack;
 use crate::collect::heap::{HeapSnapshot, SiteSnapshot};
+use crate::section::model::{Heap, Site, Source, Totals};
+use crate::section::site::{NameStack, site_id};
 
 /// What it is made from.
 #[derive(Clone, Copy, Debug)]
@@ -14,12 +14,12 @@ pub struct HeapInputs<'a> {
     /// Functions whose probes are single-stepped.
     pub slow_probes: usize,
     /// What the probes could see; the hits are filled in while the report is built.
-    pub visibility: super::headline::Visibility<'a>,
+    pub visibility: super::answer::Visibility<'a>,
 }
 
 /// The section. `nothing_lost` tells whether all events were counted, `ended` whether the account stands
 /// still.
-pub(super) fn heap(
+pub(crate) fn heap(
     inputs: &HeapInputs<'_>,
     nothing_lost: bool,
     ended: bool,
@@ -64,7 +64,7 @@ pub(super) fn heap(
 
 fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
     Site {
-        site_id: super::site_id(snapshot.stack),
+        site_id: site_id(snapshot.stack),
         rank,
         source: super::MALLOC.to_owned(),
         live_bytes: snapshot.live_bytes,

@@ -1,27 +1,25 @@
-//! The sentences that answer "what are the goroutines stuck in?".
+//! What answers "what are the goroutines stuck in?".
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::goroutines::judge;
-use super::group::goroutine_site as add_goroutines;
-use super::model::{Frame, GoroutineSite, Goroutines};
-use crate::human::{count, counted, cut, duration};
+use super::build::judge;
+use super::group::add_goroutines;
+use super::words::{Doing, GoroutinesSaid, Group, Grown, Since};
+use crate::human::cut;
 use crate::runtime::go::census::GoState;
-use crate::section::label::{self, LONGEST_NAME, short, without_path};
+use crate::section::label::{LONGEST_NAME, place, short, without_path};
+use crate::section::model::{Frame, GoroutineSite, Goroutines};
 
 /// So many goroutines in one place are worth a sentence, if they are [`SHARE`] of all.
 const MANY: u64 = 100;
 /// One in so many.
 const SHARE: u64 = 4;
-/// Second-rank sentences about sites.
+/// Second-rank findings about sites.
 const MORE_SITES: usize = 3;
 /// So many new goroutines in all are worth a sentence, if they are a tenth of all.
 const SCATTERED: u64 = 10;
-/// Characters of a wait reason.
-const LONGEST_REASON: usize = 40;
-
 /// Whether a site looks stuck, or leaks.
 pub(super) fn is_notable(site: &GoroutineSite, goroutines: &Goroutines) -> bool {
     if site.idle || site.system {
@@ -37,10 +35,10 @@ fn waits_for_the_world(site: &GoroutineSite) -> bool {
     matches!(site.wait_reason.as_deref(), Some("IO wait" | "sleep"))
 }
 
-/// What is stuck; `None` if nothing looks so.
-pub(crate) fn goroutines(all: &Goroutines) -> Option<String> {
+/// What is stuck; `None` if nothing looks so. Growth is told from `since` on.
+pub(crate) fn goroutines(all: &Goroutines, since: Since) -> Option<GoroutinesSaid> {
     let all = &*without_labels(all);
-    notable(all).next().map(|site| sentence(site, all))
+    notable(all).next().map(|site| stuck(site, all, since))
 }
 
 /// Goroutines in one place are told of as one site, whatever labels they have.
@@ -71,138 +69,97 @@ fn notable(all: &Goroutines) -> impl Iterator<Item = &GoroutineSite> {
 }
 
 /// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
-pub(crate) fn findings(all: &Goroutines) -> Vec<String> {
+pub(crate) fn findings(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
     let all = &*without_labels(all);
-    notable(all).skip(1).take(MORE_SITES).map(|site| sentence(site, all)).collect()
+    notable(all).skip(1).take(MORE_SITES).map(|site| stuck(site, all, since)).collect()
 }
 
 /// All that is ever said of them: of each site that is worth it, and that all is well.
-pub(crate) fn sentences(all: &Goroutines) -> Vec<String> {
-    let all = &*without_labels(all);
-    notable(all).map(|site| sentence(site, all)).chain([calm(all)]).collect()
+pub(crate) fn all(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
+    let told = &*without_labels(all);
+    notable(told).map(|site| stuck(site, told, since)).chain([calm(all, since)]).collect()
 }
 
 /// What there is to say if [`goroutines()`] has nothing.
-pub(crate) fn calm(all: &Goroutines) -> String {
+pub(crate) fn calm(all: &Goroutines, since: Since) -> GoroutinesSaid {
     let all = &*without_labels(all);
     if all.total == 0 {
-        return "The program has no goroutines of its own.".to_owned();
+        return GoroutinesSaid::Nothing {};
     }
     let grown_by = all.growth_since_first.unwrap_or(0).max(0).unsigned_abs();
     if grown_by >= SCATTERED && grown_by >= all.total / 10 {
-        let growth = grown(all.growth_since_first, all.since_first_ns);
-        return format!(
-            "{} are there{growth}, but they pile up in no single place.",
-            counted(all.total, "goroutine")
-        );
+        let growth = grown(all.growth_since_first, all.since_first_ns, since);
+        return GoroutinesSaid::Scattered { total: all.total, growth };
     }
-    let idle: u64 = all.sites.iter().filter(|site| site.idle && !site.system).map(|site| site.count).sum();
-    // One look tells of no trend.
-    let calm = if all.growth_since_first.is_some() { "pile up" } else { "look stuck" };
-    format!("No goroutines {calm}: {}.", who_does_what(all, idle))
-}
-
-/// What most of them do, `idle` of which wait for work.
-fn who_does_what(all: &Goroutines, idle: u64) -> String {
-    let others = all.total.saturating_sub(idle);
-    let working = all.sites.iter().filter(|site| !site.idle && !site.system);
+    let own = || all.sites.iter().filter(|site| !site.system);
     // The first of the largest ones, as they are ranked.
-    let largest = working.min_by_key(|site| Reverse(site.count));
-    let (Some(largest), 1..) = (largest, others) else {
-        return match idle {
-            1 => "the only one waits for work".to_owned(),
-            n => format!("all {} wait for work", count(n)),
-        };
-    };
-    let most = match (largest.count, others) {
-        (1, 1) if idle == 0 => format!("the only one is {}", doing(largest)),
-        (1, 1) => format!("the other one is {}", doing(largest)),
-        (1, n) if idle == 0 => format!("each of the {} is in a place of its own", count(n)),
-        (1, n) => format!("each of the other {} is in a place of its own", count(n)),
-        (most, n) if most == n && idle == 0 => format!("all {} are {}", count(n), doing(largest)),
-        (most, n) if most == n => format!("the other {} are {}", count(n), doing(largest)),
-        (most, n) => {
-            let other = if idle == 0 { "" } else { "other " };
-            format!("at most {} of the {other}{} are in one place, {}", count(most), count(n), doing(largest))
-        }
-    };
-    match idle {
-        0 => most,
-        1 => format!("1 of {} waits for work; {most}", count(all.total)),
-        n => format!("{} of {} wait for work; {most}", count(n), count(all.total)),
+    let largest = own().filter(|site| !site.idle).min_by_key(|site| Reverse(site.count));
+    GoroutinesSaid::Calm {
+        total: all.total,
+        idle: own().filter(|site| site.idle).map(|site| site.count).sum(),
+        largest: largest.map(|site| Group { count: site.count, doing: doing(site) }),
+        watched: all.growth_since_first.is_some(),
     }
 }
 
-/// Why there is no section.
-pub(super) fn refused(why: &str) -> String {
-    format!("The goroutines could not be read: {why}.")
+fn stuck(site: &GoroutineSite, all: &Goroutines, since: Since) -> GoroutinesSaid {
+    GoroutinesSaid::Stuck {
+        count: site.count,
+        total: all.total,
+        doing: doing(site),
+        created_by: site.created_by.as_ref().and_then(short_place),
+        longest_blocked_ns: site.longest_blocked_ns,
+        growth: grown(site.growth_since_first, all.since_first_ns, since),
+    }
 }
 
-fn sentence(site: &GoroutineSite, all: &Goroutines) -> String {
-    let who = match (site.count, all.total) {
-        (1, 1) => "The only goroutine is".to_owned(),
-        (n, total) if n == total => format!("All {} goroutines are", count(n)),
-        (1, total) => format!("1 of {} is", counted(total, "goroutine")),
-        (n, total) => format!("{} of {} are", count(n), counted(total, "goroutine")),
-    };
-    let created = site.created_by.as_ref().and_then(place);
-    let created = created.map(|place| format!(", created by {place}")).unwrap_or_default();
-    let blocked = match (site.longest_blocked_ns, site.count) {
-        (None, _) => String::new(),
-        (Some(ns), 1) => format!(", for at least {}", duration(ns)),
-        (Some(ns), _) => format!(", the longest for at least {}", duration(ns)),
-    };
-    let growth = grown(site.growth_since_first, all.since_first_ns);
-    format!("{who} {}{created}{blocked}{growth}.", doing(site))
-}
-
-/// What goroutines do, and where: `blocked in chan receive at main.work at pool.go:12`.
-fn doing(site: &GoroutineSite) -> String {
-    let start = site.start_function.as_deref().map(without_path);
-    let place = site.stack.blamed().and_then(place).or_else(|| start.map(|name| cut(name, LONGEST_NAME)));
-    let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
-    let reason = site.wait_reason.as_deref().map(|reason| cut(reason, LONGEST_REASON));
-    let what = match (site.state.as_str(), reason) {
-        ("leaked", Some(reason)) => format!("blocked for ever in {reason}"),
-        ("leaked", None) => "blocked for ever".to_owned(),
-        ("waiting", Some(reason)) => format!("blocked in {reason}"),
-        ("waiting", None) => "blocked".to_owned(),
-        ("syscall", _) => "in a system call or C code".to_owned(),
-        ("runnable" | "preempted", _) => "ready to run".to_owned(),
-        (state, _) => state.to_owned(),
-    };
-    format!("{what}{place}")
+fn doing(site: &GoroutineSite) -> Doing {
+    let start = || Some(cut(without_path(site.start_function.as_deref()?), LONGEST_NAME));
+    Doing {
+        state: site.state.clone(),
+        wait_reason: site.wait_reason.clone(),
+        place: site.stack.blamed().and_then(short_place).or_else(start),
+    }
 }
 
 /// Function, file and line of a frame.
-fn place(frame: &Frame) -> Option<String> {
-    label::place(&short(frame))
+fn short_place(frame: &Frame) -> Option<String> {
+    place(&short(frame))
 }
 
-/// `, 940 more since leakscope came (47 a second)`.
-fn grown(growth: Option<i64>, since_ns: Option<u64>) -> String {
-    let (Some(growth), Some(ns)) = (growth.filter(|growth| *growth != 0), since_ns) else {
-        return String::new();
-    };
-    let n = growth.unsigned_abs();
-    if growth < 0 {
-        return format!(", {} fewer since leakscope came", count(n));
-    }
-    let rate = |unit: f64| (n as f64 * unit * 1e9 / ns.max(1) as f64).round() as u64;
-    let rate = match (rate(1.0), rate(60.0), rate(3600.0)) {
-        _ if ns < 1_000_000 => String::new(),
-        (second @ 2.., ..) => format!(" ({} a second)", count(second)),
-        (_, minute @ 2.., _) => format!(" ({} a minute)", count(minute)),
-        (.., hour) => format!(" ({} an hour)", count(hour)),
-    };
-    format!(", {} more since leakscope came{rate}", count(n))
+/// A growth that is worth being told.
+fn grown(growth: Option<i64>, in_ns: Option<u64>, since: Since) -> Option<Grown> {
+    let goroutines = growth.filter(|growth| *growth != 0)?;
+    Some(Grown { goroutines, in_ns: in_ns?, since })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::go_frames::GoCode;
-    use crate::report::goroutines::tests::{look, section, seen};
+    use crate::section::finding::Said as _;
+    use crate::section::go_frames::GoCode;
+    use crate::section::goroutines::build::tests::{look, section, seen};
+    use crate::section::goroutines::{build, words};
+
+    fn goroutines(all: &Goroutines) -> Option<String> {
+        super::goroutines(all, Since::FirstLook).map(|said| said.text())
+    }
+
+    fn findings(all: &Goroutines) -> Vec<String> {
+        super::findings(all, Since::FirstLook).iter().map(|said| said.text()).collect()
+    }
+
+    fn calm(all: &Goroutines) -> String {
+        super::calm(all, Since::FirstLook).text()
+    }
+
+    fn grown(growth: Option<i64>, in_ns: Option<u64>) -> String {
+        words::grown(super::grown(growth, in_ns, Since::FirstLook))
+    }
+
+    fn doing(site: &GoroutineSite) -> String {
+        words::doing(&super::doing(site))
+    }
 
     const STORY: &str = "11,274 of 13,647 goroutines are blocked in chan receive at \
                          main.(*WebSocket).notifyFxn at websocket.go:156, created by main.(*Hub).add at hub.go:40";
@@ -246,7 +203,7 @@ mod tests {
         assert!(all.sites.len() == 20);
         let text = goroutines(&all).expect("a headline");
         assert!(text.starts_with("120 of 140 goroutines are blocked in chan receive"), "{text}");
-        assert_eq!(sentences(&all)[0], text);
+        assert_eq!(super::all(&all, Since::FirstLook)[0].text(), text);
     }
 
     /// As many as before, each with a label of its own, which was not there before.
@@ -373,7 +330,7 @@ mod tests {
                 site.state = GoState::Leaked;
             }
         }
-        let all = super::super::goroutines::goroutines(&all, None, GoCode::default());
+        let all = build::goroutines(&all, None, GoCode::default());
         assert!(
             goroutines(&all).is_some_and(|text| text.starts_with("1 of 10 goroutines is blocked for ever"))
         );

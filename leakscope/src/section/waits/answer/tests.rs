@@ -1,7 +1,20 @@
 use super::*;
-use crate::report::waits::tests::{idles, runs, sleeps, waits as section, waits_for};
+use crate::section::finding::Said as _;
+use crate::section::waits::build::tests::{idles, runs, sleeps, waits as section, waits_for};
 use crate::stack::StackId;
 use crate::wait::{Syscall, TaskState, Thread};
+
+fn waits(waits: &Waits) -> Option<String> {
+    super::waits(waits).map(|said| said.text())
+}
+
+fn waits_idle(waits: &Waits) -> String {
+    super::waits_idle(waits).text()
+}
+
+fn findings(waits: &Waits) -> Vec<String> {
+    super::findings(waits).iter().map(|said| said.text()).collect()
+}
 
 #[test]
 fn a_crowd_at_one_lock() {

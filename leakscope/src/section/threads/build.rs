@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 
-use super::{NameStack, site_id};
 use crate::collect::waits::aggregate::Creation;
-use crate::report::model::ThreadSite;
+use crate::section::model::ThreadSite;
+use crate::section::site::{NameStack, rank, site_id};
 
 /// The stacks that created threads, most living ones first.
 pub fn thread_sites(creations: &[Creation], name: &mut NameStack<'_>) -> Vec<ThreadSite> {
@@ -24,8 +24,6 @@ pub fn thread_sites(creations: &[Creation], name: &mut NameStack<'_>) -> Vec<Thr
         let key = |s: &ThreadSite| (Reverse(s.alive), Reverse(s.created));
         key(a).cmp(&key(b)).then_with(|| a.site_id.cmp(&b.site_id))
     });
-    for (site, rank) in sites.iter_mut().zip(1..) {
-        site.rank = rank;
-    }
+    rank(&mut sites);
     sites
 }

@@ -7,7 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collect::waits::aggregate::{Creation, OpenWait, SiteWaits, WakerId, Wakes};
-use crate::report::model::{Cut, Frame, OwnerState, Since, StackEnd, WaitKind, WaitSite, WakerKind};
+use crate::section::finding::Said as _;
+use crate::section::model::{Cut, Frame, OwnerState, Since, StackEnd, WaitKind, WaitSite, WakerKind};
+use crate::section::stack::Stack;
+use crate::section::threads::build::thread_sites;
+use crate::stack::StackId;
 use crate::wait::tests::thread;
 use crate::wait::{
     FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FdTarget, FutexMemory, Syscall, TaskState, Thread, WaitSiteId,
@@ -215,7 +219,7 @@ fn twenty_thousand_threads_in_a_circle() {
     let waits =
         waits((0..N).map(|n| waits_for(1 + n, 1, u64::from(n) * 64, 1 + (n + 1) % N)).collect(), None);
     assert_eq!((waits.deadlocks.len(), waits.deadlocks[0].cycle.len()), (1, N as usize));
-    let text = crate::report::wait_headline::waits(&waits).expect("a deadlock");
+    let text = crate::section::waits::answer::waits(&waits).expect("a deadlock").text();
     assert!(text.contains("and 19996 more: in take (pool.c:3), for 1.0 s."), "{text}");
 }
 
@@ -439,8 +443,8 @@ proptest! {
             prop_assert_eq!(waiters, site.threads.iter().filter(|t| t.lock.is_some()).count() as u64);
             prop_assert!(site.locks.iter().all(|lock| lock.owner_tid.is_some() != lock.owner_unknown.is_some()));
         }
-        let _ = crate::report::wait_headline::waits(&waits);
-        let _ = crate::report::wait_headline::waits_idle(&waits);
-        let _ = crate::report::wait_headline::findings(&waits);
+        let _ = crate::section::waits::answer::waits(&waits);
+        let _ = crate::section::waits::answer::waits_idle(&waits);
+        let _ = crate::section::waits::answer::findings(&waits);
     }
 }

@@ -1,36 +1,12 @@
-//! What a report says of Go programs beside what it says of all.
+//! What a report says of goroutines.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Stack, StackEnd};
 use crate::section::json::with_stack;
-
-/// What a Go program says of how it was built.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct GoProgram {
-    /// Path of its main module.
-    pub main_module: Option<String>,
-    /// Settings of the build, such as `CGO_ENABLED` and `-trimpath`.
-    pub settings: BTreeMap<String, String>,
-}
-
-/// What the objects of one size take on a Go program's heap.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct GoSizeClass {
-    /// Size of an object; null for the large ones, which have spans of their own.
-    pub size_bytes: Option<u64>,
-    /// Whether they hold pointers.
-    pub scan: bool,
-    /// Spans of this class.
-    pub spans: u64,
-    /// Objects in use.
-    pub objects: u64,
-    /// Bytes in them.
-    pub bytes: u64,
-}
+use crate::section::model::{Frame, Stack, StackEnd};
 
 /// The goroutines of a Go program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -147,3 +123,5 @@ with_stack! {
         pub tids: Vec<u32>,
     }
 }
+
+crate::section::site::sites!(GoroutineSite);

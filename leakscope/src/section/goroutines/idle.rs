@@ -1,7 +1,7 @@
 //! Goroutines that look like waiting for work, and the rules that say so.
 
-use super::model::GoroutineSite;
 use crate::runtime::go::census::GoState;
+use crate::section::model::GoroutineSite;
 
 /// How many goroutines of a site a rule is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn whole(site: &GoSite) -> GoroutineSite {
-        super::super::goroutines::site(site, super::super::go_frames::GoCode::default())
+        super::super::build::site(site, crate::section::go_frames::GoCode::default())
     }
 
     #[track_caller]

@@ -2,11 +2,12 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::go_frames::{GoCode, blame, frame};
-use super::model::{Cut, GoSizeClass, Heap, Site, Source, Stack, StackEnd, Totals};
 use crate::collect::heap::Sort;
 use crate::runtime::go::aggregate::GoHeapSnapshot;
 use crate::runtime::go::heap_account::{GoHeapSite, SizeClass};
+use crate::section::go_frames::{GoCode, blame, frame};
+use crate::section::model::{Cut, GoSizeClass, Heap, Site, Source, Stack, StackEnd, Totals};
+use crate::section::site::rank;
 
 /// What it is made from.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +55,7 @@ pub(crate) fn join(traced: Option<Heap>, inputs: &GoHeapInputs<'_>, code: GoCode
     heap.sites.extend(named.map(|(seen, (id, growth))| site(seen, *id, *growth, code)));
     // Stable: what is equal stays as it is.
     heap.sites.sort_by(|a, b| order(inputs.sort, a, b));
-    for (site, rank) in heap.sites.iter_mut().zip(1..) {
-        site.rank = rank;
-    }
+    rank(&mut heap.sites);
     heap.go_in_use_bytes = (go.heap_in_use_bytes > 0).then_some(go.heap_in_use_bytes);
     heap.go_size_classes = (!go.totals_by_class.is_empty()).then(|| {
         let mut classes: Vec<GoSizeClass> = go.totals_by_class.iter().map(size_class).collect();
@@ -137,11 +136,11 @@ const fn size_class(class: &SizeClass) -> GoSizeClass {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::report::goroutines::tests::chat;
-    use crate::report::headline::go_heap;
     use crate::runtime::go::aggregate::GoHeapAggregate;
     use crate::runtime::go::aggregate::goroutines::tests::frame as go;
     use crate::runtime::go::heap_account::{GoHeap, PROFILE_METHOD};
+    use crate::section::finding::Said as _;
+    use crate::section::goroutines::build::tests::chat;
 
     /// An estimate of two sites.
     pub(crate) fn account() -> GoHeap {
@@ -167,6 +166,10 @@ pub(crate) mod tests {
             heap_in_use_bytes: 920_000,
             agreement: Some("the sites explain 91 % of what is in use".to_owned()),
         }
+    }
+
+    fn go_heap(heap: &Heap) -> String {
+        crate::section::heap::answer::go_heap(heap).text()
     }
 
     fn traced() -> Heap {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::report::model::Stack;
-use crate::report::waits::NameStack;
+use crate::section::model::Stack;
+use crate::section::site::NameStack;
 use crate::stack::StackId;
 use crate::symbol::FrameOwner;
 use crate::wait::primitives::Mark;

@@ -57,7 +57,7 @@ impl GoCode<'_> {
 }
 
 /// A frame of the program. What lies outside of its own code has no file.
-pub(super) fn frame(go: &GoFrame, code: GoCode<'_>) -> Frame {
+pub(crate) fn frame(go: &GoFrame, code: GoCode<'_>) -> Frame {
     let file = code.file.filter(|_| code.holds(go.address));
     let offset = go.address.wrapping_sub(code.bias);
     let place = file.map(|module| Code { module, build_id: code.build_id, offset });
@@ -65,7 +65,7 @@ pub(super) fn frame(go: &GoFrame, code: GoCode<'_>) -> Frame {
 }
 
 /// What a frame is called by the program's own tables.
-pub(super) fn name(go: &GoFrame) -> Name {
+pub(crate) fn name(go: &GoFrame) -> Name {
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Name {
         function: known(&bounded(&go.function)),
@@ -80,7 +80,7 @@ pub(super) fn name(go: &GoFrame) -> Name {
 
 /// The frame that stands for a goroutine's stack: the one that it is charged to. Where all are the standard
 /// library's, that is the outermost one outside of the runtime, which tells what the goroutine is for.
-pub(super) fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
+pub(crate) fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
     let standard = |frame: &GoFrame| of(&frame.function, main_module) == FrameOwner::Runtime;
     let outermost = frames.iter().rposition(|frame| !frame.function.starts_with("runtime."));
     match outermost {
@@ -91,7 +91,7 @@ pub(super) fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> 
 
 /// The frame that a stack is charged to, by the rule of [`crate::symbol::blame()`]. `main_module` is the
 /// path of the program's own module, whose code is the user's whatever it is called.
-pub(super) fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
+pub(crate) fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
     let owners: Vec<FrameOwner> = frames.iter().map(|frame| of(&frame.function, main_module)).collect();
     let first = |is: fn(&FrameOwner) -> bool| owners.iter().position(is);
     first(|owner| *owner == FrameOwner::User)

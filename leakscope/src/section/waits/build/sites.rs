@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
+use super::WaitInputs;
 use super::book::Book;
 use super::holders::{Holder, Holders};
-use super::{WaitInputs, site_id};
 use crate::collect::waits::aggregate::SiteWaits;
-use crate::report::model::{Address, Cut, OwnerState, Since, StackEnd, WaitLock, WaitSite, WaitThread};
-use crate::report::wait_headline::is_notable;
+use crate::section::model::{Address, Cut, OwnerState, Since, StackEnd, WaitLock, WaitSite, WaitThread};
+use crate::section::site::site_id;
+use crate::section::waits::answer::is_notable;
 use crate::stack::StackId;
 use crate::wait::classify::{Classified, Facts};
 use crate::wait::locks::{Lock, ThreadIds, decode};

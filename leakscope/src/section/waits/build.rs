@@ -4,20 +4,16 @@
 mod book;
 mod holders;
 mod sites;
-mod threads;
 mod wakers;
 
 use std::collections::HashMap;
 
-pub use threads::thread_sites;
-
 use self::book::Book;
 use self::holders::Holders;
 use self::sites::Sites;
-use super::model::{Address, Deadlock, DeadlockThread, LongWait, Stack, Waits};
-use super::site_id;
 use crate::collect::waits::aggregate::WaitsSnapshot;
-use crate::stack::StackId;
+use crate::section::model::{Address, Deadlock, DeadlockThread, LongWait, Waits};
+use crate::section::site::{NameStack, site_id};
 use crate::wait::Census;
 use crate::wait::deadlock::Edge;
 
@@ -37,9 +33,6 @@ pub struct WaitInputs<'a> {
     /// Processors of the machine: pools of workers are about as large.
     pub processors: usize,
 }
-
-/// Finds the names of a stack; `None` if its frames never arrived.
-pub type NameStack<'a> = dyn FnMut(StackId) -> Option<Stack> + 'a;
 
 /// Makes the section on waits. `name` is asked once for each stack.
 pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {

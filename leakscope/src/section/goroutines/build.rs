@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use super::go_frames::{GoCode, blame, blame_goroutine, frame};
-use super::goroutine_idle::idle;
-use super::model::{Cut, GoroutineCreation, GoroutineSite, Goroutines, Stack, StackEnd};
-use super::rank;
+use super::idle::idle;
 use crate::runtime::go::aggregate::goroutines::{GoSite, GoroutineSnapshot};
 use crate::runtime::go::census::{GoStackEnd, GoState};
 use crate::runtime::go::creations::GoCreation;
+use crate::section::go_frames::{GoCode, blame, blame_goroutine, frame};
+use crate::section::model::{Cut, GoroutineCreation, GoroutineSite, Goroutines, Stack, StackEnd};
+use crate::section::site::rank;
 use crate::symbol::name;
 
 /// Fewer new goroutines than this are no pile.
@@ -50,7 +50,7 @@ pub(crate) fn judge(all: &mut Goroutines) {
     }
     // Stable: within a group those with most goroutines come first.
     all.sites.sort_by_key(|site| (order(site), Reverse(site.count)));
-    rank(&mut all.sites, |site, rank| site.rank = rank);
+    rank(&mut all.sites);
 }
 
 fn creations(all: &[GoCreation], code: GoCode<'_>) -> Vec<GoroutineCreation> {
