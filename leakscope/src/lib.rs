@@ -2,8 +2,9 @@
 //!
 //! Data flows one way: [`process`] (process, mappings, ELF) -> [`probe`] (which functions, which
 //! instruction) -> [`bpf`] (load, attach, maps, ring buffer; the only module that imports aya) ->
-//! [`stack`] (interned stacks) -> [`collect`] (accounts, plain data) -> [`report`] (the model) ->
-//! [`export`]. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
+//! [`stack`] (interned stacks) -> [`collect`] (accounts, plain data) -> [`section`] (heap, waits, goroutines,
+//! threads: a folder each, behind one trait, in one list) -> [`report`] (what is around them) ->
+//! [`export`]. Sections and exporters write on what [`layout`] offers. [`wait`] knows what blocked threads wait for. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] wires
 //! everything together; [`diff`] compares two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people. [`files`] is the only module
@@ -21,6 +22,7 @@ pub mod files;
 pub mod glossary;
 pub mod human;
 pub mod interrupt;
+pub mod layout;
 pub mod losses;
 pub mod probe;
 pub mod process;

@@ -4,8 +4,8 @@ use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
 use super::model::{
-    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, SCHEMA, Site, Stack, Summary,
-    Target, Threads, Waits, Window,
+    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Site, Stack, Summary, Target,
+    Threads, Waits, Window,
 };
 use super::names::Names;
 use super::words::ReportSaid;
@@ -181,25 +181,17 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         answer.inside(host);
     }
     let slow = inputs.heap.is_some_and(|input| input.slow_probes > 0);
-    Report {
-        unread: Vec::new(),
-        schema: SCHEMA.to_owned(),
-        leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
-        target: target(inputs.process, space, inputs.go.as_ref()),
-        window: Window {
-            started_at: inputs.started_at.to_owned(),
-            duration_ns: inputs.duration_ns,
-            ended_by: inputs.ended_by,
-        },
-        memory,
-        summary: answer.0,
-        heap,
-        waits,
-        goroutines,
-        threads,
-        losses: lost,
-        overhead: cost.overhead(inputs.cpu_ns, inputs.memory_bytes, slow),
-    }
+    let window = Window {
+        started_at: inputs.started_at.to_owned(),
+        duration_ns: inputs.duration_ns,
+        ended_by: inputs.ended_by,
+    };
+    let overhead = cost.overhead(inputs.cpu_ns, inputs.memory_bytes, slow);
+    let target = target(inputs.process, space, inputs.go.as_ref());
+    let mut report = Report::without_sections(target, window, memory, overhead);
+    (report.heap, report.waits, report.goroutines, report.threads) = (heap, waits, goroutines, threads);
+    (report.summary, report.losses) = (answer.0, lost);
+    report
 }
 
 /// The findings, while they are put in order.

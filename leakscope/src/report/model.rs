@@ -9,43 +9,92 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::section::view::{Tab, Tabbed, Viewed};
+use crate::section::{Section, sections};
+
 pub use super::summary::Summary;
 pub use crate::section::model::*;
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "leakscope.report/1";
 
-/// One report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Report {
-    /// What was beside it in a saved file and could not be read. Not in the JSON; the findings tell it.
-    #[serde(skip)]
-    pub unread: Vec<String>,
-    /// Always `leakscope.report/1`.
-    pub schema: String,
-    /// Version of the leakscope that wrote it.
-    pub leakscope_version: String,
-    /// The traced process.
-    pub target: Target,
-    /// When it was watched.
-    pub window: Window,
-    /// Its memory as the kernel counts it.
-    pub memory: Memory,
-    /// The answer in short.
-    pub summary: Summary,
-    /// The account of the heap.
-    pub heap: Option<Heap>,
-    /// Blocked threads.
-    pub waits: Option<Waits>,
-    /// Goroutines; null where the target is no Go program, or they could not be read (a finding says why).
-    pub goroutines: Option<Goroutines>,
-    /// Threads that came and went.
-    pub threads: Option<Threads>,
-    /// What was lost, by name; empty if nothing was.
-    pub losses: BTreeMap<String, u64>,
-    /// What tracing cost.
-    pub overhead: Overhead,
+/// Makes the structure of all sections.
+macro_rules! report {
+    ($(
+        $(#[doc = $doc:literal])* $field:ident: $section:path, $(#[doc = $diff_doc:literal])* $diff:path;
+    )*) => {
+        /// One report.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        pub struct Report {
+            /// What was beside it in a saved file and could not be read. Not in the JSON; the findings tell it.
+            #[serde(skip)]
+            pub unread: Vec<String>,
+            /// Always `leakscope.report/1`.
+            pub schema: String,
+            /// Version of the leakscope that wrote it.
+            pub leakscope_version: String,
+            /// The traced process.
+            pub target: Target,
+            /// When it was watched.
+            pub window: Window,
+            /// Its memory as the kernel counts it.
+            pub memory: Memory,
+            /// The answer in short.
+            pub summary: Summary,
+            $(
+                $(#[doc = $doc])*
+                pub $field: Option<$section>,
+            )*
+            /// What was lost, by name; empty if nothing was.
+            pub losses: BTreeMap<String, u64>,
+            /// What tracing cost.
+            pub overhead: Overhead,
+        }
+
+        impl Report {
+            /// A report in which no section is, and nothing was lost.
+            pub fn without_sections(target: Target, window: Window, memory: Memory, overhead: Overhead) -> Self {
+                Self {
+                    unread: Vec::new(),
+                    schema: SCHEMA.to_owned(),
+                    leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
+                    target,
+                    window,
+                    memory,
+                    summary: Summary::default(),
+                    $($field: None,)*
+                    losses: BTreeMap::new(),
+                    overhead,
+                }
+            }
+
+            /// The sections that there are, in the order of the JSON.
+            pub fn sections(&self) -> Vec<&dyn Section> {
+                let all: Vec<Option<&dyn Section>> =
+                    vec![$(self.$field.as_ref().map(|section| section as &dyn Section)),*];
+                all.into_iter().flatten().collect()
+            }
+
+            /// A section by its tab on the screen of `top`.
+            pub fn viewed(&self, tab: &Tab) -> Option<&dyn Viewed> {
+                self.sections().into_iter().find(|section| section.name() == tab.section)?.viewed()
+            }
+
+            /// The tabs of all sections that have one.
+            pub fn tabs() -> Vec<&'static Tab> {
+                [$(<$section as Tabbed>::TAB),*].into_iter().flatten().collect()
+            }
+
+            /// The sections, to be changed.
+            pub fn sections_mut(&mut self) -> Vec<&mut dyn Section> {
+                let all: Vec<Option<&mut dyn Section>> =
+                    vec![$(self.$field.as_mut().map(|section| section as &mut dyn Section)),*];
+                all.into_iter().flatten().collect()
+            }
+        }
+    };
 }
+sections!(report);
 
 /// The traced process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

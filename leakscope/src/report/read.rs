@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Report;
-use super::model::{SCHEMA, Waits};
+use super::model::SCHEMA;
 use super::words::ReportSaid;
 use crate::files::{self, Directory, Saved};
 use crate::human::printable;
+use crate::section::Section;
 use crate::section::finding::Finding;
 
 /// The longest file that is read: a report takes several times its size of memory.
@@ -112,17 +113,6 @@ fn of_file(name: &str, file: File) -> Result<Vec<Report>, ReadError> {
     let mut bytes = Vec::new();
     file.take(LONGEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     parse(name, &bytes)
-}
-
-/// The reports of a file; a series in a directory is one: its last report, with its growth since the first.
-pub fn file_or_series(path: &Path) -> Result<Vec<Report>, ReadError> {
-    if !files::is_directory(path) {
-        return file(path);
-    }
-    let Series { first, last } = series(path)?;
-    let Some(mut last) = last else { return Ok(vec![first]) };
-    crate::diff::series::grow_since(&first, &mut last);
-    Ok(vec![last])
 }
 
 /// Reports of one series.
@@ -276,8 +266,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
         let end = probes.byte_offset();
         let report: Result<Report, _> = serde_json::from_slice(&bytes[start..end]);
         let mut report = report.map_err(|error| ReadError::Invalid { file: name(), error })?;
-        // Reports of leakscope before these fields came do not have them.
-        report.waits.iter_mut().for_each(Waits::count_stuck);
+        report.sections_mut().into_iter().for_each(Section::complete);
         reports.push(report);
         start = end;
     }

@@ -4,9 +4,8 @@ use regex::Regex;
 
 use super::Report;
 use super::words::ReportSaid;
-use crate::section::finding::{Finding, Said as _};
+use crate::section::finding::Finding;
 use crate::section::focus::Focus;
-use crate::section::{goroutines, heap, threads, waits};
 
 /// Which stacks.
 #[derive(Clone, Debug, Default)]
@@ -36,20 +35,11 @@ impl Selection {
         if focus.is_all() {
             return;
         }
-        let parts = [
-            report.heap.as_mut().map(|heap| heap::select::select(heap, focus).text()),
-            report.waits.as_mut().map(|waits| waits::select::select(waits, focus).text()),
-            report.goroutines.as_mut().map(|all| goroutines::select::select(all, focus).text()),
-        ];
-        if let Some(threads) = &mut report.threads {
-            threads::select::select(threads, focus);
-        }
+        let parts = report.sections_mut().into_iter().filter_map(|section| section.select(focus));
+        let parts = parts.map(|left| left.text).collect();
         let pattern = |regex: &Option<Regex>| regex.as_ref().map(|regex| regex.as_str().to_owned());
-        let selected = ReportSaid::Selected {
-            focus: pattern(&focus.focus),
-            ignore: pattern(&focus.ignore),
-            parts: parts.into_iter().flatten().collect(),
-        };
+        let selected =
+            ReportSaid::Selected { focus: pattern(&focus.focus), ignore: pattern(&focus.ignore), parts };
         let whole = report.summary.answer.replace(selected.into());
         let whole = whole.unwrap_or_else(|| Finding::unnamed(""));
         report.summary.details = vec![ReportSaid::Whole { code: whole.code, text: whole.text }.into()];

@@ -99,23 +99,9 @@ fn text(said: &HeapSaid) -> String {
             let held = format!("{held} in {objects} {are} live on {which}{sure}");
             and_most(held, *live_bytes, most.as_ref())
         }
-        HeapSaid::NoAllocator { files, reason } => format!(
-            "No allocator function was found in the {} that the target maps{}: its heap cannot be traced.",
-            counted(*files, "file"),
-            because(reason)
-        ),
-        HeapSaid::GrownElsewhere { growth_bytes, live_bytes, reason } => format!(
-            "{}: no allocator function was called, so the memory comes from elsewhere, such as mmap or an allocator \
-             of the program's own{}.",
-            grew(*growth_bytes, *live_bytes),
-            because(reason)
-        ),
-        HeapSaid::GrownUnexplained { growth_bytes, live_bytes, reason } => format!(
-            "{}: the rest was freed again but kept by the allocator, was mapped directly, or was allocated before \
-             the attach and touched only now{}.",
-            grew(*growth_bytes, *live_bytes),
-            because(reason)
-        ),
+        HeapSaid::NoAllocator { .. }
+        | HeapSaid::GrownElsewhere { .. }
+        | HeapSaid::GrownUnexplained { .. } => untraced(said).unwrap_or_default(),
         HeapSaid::Selected { live_bytes, of_bytes } => {
             format!("{} of {} live", bytes(*live_bytes), bytes(*of_bytes))
         }
@@ -134,6 +120,30 @@ fn text(said: &HeapSaid) -> String {
             signed_bytes(most.bytes)
         ),
     }
+}
+
+/// Why the account does not explain the memory.
+fn untraced(said: &HeapSaid) -> Option<String> {
+    Some(match said {
+        HeapSaid::NoAllocator { files, reason } => format!(
+            "No allocator function was found in the {} that the target maps{}: its heap cannot be traced.",
+            counted(*files, "file"),
+            because(reason)
+        ),
+        HeapSaid::GrownElsewhere { growth_bytes, live_bytes, reason } => format!(
+            "{}: no allocator function was called, so the memory comes from elsewhere, such as mmap or an allocator \
+             of the program's own{}.",
+            grew(*growth_bytes, *live_bytes),
+            because(reason)
+        ),
+        HeapSaid::GrownUnexplained { growth_bytes, live_bytes, reason } => format!(
+            "{}: the rest was freed again but kept by the allocator, was mapped directly, or was allocated before \
+             the attach and touched only now{}.",
+            grew(*growth_bytes, *live_bytes),
+            because(reason)
+        ),
+        _ => return None,
+    })
 }
 
 /// That blocks of a certain age were asked for.

@@ -1,7 +1,5 @@
 //! Reports made by hand.
 
-use std::collections::BTreeMap;
-
 use crate::report::Report;
 use crate::report::model::*;
 
@@ -40,39 +38,32 @@ pub(crate) fn whole(frames: Vec<Frame>) -> Stack {
 
 /// A report that says nothing yet.
 pub(crate) fn empty(duration_ns: u64) -> Report {
-    Report {
-        unread: Vec::new(),
-        schema: SCHEMA.to_owned(),
-        leakscope_version: "0.1.0".to_owned(),
-        target: Target {
-            pid: 4711,
-            comm: "bank".to_owned(),
-            exe: None,
-            build_id: None,
-            cmdline: Vec::new(),
-            runtime: "native".to_owned(),
-            runtime_version: None,
-            container: None,
-            go: None,
-        },
-        window: Window { started_at: "2026-11-23T03:00:00.887914Z".to_owned(), duration_ns, ended_by: None },
-        memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
-        summary: Summary { answer: Some(Finding::unnamed("The answer.")), details: Vec::new() },
-        heap: None,
-        waits: None,
-        goroutines: None,
-        threads: None,
-        losses: BTreeMap::new(),
-        overhead: Overhead {
-            probe_hits: 0,
-            leakscope_cpu_ns: 12_000_000,
-            estimated_target_cpu_ns: 0,
-            method: "estimated".to_owned(),
-            stacks: 0,
-            stacks_root: 0,
-            leakscope_memory_bytes: None,
-        },
-    }
+    let target = Target {
+        pid: 4711,
+        comm: "bank".to_owned(),
+        exe: None,
+        build_id: None,
+        cmdline: Vec::new(),
+        runtime: "native".to_owned(),
+        runtime_version: None,
+        container: None,
+        go: None,
+    };
+    let window = Window { started_at: "2026-11-23T03:00:00.887914Z".to_owned(), duration_ns, ended_by: None };
+    let memory = Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None };
+    let overhead = Overhead {
+        probe_hits: 0,
+        leakscope_cpu_ns: 12_000_000,
+        estimated_target_cpu_ns: 0,
+        method: "estimated".to_owned(),
+        stacks: 0,
+        stacks_root: 0,
+        leakscope_memory_bytes: None,
+    };
+    let mut report = Report::without_sections(target, window, memory, overhead);
+    report.leakscope_version = "0.1.0".to_owned();
+    report.summary.answer = Some(Finding::unnamed("The answer."));
+    report
 }
 
 /// A report of a heap alone, with two live sites.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
+use super::growth::Change;
 use super::key::Frames;
-use super::model::Change;
 
 /// Sites of both reports that have the same key.
 pub(crate) struct Pair<'a, S> {
@@ -90,4 +90,39 @@ fn merge<'a, S, K: Hash + Eq>(
         }
     }
     merged
+}
+
+/// What tells sites apart.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) enum Name<'a, K> {
+    /// In one account.
+    Id(&'a str),
+    /// In others.
+    Functions(K),
+}
+
+pub(crate) fn name<K>(named: bool, id: &str, functions: impl FnOnce() -> K) -> Name<'_, K> {
+    if named { Name::Id(id) } else { Name::Functions(functions()) }
+}
+
+/// What each site of `is` had in `was`; sites that match the same ones share what these had.
+pub(crate) fn shares<'a, S, K: Eq + Hash>(
+    was: &'a [S],
+    is: &'a [S],
+    mut key: impl FnMut(&'a S, Frames) -> K,
+    value: impl Fn(&S) -> u64,
+) -> Vec<u64> {
+    let numbered = |sites: &'a [S]| sites.iter().enumerate().collect::<Vec<(usize, &'a S)>>();
+    let (was, is) = (numbered(was), numbered(is));
+    let mut shares = vec![0; is.len()];
+    for pair in matched(&was, &is, |(_, site), which| key(site, which)) {
+        let (mut left, _) = pair.sums(|(_, site)| value(site));
+        let Some((last, others)) = pair.new.split_last() else { continue };
+        for (at, site) in others {
+            shares[*at] = value(site).min(left);
+            left -= shares[*at];
+        }
+        shares[last.0] = left;
+    }
+    shares
 }

@@ -11,7 +11,7 @@ const MOST_BARS: usize = 40;
 const LAST: u64 = bucket_bound_ns(WAIT_BUCKETS as u32 - 1);
 
 /// Waits by their length as bars, one for each doubling, with the range they cover.
-pub(super) fn line(histogram: &[(u64, u64)]) -> Option<String> {
+pub(crate) fn line(histogram: &[(u64, u64)]) -> Option<String> {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let (&(first, _), &(last, _)) = (histogram.first()?, histogram.last()?);
     let most = histogram.iter().map(|(_, n)| *n).max().filter(|n| *n > 0)?;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint};
 use crate::human::{count, counted, cut, duration, signed_count};
-use crate::report::model::{Frame, GoroutineSite, Goroutines};
+use crate::layout::grid::{EXTRA, Grid, Row, number, text};
+use crate::layout::page::{Page, Paint};
 use crate::section::label::{name, short, without_path};
+use crate::section::model::{Frame, GoroutineSite, Goroutines};
 
 /// Columns of a wait reason.
 const REASON: usize = 28;
@@ -26,7 +26,7 @@ fn shown<'a>(all: &'a Goroutines, page: &Page<'_>) -> Vec<&'a GoroutineSite> {
 }
 
 /// How many there are, and how sure that is.
-pub(super) fn totals(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn totals(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     let growth = match (all.growth_since_first, all.since_first_ns) {
         (Some(growth), Some(ns)) => format!(", {} in {}", signed_count(growth), duration(ns)),
         _ => String::new(),
@@ -47,7 +47,7 @@ pub(super) fn totals(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// The table of sites.
-pub(super) fn table(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn table(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     let shown = shown(all, page);
     if !shown.is_empty() {
         let grows = shown.iter().any(|site| site.growth_since_first.is_some());
@@ -78,14 +78,13 @@ pub(super) fn table(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     if let hidden @ 1.. = listed.clone().count() - shown.len() {
         let idle = listed.filter(|site| site.idle).count() - shown.iter().filter(|site| site.idle).count();
         let idle = if idle > 0 { format!(", {idle} of them idle") } else { String::new() };
-        let more = counted(hidden as u64, "site");
-        page.line(Paint::Plain, &format!("and {more} more{idle} (--top, or --format json for all)"))?;
+        page.more(hidden, "site", &idle)?;
     }
     runtime(all, page)
 }
 
 /// Where goroutines began and ended while leakscope watched.
-pub(super) fn creations(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn creations(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     let Some(creations) = all.creations.as_ref().filter(|all| !all.is_empty()) else { return Ok(()) };
     let columns = vec![
         number("#", 1),
@@ -94,7 +93,7 @@ pub(super) fn creations(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()>
         number("growth", 0),
         text("goroutines created at", 0),
     ];
-    let shown = &creations[..creations.len().min(page.style.top)];
+    let shown = page.style.shown(creations);
     let rows = shown.iter().map(|creation| {
         let numbers = [count(creation.created), count(creation.exited), signed_count(creation.growth)];
         let cells =
@@ -104,11 +103,7 @@ pub(super) fn creations(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()>
     let rows = rows.collect();
     page.blank()?;
     Grid { columns, rows, parted: None }.draw(page)?;
-    if creations.len() > shown.len() {
-        let more = counted((creations.len() - shown.len()) as u64, "statement");
-        page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;
-    }
-    Ok(())
+    page.more(creations.len() - shown.len(), "statement", "")
 }
 
 /// The runtime's own goroutines.
@@ -130,7 +125,7 @@ fn runtime(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// The stacks of the sites, and what else is known of them.
-pub(super) fn details(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn details(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
     for site in shown(all, page) {
         let paint = if site.idle { Paint::Dim } else { Paint::Plain };
         page.blank()?;

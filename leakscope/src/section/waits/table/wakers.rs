@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint};
-use crate::human::{count, counted, duration};
-use crate::report::model::{Waits, Waker, WakerKind};
+use crate::human::{count, duration};
+use crate::layout::grid::{EXTRA, Grid, Row, number, text};
+use crate::layout::page::{Page, Paint};
 use crate::section::label::name;
+use crate::section::model::{Waits, Waker, WakerKind};
 
 /// Long waits that are shown.
 const MOST_LONG: usize = 5;
@@ -14,7 +14,7 @@ const MOST_LONG: usize = 5;
 const MOST_SITES: usize = 3;
 
 /// The table of wakers.
-pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     if waits.wakers.is_empty() {
         return Ok(());
     }
@@ -26,7 +26,7 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
         text("at", EXTRA + 1),
         text("ended by", 0),
     ];
-    let shown = &waits.wakers[..waits.wakers.len().min(page.style.top)];
+    let shown = page.style.shown(&waits.wakers);
     let rows = shown.iter().map(|waker| {
         let ended = waker.wait_ns.saturating_sub(waker.idle_wait_ns);
         let cells = vec![
@@ -45,11 +45,7 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     page.blank()?;
     page.line(Paint::Bold, "Who ended waits")?;
     Grid { columns, rows, parted }.draw(page)?;
-    if waits.wakers.len() > shown.len() {
-        let more = counted((waits.wakers.len() - shown.len()) as u64, "waker");
-        page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;
-    }
-    Ok(())
+    page.more(waits.wakers.len() - shown.len(), "waker", "")
 }
 
 /// The ranks of the sites whose waits it ended.
@@ -72,7 +68,7 @@ fn by(waker: &Waker) -> String {
 }
 
 /// The table of single waits.
-pub(super) fn long(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn long(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     if waits.long_waits.is_empty() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Numbers in few columns.
 
 /// Bytes in at most five columns: `912B`, `84.2M`, `1.50G`.
-pub(super) fn size(n: u64) -> String {
+pub(crate) fn size(n: u64) -> String {
     const UNITS: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
     if n < 1000 {
         return format!("{n}B");
@@ -21,7 +21,7 @@ pub(super) fn size(n: u64) -> String {
 }
 
 /// Signed bytes in at most six columns; nothing is `0`.
-pub(super) fn growth(n: i64) -> String {
+pub(crate) fn growth(n: i64) -> String {
     match n {
         0 => "0".to_owned(),
         _ => format!("{}{}", if n < 0 { '-' } else { '+' }, size(n.unsigned_abs())),
@@ -29,7 +29,7 @@ pub(super) fn growth(n: i64) -> String {
 }
 
 /// A time span in at most six columns: `45s`, `3m20s`, `2h05m`, `4d01h`.
-pub(super) fn span(ns: u64) -> String {
+pub(crate) fn span(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     match seconds {
         0 if ns < 1_000_000 => format!("{}us", ns / 1000),

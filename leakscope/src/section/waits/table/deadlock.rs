@@ -2,13 +2,13 @@
 
 use std::io;
 
-use super::page::{Page, Paint};
 use crate::human::{count, counted, duration};
-use crate::report::model::{Deadlock, DeadlockThread, WaitKind, WaitSite, Waits};
+use crate::layout::page::{Page, Paint};
 use crate::section::label::bracketed_line;
+use crate::section::model::{Deadlock, DeadlockThread, WaitKind, WaitSite, Waits};
 
 /// All deadlocks, each with its threads and their stacks.
-pub(super) fn all(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn all(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     for deadlock in waits.deadlocks.iter().take(page.style.top) {
         page.blank()?;
         page.paragraph(Paint::Alarm, 0, 3, &title(deadlock))?;
@@ -39,7 +39,7 @@ fn threads<'a>(deadlock: &'a Deadlock, page: &Page<'_>) -> &'a [DeadlockThread] 
 }
 
 /// The threads whose stacks [`all`] shows.
-pub(super) fn shown<'a>(waits: &'a Waits, page: &Page<'_>) -> Vec<&'a DeadlockThread> {
+pub(crate) fn shown<'a>(waits: &'a Waits, page: &Page<'_>) -> Vec<&'a DeadlockThread> {
     waits.deadlocks.iter().take(page.style.top).flat_map(|d| threads(d, page)).collect()
 }
 

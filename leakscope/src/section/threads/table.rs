@@ -2,14 +2,22 @@
 
 use std::io;
 
-use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint};
-use crate::human::{count, counted, signed_count};
-use crate::report::model::Threads;
+use crate::human::{count, signed_count};
+use crate::layout::grid::{EXTRA, Grid, Row, number, text};
+use crate::layout::page::{Page, Paint};
 use crate::section::label::name;
+use crate::section::model::Threads;
+
+/// How many came and went; `counted` tells whether it was said how many there are.
+pub(crate) fn totals(threads: &Threads, counted: bool, page: &mut Page<'_>) -> io::Result<()> {
+    let alive = threads.alive.filter(|_| !counted);
+    let alive = alive.map(|n| format!(", {} alive", count(n))).unwrap_or_default();
+    let (began, ended) = (count(threads.created), count(threads.exited));
+    page.sentences(Paint::Plain, &format!("Threads: {began} began, {ended} ended{alive}"))
+}
 
 /// The table of creating stacks.
-pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
     if threads.sites.is_empty() {
         return Ok(());
     }
@@ -21,7 +29,7 @@ pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
         number("growth", 2),
         text("threads created by", 0),
     ];
-    let shown = &threads.sites[..threads.sites.len().min(page.style.top)];
+    let shown = page.style.shown(&threads.sites);
     let rows = shown.iter().map(|site| {
         let cells = vec![
             site.rank.to_string(),
@@ -36,9 +44,5 @@ pub(super) fn table(threads: &Threads, page: &mut Page<'_>) -> io::Result<()> {
     let rows = rows.collect();
     page.blank()?;
     Grid { columns, rows, parted: None }.draw(page)?;
-    if threads.sites.len() > shown.len() {
-        let more = counted((threads.sites.len() - shown.len()) as u64, "site");
-        page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;
-    }
-    Ok(())
+    page.more(threads.sites.len() - shown.len(), "site", "")
 }

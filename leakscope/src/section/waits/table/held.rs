@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use super::page::{Page, Paint};
-use super::waits::kind as kind_name;
+use super::kind as kind_name;
 use crate::human::{count, counted, duration};
-use crate::report::model::{Since, WaitKind, WaitLock, WaitSite, WaitThread, Waits};
+use crate::layout::page::{Page, Paint};
 use crate::section::label::bracketed_line;
+use crate::section::model::{Since, WaitKind, WaitLock, WaitSite, WaitThread, Waits};
 
 /// Locks of a site that are shown.
 const MOST_LOCKS: usize = 4;
@@ -15,12 +15,12 @@ const MOST_LOCKS: usize = 4;
 const FEW_THREADS: usize = 3;
 
 /// A time of blocking.
-pub(super) fn span(ns: u64, at_least: bool) -> String {
+pub(crate) fn span(ns: u64, at_least: bool) -> String {
     format!("{}{}", if at_least { "at least " } else { "" }, duration(ns))
 }
 
 /// The threads of a site in a sentence.
-pub(super) fn threads(site: &WaitSite) -> String {
+pub(crate) fn threads(site: &WaitSite) -> String {
     if site.threads.len() <= FEW_THREADS {
         let each: Vec<String> = site.threads.iter().map(thread).collect();
         return format!("{}: {}", if each.len() == 1 { "thread" } else { "threads" }, each.join(", "));
@@ -86,7 +86,7 @@ fn folded(names: &[&str]) -> String {
 
 /// The locks that threads of a site wait for. `listed` sites are shown with their stacks; the stack
 /// of an owner elsewhere is shown once.
-pub(super) fn locks(
+pub(crate) fn locks(
     waits: &Waits,
     site: &WaitSite,
     listed: &[&WaitSite],

@@ -8,48 +8,48 @@ use tabled::settings::object::{Columns, Rows};
 use tabled::settings::style::{HorizontalLine, LineText};
 use tabled::settings::{Alignment, Color, Style};
 
-use super::page::{Page, Paint};
 use crate::human::{columns, cut, cut_place, printable};
+use crate::layout::page::{Page, Paint};
 
 /// A column. The last one of a grid takes what room is left.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
-    pub(super) title: &'static str,
+pub(crate) struct Column {
+    pub(crate) title: &'static str,
     /// Columns with the highest number go first where room is short: from [`EXTRA`] on, while the
     /// last column would have to be cut below [`ROOMY`]; others, below [`LEAST`]. Those with 0 stay.
-    pub(super) spare: u8,
+    pub(crate) spare: u8,
     /// Text goes to the left, numbers to the right.
     left: bool,
 }
 
 /// A column of numbers.
-pub(super) const fn number(title: &'static str, spare: u8) -> Column {
+pub(crate) const fn number(title: &'static str, spare: u8) -> Column {
     Column { title, spare, left: false }
 }
 
 /// A column of text.
-pub(super) const fn text(title: &'static str, spare: u8) -> Column {
+pub(crate) const fn text(title: &'static str, spare: u8) -> Column {
     Column { title, spare, left: true }
 }
 
 /// A row.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
-    pub(super) cells: Vec<String>,
-    pub(super) paint: Paint,
+pub(crate) struct Row {
+    pub(crate) cells: Vec<String>,
+    pub(crate) paint: Paint,
 }
 
 /// Columns and rows. There is at least one column.
 #[derive(Clone, Debug)]
-pub(super) struct Grid {
-    pub(super) columns: Vec<Column>,
-    pub(super) rows: Vec<Row>,
+pub(crate) struct Grid {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) rows: Vec<Row>,
     /// A row that a line with this text goes before.
-    pub(super) parted: Option<(usize, &'static str)>,
+    pub(crate) parted: Option<(usize, &'static str)>,
 }
 
 /// Columns that are good to have, but not at the cost of cut names.
-pub(super) const EXTRA: u8 = 3;
+pub(crate) const EXTRA: u8 = 3;
 /// Room in which few names are cut.
 const ROOMY: usize = 40;
 /// Room that the last column gets at least, even if lines then are too long.
@@ -59,7 +59,7 @@ const BORDERS: usize = 3;
 
 impl Grid {
     /// Draws it.
-    pub(super) fn draw(mut self, page: &mut Page<'_>) -> io::Result<()> {
+    pub(crate) fn draw(mut self, page: &mut Page<'_>) -> io::Result<()> {
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
             *cell = printable(cell);
         }

@@ -1,14 +1,18 @@
 //! The sites where threads block: what is stuck first, what is idle last.
 
+pub(crate) mod deadlock;
+mod held;
+pub(crate) mod wakers;
+
 use std::collections::HashSet;
 use std::io;
 
-use super::grid::{EXTRA, Grid, Row, number, text};
-use super::page::{Page, Paint};
-use super::{bars, deadlock, held};
 use crate::human::{count, counted, duration};
-use crate::report::model::{WaitKind, WaitSite, WaitThread, Waits};
+use crate::layout::bars;
+use crate::layout::grid::{EXTRA, Grid, Row, number, text};
+use crate::layout::page::{Page, Paint};
 use crate::section::label::name;
+use crate::section::model::{WaitKind, WaitSite, WaitThread, Waits};
 
 /// Other waits of one stack that are named.
 const OTHER_WAITS: usize = 4;
@@ -24,8 +28,33 @@ fn in_deadlock(waits: &Waits, site: &WaitSite) -> bool {
     waits.deadlocks.iter().flat_map(|d| &d.cycle).any(|thread| thread.site_id == site.site_id)
 }
 
+/// How many threads are blocked, and how sure that is.
+pub(crate) fn totals(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+    let idle: u64 = waits.sites.iter().filter(|s| s.idle).map(|s| s.blocked_now).sum();
+    let idle = match idle {
+        0 => String::new(),
+        n if n == waits.blocked_now => ", all of them idle".to_owned(),
+        n => format!(", {} of them idle", count(n)),
+    };
+    let unsettled = if waits.unsettled > 0 {
+        format!("; {} kept changing and have no stack", count(waits.unsettled))
+    } else {
+        String::new()
+    };
+    let vanished = if waits.vanished > 0 {
+        format!("; {} began or ended meanwhile", count(waits.vanished))
+    } else {
+        String::new()
+    };
+    let of = counted(waits.threads, "thread");
+    let blocked = count(waits.blocked_now);
+    page.sentences(Paint::Plain, &format!("Blocked: {blocked} of {of}{idle}{unsettled}{vanished}"))?;
+    let exact = if waits.exact { "exact" } else { "not exact" };
+    page.sentences(Paint::Plain, &format!("Waits: {exact}, {}", waits.method))
+}
+
 /// The table of sites.
-pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let shown = shown(waits, page);
     if shown.is_empty() {
         return Ok(());
@@ -64,14 +93,13 @@ pub(super) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     if hidden > 0 {
         let idle = waits.sites.iter().filter(|s| s.idle).count() - shown.iter().filter(|s| s.idle).count();
         let idle = if idle > 0 { format!(", {idle} of them idle") } else { String::new() };
-        let more = counted(hidden as u64, "site");
-        page.line(Paint::Plain, &format!("and {more} more{idle} (--top, or --format json for all)"))?;
+        page.more(hidden, "site", &idle)?;
     }
     Ok(())
 }
 
 /// The stacks of the sites, with their threads and locks.
-pub(super) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> io::Result<()> {
     let shown = shown(waits, page);
     let deadlocked = deadlock::shown(waits, page);
     let mut owners: HashSet<u32> = deadlocked.iter().map(|thread| thread.tid).collect();
@@ -157,7 +185,7 @@ fn longest_in_words(site: &WaitSite) -> String {
 }
 
 /// The kind, for people.
-pub(super) fn kind(kind: WaitKind) -> &'static str {
+pub(crate) fn kind(kind: WaitKind) -> &'static str {
     match kind {
         WaitKind::Mutex => "mutex",
         WaitKind::Rwlock => "rwlock",

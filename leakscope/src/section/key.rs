@@ -7,10 +7,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::program;
 use crate::human::file_name;
-use crate::report::Report;
-use crate::report::model::{Frame, Stack};
+use crate::section::model::{Frame, Stack};
 
 /// A stack, as far as it does not depend on the build.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +28,7 @@ const MADE_AT_RUN_TIME: &str = "code made at run time";
 
 /// Frames by number.
 #[derive(Debug, Default)]
-pub(crate) struct Keys<'a> {
+pub struct Keys<'a> {
     /// Whether the reports are of one account, in which addresses stay.
     one_account: bool,
     /// Build IDs that both reports have.
@@ -44,9 +42,12 @@ pub(crate) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// For stacks of these two.
-    pub(crate) fn new(old: &'a Report, new: &'a Report) -> Self {
-        let one_account = program::one_account(old, new);
+    /// For stacks of two reports, of `one_account` or not, in which there are `old` stacks and `new` ones.
+    pub(crate) fn new(
+        one_account: bool,
+        old: impl Iterator<Item = &'a Stack>,
+        new: impl Iterator<Item = &'a Stack>,
+    ) -> Self {
         let (old, new) = (builds(old), builds(new));
         Self { one_account, shared: old.intersection(&new).copied().collect(), ..Self::default() }
     }
@@ -120,13 +121,8 @@ impl<'a> Keys<'a> {
 }
 
 /// The build IDs of all frames.
-fn builds(report: &Report) -> HashSet<&str> {
-    let heap = report.heap.iter().flat_map(|heap| &heap.sites).map(|site| &site.stack);
-    let waits = report.waits.iter().flat_map(|waits| &waits.sites).map(|site| &site.stack);
-    let goroutines = report.goroutines.iter().flat_map(|all| &all.sites).map(|site| &site.stack);
-    let threads = report.threads.iter().flat_map(|threads| &threads.sites).map(|site| &site.stack);
-    let frames = heap.chain(waits).chain(goroutines).chain(threads).flat_map(|stack| &stack.frames);
-    frames.filter_map(|frame| frame.build_id.as_deref()).collect()
+fn builds<'a>(stacks: impl Iterator<Item = &'a Stack>) -> HashSet<&'a str> {
+    stacks.flat_map(|stack| &stack.frames).filter_map(|frame| frame.build_id.as_deref()).collect()
 }
 
 /// The file's name without the version of a library: `libssl.so` of `/lib/libssl.so.3.0.2`.

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::grid::{Grid, Row, number, text};
-use super::page::{Page, Paint};
 use crate::human::{bytes, count, counted, cut, duration, share};
-use crate::report::model::{Heap, Site, Totals};
+use crate::layout::grid::{Grid, Row, number, text};
+use crate::layout::page::{Page, Paint};
 use crate::section::label::name;
+use crate::section::model::{Heap, Site, Totals};
 
 /// The column of the rate of allocation.
 const RATE: usize = 4;
@@ -19,7 +19,7 @@ fn shown<'a>(heap: &'a Heap, page: &Page<'_>) -> Vec<&'a Site> {
 }
 
 /// The table of sites.
-pub(super) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Result<()> {
     let shown = shown(heap, page);
     if shown.is_empty() {
         return Ok(());
@@ -68,15 +68,11 @@ pub(super) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
     page.blank()?;
     Grid { columns, rows, parted: None }.draw(page)?;
     let live = heap.sites.iter().filter(|s| s.live_objects > 0).count();
-    if live > shown.len() {
-        let more = counted((live - shown.len()) as u64, "site");
-        page.line(Paint::Plain, &format!("and {more} more (--top, or --format json for all)"))?;
-    }
-    Ok(())
+    page.more(live - shown.len(), "site", "")
 }
 
 /// The stacks of the sites.
-pub(super) fn stacks(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn stacks(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     for site in shown(heap, page) {
         page.blank()?;
         let go = site.source == "go";
@@ -93,7 +89,7 @@ pub(super) fn stacks(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 /// Sums and how sure they are.
-pub(super) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
+pub(crate) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     let totals = &heap.totals;
     let only_go = heap.sources.iter().all(|source| source.name == "go") && !heap.sources.is_empty();
     if !only_go {
