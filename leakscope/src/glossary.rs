@@ -4,11 +4,13 @@
 //!
 //! - **Frame**: one function activation on a stack. As it is unwound it is an address
 //!   ([`stack::StackFrame`](crate::stack::StackFrame)); in a report it has a function, file and line
-//!   ([`report::model::Frame`](crate::report::model::Frame)). An inlined function is a frame of its own
+//!   ([`section::frame::Frame`](crate::section::frame::Frame)). An inlined function is a frame of its own
 //!   there.
-//! - **Stack**: frames, innermost first, and its end.
-//! - **Stack end**: why a stack has no more frames. `Root` alone means that it is whole
-//!   ([`StackEnd`](leakscope_common::unwind::StackEnd)).
+//! - **Stack**: frames, innermost first, and its end; in a report also the frame to blame
+//!   ([`section::stack::Stack`](crate::section::stack::Stack)).
+//! - **Stack end**: why a stack has no more frames. `Root` alone means that it is whole, as the kernel side says it
+//!   ([`StackEnd`](leakscope_common::unwind::StackEnd)) and as reports do
+//!   ([`section::stack::StackEnd`](crate::section::stack::StackEnd)). It is a text in JSON only.
 //! - **Stack ID**: the hash of a stack's frames. It is the key of the kernel's maps and the handle of an
 //!   [interned stack](crate::stack::StackId).
 //! - **Site**: a distinct stack that allocated, blocked, created a thread or holds goroutines, with its
@@ -89,8 +91,12 @@
 //! - **Tally**: something counted that is no loss ([`Tally`](leakscope_common::counter::Tally)).
 //! - **Exact**: no loss of its domain occurred. **Estimate**: made from samples; it has an interval and a
 //!   method.
-//! - **Finding**: a sentence of a report's summary. The **headline** is the first.
-//! - **Section**: a part of a report: heap, waits, goroutines, threads.
+//! - **Finding**: what a report's summary says, as data: a **code**, a severity, arguments, and the sentence that
+//!   is made of them ([`section::finding`](crate::section::finding)). The **answer** is the first, its sentence the
+//!   **headline**.
+//! - **Section**: a part of a report: heap, waits, goroutines, threads. A folder each in
+//!   [`section`](crate::section).
+//! - **Tab**: a section's place on the screen of `top` ([`section::view`](crate::section::view)).
 //! - **Profile**: one question taken out of a report, in Go's terms
 //!   ([`export::profile`](crate::export::profile)).
 //! - **Series**: reports of one process, one after another, in a directory or a file of JSON lines.

@@ -2,10 +2,13 @@
 //!
 //! Data flows one way: [`process`] (process, mappings, ELF) -> [`probe`] (which functions, which
 //! instruction) -> [`bpf`] (load, attach, maps, ring buffer; the only module that imports aya) ->
-//! [`stack`] (interned stacks) -> [`collect`] (where facts come from, one folder each) -> [`report`] (the model)
-//! -> [`export`]. [`wait`] knows what blocked threads wait for; [`runtime`] has what each language adds, one folder
-//! and one row of a list each. [`unwind`] builds the rows that the kernel side unwinds by. [`session`] arms, polls and
-//! asks; [`recording`] keeps what it has read, to be replayed; [`diff`] compares two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the subcommands;
+//! [`stack`] (interned stacks) -> [`collect`] (where facts come from, one folder each) -> [`section`] (heap, waits,
+//! goroutines, threads: a folder each, behind one trait, in one list) -> [`report`] (what is around them) -> [`export`].
+//! Sections and exporters write on what [`layout`] offers. [`wait`] knows what blocked threads wait for; [`runtime`] has
+//! what each language adds, one folder and one row of a list each. [`unwind`] builds the rows that the kernel side
+//! unwinds by. [`session`] arms, polls and asks; [`recording`] keeps what it has read, to be replayed; [`diff`] compares
+//! two reports, [`threshold`] tells when to fail; [`symbol`] is called while a report is built; [`cli`] holds the
+//! subcommands;
 //! [`processes`] samples what all processes of the machine hold, [`tui`] is the screen of `top`;
 //! [`failure`] says what an error means for the exit code, [`human`] writes numbers for people. [`files`] is the only module
 //! that opens or makes what others have a say in, [`interrupt`] counts the signals that ask for the end.
@@ -22,6 +25,7 @@ pub mod files;
 pub mod glossary;
 pub mod human;
 pub mod interrupt;
+pub mod layout;
 pub mod losses;
 pub mod probe;
 pub mod process;

@@ -166,6 +166,16 @@ pub fn spoils_waits(name: &str) -> bool {
     spoils(name, Domain::Waits)
 }
 
+/// Whether a loss makes the numbers of a section inexact.
+pub fn spoils_section(section: &str, name: &str) -> bool {
+    match section {
+        "heap" => spoils_heap(name),
+        "waits" => spoils_waits(name),
+        "goroutines" => spoils(name, Domain::Go),
+        _ => false,
+    }
+}
+
 /// Losses of goroutines by name on a recording's tape, for serde's `with`: names that are not known are left out.
 pub mod of_goroutines {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};

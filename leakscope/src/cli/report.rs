@@ -1,13 +1,15 @@
 //! `leakscope report FILE…`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::fail_on::Thresholds;
 use super::format::Rendering;
 use super::output::Destination;
 use super::progress::Progress;
-use crate::report::read::{self, newest_of_each};
+use crate::diff::series::grow_since;
+use crate::files;
+use crate::report::read::{self, ReadError, Series, newest_of_each};
 use crate::report::select::Selection;
 use crate::report::{Report, group};
 
@@ -35,7 +37,7 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     let progress = Progress::new(0);
     let mut reports: Vec<Report> = Vec::new();
     for file in &config.files {
-        reports.extend(read::file_or_series(file).map_err(Failure::failed)?);
+        reports.extend(file_or_series(file).map_err(Failure::failed)?);
     }
     let given = reports.len();
     let mut reports = newest_of_each(reports);
@@ -58,4 +60,15 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     let written = output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success);
     reports.iter().for_each(|report| config.thresholds.check(report, &progress));
     written.map(|_| config.thresholds.code())
+}
+
+/// The reports of a file; a series in a directory is one: its last report, with its growth since the first.
+fn file_or_series(path: &Path) -> Result<Vec<Report>, ReadError> {
+    if !files::is_directory(path) {
+        return read::file(path);
+    }
+    let Series { first, last } = read::series(path)?;
+    let Some(mut last) = last else { return Ok(vec![first]) };
+    grow_since(&first, &mut last);
+    Ok(vec![last])
 }

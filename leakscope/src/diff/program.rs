@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::model::Side;
+use super::model::{Side, in_one};
 use crate::human::{cut, duration, file_name, harmless, moment};
 use crate::report::Report;
 use crate::report::model::Window;
@@ -49,10 +49,7 @@ pub(super) fn side(report: &Report) -> Side {
 }
 
 fn exact(report: &Report) -> bool {
-    report.losses.is_empty()
-        && report.heap.as_ref().is_none_or(|heap| heap.exact)
-        && report.waits.as_ref().is_none_or(|waits| waits.exact)
-        && report.goroutines.as_ref().is_none_or(|all| all.exact)
+    report.losses.is_empty() && report.sections().iter().all(|section| section.exact())
 }
 
 /// Whether two reports are of one program.
@@ -95,7 +92,10 @@ pub(super) fn check(
     } else if old.target.cmdline != new.target.cmdline {
         notes.push(format!("the command lines differ: `{}` and `{}`", command_line(old), command_line(new)));
     }
-    sections(old, new, notes);
+    for (what, was) in in_one(old, new) {
+        let which = if was { "old" } else { "new" };
+        notes.push(format!("{what}: only in the {which} report, so not compared"));
+    }
     windows(old, new, notes);
     for (which, report) in [("old", old), ("new", new)] {
         if !exact(report) {
@@ -107,20 +107,6 @@ pub(super) fn check(
 
 fn command_line(report: &Report) -> String {
     cut(&harmless(&report.target.cmdline.join(" ")), 60)
-}
-
-/// What only one of them has.
-fn sections(old: &Report, new: &Report, notes: &mut Vec<String>) {
-    for (what, was, is) in [
-        ("the heap", old.heap.is_some(), new.heap.is_some()),
-        ("waits", old.waits.is_some(), new.waits.is_some()),
-        ("goroutines", old.goroutines.is_some(), new.goroutines.is_some()),
-    ] {
-        if was != is {
-            let which = if was { "old" } else { "new" };
-            notes.push(format!("{what}: only in the {which} report, so not compared"));
-        }
-    }
 }
 
 /// Windows that do not tell the same: of other lengths, or in the wrong order.

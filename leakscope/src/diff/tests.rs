@@ -4,7 +4,9 @@ use super::model::Change;
 use super::*;
 use crate::export::table::tests::samples;
 use crate::export::table::{self, TableStyle};
-use crate::report::model::{Address, Frame};
+use crate::report::model::{Address, Finding, Frame, Goroutines};
+use crate::section::goroutines::answer;
+use crate::section::goroutines::words::Since;
 
 /// Another build, run again: everything moves but the functions.
 fn rebuilt(frames: &mut [Frame]) {
@@ -69,7 +71,7 @@ fn a_rebuilt_program_matches_by_function() {
 fn a_report_has_not_grown_from_itself() {
     for report in [samples::heap(), samples::attached(), samples::deadlock(), samples::hot_mutex()] {
         let diff = compare(&report, &report, Options::default()).expect("the same program");
-        assert!(diff.summary.headline.starts_with("Nothing grew"), "{}", diff.summary.headline);
+        assert!(diff.summary.headline().starts_with("Nothing grew"), "{}", diff.summary.headline());
         let heap = diff.heap.iter().flat_map(|heap| &heap.sites).map(|site| site.growth_bytes);
         let waits = diff.waits.iter().flat_map(|waits| &waits.sites).map(|site| site.growth_blocked);
         assert!(heap.chain(waits).all(|growth| growth == 0));
@@ -118,7 +120,7 @@ fn threads_that_block() {
     let diff = compare(&old, &new, Options::default()).expect("the same program");
     let waits = diff.waits.expect("waits");
     assert!(waits.growth_stuck > 0 && !waits.sites[0].idle && waits.sites[0].growth_blocked > 0);
-    assert!(diff.summary.headline.contains("more blocked at append_log"), "{}", diff.summary.headline);
+    assert!(diff.summary.headline().contains("more blocked at append_log"), "{}", diff.summary.headline());
 }
 
 #[test]
@@ -201,8 +203,8 @@ fn a_series_tells_growth_since_its_first() {
     assert_eq!(heap.sites[0].growth_bytes, 5000);
     let sum: i64 = heap.sites.iter().map(|site| site.growth_bytes).sum();
     assert!(sum >= 12_000, "{sum}");
-    let said = last.summary.findings.last().expect("a finding");
-    assert!(said.contains("series: PID 4711"), "{said}");
+    let said = last.summary.details.last().expect("a finding");
+    assert!(said.code == "growth_since" && said.text.contains("series: PID 4711"), "{said:?}");
 }
 
 /// Two sites that differ in no more than a line, as they were a while later and unchanged.
@@ -230,34 +232,73 @@ fn sites_of_the_same_functions_do_not_grow_by_being_two() {
 /// What is told of goroutines is their growth since the first report, and since when.
 #[test]
 fn goroutines_of_a_series() {
-    use crate::report::goroutine_headline::sentences;
-    use crate::report::goroutines::tests::{look, section};
+    use crate::section::goroutines::build::tests::{look, section};
     let s = samples::S;
     let report = |looks: &[_], duration_ns| {
         let mut report = samples::empty(duration_ns);
         let all = section(looks);
-        let mut told = sentences(&all);
-        report.summary = model::Summary { headline: told.remove(0), findings: told };
+        let mut told: Vec<Finding> =
+            answer::all(&all, Since::FirstLook).into_iter().map(Finding::from).collect();
+        report.summary = model::Summary { answer: Some(told.remove(0)), details: told };
         report.goroutines = Some(all);
         report
     };
     let first = report(&[look(0, &[(1_000, "chan receive")])], 10 * s);
     let mut last =
         report(&[look(0, &[(1_100, "chan receive")]), look(20, &[(1_200, "chan receive")])], 3610 * s);
-    assert!(last.summary.headline.contains("100 more since leakscope came"), "{}", last.summary.headline);
+    assert!(last.summary.headline().contains("100 more since leakscope came"), "{}", last.summary.headline());
     series::grow_since(&first, &mut last);
     let all = last.goroutines.as_ref().expect("goroutines");
     assert_eq!((all.growth_since_first, all.since_first_ns), (Some(200), Some(3600 * s)));
-    let told = &last.summary.headline;
+    let told = last.summary.headline();
     assert!(told.contains("200 more since the first report (3 a minute)"), "{told}");
+}
+
+/// A finding on goroutines between others.
+fn first_calm_last(all: &Goroutines) -> Vec<Finding> {
+    let calm = answer::calm(all, Since::FirstLook).into();
+    vec![Finding::unnamed("First."), calm, Finding::unnamed("Last.")]
+}
+
+/// A saved report says of its goroutines what another version of leakscope said, in other words. What is said
+/// anew stands in its place, and not beside it.
+#[test]
+fn goroutines_in_the_words_of_another_version() {
+    use crate::section::goroutines::build::tests::{look, section};
+    let report = |count, has_codes: bool| {
+        let mut report = samples::empty(samples::S);
+        let all = section(&[look(0, &[(count, "chan receive"), (500, "select"), (5, "IO wait")])]);
+        let mut told: Vec<Finding> =
+            answer::all(&all, Since::FirstLook).into_iter().map(Finding::from).collect();
+        for said in &mut told {
+            said.text = said.text.replace(" goroutines ", " routines ");
+            if !has_codes {
+                *said = Finding::unnamed(said.text.clone());
+            }
+        }
+        let other = Finding::unnamed("Nothing was allocated while leakscope watched.");
+        report.summary = model::Summary { answer: Some(told.remove(0)), details: vec![other] };
+        report.summary.details.extend(told);
+        report.goroutines = Some(all);
+        report
+    };
+    for has_codes in [true, false] {
+        let (first, mut last) = (report(1_000, has_codes), report(1_200, has_codes));
+        assert!(last.summary.headline().contains("routines are blocked in chan receive"));
+        series::grow_since(&first, &mut last);
+        let told: Vec<&str> = std::iter::once(last.summary.headline()).chain(last.summary.texts()).collect();
+        assert!(told[0].starts_with("1,200 of 1,705 goroutines are blocked in chan receive"), "{told:?}");
+        assert!(told.iter().all(|text| !text.contains(" routines ")), "{told:?}");
+        let of = |what: &str| told.iter().filter(|text| text.contains(what)).count();
+        assert_eq!([of("chan receive"), of("Nothing was allocated")], [1, 1], "{told:?}");
+    }
 }
 
 /// Looks at one moment each tell of no growth; taken together they do, also where the program was built anew
 /// between them and where a rule would call its goroutines idle.
 #[test]
 fn goroutines_pile_up_from_report_to_report() {
-    use crate::report::goroutine_headline::{calm, findings};
-    use crate::report::goroutines::tests::{look, section};
+    use crate::section::goroutines::build::tests::{look, section};
     for reason in ["chan receive", "sleep"] {
         for anew in [false, true] {
             let report = |count, at: &str, anew: bool| {
@@ -269,20 +310,22 @@ fn goroutines_pile_up_from_report_to_report() {
                     rebuilt(&mut site.stack.frames);
                     site.site_id.push('2');
                 }
-                report.summary.findings = vec!["First.".to_owned(), calm(&all), "Last.".to_owned()];
-                report.summary.findings.extend(findings(&all));
+                report.summary.details = first_calm_last(&all);
+                let more = answer::findings(&all, Since::FirstLook);
+                report.summary.details.extend(more.into_iter().map(Finding::from));
                 report.goroutines = Some(all);
                 report
             };
             let first = report(20, "2026-11-23T03:00:00Z", false);
             let mut last = report(50, "2026-11-23T04:00:00Z", anew);
-            let heap = last.summary.headline.clone();
+            let heap = last.summary.headline().to_owned();
             series::grow_since(&first, &mut last);
             let all = last.goroutines.as_ref().expect("goroutines");
             let told: Vec<_> =
                 all.sites.iter().map(|site| (site.growth, site.piling_up, site.idle)).collect();
             assert_eq!(told, [(Some(30), true, false), (Some(0), false, false)], "{reason}, anew: {anew}");
-            let (headline, findings) = (&last.summary.headline, &last.summary.findings);
+            let headline = last.summary.headline();
+            let findings: Vec<&str> = last.summary.texts().collect();
             assert!(headline.starts_with("50 of 55 goroutines are blocked in"), "{headline}");
             assert!(headline.ends_with("30 more since the first report (30 an hour)."), "{headline}");
             assert_eq!(findings[..3], [heap.as_str(), "First.", "Last."], "the calm is gone");
@@ -293,21 +336,20 @@ fn goroutines_pile_up_from_report_to_report() {
 /// Where they still do not, that is said in the same place.
 #[test]
 fn calm_goroutines_of_a_series() {
-    use crate::report::goroutine_headline::calm;
-    use crate::report::goroutines::tests::{look, section};
+    use crate::section::goroutines::build::tests::{look, section};
     let report = || {
         let mut report = samples::heap();
         let all = section(&[look(0, &[(20, "chan receive")])]);
-        report.summary.findings = vec!["First.".to_owned(), calm(&all), "Last.".to_owned()];
+        report.summary.details = first_calm_last(&all);
         report.goroutines = Some(all);
         report
     };
     let (first, mut last) = (report(), report());
     series::grow_since(&first, &mut last);
-    let findings = &last.summary.findings;
-    assert_eq!((findings[0].as_str(), findings[2].as_str()), ("First.", "Last."));
+    let findings: Vec<&str> = last.summary.texts().collect();
+    assert_eq!((findings[0], findings[2]), ("First.", "Last."));
     assert!(findings[1].starts_with("No goroutines pile up: all 20"), "{findings:?}");
-    assert_eq!(last.summary.headline, first.summary.headline);
+    assert_eq!(last.summary.answer, first.summary.answer);
 }
 
 #[test]
@@ -328,7 +370,7 @@ fn threads_of_a_series() {
 #[test]
 fn what_did_not_grow() {
     let headline = |old: &Report, new: &Report| {
-        compare(old, new, Options::default()).expect("the same program").summary.headline
+        compare(old, new, Options::default()).expect("the same program").summary.headline().to_owned()
     };
     let mut old = samples::idle();
     old.heap = None;

@@ -3,20 +3,25 @@
 use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
-use super::go_heap::{self, GoHeapInputs};
-use super::headline::{self, Visibility};
-use super::heap::{self, HeapInputs};
 use super::model::{
-    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, SCHEMA, Site, Stack, Summary,
-    Target, Threads, Waits, Window,
+    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Site, Stack, Summary, Target,
+    Threads, Waits, Window,
 };
-use super::waits::WaitInputs;
-use super::{GO, MALLOC, goroutine_headline, goroutines, wait_headline};
+use super::words::ReportSaid;
 use crate::collect::Collected;
 use crate::collect::heap::Sort;
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime;
+use crate::section::finding::{Finding, Said as _};
+use crate::section::goroutines::words::{GoroutinesSaid, Since};
+use crate::section::heap::answer::Visibility;
+use crate::section::heap::build::HeapInputs;
+use crate::section::heap::go::GoHeapInputs;
+use crate::section::heap::words::HeapSaid;
+use crate::section::heap::{GO, MALLOC};
+use crate::section::waits::build::WaitInputs;
+use crate::section::{goroutines, heap, threads, waits};
 use crate::stack::{StackId, Stacks};
 use crate::symbol::{BlameInput, Names};
 
@@ -121,18 +126,18 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let go = inputs.runtime.go;
     let code = go.map(|go| go.code).unwrap_or_default();
     let traced =
-        traced_heap.map(|input| heap::heap(&input, heap_whole, window.ended_by.is_some(), &mut name));
+        traced_heap.map(|input| heap::build::heap(&input, heap_whole, window.ended_by.is_some(), &mut name));
     let mut heap = match go.and_then(|go| go.heap) {
         // Probes of which there are none say nothing beside the Go runtime's own account.
         Some(snapshot) => {
             let traced = traced.filter(|_| traced_heap.is_some_and(|input| input.visibility.probes > 0));
-            Some(go_heap::join(traced, &GoHeapInputs { snapshot, sort: inputs.sort }, code))
+            Some(heap::go::join(traced, &GoHeapInputs { snapshot, sort: inputs.sort }, code))
         }
         None => traced,
     };
     let mut waits = collected.waits.map(|account| {
         let input = WaitInputs::from(account);
-        super::waits::build(
+        waits::build::build(
             &WaitInputs { nothing_lost: input.nothing_lost && waits_whole, ..input },
             &mut name,
         )
@@ -145,13 +150,14 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         });
     }
     let seen = go.and_then(|go| go.snapshot);
-    let goroutines = seen.map(|seen| goroutines::goroutines(seen, go.and_then(|go| go.creations), code));
+    let goroutines =
+        seen.map(|seen| goroutines::build::goroutines(seen, go.and_then(|go| go.creations), code));
     let threads = collected.threads.map(|account| Threads {
         created: account.created,
         exited: account.exited,
         alive: account.alive,
         growth: account.created.cast_signed() - account.exited.cast_signed(),
-        sites: super::waits::thread_sites(&account.creations, &mut name),
+        sites: threads::build::thread_sites(&account.creations, &mut name),
     });
     let unnamed = |site: &&Site| site.source == MALLOC && site.stack.frames.is_empty();
     let missing = heap.iter().flat_map(|heap| &heap.sites).filter(unnamed).count()
@@ -166,9 +172,11 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let mut cost = Cost::of(costs.counters);
     let creations = go.and_then(|go| go.creations).unwrap_or_default();
     cost.hits += creations.iter().map(|c| c.created.saturating_add(c.exited)).sum::<u64>();
-    let mut answer =
-        Answer { headline: None, findings: findings(window.ended_by, inputs.leader_gone, &cost) };
-    answer.findings.extend(unread_files(&unread));
+    let mut summary = Summary { answer: None, details: findings(window.ended_by, inputs.leader_gone, &cost) };
+    if !unread.is_empty() {
+        summary.last(ReportSaid::FilesUnread { files: unread });
+    }
+    let mut answer = Answer(summary);
     // Where nothing is probed there is nothing to say.
     if let Some(heap) = heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
         answer.heap(heap, traced_heap.as_ref(), &mut memory, cost.hits, go.is_some(), goroutines.is_some());
@@ -183,32 +191,24 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         answer.inside(host);
     }
     let slow = traced_heap.is_some_and(|input| input.slow_probes > 0);
-    Report {
-        unread: Vec::new(),
-        schema: SCHEMA.to_owned(),
-        leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
-        target: target(inputs.process, space, inputs.runtime),
-        window,
-        memory,
-        summary: Summary { headline: answer.headline.unwrap_or_default(), findings: answer.findings },
-        heap,
-        waits,
-        goroutines,
-        threads,
-        losses: lost,
-        overhead: cost.overhead(costs.cpu_ns, costs.memory_bytes, slow),
-    }
+    let overhead = cost.overhead(costs.cpu_ns, costs.memory_bytes, slow);
+    let target = target(inputs.process, space, inputs.runtime);
+    let mut report = Report::without_sections(target, window, memory, overhead);
+    (report.heap, report.waits, report.goroutines, report.threads) = (heap, waits, goroutines, threads);
+    (report.summary, report.losses) = (answer.0, lost);
+    report
 }
 
-/// The sentences, while they are put in order.
-struct Answer {
-    headline: Option<String>,
-    findings: Vec<String>,
-}
+/// The findings, while they are put in order.
+struct Answer(Summary);
 
 impl Answer {
-    fn first(&mut self, findings: impl IntoIterator<Item = String>) {
-        self.findings.splice(0..0, findings);
+    fn first(&mut self, findings: impl IntoIterator<Item = impl Into<Finding>>) {
+        self.0.first(findings.into_iter().map(Into::into));
+    }
+
+    fn answer(&mut self, said: impl Into<Finding>) -> Option<Finding> {
+        self.0.answer.replace(said.into())
     }
 
     /// What holds the memory. `go` tells whether the program has a heap that no probe sees, `goroutines`
@@ -223,79 +223,85 @@ impl Answer {
         goroutines: bool,
     ) {
         if heap.sources.iter().any(|source| source.name == GO) {
-            self.headline = Some(headline::go_heap(heap));
+            self.answer(heap::answer::go_heap(heap));
             return;
         }
         let Some(traced) = traced else { return };
         let visibility = Visibility { hits, ..traced.visibility };
-        if traced.min_age_ns == 0 {
-            memory.untraced_reason = headline::untraced(memory, heap.totals.live_bytes, visibility);
-        }
-        let reason = memory.untraced_reason.clone();
-        if go && reason.is_none() && heap.totals.alloc_objects == 0 {
-            let silent = headline::NO_C.to_owned();
+        let rss = (memory.rss_start_bytes, memory.rss_end_bytes);
+        let untraced = || heap::answer::untraced(rss, heap.totals.live_bytes, visibility);
+        let untraced = (traced.min_age_ns == 0).then(untraced).flatten();
+        memory.untraced_reason = untraced.as_ref().map(HeapSaid::text);
+        if go && untraced.is_none() && heap.totals.alloc_objects == 0 {
             if goroutines {
-                self.first([silent]);
+                self.first([HeapSaid::NoC {}]);
             } else {
-                self.headline = Some(silent);
+                self.answer(HeapSaid::NoC {});
             }
             return;
         }
+        let account = heap::answer::heap(heap, traced.min_age_ns);
         // Where probes saw something, what they saw is the answer, and the rest comes second.
-        let blind = hits == 0;
-        if !(blind && goroutines && reason.is_some()) {
-            let why = reason.as_deref().filter(|_| blind);
-            self.headline = Some(headline::heap(heap, traced.min_age_ns, why));
+        match (untraced, hits == 0) {
+            (Some(blind), true) if goroutines => self.first([blind]),
+            (Some(blind), true) => {
+                self.answer(blind);
+            }
+            (untraced, _) => {
+                self.answer(account);
+                self.first(untraced);
+            }
         }
-        self.first(reason.filter(|_| !blind || goroutines));
     }
 
     /// What is stuck is the answer; else what holds the memory; else that all is well. Whether it is in a
     /// Go program, `goroutines` say.
     fn waits(&mut self, waits: &Waits, goroutines: bool) {
-        let stuck = wait_headline::waits(waits);
-        let calm = (stuck.is_none() && !goroutines).then(|| wait_headline::waits_idle(waits));
-        let second = match (stuck, self.headline.take()) {
-            (Some(stuck), heap) => {
-                self.headline = Some(stuck);
-                heap
-            }
-            (None, Some(heap)) => {
-                self.headline = Some(heap);
-                calm.filter(|_| waits.threads > 0)
-            }
-            (None, None) => {
-                self.headline = calm;
+        let stuck = waits::answer::waits(waits);
+        let calm = (stuck.is_none() && !goroutines).then(|| waits::answer::waits_idle(waits));
+        let second = match (stuck, self.0.answer.is_some()) {
+            (Some(stuck), _) => self.answer(stuck),
+            (None, true) => calm.filter(|_| waits.threads > 0).map(Finding::from),
+            (None, false) => {
+                self.0.answer = calm.map(Finding::from);
                 None
             }
         };
-        self.first(second.into_iter().chain(wait_headline::findings(waits)));
+        self.first(second.into_iter().chain(waits::answer::findings(waits).into_iter().map(Finding::from)));
     }
 
     /// What is said is said of the host, not of what runs inside.
     fn inside(&mut self, host: &Host) {
-        let seen = self.headline.replace(host.sentence());
-        self.first(seen.map(|text| format!("What the kernel sees of {}: {text}", host.name)));
+        let name = host.name.to_owned();
+        let seen = self.answer(ReportSaid::RunsInside { host: name.clone(), sentence: host.sentence() });
+        self.first(seen.map(|Finding { code, text, .. }| ReportSaid::SeenFromOutside {
+            host: name,
+            code,
+            text,
+        }));
     }
 
     /// Goroutines that are stuck come before all else.
     fn goroutines(&mut self, all: Option<&Goroutines>, refused: Option<&str>) {
+        let refused = refused.map(ToOwned::to_owned);
         let Some(all) = all else {
-            self.first(refused.map(goroutine_headline::refused));
+            self.first(refused.map(|why| GoroutinesSaid::Refused { why }));
             return;
         };
         if let Some(why) = refused {
-            self.findings.push(format!("The goroutines could not be looked at again: {why}."));
+            self.0.last(GoroutinesSaid::Old { why });
         }
-        let second = match goroutine_headline::goroutines(all) {
-            Some(stuck) => self.headline.replace(stuck),
-            None if self.headline.is_none() => {
-                self.headline = Some(goroutine_headline::calm(all));
+        let calm = goroutines::answer::calm(all, Since::FirstLook);
+        let second = match goroutines::answer::goroutines(all, Since::FirstLook) {
+            Some(stuck) => self.answer(stuck),
+            None if self.0.answer.is_none() => {
+                self.answer(calm);
                 None
             }
-            None => Some(goroutine_headline::calm(all)),
+            None => Some(calm.into()),
         };
-        self.first(goroutine_headline::findings(all).into_iter().chain(second));
+        let findings = goroutines::answer::findings(all, Since::FirstLook);
+        self.first(findings.into_iter().map(Finding::from).chain(second));
     }
 }
 
@@ -317,21 +323,6 @@ fn unread(space: &AddressSpace) -> Vec<String> {
     let denied = |error: &ElfError| matches!(error, ElfError::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied);
     let unread = space.modules().filter(|(_, module)| module.elf.as_ref().err().is_some_and(denied));
     unread.map(|(_, module)| module.path.display().to_string()).collect()
-}
-
-/// Files that a finding names; the others are counted.
-const NAMED_FILES: usize = 5;
-
-fn unread_files(unread: &[String]) -> Option<String> {
-    let named = unread.get(..NAMED_FILES).unwrap_or(unread).join(", ");
-    let more = unread.len().saturating_sub(NAMED_FILES);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    (!unread.is_empty()).then(|| {
-        format!(
-            "Mapped files that could not be read for want of rights: {named}{more}. Allocators in them are not traced, \
-             and their code has no names."
-        )
-    })
 }
 
 fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_>) -> Target {
@@ -361,27 +352,16 @@ fn named(stack: &crate::stack::Stack, space: &AddressSpace, names: &mut Names) -
     Stack { frames, blame, end: Some(stack.end.into()) }
 }
 
-fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<String> {
-    let mut findings = Vec::new();
-    match ended_by {
-        Some(EndedBy::TargetExit) if leader_gone => findings.push(
-            "The target's main thread ended while others go on; the kernel ties the probes to it, so this is what \
-             the target held then."
-                .to_owned(),
-        ),
-        Some(EndedBy::TargetExit) => {
-            findings.push("The target has ended; this is what it held at its end.".to_owned())
-        }
-        Some(EndedBy::Exec) => {
-            findings.push("The target replaced its program (exec); this is what it held before.".to_owned());
-        }
-        Some(EndedBy::Duration | EndedBy::Interrupt) | None => {}
-    }
-    if cost.stacks > cost.stacks_root {
-        let share = cost.stacks_root as f64 * 100.0 / cost.stacks as f64;
-        findings.push(format!("{share:.2} % of the stacks reached the thread's first function."));
-    }
-    findings
+fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<Finding> {
+    let ended = match ended_by {
+        Some(EndedBy::TargetExit) if leader_gone => Some(ReportSaid::LeaderGone {}),
+        Some(EndedBy::TargetExit) => Some(ReportSaid::TargetExit {}),
+        Some(EndedBy::Exec) => Some(ReportSaid::Exec {}),
+        Some(EndedBy::Duration | EndedBy::Interrupt) | None => None,
+    };
+    let not_whole = ReportSaid::StacksNotWhole { stacks: cost.stacks, stacks_root: cost.stacks_root };
+    let not_whole = (cost.stacks > cost.stacks_root).then_some(not_whole);
+    ended.into_iter().chain(not_whole).map(Finding::from).collect()
 }
 
 /// What the kernel side did in the target.

@@ -10,55 +10,92 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::RuntimeName;
+use crate::section::view::{Tab, Tabbed, Viewed};
+use crate::section::{Section, sections};
 
-mod go;
-mod waits;
-
-use crate::section::json::with_stack;
-
-pub use crate::section::frame::{Address, Frame};
-pub use crate::section::stack::{Cut, Stack, StackEnd};
-pub use crate::wait::WaitKind;
-pub use go::{GoProgram, GoSizeClass, GoroutineCreation, GoroutineSite, Goroutines};
-pub use waits::{
-    Deadlock, DeadlockThread, LongWait, OwnerState, Since, ThreadSite, Threads, WaitLock, WaitSite,
-    WaitThread, Waits, Waker, WakerKind,
-};
+pub use super::summary::Summary;
+pub use crate::section::model::*;
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "leakscope.report/1";
 
-/// One report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Report {
-    /// What was beside it in a saved file and could not be read. Not in the JSON; the findings tell it.
-    #[serde(skip)]
-    pub unread: Vec<String>,
-    /// Always `leakscope.report/1`.
-    pub schema: String,
-    /// Version of the leakscope that wrote it.
-    pub leakscope_version: String,
-    /// The traced process.
-    pub target: Target,
-    /// When it was watched.
-    pub window: Window,
-    /// Its memory as the kernel counts it.
-    pub memory: Memory,
-    /// The answer in short.
-    pub summary: Summary,
-    /// The account of the heap.
-    pub heap: Option<Heap>,
-    /// Blocked threads.
-    pub waits: Option<Waits>,
-    /// Goroutines; null where the target is no Go program, or they could not be read (a finding says why).
-    pub goroutines: Option<Goroutines>,
-    /// Threads that came and went.
-    pub threads: Option<Threads>,
-    /// What was lost, by name; empty if nothing was.
-    pub losses: BTreeMap<String, u64>,
-    /// What tracing cost.
-    pub overhead: Overhead,
+/// Makes the structure of all sections.
+macro_rules! report {
+    ($(
+        $(#[doc = $doc:literal])* $field:ident: $section:path, $(#[doc = $diff_doc:literal])* $diff:path;
+    )*) => {
+        /// One report.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        pub struct Report {
+            /// What was beside it in a saved file and could not be read. Not in the JSON; the findings tell it.
+            #[serde(skip)]
+            pub unread: Vec<String>,
+            /// Always `leakscope.report/1`.
+            pub schema: String,
+            /// Version of the leakscope that wrote it.
+            pub leakscope_version: String,
+            /// The traced process.
+            pub target: Target,
+            /// When it was watched.
+            pub window: Window,
+            /// Its memory as the kernel counts it.
+            pub memory: Memory,
+            /// The answer in short.
+            pub summary: Summary,
+            $(
+                $(#[doc = $doc])*
+                pub $field: Option<$section>,
+            )*
+            /// What was lost, by name; empty if nothing was.
+            pub losses: BTreeMap<String, u64>,
+            /// What tracing cost.
+            pub overhead: Overhead,
+        }
+
+        impl Report {
+            /// A report in which no section is, and nothing was lost.
+            pub fn without_sections(target: Target, window: Window, memory: Memory, overhead: Overhead) -> Self {
+                Self {
+                    unread: Vec::new(),
+                    schema: SCHEMA.to_owned(),
+                    leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
+                    target,
+                    window,
+                    memory,
+                    summary: Summary::default(),
+                    $($field: None,)*
+                    losses: BTreeMap::new(),
+                    overhead,
+                }
+            }
+
+            /// The sections that there are, in the order of the JSON.
+            pub fn sections(&self) -> Vec<&dyn Section> {
+                let all: Vec<Option<&dyn Section>> =
+                    vec![$(self.$field.as_ref().map(|section| section as &dyn Section)),*];
+                all.into_iter().flatten().collect()
+            }
+
+            /// A section by its tab on the screen of `top`.
+            pub fn viewed(&self, tab: &Tab) -> Option<&dyn Viewed> {
+                self.sections().into_iter().find(|section| section.name() == tab.section)?.viewed()
+            }
+
+            /// The tabs of all sections that have one.
+            pub fn tabs() -> Vec<&'static Tab> {
+                [$(<$section as Tabbed>::TAB),*].into_iter().flatten().collect()
+            }
+
+            /// The sections, to be changed.
+            pub fn sections_mut(&mut self) -> Vec<&mut dyn Section> {
+                let all: Vec<Option<&mut dyn Section>> =
+                    vec![$(self.$field.as_mut().map(|section| section as &mut dyn Section)),*];
+                all.into_iter().flatten().collect()
+            }
+        }
+    };
 }
+sections!(report);
 
 /// The traced process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,6 +120,15 @@ pub struct Target {
     pub container: Option<String>,
     /// What a Go program says of how it was built.
     pub go: Option<GoProgram>,
+}
+
+/// What a Go program says of how it was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoProgram {
+    /// Path of its main module.
+    pub main_module: Option<String>,
+    /// Settings of the build, such as `CGO_ENABLED` and `-trimpath`.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// The time of observation.
@@ -119,108 +165,6 @@ pub struct Memory {
     pub rss_end_bytes: Option<u64>,
     /// Why the resident set grew much more than the traced heap, where it did.
     pub untraced_reason: Option<String>,
-}
-
-/// The answer in short.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Summary {
-    /// One sentence.
-    pub headline: String,
-    /// Further sentences, most important first.
-    pub findings: Vec<String>,
-}
-
-/// The account of the heap.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Heap {
-    /// Whether the numbers of all sources are exact.
-    pub exact: bool,
-    /// Where the numbers come from.
-    pub sources: Vec<Source>,
-    /// Sums over all sites.
-    pub totals: Totals,
-    /// Sites, ranked.
-    pub sites: Vec<Site>,
-    /// Bytes in objects in use on a Go program's heap, garbage that no collection has found included.
-    pub go_in_use_bytes: Option<u64>,
-    /// What a Go program's heap holds by size of objects, most bytes first.
-    pub go_size_classes: Option<Vec<GoSizeClass>>,
-    /// How far the Go sites' sum and what is in use agree.
-    pub go_agreement: Option<String>,
-}
-
-/// Where numbers come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Source {
-    /// `malloc`: the allocator's functions; `go`: the Go runtime.
-    pub name: String,
-    /// Whether every event was counted.
-    pub exact: bool,
-    /// How they were had.
-    pub method: String,
-    /// Bound of the error, where one is known.
-    pub error_bytes: Option<u64>,
-}
-
-/// Sums over all sites, since recording began (or since what the source's method says).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Totals {
-    /// Bytes requested in blocks that are live.
-    pub live_bytes: u64,
-    /// Live blocks.
-    pub live_objects: u64,
-    /// Bytes allocated.
-    pub alloc_bytes: u64,
-    /// Blocks allocated.
-    pub alloc_objects: u64,
-    /// Blocks freed that had been allocated since recording began.
-    pub free_objects: u64,
-    /// Frees of blocks that were not in the account, mostly from before.
-    pub unknown_frees: u64,
-    /// Change of `live_bytes` since the report before (or since recording began).
-    pub growth_bytes: i64,
-}
-
-with_stack! {
-    /// A distinct stack that allocated.
-    pub struct Site {
-        /// Identifies the stack within this run.
-        pub site_id: String,
-        /// Place in the order asked for, from 1.
-        pub rank: u64,
-        /// Name of the source.
-        pub source: String,
-        /// Bytes requested in live blocks.
-        pub live_bytes: u64,
-        /// Live blocks.
-        pub live_objects: u64,
-        /// Bytes allocated.
-        pub alloc_bytes: u64,
-        /// Blocks allocated.
-        pub alloc_objects: u64,
-        /// Change of `live_bytes` since the report before.
-        pub growth_bytes: i64,
-        /// Age of the oldest live block.
-        pub oldest_age_ns: Option<u64>,
-        /// Age of the youngest live block.
-        pub youngest_age_ns: Option<u64>,
-        /// Lower end of the interval that `live_bytes` lies in, where it is an estimate.
-        pub live_bytes_low: Option<u64>,
-        /// Upper end of it.
-        pub live_bytes_high: Option<u64>,
-        /// Objects that were looked at for the estimate.
-        pub samples: Option<u64>,
-        @
-        /// The stack.
-        pub stack: Stack {
-            /// Index into `frames` of the first frame that is the user's own; null if there is none.
-            blame: Option<u64>,
-            /// Frames, innermost first.
-            frames: Vec<Frame>,
-            /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
-            stack_end: Option<StackEnd>,
-        },
-    }
 }
 
 /// What tracing cost.

@@ -10,9 +10,12 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Report;
-use super::model::{SCHEMA, Waits};
+use super::model::SCHEMA;
+use super::words::ReportSaid;
 use crate::files::{self, Directory, Saved};
-use crate::human::{counted, printable};
+use crate::human::printable;
+use crate::section::Section;
+use crate::section::finding::Finding;
 
 /// The longest file that is read: a report takes several times its size of memory.
 pub const LONGEST_BYTES: u64 = 1 << 30;
@@ -110,17 +113,6 @@ fn of_file(name: &str, file: File) -> Result<Vec<Report>, ReadError> {
     let mut bytes = Vec::new();
     file.take(LONGEST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     parse(name, &bytes)
-}
-
-/// The reports of a file; a series in a directory is one: its last report, with its growth since the first.
-pub fn file_or_series(path: &Path) -> Result<Vec<Report>, ReadError> {
-    if !files::is_directory(path) {
-        return file(path);
-    }
-    let Series { first, last } = series(path)?;
-    let Some(mut last) = last else { return Ok(vec![first]) };
-    crate::diff::series::grow_since(&first, &mut last);
-    Ok(vec![last])
 }
 
 /// Reports of one series.
@@ -274,8 +266,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
         let end = probes.byte_offset();
         let report: Result<Report, _> = serde_json::from_slice(&bytes[start..end]);
         let mut report = report.map_err(|error| ReadError::Invalid { file: name(), error })?;
-        // Reports of leakscope before these fields came do not have them.
-        report.waits.iter_mut().for_each(Waits::count_stuck);
+        report.sections_mut().into_iter().for_each(Section::complete);
         reports.push(report);
         start = end;
     }
@@ -288,9 +279,9 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
 
 /// Says in a report that another one was not read.
 fn left_out(report: &mut Report, what: &str) {
-    let text = format!("{}, which is left out: it was not written to its end.", printable(what));
-    report.unread.push(text.clone());
-    report.summary.findings.push(text);
+    let said = Finding::from(ReportSaid::LeftOut { what: printable(what) });
+    report.unread.push(said.text.clone());
+    report.summary.last(said);
 }
 
 fn left_out_file(report: &mut Report, file: &Path) {
@@ -300,10 +291,7 @@ fn left_out_file(report: &mut Report, file: &Path) {
 /// Says that files of other users were passed over.
 fn left_out_strangers(report: &mut Report, files: usize) {
     if files > 0 {
-        report.summary.findings.push(format!(
-            "{} of other users, who can write to the series' directory, were passed over.",
-            counted(files as u64, "file")
-        ));
+        report.summary.last(ReportSaid::StrangersPassedOver { files: files as u64 });
     }
 }
 

@@ -3,7 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::list::List;
-use super::process::{Phase, ProcessView, Tab};
+use super::process::{Phase, ProcessView};
 use crate::processes::{Order, Snapshot};
 use crate::report::Report;
 
@@ -254,14 +254,14 @@ impl App {
             KeyCode::BackTab | KeyCode::Left => process.turn(false),
             KeyCode::Char('m') => {
                 process.toggle_mark();
-                let marked = process.marked();
-                self.message = Some(if marked {
-                    "marked: only sites of the heap that grow from now on; m shows all again".to_owned()
+                let tracked = Report::tabs().into_iter().find_map(|tab| tab.tracks).unwrap_or_default();
+                self.message = Some(if process.marked() {
+                    format!("marked: only sites of {tracked} that grow from now on; m shows all again")
                 } else {
-                    "all sites of the heap".to_owned()
+                    format!("all sites of {tracked}")
                 });
             }
-            KeyCode::Char('s' | '>') | KeyCode::F(6) if process.tab == Tab::Heap => process.next_order(),
+            KeyCode::Char('s' | '>') | KeyCode::F(6) if process.tab.tracks.is_some() => process.next_order(),
             KeyCode::Char('w') => {
                 if process.report.is_some() {
                     return Some(Action::Save);

@@ -4,19 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::processes::history::History;
 use crate::report::Report;
-use crate::report::model::{GoroutineSite, Site, Stack, WaitSite};
-
-/// What is listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tab {
-    /// Sites of the heap.
-    #[default]
-    Heap,
-    /// Blocked threads.
-    Threads,
-    /// Goroutines.
-    Goroutines,
-}
+use crate::section::stack::Stack;
+use crate::section::view::{Tab, Viewed};
 
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +23,10 @@ pub enum Phase {
     Denied(String),
 }
 
-/// Orders of heap sites.
+/// Orders of sites of which something is tracked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SiteOrder {
-    /// Live bytes.
+    /// What they have now.
     #[default]
     Live,
     /// Growth a minute.
@@ -58,8 +47,8 @@ pub struct ProcessView {
     /// The latest report.
     pub report: Option<Report>,
     /// What is listed.
-    pub tab: Tab,
-    /// Order of the heap's sites.
+    pub tab: &'static Tab,
+    /// Order of sites.
     pub order: SiteOrder,
     /// Something that went wrong, from the session.
     pub warning: Option<String>,
@@ -77,7 +66,7 @@ pub struct ProcessView {
     pub cost: Option<(f64, f64)>,
     /// Time between the last two reports, ns.
     pub apart_ns: u64,
-    /// Live bytes of sites when the mark was set.
+    /// What sites had when the mark was set.
     mark: Option<HashMap<String, u64>>,
     histories: HashMap<String, History>,
     rows: Vec<usize>,
@@ -95,7 +84,7 @@ impl ProcessView {
             comm,
             phase: Phase::Attaching,
             report: None,
-            tab: Tab::default(),
+            tab: Report::tabs()[0],
             order: SiteOrder::default(),
             warning: None,
             at: 0,
@@ -116,17 +105,17 @@ impl ProcessView {
     /// Takes a report in.
     pub fn update(&mut self, report: Report) {
         let at = report.window.duration_ns;
-        if let Some(heap) = &report.heap {
-            let mut histories = HashMap::with_capacity(heap.sites.len());
-            for site in &heap.sites {
-                let mut history = self.histories.remove(&site.site_id).unwrap_or_default();
+        if let Some(view) = tracked(&report) {
+            let mut histories = HashMap::with_capacity(view.len());
+            for site in 0..view.len() {
+                let mut history = self.histories.remove(view.site_id(site)).unwrap_or_default();
                 // A site that is new had nothing before.
                 if history.last().is_none() && self.report.is_some() {
                     let before = self.report.as_ref().map_or(0, |r| r.window.duration_ns);
                     history.push(before, 0);
                 }
-                history.push(at, site.live_bytes);
-                histories.insert(site.site_id.clone(), history);
+                history.push(at, view.tracked(site));
+                histories.insert(view.site_id(site).to_owned(), history);
             }
             self.histories = histories;
         }
@@ -142,47 +131,18 @@ impl ProcessView {
         }
         self.comm.clone_from(&report.target.comm);
         self.report = Some(report);
-        if !self.chosen
-            && self
-                .report
-                .as_ref()
-                .is_some_and(|r| r.target.runtime.runtime().is_some_and(|runtime| runtime.tasks().is_some()))
-        {
-            self.tab = Tab::Goroutines;
+        if let Some(tab) = self.tabs().into_iter().find(|tab| tab.leads && !self.chosen) {
+            self.tab = tab;
         }
         self.arrange();
     }
 
     /// Sorts anew, and keeps the chosen site.
     pub fn arrange(&mut self) {
-        let Some(report) = &self.report else { return };
-        let count = match self.tab {
-            Tab::Heap => report.heap.as_ref().map_or(0, |h| h.sites.len()),
-            Tab::Threads => report.waits.as_ref().map_or(0, |w| w.sites.len()),
-            Tab::Goroutines => report.goroutines.as_ref().map_or(0, |g| g.sites.len()),
-        };
-        let mut rows: Vec<usize> = (0..count).collect();
-        if let (Tab::Heap, Some(heap)) = (self.tab, &report.heap) {
-            let sites = &heap.sites;
-            if self.mark.is_some() {
-                // What did not grow since the mark is left out.
-                rows.retain(|&i| self.since_mark(&sites[i]).is_some_and(|n| n > 0));
-            } else {
-                rows.retain(|&i| sites[i].live_objects > 0);
-            }
-            rows.sort_by_key(|&i| {
-                let site = &sites[i];
-                let growth = || self.growth_per_min(site).unwrap_or(0);
-                std::cmp::Reverse(match self.order {
-                    SiteOrder::Live => (site.live_bytes.cast_signed(), growth()),
-                    SiteOrder::Growth => (growth(), site.live_bytes.cast_signed()),
-                    SiteOrder::SinceMark => {
-                        (self.since_mark(site).unwrap_or(0), site.live_bytes.cast_signed())
-                    }
-                })
-            });
+        if self.report.is_none() {
+            return;
         }
-        self.rows = rows;
+        self.rows = self.arranged();
         let found = self.selected.as_ref().and_then(|id| {
             (0..self.rows.len()).find(|&row| self.site_id(row).is_some_and(|other| other == id))
         });
@@ -194,36 +154,48 @@ impl ProcessView {
         self.keep_in_sight();
     }
 
-    fn site_id(&self, row: usize) -> Option<&str> {
-        match self.tab {
-            Tab::Heap => self.heap_site(row).map(|s| s.site_id.as_str()),
-            Tab::Threads => self.wait_site(row).map(|s| s.site_id.as_str()),
-            Tab::Goroutines => self.goroutine_site(row).map(|s| s.site_id.as_str()),
+    /// The sites that are listed, in their order.
+    fn arranged(&self) -> Vec<usize> {
+        let Some(view) = self.view() else { return Vec::new() };
+        let mut rows: Vec<usize> = (0..view.len()).collect();
+        if self.tab.tracks.is_some() && self.mark.is_some() {
+            // What did not grow since the mark is left out.
+            rows.retain(|&site| self.since_mark(view, site).is_some_and(|n| n > 0));
+        } else {
+            rows.retain(|&site| view.is_listed(site));
         }
+        if self.tab.tracks.is_some() {
+            rows.sort_by_key(|&site| {
+                let now = view.tracked(site).cast_signed();
+                let growth = || self.growth_per_min(view.site_id(site)).unwrap_or(0);
+                std::cmp::Reverse(match self.order {
+                    SiteOrder::Live => (now, growth()),
+                    SiteOrder::Growth => (growth(), now),
+                    SiteOrder::SinceMark => (self.since_mark(view, site).unwrap_or(0), now),
+                })
+            });
+        }
+        rows
     }
 
-    /// The heap's site in a row.
-    pub fn heap_site(&self, row: usize) -> Option<&Site> {
-        self.report.as_ref()?.heap.as_ref()?.sites.get(*self.rows.get(row)?)
+    /// The section that is listed.
+    pub fn view(&self) -> Option<&dyn Viewed> {
+        self.report.as_ref()?.viewed(self.tab)
     }
 
-    /// The wait site in a row.
-    pub fn wait_site(&self, row: usize) -> Option<&WaitSite> {
-        self.report.as_ref()?.waits.as_ref()?.sites.get(*self.rows.get(row)?)
+    /// The number of the site in a row.
+    pub fn site(&self, row: usize) -> Option<usize> {
+        self.rows.get(row).copied()
     }
 
-    /// The goroutines in a row.
-    pub fn goroutine_site(&self, row: usize) -> Option<&GoroutineSite> {
-        self.report.as_ref()?.goroutines.as_ref()?.sites.get(*self.rows.get(row)?)
+    /// The ID of the site in a row.
+    pub fn site_id(&self, row: usize) -> Option<&str> {
+        Some(self.view()?.site_id(self.site(row)?))
     }
 
     /// The stack of the chosen row.
     pub fn stack(&self) -> Option<&Stack> {
-        match self.tab {
-            Tab::Heap => self.heap_site(self.at).map(|site| &site.stack),
-            Tab::Threads => self.wait_site(self.at).map(|site| &site.stack),
-            Tab::Goroutines => self.goroutine_site(self.at).map(|site| &site.stack),
-        }
+        Some(self.view()?.stack(self.site(self.at)?))
     }
 
     /// Rows of the list.
@@ -237,20 +209,20 @@ impl ProcessView {
     }
 
     /// Growth of a site a minute.
-    pub fn growth_per_min(&self, site: &Site) -> Option<i64> {
-        Some((self.histories.get(&site.site_id)?.slope()? * 60.0) as i64)
+    pub fn growth_per_min(&self, site_id: &str) -> Option<i64> {
+        Some((self.histories.get(site_id)?.slope()? * 60.0) as i64)
     }
 
     /// Latest sizes of a site.
-    pub fn history(&self, site: &Site) -> Option<&History> {
-        self.histories.get(&site.site_id)
+    pub fn history(&self, site_id: &str) -> Option<&History> {
+        self.histories.get(site_id)
     }
 
     /// Growth of a site since the mark; `None` without one.
-    pub fn since_mark(&self, site: &Site) -> Option<i64> {
+    pub fn since_mark(&self, view: &dyn Viewed, site: usize) -> Option<i64> {
         let mark = self.mark.as_ref()?;
-        let before = mark.get(&site.site_id).copied().unwrap_or(0);
-        Some(site.live_bytes.cast_signed() - before.cast_signed())
+        let before = mark.get(view.site_id(site)).copied().unwrap_or(0);
+        Some(view.tracked(site).cast_signed() - before.cast_signed())
     }
 
     /// Whether there is a mark.
@@ -260,9 +232,10 @@ impl ProcessView {
 
     /// Sets the mark, or takes it away.
     pub fn toggle_mark(&mut self) {
-        self.mark = match (&self.mark, self.report.as_ref().and_then(|r| r.heap.as_ref())) {
-            (None, Some(heap)) => {
-                Some(heap.sites.iter().map(|s| (s.site_id.clone(), s.live_bytes)).collect())
+        self.mark = match (&self.mark, self.report.as_ref().and_then(tracked)) {
+            (None, Some(view)) => {
+                let site = |site| (view.site_id(site).to_owned(), view.tracked(site));
+                Some((0..view.len()).map(site).collect())
             }
             _ => None,
         };
@@ -281,15 +254,15 @@ impl ProcessView {
     }
 
     /// The tabs that there are.
-    pub fn tabs(&self) -> Vec<Tab> {
-        let go = self.report.as_ref().is_some_and(|r| r.goroutines.is_some());
-        if go { vec![Tab::Heap, Tab::Threads, Tab::Goroutines] } else { vec![Tab::Heap, Tab::Threads] }
+    pub fn tabs(&self) -> Vec<&'static Tab> {
+        let there = |tab: &Tab| tab.always || self.report.as_ref().is_some_and(|r| r.viewed(tab).is_some());
+        Report::tabs().into_iter().filter(|tab| there(tab)).collect()
     }
 
     /// Another tab.
     pub fn turn(&mut self, forward: bool) {
         let tabs = self.tabs();
-        let at = tabs.iter().position(|t| *t == self.tab).unwrap_or(0);
+        let at = tabs.iter().position(|tab| tab.section == self.tab.section).unwrap_or(0);
         let next = if forward { at + 1 } else { at + tabs.len() - 1 } % tabs.len();
         self.tab = tabs[next];
         self.chosen = true;
@@ -333,4 +306,9 @@ impl ProcessView {
         self.first = self.first.min(self.at).max((self.at + 1).saturating_sub(height));
         self.first = self.first.min(self.rows.len().saturating_sub(height));
     }
+}
+
+/// The section of which something is tracked.
+fn tracked(report: &Report) -> Option<&dyn Viewed> {
+    report.viewed(Report::tabs().into_iter().find(|tab| tab.tracks.is_some())?)
 }

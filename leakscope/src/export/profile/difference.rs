@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use super::{NoProfile, Profile, ProfileKind, Sample};
-use crate::diff::key::{Frames, Keys, StackKey};
-use crate::diff::pairs::{Pair, matched};
+use crate::diff;
 use crate::report::Report;
+use crate::section::key::{Frames, Keys, StackKey};
+use crate::section::pairs::{Pair, matched};
 
 /// Labels that differ from run to run: of samples that differ in no other, the sums are compared.
 const OF_A_RUN: [&str; 2] = ["thread", "lock"];
@@ -17,7 +18,7 @@ impl<'a> Profile<'a> {
     /// The new report's samples with those of the old one as their base: stacks are matched as
     /// [`crate::diff`] does, and what only the old report has is a sample with a base alone.
     pub fn difference(old: &'a Report, new: &'a Report, kind: ProfileKind) -> Result<Self, NoProfile> {
-        let mut keys = Keys::new(old, new);
+        let mut keys = diff::keys(old, new);
         let mut base = Profile::of(old, kind)?;
         let mut profile = Profile::of(new, kind)?;
         for sample in profile.samples.iter_mut().chain(&mut base.samples) {

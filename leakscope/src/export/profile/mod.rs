@@ -3,35 +3,18 @@
 //! The values of a profile add up to the totals of the section that it is made of: what the section counts
 //! without a stack has a sample with a [`note`](Sample::note) in the place of frames.
 
-mod collect;
 mod difference;
 pub mod location;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-
-use crate::human::{bytes, counted, duration};
+use crate::human::duration;
 use crate::losses;
 use crate::report::Report;
-use crate::report::model::{Frame, Heap, StackEnd};
+use crate::report::model::Heap;
+use crate::section::{Context, Part, Section, in_order};
 
-/// Go's profiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProfileKind {
-    /// Allocations by site; what is in use counts.
-    Heap,
-    /// The same; what was allocated counts.
-    Allocs,
-    /// What threads wait for.
-    Block,
-    /// The same, of mutexes and rwlocks alone.
-    Mutex,
-    /// Goroutines; the threads of a native process.
-    Goroutine,
-    /// What created threads.
-    Threadcreate,
-}
+pub use crate::section::profile::{ProfileKind, Sample};
 
 /// A type of value, and its unit.
 pub type ValueType = (&'static str, &'static str);
@@ -122,12 +105,22 @@ impl ProfileKind {
     }
 
     /// Whether `report` holds it.
-    pub const fn is_in(self, report: &Report) -> bool {
+    pub fn is_in(self, report: &Report) -> bool {
+        self.section(&report.sections()).is_some()
+    }
+
+    /// The section that gives it.
+    fn section<'a>(self, all: &[&'a dyn Section]) -> Option<&'a dyn Section> {
+        in_order(all, Part::Tables).into_iter().find(|section| section.has_profile(self))
+    }
+
+    /// Why a report without it has none.
+    const fn why_missing(self) -> &'static str {
         match self {
-            Self::Heap | Self::Allocs => report.heap.is_some(),
-            Self::Block | Self::Mutex => report.waits.is_some(),
-            Self::Goroutine => report.goroutines.is_some() || report.waits.is_some(),
-            Self::Threadcreate => report.threads.is_some(),
+            Self::Heap | Self::Allocs => "the heap was not traced",
+            Self::Block | Self::Mutex => "waits were not traced",
+            Self::Goroutine => "it says nothing of goroutines or threads",
+            Self::Threadcreate => "no thread was watched",
         }
     }
 }
@@ -136,35 +129,6 @@ impl ProfileKind {
 /// program that calls none.
 fn answers(report: &Report, heap: &Heap) -> bool {
     !heap.sites.is_empty() || report.goroutines.is_none()
-}
-
-/// A distinct stack with its values.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample<'a> {
-    /// Frames, innermost first.
-    pub frames: &'a [Frame],
-    /// What stands for frames that are not known.
-    pub note: Option<Cow<'a, str>>,
-    /// Why the stack is not whole, if it is not.
-    pub cut: Option<&'a StackEnd>,
-    /// Whether it looks like waiting for work.
-    pub idle: bool,
-    /// As many as there are types; the others are 0.
-    pub values: [u64; 4],
-    /// The values of what this is compared with; 0 where it is compared with nothing.
-    pub base: [u64; 4],
-    /// The one number for pictures.
-    pub weight: u64,
-    /// Labels: key and value.
-    pub labels: Vec<(&'a str, Cow<'a, str>)>,
-}
-
-impl Sample<'_> {
-    /// Why frames are missing at its root, and what stands for it if it has none.
-    pub(super) fn notes(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let cut = self.cut.map(|why| Cow::from(why.to_string()));
-        cut.into_iter().chain(self.note.as_deref().map(Cow::from))
-    }
 }
 
 /// A stack with the sums of its samples.
@@ -218,12 +182,16 @@ impl<'a> Profile<'a> {
             comments: Vec::new(),
         };
         for report in reports {
-            collect::samples(report, kind, &mut profile.samples).map_err(|why| NoProfile {
+            let all = report.sections();
+            let section = kind.section(&all).ok_or_else(|| NoProfile {
                 target: format!("{} (PID {})", report.target.comm, report.target.pid),
                 kind,
-                why,
+                why: kind.why_missing(),
             })?;
-            comments(report, kind, &mut profile.comments);
+            section.samples(kind, &mut profile.samples);
+            let context = Context { window_ns: report.window.duration_ns, all: &all };
+            let told = section.profile_comments(kind, &context);
+            comments(report, told, &mut profile.comments);
         }
         Ok(profile)
     }
@@ -279,7 +247,7 @@ fn unix_ns(text: &str) -> Option<i64> {
 }
 
 /// What a reader of the profile must know.
-fn comments(report: &Report, kind: ProfileKind, out: &mut Vec<String>) {
+fn comments(report: &Report, of_section: Vec<String>, out: &mut Vec<String>) {
     let target = &report.target;
     let length = match report.window.duration_ns {
         0 => "looked at once".to_owned(),
@@ -289,46 +257,8 @@ fn comments(report: &Report, kind: ProfileKind, out: &mut Vec<String>) {
         "leakscope {}: {} (PID {}) since {}, {length}",
         report.leakscope_version, target.comm, target.pid, report.window.started_at
     ));
-    out.push(report.summary.headline.clone());
-    let exact = |exact: bool| if exact { "exact" } else { "not exact" };
-    match kind {
-        ProfileKind::Heap | ProfileKind::Allocs => {
-            for source in report.heap.iter().flat_map(|heap| &heap.sources) {
-                let error = source.error_bytes.filter(|b| *b > 0);
-                let error = error.map(|b| format!(", off by up to {}", bytes(b))).unwrap_or_default();
-                out.push(format!("{}: {}, {}{error}", source.name, exact(source.exact), source.method));
-            }
-        }
-        ProfileKind::Block | ProfileKind::Mutex => {
-            if let Some(waits) = &report.waits {
-                out.push(format!("waits: {}, {}", exact(waits.exact), waits.method));
-            }
-            out.push(
-                "a wait that goes on counts as one, with its time so far; stacks are those of who waits; labels \
-                 thread and lock are known only of waits that go on"
-                    .to_owned(),
-            );
-            if report.goroutines.is_some() {
-                out.push(
-                    "these are waits of threads: what goroutines wait for is in the goroutine profile"
-                        .to_owned(),
-                );
-            }
-        }
-        ProfileKind::Goroutine => match (&report.goroutines, &report.waits) {
-            (Some(all), _) => {
-                out.push(format!("goroutines: {}, {}", exact(all.exact), all.method));
-                if all.system > 0 {
-                    out.push(format!("the runtime's own {} are left out", counted(all.system, "goroutine")));
-                }
-            }
-            (None, Some(waits)) => {
-                out.push(format!("threads: {}, {}", exact(waits.exact), waits.method));
-            }
-            (None, None) => {}
-        },
-        ProfileKind::Threadcreate => out.push("threads that began in the window".to_owned()),
-    }
+    out.push(report.summary.headline().to_owned());
+    out.extend(of_section);
     if report.losses.is_empty() {
         out.push("lost: nothing".to_owned());
     }

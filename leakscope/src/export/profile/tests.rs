@@ -66,11 +66,9 @@ fn a_census_counts_all_threads() {
 #[test]
 fn goroutines_are_grouped_as_go_does() {
     let mut report = samples::empty(0);
-    report.goroutines =
-        Some(crate::report::goroutines::tests::section(&[crate::report::goroutines::tests::look(
-            0,
-            &[(500, "chan receive"), (600, "IO wait")],
-        )]));
+    report.goroutines = Some(crate::section::goroutines::build::tests::section(&[
+        crate::section::goroutines::build::tests::look(0, &[(500, "chan receive"), (600, "IO wait")]),
+    ]));
     let all = report.goroutines.as_mut().expect("goroutines");
     all.sites[0].labels = Some([("tenant".to_owned(), "a".to_owned())].into());
     let mut same = all.sites[0].clone();

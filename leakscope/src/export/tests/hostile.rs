@@ -46,7 +46,7 @@ fn hostile() -> Report {
     let mut name = || next.next().expect("a cycle never ends");
     report.target.comm = name();
     report.target.exe = Some(name());
-    report.summary.headline = name();
+    report.summary.answer = Some(crate::report::model::Finding::unnamed(name()));
     report.losses.insert(name(), 1);
     let sites = &mut report.heap.as_mut().expect("heap").sites;
     let template = sites[0].clone();

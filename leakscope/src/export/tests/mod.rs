@@ -67,7 +67,7 @@ fn folded_stacks() {
 /// and what all goroutines begin in everywhere.
 #[test]
 fn stacks_of_goroutines_are_as_go_shows_them() {
-    use crate::report::goroutines::tests::{look, section};
+    use crate::section::goroutines::build::tests::{look, section};
     let mut report = samples::empty(0);
     let mut all = section(&[look(0, &[(3, "chan receive"), (2, "finalizer wait")])]);
     let goexit = samples::frame("runtime.goexit", Some(("/go/src/runtime/asm_amd64.s", 1700)));

@@ -1,10 +1,10 @@
 use super::*;
 use crate::collect::heap::{Coverage, HeapAccount};
-use crate::report::go_heap::tests::account;
-use crate::report::goroutines::tests::{chat, look, section, seen};
-use crate::report::waits::tests::{idles, runs, waits, waits_for};
 use crate::runtime::go;
 use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineSites};
+use crate::section::goroutines::build::tests::{chat, look, section, seen};
+use crate::section::heap::go::tests::account;
+use crate::section::waits::build::tests::{idles, runs, waits, waits_for};
 
 fn report(heap: Option<&HeapAccount>, go: Option<go::Observed<'_>>) -> Report {
     let process = Process {
@@ -34,6 +34,12 @@ fn go<'a>(snapshot: Option<&'a GoroutineSites>) -> go::Observed<'a> {
     go::Observed { code: chat(), snapshot, ..go::Observed::default() }
 }
 
+/// The codes of all findings, that of the answer first.
+fn codes(report: &Report) -> Vec<&str> {
+    let answer = report.summary.answer.as_ref().map_or("", |said| said.code.name());
+    std::iter::once(answer).chain(report.summary.details.iter().map(|said| said.code.name())).collect()
+}
+
 #[test]
 fn a_go_program() {
     let mut snapshot = seen(&[look(0, &[(11_274, "chan receive"), (2_373, "IO wait")])]);
@@ -48,7 +54,7 @@ fn a_go_program() {
     assert_eq!(program.main_module.as_deref(), Some("example.com/chat"));
     assert_eq!(program.settings.get("CGO_ENABLED").map(String::as_str), Some("0"));
     assert_eq!(report.losses.get("goroutines.missed"), Some(&3));
-    assert!(report.summary.headline.starts_with("11,274 of 13,647 goroutines are blocked in chan receive"));
+    assert!(report.summary.headline().starts_with("11,274 of 13,647 goroutines are blocked in chan receive"));
     assert_eq!(report.goroutines.map(|all| (all.total, all.exact)), Some((13_647, false)));
 }
 
@@ -64,19 +70,17 @@ fn goroutines_that_could_not_be_read() {
     let refused = go::Observed { refused: Some("self-check failed: goroutine numbers repeat"), ..go(None) };
     let report = report(None, Some(refused));
     assert!(report.goroutines.is_none());
+    assert_eq!(codes(&report), ["", "goroutines_refused"]);
     assert_eq!(
-        report.summary.findings,
+        report.summary.texts().collect::<Vec<_>>(),
         ["The goroutines could not be read: self-check failed: goroutine numbers repeat."]
     );
     // What was seen before is still told, and that it is old.
     let calm = seen(&[look(0, &[(3, "sleep")])]);
     let refused = go::Observed { refused: Some("the process has ended"), ..go(Some(&calm)) };
     let report = self::report(None, Some(refused));
-    assert_eq!(report.goroutines.map(|all| all.total), Some(3));
-    assert_eq!(
-        report.summary.findings,
-        ["The goroutines could not be looked at again: the process has ended."]
-    );
+    assert_eq!(report.goroutines.as_ref().map(|all| all.total), Some(3));
+    assert_eq!(codes(&report), ["goroutines_calm", "goroutines_old"]);
 }
 
 /// An allocator that a Go program does not have is no answer, where there is another.
@@ -91,23 +95,20 @@ fn a_go_heap_beside_probes_or_alone() {
         report.heap.iter().flat_map(|heap| &heap.sources).map(|source| source.name.clone()).collect()
     };
     let blind = report(Some(&none), None);
-    assert!(blind.summary.headline.contains("its heap cannot be traced"), "{}", blind.summary.headline);
+    assert_eq!(codes(&blind), ["heap_no_allocator"]);
     let calm = seen(&[look(0, &[(3, "sleep")])]);
     let blind = report(Some(&none), Some(go(Some(&calm))));
-    assert_eq!(blind.summary.headline, "No goroutines look stuck: all 3 wait for work.");
-    assert!(blind.summary.findings[0].contains("its heap cannot be traced"), "{:?}", blind.summary.findings);
+    assert_eq!(codes(&blind), ["goroutines_calm", "heap_no_allocator"]);
     // Probes in the C library of a program that does not use it.
     let silent = report(Some(&some), Some(go(Some(&calm))));
-    assert_eq!(silent.summary.headline, "No goroutines look stuck: all 3 wait for work.");
-    assert_eq!(silent.summary.findings, [headline::NO_C]);
-    assert_eq!(report(Some(&some), Some(go(None))).summary.headline, headline::NO_C);
+    assert_eq!(codes(&silent), ["goroutines_calm", "heap_no_c_code"]);
+    assert_eq!(codes(&report(Some(&some), Some(go(None)))), ["heap_no_c_code"]);
 
     let account = GoHeapAggregate::default().snapshot(account());
     let heap = Some(&account);
     let alone = report(Some(&none), Some(go::Observed { heap, ..go(Some(&calm)) }));
     assert_eq!(names(&alone), ["go"]);
-    assert!(alone.summary.headline.contains("live on the Go heap"), "{}", alone.summary.headline);
-    assert_eq!(alone.summary.findings, ["No goroutines look stuck: all 3 wait for work."]);
+    assert_eq!(codes(&alone), ["go_heap_live", "goroutines_calm"]);
     assert_eq!(alone.losses.get(losses::STACKS_MISSING), None);
     let both = report(Some(&some), Some(go::Observed { heap, ..go(None) }));
     assert_eq!(names(&both), ["malloc", "go"]);
@@ -121,15 +122,12 @@ fn the_order_of_answers() {
     let stuck = waits(vec![waits_for(3, 1, 0x1000, 4), runs(4)], None);
     let idle = waits(vec![idles(3), runs(4)], None);
     let answer = |threads: &Waits, goroutines: &Goroutines, heap: Option<&str>| {
-        let mut answer = Answer { headline: heap.map(ToOwned::to_owned), findings: vec!["Last.".to_owned()] };
+        let said = Finding::unnamed;
+        let mut answer = Answer(Summary { answer: heap.map(said), details: vec![said("Last.")] });
         answer.waits(threads, true);
         answer.goroutines(Some(goroutines), None);
         let first = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
-        let findings = answer.findings.iter().map(|text| first(text));
-        std::iter::once(first(&answer.headline.unwrap_or_default()))
-            .chain(findings)
-            .collect::<Vec<_>>()
-            .join(" ")
+        std::iter::once(answer.0.headline()).chain(answer.0.texts()).map(first).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(answer(&stuck, &story, Some("Heap.")), "500 1 Heap. Last.");
     assert_eq!(answer(&stuck, &story, None), "500 1 Last.");

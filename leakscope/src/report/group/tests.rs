@@ -1,6 +1,7 @@
 use super::*;
 use crate::export::table::tests::samples;
 use crate::export::{folded, profile};
+use crate::report::model::{Site, StackEnd};
 
 fn grouped(report: &Report, way: By) -> Report {
     let mut report = report.clone();

@@ -70,7 +70,9 @@ fn whole_lines_before_a_part_of_one_are_read() {
     let [first, second] = &reports[..] else { panic!("{} reports", reports.len()) };
     assert_eq!(*first, samples::heap());
     assert_eq!(second.waits, samples::idle().waits);
-    let said = second.summary.findings.last().expect("a finding");
+    let last = second.summary.details.last().expect("a finding");
+    assert_eq!(last.code, "report_left_out");
+    let said = &last.text;
     assert!(said.starts_with("x.jsonl ends in the middle of a further report, which is left out"), "{said}");
     assert_eq!(second.unread, std::slice::from_ref(said));
     for (written, said) in
@@ -96,15 +98,15 @@ fn a_series_does_without_files_that_are_not_whole() {
     write("report-5.json", &heap[..900]);
     let alone = series(directory.path()).expect("a report");
     assert_eq!(alone.last, None);
-    assert_eq!(alone.first.summary.findings.len(), samples::heap().summary.findings.len() + 3);
+    assert_eq!(alone.first.summary.details.len(), samples::heap().summary.details.len() + 3);
     write("report-4.json", &saved(&samples::idle()));
     let both = series(directory.path()).expect("two reports");
     assert_eq!(both.first, samples::heap());
     let last = both.last.expect("a last one");
-    let said = &last.summary.findings[samples::idle().summary.findings.len()..];
+    let said = &last.summary.details[samples::idle().summary.details.len()..];
     assert_eq!(said.len(), 2);
-    assert!(said[0].contains("report-1.json, which is left out"), "{said:?}");
-    assert!(said[1].contains("report-5.json, which is left out"), "{said:?}");
+    assert!(said[0].text.contains("report-1.json, which is left out"), "{said:?}");
+    assert!(said[1].text.contains("report-5.json, which is left out"), "{said:?}");
     assert_eq!(file(directory.path()).expect("the newest")[0].waits, samples::idle().waits);
     std::fs::remove_file(directory.path().join("report-2.json")).expect("remove");
     std::fs::remove_file(directory.path().join("report-4.json")).expect("remove");

@@ -17,8 +17,8 @@ fn sums_are_those_of_what_is_left() {
     let report = selected(&samples::heap(), Some("^cache_"), None);
     let heap = report.heap.expect("heap");
     assert_eq!((heap.sites.len(), heap.totals.live_bytes, heap.totals.free_objects), (1, 1_000_000, 10_000));
-    assert_eq!(report.summary.headline, "Of stacks that match `^cache_`: 976.6 KiB of 1.0 MiB live.");
-    assert_eq!(report.summary.findings, ["Of the whole process: The answer."]);
+    assert_eq!(report.summary.headline(), "Of stacks that match `^cache_`: 976.6 KiB of 1.0 MiB live.");
+    assert_eq!(report.summary.texts().collect::<Vec<_>>(), ["Of the whole process: The answer."]);
     let report = selected(&samples::heap(), Some("bank\\.c$"), Some("cache|freed"));
     let heap = report.heap.expect("heap");
     assert_eq!((heap.sites.len(), heap.sites[0].rank, heap.totals.live_bytes), (1, 1, 40_000));

@@ -62,7 +62,7 @@ impl RecordedGo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::goroutines::tests::{chat, look, seen};
+    use crate::section::goroutines::build::tests::{chat, look, seen};
 
     #[test]
     fn a_go_program_is_told_of_as_it_was() {

@@ -156,7 +156,7 @@ fn inside() -> App {
 
 fn sites(app: &App) -> Vec<&str> {
     let process = app.process.as_ref().expect("a process");
-    (0..process.len()).filter_map(|row| Some(process.heap_site(row)?.site_id.as_str())).collect()
+    (0..process.len()).filter_map(|row| process.site_id(row)).collect()
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn sites_of_one_process() {
     typed(&mut app, "s");
     assert_eq!(sites(&app), ["c", "b", "a"]);
     let process = app.process.as_ref().expect("a process");
-    let fastest = process.heap_site(0).expect("a site");
+    let fastest = process.site_id(0).expect("a site");
     assert_eq!(process.growth_per_min(fastest), Some(800 * 60));
     assert_eq!(press(&mut app, &[KeyCode::Esc]), Some(Action::Detach));
     assert!(app.process.is_none());

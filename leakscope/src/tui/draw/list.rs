@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::text::{growth, size, span};
 use super::{Theme, bar, cell, graph, keys, lines, part};
 use crate::human::{bytes, count, counted, duration, printable, share, signed_bytes};
+use crate::layout::narrow::{growth, size, span};
 use crate::processes::Order;
 use crate::processes::history::heights;
 use crate::processes::model::{Limit, LimitKind, Machine, Process, known_blocked};

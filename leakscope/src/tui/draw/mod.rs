@@ -3,7 +3,6 @@
 mod help;
 mod list;
 mod process;
-mod text;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;

@@ -5,16 +5,16 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::text::{growth, size, span};
 use super::{Theme, bar, cell, graph, keys, lines, part};
-use crate::export::table::goroutine_place;
 use crate::human::{bytes, count, counted, duration, printable, signed_bytes, wrap};
+use crate::layout::narrow::growth;
 use crate::losses;
 use crate::report::Report;
-use crate::report::model::{Stack, StackEnd, WaitSite};
-use crate::section::label::{name as frame_name, short_name};
+use crate::section::label::name;
+use crate::section::stack::StackEnd;
+use crate::section::view::{Around, Column, Tone, Toned, Viewed, What};
 use crate::tui::app::App;
-use crate::tui::process::{Phase, ProcessView, SiteOrder, Tab};
+use crate::tui::process::{Phase, ProcessView, SiteOrder};
 
 /// Reports further apart than this are told to be.
 const SELDOM_NS: u64 = 2_500_000_000;
@@ -77,20 +77,15 @@ fn above(process: &ProcessView, paused: bool, theme: Theme, area: Rect) -> Vec<L
         return text;
     }
     // What it says must not push the table about: two lines, whatever they hold.
-    let headline = wrap(&printable(&report.summary.headline), area.width as usize, 2);
+    let headline = wrap(&printable(report.summary.headline()), area.width as usize, 2);
     let mut headline: Vec<Line<'static>> =
         headline.into_iter().map(|line| Line::styled(line, theme.bold())).collect();
     headline.resize(2, Line::default());
     text.extend(headline);
     text.push(figures(report));
-    if let Some(waits) = report.waits.as_ref().filter(|w| !w.deadlocks.is_empty()) {
-        for deadlock in waits.deadlocks.iter().take(2) {
-            let threads: Vec<String> =
-                deadlock.cycle.iter().map(|t| format!("{} \"{}\"", t.tid, t.name)).collect();
-            let probable = if deadlock.certain { "" } else { "probable " };
-            let line = format!("! {probable}deadlock: threads {}", threads.join(" → "));
-            text.push(Line::styled(printable(&line), theme.warn()));
-        }
+    let views = Report::tabs().into_iter().filter_map(|tab| report.viewed(tab));
+    for alert in views.flat_map(|view| view.alerts()) {
+        text.push(Line::styled(format!("! {}", printable(&alert)), theme.warn()));
     }
     if let Some(warning) = &process.warning {
         text.push(Line::styled(format!("! {}", printable(warning)), theme.warn()));
@@ -129,48 +124,22 @@ fn figures(report: &Report) -> Line<'static> {
         let change = end.cast_signed() - start.cast_signed();
         parts.push(format!("RSS {} ({})", bytes(end), signed_bytes(change)));
     }
-    if let Some(heap) = &report.heap {
-        // A report of a window that goes on is never called exact.
-        let lost = report.losses.keys().any(|name| losses::spoils_heap(name));
-        let exact = match (heap.exact, report.window.ended_by) {
-            (true, _) => "exact",
-            (false, None) if !lost => "no call missed so far",
-            _ => "not exact",
+    parts.extend(Report::tabs().into_iter().filter_map(|tab| {
+        let around = Around {
+            goes_on: report.window.ended_by.is_none(),
+            lost: report.losses.keys().any(|name| losses::spoils_section(tab.section, name)),
         };
-        let live = bytes(heap.totals.live_bytes);
-        parts.push(format!("heap +{live} since attach, {exact}"));
-    }
-    if let Some(waits) = &report.waits {
-        parts.push(format!("{} of {} blocked", count(waits.blocked_now), counted(waits.threads, "thread")));
-    }
+        report.viewed(tab)?.figure(around)
+    }));
     Line::raw(parts.join(" · "))
 }
 
 fn tabs(process: &ProcessView, report: &Report, theme: Theme) -> Line<'static> {
     let mut spans = Vec::new();
     for tab in process.tabs() {
-        let (name, number) = match tab {
-            Tab::Heap => {
-                let live =
-                    report.heap.as_ref().map_or(0, |h| h.sites.iter().filter(|s| s.live_objects > 0).count());
-                ("Heap", live as u64)
-            }
-            Tab::Threads => {
-                let stuck = report
-                    .waits
-                    .as_ref()
-                    .map_or(0, |w| w.sites.iter().filter(|s| !s.idle).map(|s| s.blocked_now).sum());
-                ("Threads", stuck)
-            }
-            Tab::Goroutines => ("Goroutines", report.goroutines.as_ref().map_or(0, |g| g.total)),
-        };
-        let what = match tab {
-            Tab::Heap => counted(number, "site"),
-            Tab::Threads => format!("{} not idle", count(number)),
-            Tab::Goroutines => count(number),
-        };
-        let text = format!(" {name}: {what} ");
-        let (text, style) = if tab == process.tab {
+        let count = report.viewed(tab).map_or_else(|| tab.none.to_owned(), |view| view.count());
+        let text = format!(" {}: {count} ", tab.title);
+        let (text, style) = if tab.section == process.tab.section {
             (format!("[{}]", text.trim()), theme.accent())
         } else {
             (text, theme.plain())
@@ -178,7 +147,7 @@ fn tabs(process: &ProcessView, report: &Report, theme: Theme) -> Line<'static> {
         spans.push(Span::styled(text, style));
         spans.push(Span::raw(" "));
     }
-    if process.tab == Tab::Heap {
+    if process.tab.tracks.is_some() {
         let order = match process.order {
             SiteOrder::Live => "by live bytes",
             SiteOrder::Growth => "by growth",
@@ -189,66 +158,41 @@ fn tabs(process: &ProcessView, report: &Report, theme: Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Columns with their widths, numbers at the right; the last one takes the rest.
-fn columns(process: &ProcessView, width: usize) -> Vec<(&'static str, usize)> {
-    let all: &[(&str, usize)] = match process.tab {
-        Tab::Heap if process.marked() => &[
-            ("LIVE", 6),
-            ("MARK", 7),
-            ("+/MIN", 7),
-            ("HISTORY", 10),
-            ("BLOCKS", 9),
-            ("OLDEST", 6),
-            ("SITE", 0),
-        ],
-        Tab::Heap => &[("LIVE", 6), ("+/MIN", 7), ("HISTORY", 10), ("BLOCKS", 9), ("OLDEST", 6), ("SITE", 0)],
-        Tab::Threads => &[("BLOCKED", 7), ("LONGEST", 7), ("FOR", 16), ("IN", 22), ("AT", 0)],
-        Tab::Goroutines => &[("COUNT", 7), ("GROWTH", 7), ("LONGEST", 7), ("STATE", 18), ("AT", 0)],
-    };
-    let kept = |name: &str| match width {
-        70.. => true,
-        40.. => !matches!(name, "HISTORY" | "OLDEST" | "IN"),
-        _ => matches!(name, "+/MIN" | "SITE" | "BLOCKED" | "COUNT" | "AT"),
-    };
-    all.iter().copied().filter(|(name, _)| kept(name)).collect()
-}
-
-/// Whether a column is one of numbers.
-fn is_number(name: &str) -> bool {
-    !matches!(name, "SITE" | "AT" | "FOR" | "IN" | "STATE")
+/// The columns that there is room for.
+fn columns(process: &ProcessView, width: usize) -> Vec<Column> {
+    let kept =
+        |column: &&Column| width >= column.least && (column.what != What::SinceMark || process.marked());
+    process.tab.columns.iter().filter(kept).copied().collect()
 }
 
 fn header(process: &ProcessView, width: u16, theme: Theme) -> Line<'static> {
-    let cells = columns(process, width as usize);
-    let text: Vec<String> =
-        cells.iter().map(|(name, w)| cell(name, (*w).max(name.len()), is_number(name))).collect();
+    let titled = |column: &Column| {
+        let width = column.width.max(column.title.len());
+        cell(column.title, width, column.number)
+    };
+    let text: Vec<String> = columns(process, width as usize).iter().map(titled).collect();
     bar(&text.join(" "), width, theme.head())
 }
 
 fn rows(process: &ProcessView, theme: Theme, body: Rect, buffer: &mut Buffer) {
-    let cells = columns(process, body.width as usize);
+    let columns = columns(process, body.width as usize);
     if process.is_empty() && process.report.is_some() {
-        let why = match process.tab {
-            Tab::Heap if process.marked() => "nothing has grown since the mark",
-            Tab::Heap => "nothing that was allocated since the attach is live",
-            Tab::Threads => "no thread is blocked",
-            Tab::Goroutines => "no goroutines",
-        };
+        let marked = process.marked() && process.tab.tracks.is_some();
+        let why = if marked { "nothing has grown since the mark" } else { process.tab.empty };
         lines(&[Line::styled(why, theme.dim())], body, buffer);
     }
+    let Some(view) = process.view() else { return };
     for (row, y) in (process.first..process.len()).zip(body.top()..body.bottom()) {
+        let Some(site) = process.site(row) else { return };
         let mut line = Line::default();
-        let idle = is_idle(process, row);
-        for (i, (name, width)) in cells.iter().enumerate() {
+        for (i, column) in columns.iter().enumerate() {
             let rest = (body.width as usize).saturating_sub(line.width() + usize::from(i > 0));
-            let width = if *width == 0 { rest } else { *width };
-            let (text, style) = field(process, row, name, width, theme);
-            let style = if idle { theme.dim() } else { style };
+            let width = if column.width == 0 { rest } else { column.width };
+            let (text, tone) = field(process, view, site, column.what, width);
+            let tone = if view.is_idle(site) { Tone::Dim } else { tone };
             let gap = if i > 0 { " " } else { "" };
-            line.push_span(Span::styled(
-                format!("{gap}{}", cell(&printable(&text), width, is_number(name))),
-                style,
-            ));
+            let text = cell(&printable(&text), width, column.number);
+            line.push_span(Span::styled(format!("{gap}{text}"), toned(tone, theme)));
         }
         buffer.set_line(body.x, y, &line, body.width);
         if row == process.at {
@@ -257,178 +201,49 @@ fn rows(process: &ProcessView, theme: Theme, body: Rect, buffer: &mut Buffer) {
     }
 }
 
-fn is_idle(process: &ProcessView, row: usize) -> bool {
-    match process.tab {
-        Tab::Heap => false,
-        Tab::Threads => process.wait_site(row).is_some_and(|s| s.idle),
-        Tab::Goroutines => process.goroutine_site(row).is_some_and(|s| s.idle || s.system),
+/// How a tone looks.
+fn toned(tone: Tone, theme: Theme) -> Style {
+    match tone {
+        Tone::Plain => theme.plain(),
+        Tone::Bold => theme.bold(),
+        Tone::Dim => theme.dim(),
+        Tone::Accent => theme.accent(),
+        Tone::Warn => theme.warn(),
     }
 }
 
-/// The frame to blame, or the innermost one.
-fn blamed(stack: &Stack) -> String {
-    stack.shown().map_or_else(|| "(stack not captured)".to_owned(), short_name)
-}
-
-fn field(process: &ProcessView, row: usize, name: &str, width: usize, theme: Theme) -> (String, Style) {
-    let plain = theme.plain();
-    let dash = || ("-".to_owned(), theme.dim());
-    if let Some(site) = process.heap_site(row).filter(|_| process.tab == Tab::Heap) {
-        return match name {
-            "LIVE" => (size(site.live_bytes), theme.bold()),
-            "MARK" => (growth(process.since_mark(site).unwrap_or(0)), theme.accent()),
-            "+/MIN" => match process.growth_per_min(site) {
-                None => ("…".to_owned(), theme.dim()),
-                Some(0) => ("0".to_owned(), theme.dim()),
-                Some(n) => (growth(n), if n > 0 { theme.accent() } else { plain }),
-            },
-            "HISTORY" => {
-                let heights = process.history(site).map(|h| h.heights(width)).unwrap_or_default();
-                (graph(&heights, width), plain)
-            }
-            "BLOCKS" => (count(site.live_objects), plain),
-            "OLDEST" => site.oldest_age_ns.map_or_else(dash, |ns| (span(ns), plain)),
-            _ => (blamed(&site.stack), plain),
-        };
+fn field(process: &ProcessView, view: &dyn Viewed, site: usize, what: What, width: usize) -> Toned {
+    let id = view.site_id(site);
+    match what {
+        What::Own(number) => view.cell(site, number),
+        What::SinceMark => (growth(process.since_mark(view, site).unwrap_or(0)), Tone::Accent),
+        What::PerMinute => match process.growth_per_min(id) {
+            None => ("…".to_owned(), Tone::Dim),
+            Some(0) => ("0".to_owned(), Tone::Dim),
+            Some(n) => (growth(n), if n > 0 { Tone::Accent } else { Tone::Plain }),
+        },
+        What::History => {
+            let heights = process.history(id).map(|h| h.heights(width)).unwrap_or_default();
+            (graph(&heights, width), Tone::Plain)
+        }
     }
-    if let Some(site) = process.wait_site(row).filter(|_| process.tab == Tab::Threads) {
-        return match name {
-            "BLOCKED" => (count(site.blocked_now), theme.bold()),
-            "LONGEST" => site.longest_blocked_ns.map_or_else(dash, |ns| (span(ns), plain)),
-            "FOR" => {
-                let kind = site.kind.to_string();
-                if site.idle { (format!("{kind} (idle)"), plain) } else { (kind, theme.warn()) }
-            }
-            "IN" => (site.primitive.clone().or_else(|| site.operation.clone()).unwrap_or_default(), plain),
-            _ => (held(site), plain),
-        };
-    }
-    if let Some(site) = process.goroutine_site(row) {
-        return match name {
-            "COUNT" => (count(site.count), theme.bold()),
-            "GROWTH" => match site.growth_since_first {
-                None | Some(0) => dash(),
-                Some(n) => (format!("{n:+}"), if site.piling_up { theme.warn() } else { plain }),
-            },
-            "LONGEST" => site.longest_blocked_ns.map_or_else(dash, |ns| (span(ns), plain)),
-            "STATE" => (site.wait_reason.clone().unwrap_or_else(|| site.state.clone()), plain),
-            _ => (goroutine_place(site), plain),
-        };
-    }
-    (String::new(), plain)
-}
-
-/// Where it is blocked, and by whom.
-fn held(site: &WaitSite) -> String {
-    let owner = site.locks.iter().find_map(|lock| {
-        let name = lock.owner_name.as_deref().unwrap_or("?");
-        let probably = if lock.owner_inferred { "probably " } else { "" };
-        lock.owner_tid.map(|tid| format!(", {probably}held by {tid} \"{name}\""))
-    });
-    format!("{}{}", blamed(&site.stack), owner.unwrap_or_default())
 }
 
 /// All about the chosen row.
 fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut text: Vec<Line<'static>> = Vec::new();
-    let mut say = |line: String, style: Style| {
-        for line in wrap(&printable(&line), width.max(16), 4) {
-            text.push(Line::styled(line, style));
-        }
-    };
-    let at = process.at;
-    match process.tab {
-        Tab::Heap => {
-            let Some(site) = process.heap_site(at) else { return text };
-            let rate = process.growth_per_min(site).map(|n| format!(", {}/min", signed_bytes(n)));
-            say(
-                format!(
-                    "{} live in {}{}",
-                    bytes(site.live_bytes),
-                    counted(site.live_objects, "block"),
-                    rate.unwrap_or_default()
-                ),
-                theme.bold(),
-            );
-            say(
-                format!(
-                    "allocated {} in {} since attach · source {}",
-                    bytes(site.alloc_bytes),
-                    counted(site.alloc_objects, "block"),
-                    site.source
-                ),
-                theme.plain(),
-            );
-            if let Some((old, young)) = site.oldest_age_ns.zip(site.youngest_age_ns) {
-                say(format!("ages: {} to {}", duration(young), duration(old)), theme.plain());
-            }
-            if let Some((low, high)) = site.live_bytes_low.zip(site.live_bytes_high) {
-                say(format!("an estimate: between {} and {}", bytes(low), bytes(high)), theme.plain());
-            }
-        }
-        Tab::Threads => {
-            let Some(site) = process.wait_site(at) else { return text };
-            let longest = site.longest_blocked_ns.map(|ns| format!(", the longest for {}", duration(ns)));
-            say(
-                format!(
-                    "{} blocked ({}){}",
-                    counted(site.blocked_now, "thread"),
-                    site.kind,
-                    longest.unwrap_or_default()
-                ),
-                theme.bold(),
-            );
-            if let Some(rule) = &site.idle_rule {
-                say(format!("idle: {rule}"), theme.dim());
-            }
-            if let Some((waits, ns)) = site.waits.zip(site.wait_ns) {
-                say(
-                    format!("{} ended here since attach, {} in all", counted(waits, "wait"), duration(ns)),
-                    theme.plain(),
-                );
-            }
-            for lock in site.locks.iter().take(5) {
-                let owner = match (lock.owner_tid, &lock.owner_unknown) {
-                    (Some(tid), _) => {
-                        format!("held by {tid} \"{}\"", lock.owner_name.as_deref().unwrap_or("?"))
-                    }
-                    (None, why) => format!("owner unknown: {}", why.as_deref().unwrap_or("not noted")),
-                };
-                say(
-                    format!("lock {}: {}, {owner}", lock.address, counted(lock.waiters, "waiter")),
-                    theme.warn(),
-                );
-            }
-            let threads: Vec<String> =
-                site.threads.iter().take(12).map(|t| format!("{} \"{}\"", t.tid, t.name)).collect();
-            if !threads.is_empty() {
-                let more = if site.threads.len() > threads.len() { ", …" } else { "" };
-                say(format!("threads: {}{more}", threads.join(", ")), theme.plain());
-            }
-        }
-        Tab::Goroutines => {
-            let Some(site) = process.goroutine_site(at) else { return text };
-            let why = site.wait_reason.as_deref().unwrap_or(&site.state);
-            let since = site.growth_since_first.map(|n| format!(", {n:+} since attach")).unwrap_or_default();
-            say(format!("{}: {why}{since}", counted(site.count, "goroutine")), theme.bold());
-            if let Some(ns) = site.longest_blocked_ns {
-                let least = if site.blocked_at_least { "at least " } else { "" };
-                say(format!("the longest waits for {least}{}", duration(ns)), theme.plain());
-            }
-            if let Some(rule) = &site.idle_rule {
-                say(format!("idle: {rule}"), theme.dim());
-            }
-            if let Some(created) = &site.created_by {
-                say(format!("created by {}", frame_name(created)), theme.plain());
-            }
+    let Some((view, site)) = process.view().zip(process.site(process.at)) else { return text };
+    for (told, tone) in view.details(site, process.growth_per_min(view.site_id(site))) {
+        for line in wrap(&printable(&told), width.max(16), 4) {
+            text.push(Line::styled(line, toned(tone, theme)));
         }
     }
     text.push(Line::default());
-    let Some(stack) = process.stack() else { return text };
+    let stack = view.stack(site);
     for (i, frame) in stack.frames.iter().enumerate() {
         let blamed = stack.blame == Some(i as u64);
         let (mark, style) = if blamed { ("▶ ", theme.accent()) } else { ("  ", theme.plain()) };
-        text.push(Line::styled(format!("{mark}{}", printable(&frame_name(frame))), style));
+        text.push(Line::styled(format!("{mark}{}", printable(&name(frame))), style));
         let key = frame.file.clone().zip(frame.line);
         if let Some(source) = key.and_then(|key| process.sources.get(&key)) {
             text.push(Line::styled(format!("      {}", printable(source)), theme.dim()));
@@ -438,7 +253,7 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
         Some(StackEnd::Root) => {}
         Some(why) => {
             let why = printable(&why.to_string());
-            text.push(Line::styled(format!("  … the stack ends here: {why}"), theme.dim()))
+            text.push(Line::styled(format!("  … the stack ends here: {why}"), theme.dim()));
         }
         None => text.push(Line::styled("  … the stack was not captured", theme.dim())),
     }
@@ -478,11 +293,14 @@ fn footer(process: &ProcessView, width: u16, theme: Theme) -> Line<'static> {
         return keys(&detail, width, theme);
     }
     let mark = if process.marked() { "unmark" } else { "mark" };
+    let tabs: Vec<String> =
+        Report::tabs().iter().filter(|tab| tab.always).map(|tab| tab.title.to_lowercase()).collect();
+    let tabs = tabs.join("/");
     let all = [
         ("?", "help"),
         ("Esc", "list"),
         ("Enter", "stack"),
-        ("Tab", "heap/threads"),
+        ("Tab", &tabs),
         ("m", mark),
         ("s", "sort"),
         ("w", "write JSON"),

@@ -5,10 +5,6 @@ use super::{assert_fits, assert_shown, plain, poison, shown, styled};
 use crate::collect::heap::Sort;
 use crate::export::table::TableStyle;
 use crate::report::Report;
-use crate::report::go_heap::tests::account;
-use crate::report::go_heap::{GoHeapInputs, join};
-use crate::report::goroutines::goroutines;
-use crate::report::goroutines::tests::chat as program;
 use crate::report::model::Site;
 use crate::runtime::RuntimeName;
 use crate::runtime::go::Go;
@@ -18,6 +14,10 @@ use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineAggregate};
 use crate::runtime::go::goroutine::{
     Blocked, GoFrame, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot,
 };
+use crate::section::goroutines::build::goroutines;
+use crate::section::goroutines::build::tests::chat as program;
+use crate::section::heap::go::tests::account;
+use crate::section::heap::go::{GoHeapInputs, join};
 
 fn at(function: &str, file: &str, line: u32) -> GoFrame {
     GoFrame { file: format!("/src/{file}").into(), ..frame(function, line) }
@@ -93,7 +93,9 @@ fn report(snapshot: &GoroutineSites, seconds: u64) -> Report {
     report.target.comm = "chat".to_owned();
     report.target.runtime = RuntimeName::from(&Go);
     report.target.runtime_version = Some("go1.21.4".to_owned());
-    report.summary.headline = "11,274 of 13,647 goroutines are blocked in chan receive.".to_owned();
+    report.summary.answer = Some(crate::report::model::Finding::unnamed(
+        "11,274 of 13,647 goroutines are blocked in chan receive.",
+    ));
     report.goroutines = Some(goroutines(snapshot, None, program()));
     report
 }

@@ -1,7 +1,5 @@
 //! Reports made by hand.
 
-use std::collections::BTreeMap;
-
 use crate::report::Report;
 use crate::report::model::*;
 use crate::runtime::{Native, RuntimeName};
@@ -41,39 +39,32 @@ pub(crate) fn whole(frames: Vec<Frame>) -> Stack {
 
 /// A report that says nothing yet.
 pub(crate) fn empty(duration_ns: u64) -> Report {
-    Report {
-        unread: Vec::new(),
-        schema: SCHEMA.to_owned(),
-        leakscope_version: "0.1.0".to_owned(),
-        target: Target {
-            pid: 4711,
-            comm: "bank".to_owned(),
-            exe: None,
-            build_id: None,
-            cmdline: Vec::new(),
-            runtime: RuntimeName::from(&Native),
-            runtime_version: None,
-            container: None,
-            go: None,
-        },
-        window: Window { started_at: "2026-11-23T03:00:00.887914Z".to_owned(), duration_ns, ended_by: None },
-        memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
-        summary: Summary { headline: "The answer.".to_owned(), findings: Vec::new() },
-        heap: None,
-        waits: None,
-        goroutines: None,
-        threads: None,
-        losses: BTreeMap::new(),
-        overhead: Overhead {
-            probe_hits: 0,
-            leakscope_cpu_ns: 12_000_000,
-            estimated_target_cpu_ns: 0,
-            method: "estimated".to_owned(),
-            stacks: 0,
-            stacks_root: 0,
-            leakscope_memory_bytes: None,
-        },
-    }
+    let target = Target {
+        pid: 4711,
+        comm: "bank".to_owned(),
+        exe: None,
+        build_id: None,
+        cmdline: Vec::new(),
+        runtime: RuntimeName::from(&Native),
+        runtime_version: None,
+        container: None,
+        go: None,
+    };
+    let window = Window { started_at: "2026-11-23T03:00:00.887914Z".to_owned(), duration_ns, ended_by: None };
+    let memory = Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None };
+    let overhead = Overhead {
+        probe_hits: 0,
+        leakscope_cpu_ns: 12_000_000,
+        estimated_target_cpu_ns: 0,
+        method: "estimated".to_owned(),
+        stacks: 0,
+        stacks_root: 0,
+        leakscope_memory_bytes: None,
+    };
+    let mut report = Report::without_sections(target, window, memory, overhead);
+    report.leakscope_version = "0.1.0".to_owned();
+    report.summary.answer = Some(Finding::unnamed("The answer."));
+    report
 }
 
 /// A report of a heap alone, with two live sites.
@@ -100,7 +91,7 @@ pub(crate) fn heap() -> Report {
     report.overhead.probe_hits = 70_000;
     report.overhead.leakscope_memory_bytes = Some(100 << 20);
     report.losses.insert("heap.live_full".to_owned(), 3);
-    report.summary.findings.push("A finding.".to_owned());
+    report.summary.last(Finding::unnamed("A finding."));
     report.threads = Some(Threads { created: 2, exited: 1, alive: Some(9), growth: 1, sites: Vec::new() });
     report.heap = Some(Heap {
         exact: false,
@@ -254,9 +245,10 @@ pub(crate) fn hot_mutex() -> Report {
     flush.operation = Some("clock_nanosleep".to_owned());
     let mut report = empty(0);
     (report.memory.rss_start_bytes, report.memory.rss_end_bytes) = (Some(9 << 20), Some(9 << 20));
-    report.summary.headline = "12 of 18 threads blocked in pthread_mutex_lock at bank.c:31, held by \
-                               thread 4711 \"flush\"; the longest wait has lasted 3 h 11 m."
-        .to_owned();
+    report.summary.answer = Some(Finding::unnamed(
+        "12 of 18 threads blocked in pthread_mutex_lock at bank.c:31, held by \
+                               thread 4711 \"flush\"; the longest wait has lasted 3 h 11 m.",
+    ));
     report.waits = Some(waits(vec![hot, flush, pool(3)]));
     report
 }
@@ -298,7 +290,7 @@ pub(crate) fn deadlock() -> Report {
     };
     let cycle = vec![thread(4711, "a", b, 4712, a, "s1"), thread(4712, "b", a, 4711, b, "s2")];
     let mut report = empty(0);
-    report.summary.headline = "Deadlock: 2 threads wait for each other.".to_owned();
+    report.summary.answer = Some(Finding::unnamed("Deadlock: 2 threads wait for each other."));
     let mut waits = waits(vec![pay, refund, pool(3)]);
     waits.deadlocks = vec![Deadlock { cycle, certain: true, also_blocked: 1 }];
     report.waits = Some(waits);
@@ -308,7 +300,7 @@ pub(crate) fn deadlock() -> Report {
 /// Nothing but threads that wait for work.
 pub(crate) fn idle() -> Report {
     let mut report = empty(0);
-    report.summary.headline = "Nothing is stuck: all 4 blocked threads wait for work.".to_owned();
+    report.summary.answer = Some(Finding::unnamed("Nothing is stuck: all 4 blocked threads wait for work."));
     report.waits = Some(waits(vec![pool(1)]));
     report
 }

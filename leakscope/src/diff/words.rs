@@ -1,0 +1,31 @@
+//! What is said of a difference as a whole, and in what words.
+
+use crate::human::bytes;
+use crate::section::finding::findings;
+
+findings! {
+    /// What is said of a difference as a whole.
+    pub enum DiffSaid, in the words of text {
+        /// Memory grew, and no heap tells what of it.
+        Warning RssGrew = "rss_grew" { growth_bytes: u64, old_bytes: u64, new_bytes: u64, },
+        /// Nothing did.
+        Note NothingGrew = "nothing_grew" { compared: Vec<String>, },
+        /// Nothing is in both reports.
+        Warning NothingInCommon = "nothing_in_common" {},
+    }
+}
+
+fn text(said: &DiffSaid) -> String {
+    match said {
+        DiffSaid::RssGrew { growth_bytes, old_bytes, new_bytes } => format!(
+            "RSS grew by {}, from {} to {}; the heap is not in both reports: `leakscope attach` records it.",
+            bytes(*growth_bytes),
+            bytes(*old_bytes),
+            bytes(*new_bytes)
+        ),
+        DiffSaid::NothingGrew { compared } => format!("Nothing grew: {}.", compared.join(", ")),
+        DiffSaid::NothingInCommon {} => {
+            "Nothing to compare: the reports have no section in common.".to_owned()
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Text as it stands on a page: lines in colour, columns, bars. All text is made harmless here. What is written,
+//! the sections know.
+
+pub(crate) mod bars;
+pub(crate) mod grid;
+pub(crate) mod narrow;
+pub mod page;
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub struct TableStyle {
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whether to use colour.
+    pub color: bool,
+    /// Sites in the table and with stacks.
+    pub top: usize,
+    /// Frames of each stack; `None` for what suits it.
+    pub frames: Option<usize>,
+}
+
+impl TableStyle {
+    /// The first of what is ranked, as many as are asked for.
+    pub(crate) fn shown<'a, T>(&self, all: &'a [T]) -> &'a [T] {
+        &all[..all.len().min(self.top)]
+    }
+}

@@ -1,0 +1,339 @@
+//! What answers "what are the goroutines stuck in?".
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::build::judge;
+use super::group::add_goroutines;
+use super::words::{Doing, GoroutinesSaid, Group, Grown, Since};
+use crate::human::cut;
+use crate::runtime::go::goroutine::GoState;
+use crate::runtime::go::named::without_path;
+use crate::section::label::{LONGEST_NAME, place, short};
+use crate::section::model::{Frame, GoroutineSite, Goroutines};
+
+/// So many goroutines in one place are worth a sentence, if they are [`SHARE`] of all.
+const MANY: u64 = 100;
+/// One in so many.
+const SHARE: u64 = 4;
+/// Second-rank findings about sites.
+const MORE_SITES: usize = 3;
+/// So many new goroutines in all are worth a sentence, if they are a tenth of all.
+const SCATTERED: u64 = 10;
+/// Whether a site looks stuck, or leaks.
+pub(super) fn is_notable(site: &GoroutineSite, goroutines: &Goroutines) -> bool {
+    if site.idle || site.system {
+        return false;
+    }
+    let blocked = site.state == GoState::Waiting.name() && !waits_for_the_world(site);
+    let many = site.count > MANY && site.count >= goroutines.total / SHARE;
+    site.piling_up || site.state == GoState::Leaked.name() || (blocked && many)
+}
+
+/// Whether what is waited for comes from outside or from a clock, so that many do so in a healthy program.
+fn waits_for_the_world(site: &GoroutineSite) -> bool {
+    matches!(site.wait_reason.as_deref(), Some("IO wait" | "sleep"))
+}
+
+/// What is stuck; `None` if nothing looks so. Growth is told from `since` on.
+pub(crate) fn goroutines(all: &Goroutines, since: Since) -> Option<GoroutinesSaid> {
+    let all = &*without_labels(all);
+    notable(all).next().map(|site| stuck(site, all, since))
+}
+
+/// Goroutines in one place are told of as one site, whatever labels they have.
+fn without_labels(all: &Goroutines) -> Cow<'_, Goroutines> {
+    if all.sites.iter().all(|site| site.labels.is_none()) {
+        return Cow::Borrowed(all);
+    }
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    let mut sites: Vec<GoroutineSite> = Vec::new();
+    for site in &all.sites {
+        let place = if site.place_id.is_empty() { &site.site_id } else { &site.place_id };
+        let at = *known.entry(place).or_insert(sites.len());
+        match sites.get_mut(at) {
+            Some(sum) => add_goroutines(sum, site.clone()),
+            None => sites.push(GoroutineSite { labels: None, ..site.clone() }),
+        }
+    }
+    for site in &mut sites {
+        site.growth_since_first = site.place_growth_since_first.or(site.growth_since_first);
+    }
+    let mut all = Goroutines { sites, ..all.clone() };
+    judge(&mut all);
+    Cow::Owned(all)
+}
+
+fn notable(all: &Goroutines) -> impl Iterator<Item = &GoroutineSite> {
+    all.sites.iter().filter(|site| is_notable(site, all))
+}
+
+/// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
+pub(crate) fn findings(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
+    let all = &*without_labels(all);
+    notable(all).skip(1).take(MORE_SITES).map(|site| stuck(site, all, since)).collect()
+}
+
+/// All that is ever said of them: of each site that is worth it, and that all is well.
+pub(crate) fn all(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
+    let told = &*without_labels(all);
+    notable(told).map(|site| stuck(site, told, since)).chain([calm(all, since)]).collect()
+}
+
+/// What there is to say if [`goroutines()`] has nothing.
+pub(crate) fn calm(all: &Goroutines, since: Since) -> GoroutinesSaid {
+    let all = &*without_labels(all);
+    if all.total == 0 {
+        return GoroutinesSaid::Nothing {};
+    }
+    let grown_by = all.growth_since_first.unwrap_or(0).max(0).unsigned_abs();
+    if grown_by >= SCATTERED && grown_by >= all.total / 10 {
+        let growth = grown(all.growth_since_first, all.since_first_ns, since);
+        return GoroutinesSaid::Scattered { total: all.total, growth };
+    }
+    let own = || all.sites.iter().filter(|site| !site.system);
+    // The first of the largest ones, as they are ranked.
+    let largest = own().filter(|site| !site.idle).min_by_key(|site| Reverse(site.count));
+    GoroutinesSaid::Calm {
+        total: all.total,
+        idle: own().filter(|site| site.idle).map(|site| site.count).sum(),
+        largest: largest.map(|site| Group { count: site.count, doing: doing(site) }),
+        watched: all.growth_since_first.is_some(),
+    }
+}
+
+fn stuck(site: &GoroutineSite, all: &Goroutines, since: Since) -> GoroutinesSaid {
+    GoroutinesSaid::Stuck {
+        count: site.count,
+        total: all.total,
+        doing: doing(site),
+        created_by: site.created_by.as_ref().and_then(short_place),
+        longest_blocked_ns: site.longest_blocked_ns,
+        growth: grown(site.growth_since_first, all.since_first_ns, since),
+    }
+}
+
+fn doing(site: &GoroutineSite) -> Doing {
+    let start = || Some(cut(without_path(site.start_function.as_deref()?), LONGEST_NAME));
+    Doing {
+        state: site.state.clone(),
+        wait_reason: site.wait_reason.clone(),
+        place: site.stack.blamed().and_then(short_place).or_else(start),
+    }
+}
+
+/// Function, file and line of a frame.
+fn short_place(frame: &Frame) -> Option<String> {
+    place(&short(frame))
+}
+
+/// A growth that is worth being told.
+fn grown(growth: Option<i64>, in_ns: Option<u64>, since: Since) -> Option<Grown> {
+    let goroutines = growth.filter(|growth| *growth != 0)?;
+    Some(Grown { goroutines, in_ns: in_ns?, since })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::go::named::GoCode;
+    use crate::section::finding::Said as _;
+    use crate::section::goroutines::build::tests::{look, section, seen};
+    use crate::section::goroutines::{build, words};
+
+    fn goroutines(all: &Goroutines) -> Option<String> {
+        super::goroutines(all, Since::FirstLook).map(|said| said.text())
+    }
+
+    fn findings(all: &Goroutines) -> Vec<String> {
+        super::findings(all, Since::FirstLook).iter().map(|said| said.text()).collect()
+    }
+
+    fn calm(all: &Goroutines) -> String {
+        super::calm(all, Since::FirstLook).text()
+    }
+
+    fn grown(growth: Option<i64>, in_ns: Option<u64>) -> String {
+        words::grown(super::grown(growth, in_ns, Since::FirstLook))
+    }
+
+    fn doing(site: &GoroutineSite) -> String {
+        words::doing(&super::doing(site))
+    }
+
+    const STORY: &str = "11,274 of 13,647 goroutines are blocked in chan receive at \
+                         main.(*WebSocket).notifyFxn at websocket.go:156, created by main.(*Hub).add at hub.go:40";
+
+    #[test]
+    fn the_story() {
+        let story = section(&[look(0, &[(11_274, "chan receive"), (2_373, "IO wait")])]);
+        assert_eq!(goroutines(&story), Some(format!("{STORY}.")));
+        assert_eq!(findings(&story), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn what_grows() {
+        let looks =
+            [look(0, &[(10_334, "chan receive")]), look(20, &[(11_274, "chan receive"), (2_373, "IO wait")])];
+        let mut all = section(&looks);
+        let text = goroutines(&all).expect("a headline");
+        assert!(
+            text.starts_with("2,373 of 13,647 goroutines are blocked in IO wait"),
+            "most growth first: {text}"
+        );
+        assert_eq!(findings(&all), [format!("{STORY}, 940 more since leakscope came (47 a second).")]);
+        all.sites.retain(|site| site.wait_reason.as_deref() == Some("chan receive"));
+        all.sites[0].longest_blocked_ns = Some(600_000_000_000);
+        assert_eq!(
+            goroutines(&all),
+            Some(format!(
+                "{STORY}, the longest for at least 10 m 0 s, 940 more since leakscope came (47 a second)."
+            ))
+        );
+    }
+
+    #[test]
+    fn labels_do_not_hide_a_crowd() {
+        let mut census = look(0, &[(120, "chan receive"), (20, "IO wait")]);
+        census.labels = (0..10).map(|n| [("request".to_owned(), n.to_string())].into()).collect();
+        for (goroutine, n) in census.goroutines.iter_mut().zip(0..) {
+            goroutine.labels = Some(n % 10);
+        }
+        let all = section(&[census]);
+        assert!(all.sites.len() == 20);
+        let text = goroutines(&all).expect("a headline");
+        assert!(text.starts_with("120 of 140 goroutines are blocked in chan receive"), "{text}");
+        assert_eq!(super::all(&all, Since::FirstLook)[0].text(), text);
+    }
+
+    /// As many as before, each with a label of its own, which was not there before.
+    #[test]
+    fn labels_that_come_and_go_are_no_growth() {
+        let labelled = |seconds, count: u64, first: u64| {
+            let mut census = look(seconds, &[(count, "chan receive")]);
+            census.labels =
+                (first..first + count).map(|n| [("request".to_owned(), n.to_string())].into()).collect();
+            for (goroutine, n) in census.goroutines.iter_mut().zip(0..) {
+                goroutine.labels = Some(n);
+            }
+            census
+        };
+        let steady = section(&[labelled(0, 25, 0), labelled(6, 25, 100)]);
+        assert_eq!(steady.sites.len(), 25);
+        assert!(goroutines(&steady).is_none() && steady.sites.iter().all(|site| !site.piling_up));
+        assert!(calm(&steady).starts_with("No goroutines pile up: all 25 are"), "{}", calm(&steady));
+        let grown = section(&[labelled(0, 5, 0), labelled(6, 25, 100)]);
+        let text = goroutines(&grown).expect("a headline");
+        assert!(
+            text.contains("All 25 goroutines") && text.contains("20 more since leakscope came"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn growth_in_words() {
+        let s = 1_000_000_000;
+        assert_eq!(grown(Some(940), Some(20 * s)), ", 940 more since leakscope came (47 a second)");
+        assert_eq!(grown(Some(10), Some(20 * s)), ", 10 more since leakscope came (30 a minute)");
+        assert_eq!(grown(Some(1), Some(120 * s)), ", 1 more since leakscope came (30 an hour)");
+        assert_eq!(grown(Some(-5), Some(s)), ", 5 fewer since leakscope came");
+        assert_eq!([grown(Some(0), Some(s)), grown(None, Some(s)), grown(Some(4), None)], ["", "", ""]);
+        assert_eq!(grown(Some(i64::MIN), Some(0)), ", 9,223,372,036,854,775,808 fewer since leakscope came");
+        assert!(grown(Some(i64::MAX), Some(0)).ends_with("since leakscope came"));
+    }
+
+    #[test]
+    fn what_is_not_a_headline() {
+        let none = |all: &Goroutines| assert_eq!(goroutines(all), None);
+        none(&section(&[look(0, &[(100, "chan receive")])]));
+        none(&section(&[look(0, &[(101, "chan receive"), (500, "IO wait")])]));
+        none(&section(&[look(0, &[(5_000, "IO wait")])]));
+        let ends = section(&[look(0, &[(90, "select")]), look(9, &[(20, "select")])]);
+        none(&ends);
+        assert_eq!(
+            calm(&ends),
+            "No goroutines pile up: all 20 are blocked in select at main.(*WebSocket).notifyFxn at websocket.go:156."
+        );
+        assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
+        assert_eq!(
+            calm(&section(&[look(0, &[(3, "sleep")])])),
+            "No goroutines look stuck: all 3 wait for work."
+        );
+        assert_eq!(
+            calm(&section(&[look(0, &[(1, "sleep")])])),
+            "No goroutines look stuck: the only one waits for work."
+        );
+        let at = "at main.(*WebSocket).notifyFxn at websocket.go:156";
+        for (groups, text) in [
+            (
+                &[(2, "sleep"), (1, "select")][..],
+                format!("2 of 3 wait for work; the other one is blocked in select {at}"),
+            ),
+            (
+                &[(1, "sleep"), (4, "select")],
+                format!("1 of 5 waits for work; the other 4 are blocked in select {at}"),
+            ),
+            (
+                &[(1, "sleep"), (1, "select"), (1, "chan send")],
+                "1 of 3 waits for work; each of the other 2 is in a place of its own".to_owned(),
+            ),
+            (
+                &[(1, "sleep"), (5, "select"), (2, "chan send")],
+                format!(
+                    "1 of 8 waits for work; at most 5 of the other 7 are in one place, blocked in select {at}"
+                ),
+            ),
+            (
+                &[(5, "select"), (2, "chan send")],
+                format!("at most 5 of the 7 are in one place, blocked in select {at}"),
+            ),
+            (&[(1, "select")], format!("the only one is blocked in select {at}")),
+        ] {
+            assert_eq!(calm(&section(&[look(0, groups)])), format!("No goroutines look stuck: {text}."));
+        }
+    }
+
+    #[test]
+    fn growth_everywhere() {
+        let reasons: Vec<String> = (0..40).map(|n| format!("reason {n}")).collect();
+        let all = |each: u64| reasons.iter().map(|reason| (each, reason.as_str())).collect::<Vec<_>>();
+        let grown = section(&[look(0, &all(2)), look(10, &all(6))]);
+        assert_eq!(goroutines(&grown), None);
+        assert_eq!(
+            calm(&grown),
+            "240 goroutines are there, 160 more since leakscope came (16 a second), but they pile up in no single place."
+        );
+    }
+
+    #[test]
+    fn states_in_words() {
+        let mut site = section(&[look(0, &[(200, "select")])]).sites.remove(0);
+        let mut doing_in = |state: &str, reason: Option<&str>| {
+            site.state = state.to_owned();
+            site.wait_reason = reason.map(ToOwned::to_owned);
+            doing(&site).split(" at ").next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(doing_in("leaked", Some("chan send")), "blocked for ever in chan send");
+        assert_eq!(doing_in("waiting", None), "blocked");
+        assert_eq!(doing_in("syscall", None), "in a system call or C code");
+        assert_eq!(doing_in("running", None), "running");
+        assert!(doing_in("waiting", Some(&"x".repeat(9_999))).len() < 100);
+        site.stack.frames.clear();
+        assert!(doing(&site).ends_with(" at main.(*WebSocket).run"));
+    }
+
+    #[test]
+    fn one_that_leaks() {
+        let mut all = seen(&[look(0, &[(1, "chan send"), (9, "select")])]);
+        for site in &mut all.sites {
+            if site.count == 1 {
+                site.state = GoState::Leaked;
+            }
+        }
+        let all = build::goroutines(&all, None, GoCode::default());
+        assert!(
+            goroutines(&all).is_some_and(|text| text.starts_with("1 of 10 goroutines is blocked for ever"))
+        );
+    }
+}

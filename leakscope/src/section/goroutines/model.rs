@@ -1,0 +1,127 @@
+//! What a report says of goroutines.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::section::json::with_stack;
+use crate::section::model::{Frame, Stack, StackEnd};
+
+/// The goroutines of a Go program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Goroutines {
+    /// Whether none was missed and every stack could be read.
+    pub exact: bool,
+    /// How they were had.
+    pub method: String,
+    /// Goroutines, those of the runtime apart: as Go's own profile counts.
+    pub total: u64,
+    /// The runtime's own.
+    pub system: u64,
+    /// Change of `total` since the look before; null in the first one.
+    pub growth: Option<i64>,
+    /// Change of `total` since the first look; null in that one.
+    pub growth_since_first: Option<i64>,
+    /// Time since the first look.
+    pub since_first_ns: Option<u64>,
+    /// Time since the look before.
+    pub since_previous_ns: Option<u64>,
+    /// Goroutines that had to be read again because they changed meanwhile.
+    pub retried: u64,
+    /// Sites, ranked: those that pile up first, idle ones and the runtime's own last.
+    pub sites: Vec<GoroutineSite>,
+    /// Goroutines that began and ended while leakscope watched, by the `go` statement that created them,
+    /// those with most growth first; null where that was not traced.
+    pub creations: Option<Vec<GoroutineCreation>>,
+}
+
+with_stack! {
+    /// Goroutines of a `go` statement, counted as they came and went.
+    pub struct GoroutineCreation {
+        /// Place, from 1: by growth.
+        pub rank: u64,
+        /// Goroutines that it created.
+        pub created: u64,
+        /// Goroutines of it that ended, those included that were there before.
+        pub exited: u64,
+        /// `created` less `exited`.
+        pub growth: i64,
+        @
+        /// The statement.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own.
+            blame: Option<u64>,
+            /// The statement, and what it was inlined into.
+            frames: Vec<Frame>,
+        },
+    }
+}
+
+with_stack! {
+    /// Goroutines that do the same in the same place.
+    pub struct GoroutineSite {
+        /// Identifies stack, state, wait reason, creator and labels by what they say: the same in other runs.
+        pub site_id: String,
+        /// The same without the labels: one for all sites that differ in these alone.
+        #[serde(default)]
+        pub place_id: String,
+        /// Place, from 1.
+        pub rank: u64,
+        /// Goroutines.
+        pub count: u64,
+        /// Change of `count` since the look before; null in the first one.
+        pub growth: Option<i64>,
+        /// Change of `count` since the first look; null in that one.
+        pub growth_since_first: Option<i64>,
+        /// Change, since the first look, of all goroutines with this `place_id`, those included whose sites are
+        /// gone; null in that one.
+        #[serde(default)]
+        pub place_growth_since_first: Option<i64>,
+        /// Whether they pile up: they grew enough since the first look.
+        pub piling_up: bool,
+        /// What they do, as Go's stack dumps say it: `runnable`, `running`, `syscall`, `waiting`, `preempted`
+        /// or `leaked`.
+        pub state: String,
+        /// Why they wait, in the program's own words: `chan receive`.
+        pub wait_reason: Option<String>,
+        /// How long the one that waits longest has waited.
+        pub longest_blocked_ns: Option<u64>,
+        /// Whether `longest_blocked_ns` is only a lower bound: the age of a note that the garbage collector made.
+        pub blocked_at_least: bool,
+        /// Whether they began to wait after the last garbage collection, so that no time is known.
+        pub since_last_gc: bool,
+        /// Whether this looks like waiting for work, not like being stuck.
+        pub idle: bool,
+        /// The rule that says so.
+        pub idle_rule: Option<String>,
+        /// Whether they are the runtime's own, which Go's profiles leave out.
+        pub system: bool,
+        @
+        /// The stack.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own; null if there is none.
+            blame: Option<u64>,
+            /// Frames, innermost first.
+            frames: Vec<Frame>,
+            /// Why the stack ended: `root`, or what cut it short.
+            stack_end: StackEnd,
+        },
+        /// The `go` statement that created them.
+        pub created_by: Option<Frame>,
+        /// Their first function.
+        pub start_function: Option<String>,
+        /// Labels (`runtime/pprof.Do`) that they all have; null if they have none, or differ (`label_sets`).
+        pub labels: Option<BTreeMap<String, String>>,
+        /// Distinct sets of labels among them: more than one where a stack has very many.
+        pub label_sets: u64,
+        /// The lowest of their numbers, at most five.
+        pub goroutine_ids: Vec<u64>,
+        /// How many are bound to their threads (`runtime.LockOSThread`).
+        pub locked_to_thread: u64,
+        /// Threads that they run or make system calls on, at most five.
+        pub tids: Vec<u32>,
+    }
+}
+
+crate::section::site::sites!(GoroutineSite);

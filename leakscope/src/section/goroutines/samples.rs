@@ -1,0 +1,34 @@
+//! Goroutines as samples of a profile.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use crate::section::model::{Address, Goroutines};
+use crate::section::profile::{Sample, sample, without_stack};
+
+/// What Go's goroutine profile tells apart: the addresses of a stack, and labels.
+type Group<'a> = (Vec<Option<Address>>, Option<&'a BTreeMap<String, String>>);
+
+/// Goroutines as Go's own profile groups them: by stack and labels; the runtime's own are left out.
+pub(super) fn samples<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
+    let mut known: HashMap<Group<'_>, usize> = HashMap::new();
+    let mut listed = 0_u64;
+    for site in all.sites.iter().filter(|site| !site.system) {
+        listed = listed.saturating_add(site.count);
+        let addresses = site.stack.frames.iter().map(|frame| frame.address).collect();
+        let at = *known.entry((addresses, site.labels.as_ref())).or_insert_with(|| {
+            let mut sample = sample(&site.stack);
+            let labels = site.labels.iter().flatten();
+            sample.labels = labels.map(|(key, value)| (key.as_str(), Cow::from(value))).collect();
+            sample.idle = true;
+            out.push(sample);
+            out.len() - 1
+        });
+        out[at].idle &= site.idle;
+        out[at].values[0] = out[at].values[0].saturating_add(site.count);
+        out[at].weight = out[at].values[0];
+    }
+    if let Some(unlisted @ 1..) = all.total.checked_sub(listed) {
+        out.push(without_stack("stack not captured", unlisted));
+    }
+}

@@ -1,0 +1,190 @@
+//! What is said of goroutines, and in what words.
+
+use serde::Serialize;
+
+use crate::human::{count, counted, cut, duration};
+use crate::section::finding::findings;
+
+/// Characters of a wait reason.
+const LONGEST_REASON: usize = 40;
+
+/// What goroutines do, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Doing {
+    /// Their state, in Go's words.
+    pub state: String,
+    /// Why they wait, in the program's.
+    pub wait_reason: Option<String>,
+    /// The frame to blame, or their first function.
+    pub place: Option<String>,
+}
+
+/// Since when something is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Since {
+    /// Since leakscope came.
+    FirstLook,
+    /// Since the first report of a series.
+    FirstReport,
+}
+
+/// How many are more than at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Grown {
+    /// So many; fewer if it is negative.
+    pub goroutines: i64,
+    /// In so long.
+    pub in_ns: u64,
+    /// What was first.
+    pub since: Since,
+}
+
+/// Goroutines that do the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// How many.
+    pub count: u64,
+    /// What.
+    pub doing: Doing,
+}
+
+findings! {
+    /// What is said of goroutines.
+    pub enum GoroutinesSaid, in the words of text {
+        /// Goroutines that look stuck, or leak.
+        Warning Stuck = "goroutines_stuck" {
+            count: u64,
+            total: u64,
+            doing: Doing,
+            created_by: Option<String>,
+            longest_blocked_ns: Option<u64>,
+            growth: Option<Grown>,
+        },
+        /// There are none but the runtime's own.
+        Note Nothing = "no_goroutines" {},
+        /// There are many more than before, each somewhere else.
+        Warning Scattered = "goroutines_scattered" { total: u64, growth: Option<Grown>, },
+        /// All is well.
+        Note Calm = "goroutines_calm" { total: u64, idle: u64, largest: Option<Group>, watched: bool, },
+        /// They could not be read.
+        Warning Refused = "goroutines_refused" { why: String, },
+        /// They could not be read again.
+        Warning Old = "goroutines_old" { why: String, },
+        /// What a part of the stacks holds.
+        Note Selected = "goroutines_selected" { count: u64, of: u64, },
+        /// There are more than in another report.
+        Warning More = "more_goroutines" { growth: i64, total: u64, most: i64, doing: String, place: String, },
+    }
+}
+
+fn text(said: &GoroutinesSaid) -> String {
+    match said {
+        GoroutinesSaid::Stuck { .. } => stuck(said),
+        GoroutinesSaid::Nothing {} => "The program has no goroutines of its own.".to_owned(),
+        GoroutinesSaid::Scattered { total, growth } => format!(
+            "{} are there{}, but they pile up in no single place.",
+            counted(*total, "goroutine"),
+            grown(*growth)
+        ),
+        GoroutinesSaid::Calm { total, idle, largest, watched } => {
+            // One look tells of no trend.
+            let calm = if *watched { "pile up" } else { "look stuck" };
+            format!("No goroutines {calm}: {}.", who_does_what(*total, *idle, largest.as_ref()))
+        }
+        GoroutinesSaid::Refused { why } => format!("The goroutines could not be read: {why}."),
+        GoroutinesSaid::Old { why } => format!("The goroutines could not be looked at again: {why}."),
+        GoroutinesSaid::Selected { count: n, of } => format!("{} of {} goroutines", count(*n), count(*of)),
+        GoroutinesSaid::More { growth, total, most, doing, place } => format!(
+            "{} more, {} now; {} in {doing} at {place}.",
+            counted(growth.unsigned_abs(), "goroutine"),
+            count(*total),
+            crate::section::growth::part(*most, *growth)
+        ),
+    }
+}
+
+fn stuck(said: &GoroutinesSaid) -> String {
+    let GoroutinesSaid::Stuck { count: n, total, doing: what, created_by, longest_blocked_ns, growth } = said
+    else {
+        return String::new();
+    };
+    let who = match (*n, *total) {
+        (1, 1) => "The only goroutine is".to_owned(),
+        (n, total) if n == total => format!("All {} goroutines are", count(n)),
+        (1, total) => format!("1 of {} is", counted(total, "goroutine")),
+        (n, total) => format!("{} of {} are", count(n), counted(total, "goroutine")),
+    };
+    let created = created_by.as_ref().map(|place| format!(", created by {place}")).unwrap_or_default();
+    let blocked = match (*longest_blocked_ns, *n) {
+        (None, _) => String::new(),
+        (Some(ns), 1) => format!(", for at least {}", duration(ns)),
+        (Some(ns), _) => format!(", the longest for at least {}", duration(ns)),
+    };
+    format!("{who} {}{created}{blocked}{}.", doing(what), grown(*growth))
+}
+
+/// What most of them do, `idle` of which wait for work.
+fn who_does_what(total: u64, idle: u64, largest: Option<&Group>) -> String {
+    let others = total.saturating_sub(idle);
+    let (Some(Group { count: most, doing: what }), 1..) = (largest, others) else {
+        return match idle {
+            1 => "the only one waits for work".to_owned(),
+            n => format!("all {} wait for work", count(n)),
+        };
+    };
+    let most = match (*most, others) {
+        (1, 1) if idle == 0 => format!("the only one is {}", doing(what)),
+        (1, 1) => format!("the other one is {}", doing(what)),
+        (1, n) if idle == 0 => format!("each of the {} is in a place of its own", count(n)),
+        (1, n) => format!("each of the other {} is in a place of its own", count(n)),
+        (most, n) if most == n && idle == 0 => format!("all {} are {}", count(n), doing(what)),
+        (most, n) if most == n => format!("the other {} are {}", count(n), doing(what)),
+        (most, n) => {
+            let other = if idle == 0 { "" } else { "other " };
+            format!("at most {} of the {other}{} are in one place, {}", count(most), count(n), doing(what))
+        }
+    };
+    match idle {
+        0 => most,
+        1 => format!("1 of {} waits for work; {most}", count(total)),
+        n => format!("{} of {} wait for work; {most}", count(n), count(total)),
+    }
+}
+
+/// What goroutines do, and where: `blocked in chan receive at main.work at pool.go:12`.
+pub(super) fn doing(doing: &Doing) -> String {
+    let place = doing.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+    let reason = doing.wait_reason.as_deref().map(|reason| cut(reason, LONGEST_REASON));
+    let what = match (doing.state.as_str(), reason) {
+        ("leaked", Some(reason)) => format!("blocked for ever in {reason}"),
+        ("leaked", None) => "blocked for ever".to_owned(),
+        ("waiting", Some(reason)) => format!("blocked in {reason}"),
+        ("waiting", None) => "blocked".to_owned(),
+        ("syscall", _) => "in a system call or C code".to_owned(),
+        ("runnable" | "preempted", _) => "ready to run".to_owned(),
+        (state, _) => state.to_owned(),
+    };
+    format!("{what}{place}")
+}
+
+/// `, 940 more since leakscope came (47 a second)`.
+pub(super) fn grown(growth: Option<Grown>) -> String {
+    let Some(Grown { goroutines, in_ns: ns, since }) = growth else { return String::new() };
+    let since = match since {
+        Since::FirstLook => "since leakscope came",
+        Since::FirstReport => "since the first report",
+    };
+    let n = goroutines.unsigned_abs();
+    if goroutines < 0 {
+        return format!(", {} fewer {since}", count(n));
+    }
+    let rate = |unit: f64| (n as f64 * unit * 1e9 / ns.max(1) as f64).round() as u64;
+    let rate = match (rate(1.0), rate(60.0), rate(3600.0)) {
+        _ if ns < 1_000_000 => String::new(),
+        (second @ 2.., ..) => format!(" ({} a second)", count(second)),
+        (_, minute @ 2.., _) => format!(" ({} a minute)", count(minute)),
+        (.., hour) => format!(" ({} an hour)", count(hour)),
+    };
+    format!(", {} more {since}{rate}", count(n))
+}

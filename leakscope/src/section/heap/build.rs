@@ -1,0 +1,99 @@
+//! The section on the heap.
+
+use super::answer::Visibility;
+use crate::collect::heap::{HeapAccount, HeapSnapshot, SiteSnapshot};
+use crate::section::model::{Heap, Site, Source, Totals};
+use crate::section::site::{NameStack, site_id};
+
+/// What it is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct HeapInputs<'a> {
+    /// The account.
+    pub snapshot: &'a HeapSnapshot,
+    /// Blocks younger than this were left out.
+    pub min_age_ns: u64,
+    /// Functions whose probes are single-stepped.
+    pub slow_probes: usize,
+    /// What the probes could see; the hits are filled in while the report is built.
+    pub visibility: Visibility<'a>,
+}
+
+impl<'a> From<&'a HeapAccount> for HeapInputs<'a> {
+    fn from(account: &'a HeapAccount) -> Self {
+        Self {
+            snapshot: &account.snapshot,
+            min_age_ns: account.min_age_ns,
+            slow_probes: account.coverage.slow,
+            visibility: Visibility {
+                probes: account.coverage.probes,
+                hits: 0,
+                files_searched: account.coverage.files_searched,
+                reason: account.coverage.reason.as_deref(),
+            },
+        }
+    }
+}
+
+/// The section. `nothing_lost` tells whether all events were counted, `ended` whether the account stands
+/// still.
+pub(crate) fn heap(
+    inputs: &HeapInputs<'_>,
+    nothing_lost: bool,
+    ended: bool,
+    name: &mut NameStack<'_>,
+) -> Heap {
+    let snapshot = inputs.snapshot;
+    let exact = nothing_lost && ended && inputs.visibility.probes > 0;
+    let mut method = String::from("every call of the allocator's functions was counted");
+    if inputs.visibility.probes == 0 {
+        method = "no allocator function was found, so nothing was counted".to_owned();
+    } else if !ended {
+        method = "every call is counted; the numbers were read while the target ran, so they can be off by the calls of that moment".to_owned();
+    } else if !nothing_lost {
+        method = "calls were counted, but some were lost: see the losses".to_owned();
+    }
+    if inputs.min_age_ns > 0 {
+        method.push_str("; only blocks of the asked age count as live");
+    }
+    Heap {
+        exact,
+        sources: vec![Source {
+            name: super::MALLOC.to_owned(),
+            exact,
+            method,
+            error_bytes: exact.then_some(0),
+        }],
+        totals: Totals {
+            live_bytes: snapshot.live_bytes,
+            live_objects: snapshot.live_objects,
+            alloc_bytes: snapshot.alloc_bytes,
+            alloc_objects: snapshot.alloc_objects,
+            free_objects: snapshot.free_objects,
+            unknown_frees: snapshot.unknown_frees,
+            growth_bytes: snapshot.growth_bytes,
+        },
+        sites: snapshot.sites.iter().zip(1..).map(|(s, rank)| site(s, rank, name)).collect(),
+        go_in_use_bytes: None,
+        go_size_classes: None,
+        go_agreement: None,
+    }
+}
+
+fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
+    Site {
+        site_id: site_id(snapshot.stack),
+        rank,
+        source: super::MALLOC.to_owned(),
+        live_bytes: snapshot.live_bytes,
+        live_objects: snapshot.live_objects,
+        alloc_bytes: snapshot.alloc_bytes,
+        alloc_objects: snapshot.alloc_objects,
+        growth_bytes: snapshot.growth_bytes,
+        oldest_age_ns: snapshot.oldest_age_ns,
+        youngest_age_ns: snapshot.youngest_age_ns,
+        live_bytes_low: None,
+        live_bytes_high: None,
+        samples: None,
+        stack: snapshot.stack.and_then(name).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,117 @@
+//! What a report says of the heap.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::section::json::with_stack;
+use crate::section::model::{Frame, Stack, StackEnd};
+
+/// The account of the heap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Heap {
+    /// Whether the numbers of all sources are exact.
+    pub exact: bool,
+    /// Where the numbers come from.
+    pub sources: Vec<Source>,
+    /// Sums over all sites.
+    pub totals: Totals,
+    /// Sites, ranked.
+    pub sites: Vec<Site>,
+    /// Bytes in objects in use on a Go program's heap, garbage that no collection has found included.
+    pub go_in_use_bytes: Option<u64>,
+    /// What a Go program's heap holds by size of objects, most bytes first.
+    pub go_size_classes: Option<Vec<GoSizeClass>>,
+    /// How far the Go sites' sum and what is in use agree.
+    pub go_agreement: Option<String>,
+}
+
+/// Where numbers come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Source {
+    /// `malloc`: the allocator's functions; `go`: the Go runtime.
+    pub name: String,
+    /// Whether every event was counted.
+    pub exact: bool,
+    /// How they were had.
+    pub method: String,
+    /// Bound of the error, where one is known.
+    pub error_bytes: Option<u64>,
+}
+
+/// Sums over all sites, since recording began (or since what the source's method says).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    /// Bytes requested in blocks that are live.
+    pub live_bytes: u64,
+    /// Live blocks.
+    pub live_objects: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Blocks allocated.
+    pub alloc_objects: u64,
+    /// Blocks freed that had been allocated since recording began.
+    pub free_objects: u64,
+    /// Frees of blocks that were not in the account, mostly from before.
+    pub unknown_frees: u64,
+    /// Change of `live_bytes` since the report before (or since recording began).
+    pub growth_bytes: i64,
+}
+
+with_stack! {
+    /// A distinct stack that allocated.
+    pub struct Site {
+        /// Identifies the stack within this run.
+        pub site_id: String,
+        /// Place in the order asked for, from 1.
+        pub rank: u64,
+        /// Name of the source.
+        pub source: String,
+        /// Bytes requested in live blocks.
+        pub live_bytes: u64,
+        /// Live blocks.
+        pub live_objects: u64,
+        /// Bytes allocated.
+        pub alloc_bytes: u64,
+        /// Blocks allocated.
+        pub alloc_objects: u64,
+        /// Change of `live_bytes` since the report before.
+        pub growth_bytes: i64,
+        /// Age of the oldest live block.
+        pub oldest_age_ns: Option<u64>,
+        /// Age of the youngest live block.
+        pub youngest_age_ns: Option<u64>,
+        /// Lower end of the interval that `live_bytes` lies in, where it is an estimate.
+        pub live_bytes_low: Option<u64>,
+        /// Upper end of it.
+        pub live_bytes_high: Option<u64>,
+        /// Objects that were looked at for the estimate.
+        pub samples: Option<u64>,
+        @
+        /// The stack.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own; null if there is none.
+            blame: Option<u64>,
+            /// Frames, innermost first.
+            frames: Vec<Frame>,
+            /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
+            stack_end: Option<StackEnd>,
+        },
+    }
+}
+
+/// What the objects of one size take on a Go program's heap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoSizeClass {
+    /// Size of an object; null for the large ones, which have spans of their own.
+    pub size_bytes: Option<u64>,
+    /// Whether they hold pointers.
+    pub scan: bool,
+    /// Spans of this class.
+    pub spans: u64,
+    /// Objects in use.
+    pub objects: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+crate::section::site::sites!(Site);

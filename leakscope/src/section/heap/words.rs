@@ -1,0 +1,167 @@
+//! What is said of the heap, and in what words.
+
+use serde::Serialize;
+
+use crate::human::{bytes, counted, duration, share, signed_bytes};
+use crate::section::finding::findings;
+
+/// The place that most is from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Most {
+    /// Its part.
+    pub bytes: u64,
+    /// The frame to blame.
+    pub place: String,
+}
+
+findings! {
+    /// What is said of the heap.
+    pub enum HeapSaid, in the words of text {
+        /// No call was seen.
+        Note NothingAllocated = "heap_nothing_allocated" {},
+        /// All is freed again.
+        Note NothingLeft = "heap_nothing_left" { alloc_objects: u64, min_age_ns: u64, },
+        /// So much is live.
+        Note Live = "heap_live" { live_bytes: u64, live_objects: u64, min_age_ns: u64, most: Option<Most>, },
+        /// A Go program whose C code allocates nothing, and whose own heap is not read.
+        Note NoC = "heap_no_c_code" {},
+        /// Of a Go heap no site is known.
+        Note GoUnplaced = "go_heap_unplaced" { in_use_bytes: Option<u64>, },
+        /// So much is live in a Go program.
+        Note GoLive = "go_heap_live" {
+            live_bytes: u64,
+            live_objects: u64,
+            beside_c: bool,
+            exact: bool,
+            most: Option<Most>,
+        },
+        /// There is nothing to probe.
+        Warning NoAllocator = "heap_no_allocator" { files: u64, reason: Option<String>, },
+        /// Memory grew while no probe was hit.
+        Warning GrownElsewhere = "memory_grown_elsewhere" {
+            growth_bytes: u64,
+            live_bytes: u64,
+            reason: Option<String>,
+        },
+        /// Memory grew by more than what is live explains.
+        Warning GrownUnexplained = "memory_grown_unexplained" {
+            growth_bytes: u64,
+            live_bytes: u64,
+            reason: Option<String>,
+        },
+        /// What a part of the stacks holds.
+        Note Selected = "heap_selected" { live_bytes: u64, of_bytes: u64, },
+        /// It grew from report to report.
+        Note Grew = "heap_grew" { growth_bytes: i64, old_bytes: u64, new_bytes: u64, most: Growth, },
+        /// It did not, but a site did.
+        Note SiteGrew = "heap_site_grew" { growth_bytes: i64, most: Growth, },
+    }
+}
+
+/// The place that grew most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Growth {
+    /// By so much.
+    pub bytes: i64,
+    /// The frame to blame.
+    pub place: String,
+}
+
+fn text(said: &HeapSaid) -> String {
+    match said {
+        HeapSaid::NothingAllocated {} => "Nothing was allocated while leakscope watched.".to_owned(),
+        HeapSaid::NothingLeft { alloc_objects, min_age_ns } => format!(
+            "No blocks{} are left of {} allocated while leakscope watched.",
+            old(*min_age_ns),
+            counted(*alloc_objects, "block")
+        ),
+        HeapSaid::Live { live_bytes, live_objects, min_age_ns, most } => {
+            let are = if *live_objects == 1 { "is" } else { "are" };
+            let (held, blocks) = (bytes(*live_bytes), counted(*live_objects, "block"));
+            let old = old(*min_age_ns);
+            let held = format!("{held} in {blocks} allocated while leakscope watched{old} {are} still live");
+            and_most(held, *live_bytes, most.as_ref())
+        }
+        HeapSaid::NoC {} => {
+            "No C code allocated anything while leakscope watched; the Go runtime's own heap was \
+                             not looked at."
+                .to_owned()
+        }
+        HeapSaid::GoUnplaced { in_use_bytes } => {
+            let in_use = in_use_bytes.map(|n| format!(", of {} in use", bytes(n))).unwrap_or_default();
+            format!("Nothing that is live on the Go heap is known by its place{in_use}.")
+        }
+        HeapSaid::GoLive { live_bytes, live_objects, beside_c, exact, most } => {
+            let sure = if *exact { "" } else { " (an estimate)" };
+            let which = if *beside_c { "the heaps of Go and C" } else { "the Go heap" };
+            let are = if *live_objects == 1 { "is" } else { "are" };
+            let (held, objects) = (bytes(*live_bytes), counted(*live_objects, "object"));
+            let held = format!("{held} in {objects} {are} live on {which}{sure}");
+            and_most(held, *live_bytes, most.as_ref())
+        }
+        HeapSaid::NoAllocator { .. }
+        | HeapSaid::GrownElsewhere { .. }
+        | HeapSaid::GrownUnexplained { .. } => untraced(said).unwrap_or_default(),
+        HeapSaid::Selected { live_bytes, of_bytes } => {
+            format!("{} of {} live", bytes(*live_bytes), bytes(*of_bytes))
+        }
+        HeapSaid::Grew { growth_bytes, old_bytes, new_bytes, most } => format!(
+            "Live memory grew by {}, from {} to {}; {} from {}.",
+            bytes(growth_bytes.unsigned_abs()),
+            bytes(*old_bytes),
+            bytes(*new_bytes),
+            crate::section::growth::part(most.bytes, *growth_bytes),
+            most.place
+        ),
+        HeapSaid::SiteGrew { growth_bytes, most } => format!(
+            "Live memory did not grow ({}), but that from {} did: {}.",
+            signed_bytes(*growth_bytes),
+            most.place,
+            signed_bytes(most.bytes)
+        ),
+    }
+}
+
+/// Why the account does not explain the memory.
+fn untraced(said: &HeapSaid) -> Option<String> {
+    Some(match said {
+        HeapSaid::NoAllocator { files, reason } => format!(
+            "No allocator function was found in the {} that the target maps{}: its heap cannot be traced.",
+            counted(*files, "file"),
+            because(reason)
+        ),
+        HeapSaid::GrownElsewhere { growth_bytes, live_bytes, reason } => format!(
+            "{}: no allocator function was called, so the memory comes from elsewhere, such as mmap or an allocator \
+             of the program's own{}.",
+            grew(*growth_bytes, *live_bytes),
+            because(reason)
+        ),
+        HeapSaid::GrownUnexplained { growth_bytes, live_bytes, reason } => format!(
+            "{}: the rest was freed again but kept by the allocator, was mapped directly, or was allocated before \
+             the attach and touched only now{}.",
+            grew(*growth_bytes, *live_bytes),
+            because(reason)
+        ),
+        _ => return None,
+    })
+}
+
+/// That blocks of a certain age were asked for.
+fn old(min_age_ns: u64) -> String {
+    if min_age_ns > 0 { format!(" that are {} old or older", duration(min_age_ns)) } else { String::new() }
+}
+
+fn and_most(held: String, live_bytes: u64, most: Option<&Most>) -> String {
+    match most {
+        Some(most) => format!("{held}; {} of that from {}.", share(most.bytes, live_bytes), most.place),
+        None => format!("{held}."),
+    }
+}
+
+fn because(reason: &Option<String>) -> String {
+    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+fn grew(growth_bytes: u64, live_bytes: u64) -> String {
+    format!("RSS grew by {}, but only {} of it was traced", bytes(growth_bytes), bytes(live_bytes))
+}

@@ -1,0 +1,29 @@
+//! Where threads are created.
+
+use std::cmp::Reverse;
+
+use crate::collect::threads::Creation;
+use crate::section::model::ThreadSite;
+use crate::section::site::{NameStack, rank, site_id};
+
+/// The stacks that created threads, most living ones first.
+pub fn thread_sites(creations: &[Creation], name: &mut NameStack<'_>) -> Vec<ThreadSite> {
+    let mut sites: Vec<ThreadSite> = creations
+        .iter()
+        .map(|creation| ThreadSite {
+            site_id: site_id(creation.stack),
+            rank: 0,
+            created: creation.created,
+            exited: creation.exited,
+            alive: creation.created.saturating_sub(creation.exited),
+            growth: creation.growth,
+            stack: creation.stack.and_then(&mut *name).unwrap_or_default(),
+        })
+        .collect();
+    sites.sort_by(|a, b| {
+        let key = |s: &ThreadSite| (Reverse(s.alive), Reverse(s.created));
+        key(a).cmp(&key(b)).then_with(|| a.site_id.cmp(&b.site_id))
+    });
+    rank(&mut sites);
+    sites
+}

@@ -1,0 +1,131 @@
+//! Blocked threads, as the report shows them: those that are blocked now (from a census) and what
+//! has blocked in the window, by site.
+
+mod book;
+mod holders;
+mod sites;
+mod wakers;
+
+use std::collections::HashMap;
+
+use self::book::Book;
+use self::holders::Holders;
+use self::sites::Sites;
+use crate::collect::waits::WaitAccount;
+use crate::collect::waits::aggregate::WaitsSnapshot;
+use crate::section::model::{Address, Deadlock, DeadlockThread, LongWait, Waits};
+use crate::section::site::{NameStack, site_id};
+use crate::wait::Census;
+use crate::wait::deadlock::Edge;
+
+/// What the section on waits is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitInputs<'a> {
+    /// The threads at the end of the window; `None` if the target is gone.
+    pub census: Option<&'a Census>,
+    /// What happened in the window; `None` where nothing was traced (`dump`).
+    pub window: Option<&'a WaitsSnapshot>,
+    /// When the window began, CLOCK_MONOTONIC in ns.
+    pub started_ns: u64,
+    /// When the snapshot was taken.
+    pub at_ns: u64,
+    /// Whether nothing was lost that would make the numbers wrong.
+    pub nothing_lost: bool,
+    /// Processors of the machine: pools of workers are about as large.
+    pub processors: usize,
+}
+
+impl<'a> From<&'a WaitAccount> for WaitInputs<'a> {
+    fn from(account: &'a WaitAccount) -> Self {
+        Self {
+            census: account.threads.as_ref(),
+            window: account.window.as_ref(),
+            started_ns: account.started_ns,
+            at_ns: account.at_ns,
+            nothing_lost: account.ended,
+            processors: account.processors,
+        }
+    }
+}
+
+/// Makes the section on waits. `name` is asked once for each stack.
+pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
+    let nothing = Census::default();
+    let census = inputs.census.unwrap_or(&nothing);
+    let mut book = Book::new(name);
+    let blocked = sites::blocked(inputs, census, &mut book);
+    let holders = Holders::new(census, &blocked);
+    let sites = sites::sites(inputs, census, &blocked, &holders, &mut book);
+    let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
+    let long_waits = inputs.window.map(|w| long_waits(w, &sites, inputs.started_ns)).unwrap_or_default();
+    let seen = census.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
+    let mut waits = Waits {
+        exact: inputs.nothing_lost && seen,
+        method: method(inputs).to_owned(),
+        threads: census.threads.len() as u64,
+        blocked_now: blocked.len() as u64,
+        stuck_now: 0,
+        longest_stuck_ns: None,
+        unsettled: census.unsettled,
+        vanished: census.vanished,
+        deadlocks: deadlocks(&blocked, &holders),
+        sites: sites.sites,
+        wakers,
+        long_waits,
+    };
+    waits.count_stuck();
+    waits
+}
+
+fn method(inputs: &WaitInputs<'_>) -> &'static str {
+    match (inputs.window.is_some(), inputs.nothing_lost) {
+        (false, _) => {
+            "every thread was looked at without stopping it; how long it is blocked is since it last ran"
+        }
+        (true, true) => {
+            "every wait was counted as the scheduler switched; who blocked before the attach is timed since it last ran"
+        }
+        (true, false) => "waits were counted as the scheduler switched, but some were lost: see the losses",
+    }
+}
+
+fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock> {
+    let by_tid: HashMap<u32, &sites::Blocked<'_>> = blocked.iter().map(|b| (b.thread.tid, b)).collect();
+    let thread = |edge: &Edge| {
+        let waiter = by_tid.get(&edge.tid);
+        DeadlockThread {
+            tid: edge.tid,
+            name: waiter.map(|b| b.thread.name.clone()).unwrap_or_default(),
+            waits_for: Address(edge.lock),
+            held_by: edge.owner,
+            holds: holders.held_by(edge.tid).map(Address).collect(),
+            blocked_ns: waiter.map(|b| b.blocked_ns),
+            site_id: waiter.map_or_else(|| site_id(None), |b| b.key.id()),
+        }
+    };
+    holders
+        .cycles()
+        .iter()
+        .map(|cycle| Deadlock {
+            cycle: cycle.edges.iter().map(thread).collect(),
+            certain: cycle.certain(),
+            also_blocked: cycle.also_blocked,
+        })
+        .collect()
+}
+
+fn long_waits(window: &WaitsSnapshot, sites: &Sites, started_ns: u64) -> Vec<LongWait> {
+    window
+        .long
+        .iter()
+        .map(|long| LongWait {
+            tid: long.tid,
+            site_id: sites.id(long.site),
+            start_ns: long.since_ns.saturating_sub(started_ns),
+            wait_ns: long.wait_ns,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,313 @@
+//! Sites: what is blocked now and what has blocked in the window, by stack.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use super::WaitInputs;
+use super::book::Book;
+use super::holders::{Holder, Holders};
+use crate::collect::waits::aggregate::SiteWaits;
+use crate::section::model::{Address, Cut, OwnerState, Since, StackEnd, WaitLock, WaitSite, WaitThread};
+use crate::section::site::site_id;
+use crate::section::waits::answer::is_notable;
+use crate::stack::StackId;
+use crate::wait::classify::{Classified, Facts};
+use crate::wait::locks::{Lock, ThreadIds, decode};
+use crate::wait::{Census, FdTarget, TaskState, Thread, WaitKind, WaitSiteId, classify, idle};
+
+/// A thread that is blocked now.
+#[derive(Debug)]
+pub(super) struct Blocked<'a> {
+    pub thread: &'a Thread,
+    pub classified: Classified,
+    pub key: SiteKey,
+    pub lock: Option<Lock>,
+    pub blocked_ns: u64,
+    pub at_least: bool,
+    pub since: Since,
+}
+
+/// The blocked threads of a census.
+pub(super) fn blocked<'a>(
+    inputs: &WaitInputs<'_>,
+    census: &'a Census,
+    book: &mut Book<'_, '_>,
+) -> Vec<Blocked<'a>> {
+    let ids = ThreadIds::new(census);
+    let open: HashMap<u32, u64> = inputs
+        .window
+        .into_iter()
+        .flat_map(|window| &window.open)
+        .map(|open| (open.tid, open.since_ns))
+        .collect();
+    let blocked = |thread: &'a Thread| {
+        let before = thread.blocked_ns?;
+        let facts = Facts {
+            name: Some(&thread.name),
+            state: thread.state,
+            syscall: thread.syscall,
+            fd: FdTarget::of(&thread.descriptor),
+            several: false,
+        };
+        let classified = classify(facts, &book.get(thread.stack).marks);
+        let key = SiteKey::new(thread.stack, &classified, facts.fd);
+        let lock = classified.lock.and_then(|lock| decode(&lock, thread.futex.as_ref(), &ids));
+        let (blocked_ns, at_least, since) = match open.get(&thread.tid) {
+            Some(since_ns) => (inputs.at_ns.saturating_sub(*since_ns), false, Since::Traced),
+            None => (before, thread.blocked_at_least, Since::BeforeAttach),
+        };
+        Some(Blocked { thread, classified, key, lock, blocked_ns, at_least, since })
+    };
+    census.threads.iter().filter_map(blocked).collect()
+}
+
+/// What makes waits those of one site: they agree in all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct SiteKey {
+    stack: Option<StackId>,
+    kind: WaitKind,
+    operation: Option<&'static str>,
+    primitive: Option<String>,
+    fd: Option<FdTarget>,
+}
+
+impl SiteKey {
+    fn new(stack: Option<StackId>, what: &Classified, fd: Option<FdTarget>) -> Self {
+        let (kind, operation, primitive) = (what.kind, what.operation, what.primitive.clone());
+        Self { stack, kind, operation, primitive, fd }
+    }
+
+    /// Identifies the site in the report: the same in each report of a run.
+    pub(super) fn id(&self) -> String {
+        let mut hasher = crc32fast::Hasher::new();
+        let parts = [self.kind.name(), self.operation.unwrap_or_default()];
+        for part in parts.into_iter().chain(self.primitive.as_deref()) {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.update(&[self.fd.map_or(0, |fd| fd as u8 + 1)]);
+        format!("{}-{:08x}", site_id(self.stack), hasher.finalize())
+    }
+}
+
+/// Where two sources meet.
+struct Parts<'a, 'b> {
+    what: Classified,
+    blocked: Vec<&'b Blocked<'a>>,
+    finished: Vec<&'b SiteWaits>,
+}
+
+impl Parts<'_, '_> {
+    fn of(what: &Classified) -> Self {
+        Self { what: what.clone(), blocked: Vec::new(), finished: Vec::new() }
+    }
+}
+
+/// Sites, and where waits of the kernel side's sites went.
+pub(super) struct Sites {
+    pub(super) sites: Vec<WaitSite>,
+    pub(super) ids: HashMap<Option<WaitSiteId>, String>,
+}
+
+impl Sites {
+    /// The site of the report that has the waits of one of the kernel side's.
+    pub(super) fn id(&self, site: Option<WaitSiteId>) -> String {
+        self.ids.get(&site).cloned().unwrap_or_else(|| site_id(None))
+    }
+}
+
+/// All sites, ranked.
+pub(super) fn sites(
+    inputs: &WaitInputs<'_>,
+    census: &Census,
+    blocked: &[Blocked<'_>],
+    holders: &Holders,
+    book: &mut Book<'_, '_>,
+) -> Sites {
+    let mut parts: BTreeMap<SiteKey, Parts<'_, '_>> = BTreeMap::new();
+    for thread in blocked {
+        let part = parts.entry(thread.key.clone()).or_insert_with(|| Parts::of(&thread.classified));
+        part.blocked.push(thread);
+    }
+    let mut ids = HashMap::new();
+    for finished in inputs.window.into_iter().flat_map(|window| &window.sites) {
+        let facts = Facts {
+            name: None,
+            state: TaskState::Interruptible,
+            syscall: finished.syscall,
+            fd: finished.fd,
+            several: finished.several,
+        };
+        let what = classify(facts, &book.get(finished.stack).marks);
+        let key = SiteKey::new(finished.stack, &what, finished.fd);
+        ids.insert(finished.id, key.id());
+        parts.entry(key).or_insert_with(|| Parts::of(&what)).finished.push(finished);
+    }
+    let mut owners = Owners {
+        threads: census.threads.iter().map(|thread| (thread.tid, thread)).collect(),
+        blocked: blocked.iter().map(|thread| (thread.thread.tid, thread)).collect(),
+        holders,
+        book,
+    };
+    let mut sites: Vec<(Order, WaitSite)> = parts
+        .into_iter()
+        .map(|(key, mut parts)| {
+            let by_time = |b: &&Blocked<'_>| (Reverse(b.blocked_ns), b.thread.tid);
+            parts.blocked.sort_by_key(by_time);
+            let site = site(&key, &parts, inputs, &mut owners);
+            (order(&site, &parts, holders), site)
+        })
+        .collect();
+    // Stable: what is equal stays in the order of its stack's number.
+    sites.sort_by_key(|(order, _)| *order);
+    let ranked = sites.into_iter().zip(1..).map(|((_, site), rank)| WaitSite { rank, ..site });
+    Sites { sites: ranked.collect(), ids }
+}
+
+/// What ranks sites: group, then threads blocked, longest, time.
+type Order = (u8, Reverse<u64>, Reverse<u64>, Reverse<u64>);
+
+fn order(site: &WaitSite, parts: &Parts<'_, '_>, holders: &Holders) -> Order {
+    let now: u64 = parts.blocked.iter().fold(0, |sum, thread| sum.saturating_add(thread.blocked_ns));
+    let time = site.wait_ns.unwrap_or_default().saturating_add(now);
+    let longest = Reverse(site.longest_blocked_ns.unwrap_or_default());
+    if parts.blocked.iter().any(|thread| holders.is_deadlocked(thread.thread.tid)) {
+        (0, Reverse(site.blocked_now), longest, Reverse(time))
+    } else if is_notable(site) {
+        (1, Reverse(site.blocked_now), longest, Reverse(time))
+    } else {
+        // A wait of a moment says little, whoever is in it now.
+        (if site.idle { 3 } else { 2 }, Reverse(time), longest, Reverse(site.blocked_now))
+    }
+}
+
+fn site(
+    key: &SiteKey,
+    parts: &Parts<'_, '_>,
+    inputs: &WaitInputs<'_>,
+    owners: &mut Owners<'_, '_, '_, '_>,
+) -> WaitSite {
+    let entry = owners.book.get(key.stack);
+    let what = &parts.what;
+    let deadlocked = parts.blocked.iter().any(|b| owners.holders.is_deadlocked(b.thread.tid));
+    let facts = idle::Site {
+        kind: what.kind,
+        operation: what.operation,
+        fd: key.fd,
+        frames: &entry.marks,
+        primitive: what.primitive_frame,
+        complete: entry.stack.end == Some(StackEnd::Root),
+        blocked_now: parts.blocked.len() as u64,
+        holds_wanted_lock: parts
+            .blocked
+            .iter()
+            .any(|b| owners.holders.held_by(b.thread.tid).next().is_some()),
+        processors: inputs.processors,
+    };
+    let idle_rule = idle::rule(&facts, &crate::runtime::rules().workers).filter(|_| !deadlocked);
+    let window = inputs.window.is_some();
+    let sum = |of: fn(&SiteWaits) -> u64| {
+        window.then(|| parts.finished.iter().fold(0u64, |sum, waits| sum.saturating_add(of(waits))))
+    };
+    let mut stack = entry.charged(what.primitive_frame.or_else(|| entry.stub(what.operation?)));
+    if stack.end.is_none() && !parts.blocked.is_empty() {
+        stack.end = Some(StackEnd::Cut(Cut::Unsettled));
+    }
+    WaitSite {
+        site_id: key.id(),
+        stack_id: site_id(key.stack),
+        rank: 0,
+        kind: what.kind,
+        operation: what.operation.map(str::to_owned),
+        primitive: what.primitive.clone(),
+        idle: idle_rule.is_some(),
+        idle_rule: idle_rule.map(str::to_owned),
+        blocked_now: parts.blocked.len() as u64,
+        longest_blocked_ns: parts.blocked.iter().map(|thread| thread.blocked_ns).max(),
+        waits: sum(|waits| waits.waits),
+        wait_ns: sum(|waits| waits.wait_ns),
+        max_wait_ns: parts.finished.iter().map(|waits| waits.max_ns).max(),
+        histogram: histogram(&parts.finished),
+        stack,
+        threads: parts.blocked.iter().map(|thread| wait_thread(thread)).collect(),
+        locks: locks(&parts.blocked, owners),
+    }
+}
+
+fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
+    WaitThread {
+        tid: blocked.thread.tid,
+        name: blocked.thread.name.clone(),
+        blocked_ns: Some(blocked.blocked_ns),
+        at_least: blocked.at_least,
+        since: blocked.since,
+        lock: blocked.lock.as_ref().map(|lock| Address(lock.address)),
+    }
+}
+
+fn histogram(finished: &[&SiteWaits]) -> Vec<(u64, u64)> {
+    let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+    for &(upper, count) in finished.iter().flat_map(|waits| &waits.histogram) {
+        let sum = sums.entry(upper).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    sums.into_iter().filter(|&(_, count)| count > 0).collect()
+}
+
+/// What is needed to describe the holders of locks.
+struct Owners<'h, 'p, 'n, 'f> {
+    threads: HashMap<u32, &'h Thread>,
+    blocked: HashMap<u32, &'h Blocked<'h>>,
+    holders: &'h Holders,
+    book: &'p mut Book<'n, 'f>,
+}
+
+/// For so many locks of a site the holder's frames are given. Further holders' frames are at the sites
+/// that have them in their lists of threads.
+const LOCKS_WITH_FRAMES: usize = 256;
+
+/// The locks of one site, those with most waiters first.
+fn locks(blocked: &[&Blocked<'_>], owners: &mut Owners<'_, '_, '_, '_>) -> Vec<WaitLock> {
+    let mut waiters: BTreeMap<u64, u64> = BTreeMap::new();
+    for lock in blocked.iter().filter_map(|thread| thread.lock.as_ref()) {
+        *waiters.entry(lock.address).or_default() += 1;
+    }
+    let mut locks: Vec<(u64, u64)> = waiters.into_iter().collect();
+    locks.sort_by_key(|&(address, waiters)| (Reverse(waiters), address));
+    let describe = |(at, (address, waiters))| lock(address, waiters, at < LOCKS_WITH_FRAMES, owners);
+    locks.into_iter().enumerate().map(describe).collect()
+}
+
+fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '_, '_, '_>) -> WaitLock {
+    let mut lock = WaitLock {
+        address: Address(address),
+        waiters,
+        owner_tid: None,
+        owner_name: None,
+        owner_state: None,
+        owner_stack: None,
+        owner_inferred: false,
+        owner_method: None,
+        owner_unknown: None,
+    };
+    match owners.holders.of(address) {
+        Some(Holder::Known { tid, method, inferred }) => {
+            lock.owner_tid = Some(*tid);
+            lock.owner_name = owners.threads.get(tid).map(|thread| thread.name.clone());
+            lock.owner_inferred = *inferred;
+            lock.owner_method = Some((*method).to_owned());
+            let Some(owner) = owners.blocked.get(tid) else {
+                lock.owner_state = Some(OwnerState::Running);
+                return lock;
+            };
+            lock.owner_state = Some(OwnerState::Waits(owner.classified.kind));
+            let entry = owners.book.get(owner.thread.stack);
+            if with_frames && !entry.stack.frames.is_empty() {
+                lock.owner_stack = Some(entry.charged(owner.classified.primitive_frame));
+            }
+        }
+        Some(Holder::Unknown(why)) => lock.owner_unknown = Some(why.clone()),
+        None => lock.owner_unknown = Some("nothing is known of it".to_owned()),
+    }
+    lock
+}
