@@ -75,8 +75,13 @@ mod tests {
         snapshot.losses = vec![(crate::losses::GO_UNSETTLED, 2)];
         let heap = GoHeapSnapshot::default();
         let heap = Some(GoHeapInputs { snapshot: &heap, sort: Sort::Growth });
-        let told =
-            GoInputs { version: "go1.24", code: chat(), snapshot: Some(&snapshot), heap, ..GoInputs::default() };
+        let told = GoInputs {
+            version: "go1.24",
+            code: chat(),
+            snapshot: Some(&snapshot),
+            heap,
+            ..GoInputs::default()
+        };
         let tape = serde_json::to_string(&RecordedGo::of(&told)).expect("JSON");
         let again: RecordedGo = serde_json::from_str(&tape).expect("the same");
         assert_eq!(format!("{:?}", again.inputs(Sort::Growth)), format!("{told:?}"));
