@@ -15,14 +15,14 @@
 //! ```
 //!
 //! Threads that are blocked before anyone looks tell their [truth](Blocked) before they are ready; a
-//! [`Census`] is compared with it:
+//! [`Snapshot`] is compared with it:
 //!
 //! ```no_run
-//! # use leakscope_tests::{Census, Fixture, programs};
+//! # use leakscope_tests::{Snapshot, Fixture, programs};
 //! # fn main() -> anyhow::Result<()> {
 //! let fixture = Fixture::start(&programs::BLOCKED, &["mutex", "1000"])?;
 //! let truth = fixture.blocked()?;
-//! Census::of(fixture.pid())?.assert_group(&truth, "waiters");
+//! Snapshot::of(fixture.pid())?.assert_group(&truth, "waiters");
 //! # Ok(())
 //! # }
 //! ```
@@ -36,7 +36,6 @@
 //! `LEAKSCOPE_KILLS` says how often leakscope is killed under load (default 5).
 
 pub mod blocked;
-pub mod census;
 pub mod compare;
 pub mod fixture;
 pub mod gdb;
@@ -49,17 +48,18 @@ pub mod programs;
 pub mod report;
 pub mod scope;
 pub mod server;
+pub mod snapshot;
 pub mod swap;
 pub mod text;
 pub mod tmux;
 pub mod waits;
 
 pub use blocked::Blocked;
-pub use census::Census;
 pub use compare::Expect;
 pub use fixture::{Fixture, Truth};
 pub use report::Report;
 pub use scope::{Finished, Leakscope};
+pub use snapshot::Snapshot;
 
 use std::path::{Path, PathBuf};
 

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use leakscope_tests::census::Census;
 use leakscope_tests::process::{Guard, poll};
 use leakscope_tests::programs::{
     BLOCKED, CASES, CHURN, DEADLOCK_C, DEADLOCK_CPP, DEADLOCK_RUST, HOSTILE, I386, Program, SWAPPED, ZOMBIE,
@@ -21,6 +20,7 @@ use leakscope_tests::programs::{
 use leakscope_tests::report::names;
 use leakscope_tests::scope::binary;
 use leakscope_tests::server::find_program;
+use leakscope_tests::snapshot::Snapshot;
 use leakscope_tests::swap::Swap;
 use leakscope_tests::text::Text;
 use leakscope_tests::waits::{DeadlockThread, WaitSite};
@@ -63,21 +63,21 @@ fn check(scenario: &str, threads: usize, primitive: &str, idle: Idle) -> Result<
         leakscope_tests::skipped(&format!("{}", std::io::Error::from_raw_os_error(i32::try_from(error)?)));
         return Ok(None);
     }
-    let census = Census::of(fixture.pid())?;
+    let snapshot = Snapshot::of(fixture.pid())?;
     for name in truth.groups.keys() {
-        census.assert_group(&truth, name);
+        snapshot.assert_group(&truth, name);
     }
-    assert_whole(&census.report, truth.threads() + 1);
-    assert_eq!(census.report.deadlocks(), Vec::<Vec<DeadlockThread>>::new());
+    assert_whole(&snapshot.report, truth.threads() + 1);
+    assert_eq!(snapshot.report.deadlocks(), Vec::<Vec<DeadlockThread>>::new());
     let tid = truth.group("waiters").threads[0].tid;
-    let site = census.report.wait_site_of(tid).context("its site")?;
+    let site = snapshot.report.wait_site_of(tid).context("its site")?;
     if !primitive.is_empty() {
         assert!(names(site.text("primitive"), primitive), "{primitive}: {}", site.describe());
     }
     if idle != Idle::Open {
         assert_eq!(site.is_idle(), idle == Idle::Yes, "{}", site.describe());
     }
-    Ok(Some((census.report, truth)))
+    Ok(Some((snapshot.report, truth)))
 }
 
 /// A test a kind: 1,000 threads blocked at one site.
@@ -143,11 +143,11 @@ fn mutex_whose_holder_sleeps() -> Result<()> {
     let place = format!("blocked.c:{}", group.line);
     let (tid, name) = (owner.0.to_string(), format!("\"{}\"", owner.1));
     let parts = ["1000 of 1002 threads", "pthread_mutex_lock", &place, &tid, &name];
-    let census = Census::with_headline(fixture.pid(), &parts)?;
-    println!("{}", census.report.headline());
-    census.assert_group(&truth, "waiters");
-    assert_whole(&census.report, 1002);
-    let report = census.report;
+    let snapshot = Snapshot::with_headline(fixture.pid(), &parts)?;
+    println!("{}", snapshot.report.headline());
+    snapshot.assert_group(&truth, "waiters");
+    assert_whole(&snapshot.report, 1002);
+    let report = snapshot.report;
     let site = report.wait_sites().next().context("a site")?;
     assert_eq!(site.tids(), group.tids(), "it comes first: {}", site.describe());
     let lock = site.locks().next().context("its lock")?;
@@ -163,13 +163,13 @@ fn mutex_whose_holder_sleeps() -> Result<()> {
 fn mutex_whose_holder_runs() -> Result<()> {
     let fixture = Fixture::start(&BLOCKED, &["mutex-busy-owner", "50"])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
-    census.assert_group(&truth, "waiters");
-    assert_eq!(census.report.number("/waits/threads"), 52);
-    assert_eq!(census.report.number("/waits/blocked_now"), 51);
+    let snapshot = Snapshot::of(fixture.pid())?;
+    snapshot.assert_group(&truth, "waiters");
+    assert_eq!(snapshot.report.number("/waits/threads"), 52);
+    assert_eq!(snapshot.report.number("/waits/blocked_now"), 51);
     let owner = truth.locks[0].owner.clone().context("the owner")?;
-    assert!(census.report.wait_site_of(owner.0).is_none(), "it runs");
-    let site = census.report.wait_sites().next().context("a site")?;
+    assert!(snapshot.report.wait_site_of(owner.0).is_none(), "it runs");
+    let site = snapshot.report.wait_sites().next().context("a site")?;
     let lock = site.locks().next().context("its lock")?;
     assert_eq!(lock["owner_state"], "running", "{lock}");
     assert!(lock["owner_frames"].is_null(), "{lock}");
@@ -198,7 +198,7 @@ fn stopped() -> Result<()> {
         let stopped = |stat: &String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
         Ok(states.values().all(stopped).then_some(()))
     })?;
-    let report = Census::of(pid)?.report;
+    let report = Snapshot::of(pid)?.report;
     assert_whole(&report, truth.threads() + 1);
     for site in report.wait_sites() {
         assert_eq!(site.text("kind"), "stopped", "{}", site.describe());
@@ -217,12 +217,12 @@ fn stopped() -> Result<()> {
 fn many_kinds_at_once() -> Result<()> {
     let fixture = Fixture::start(&BLOCKED, &["zoo", "20"])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
+    let snapshot = Snapshot::of(fixture.pid())?;
     // The holder sleeps where the sleepers do, so it is no site of its own.
     for name in truth.groups.keys().filter(|name| !["holder", "sleepers"].contains(&name.as_str())) {
-        census.assert_group(&truth, name);
+        snapshot.assert_group(&truth, name);
     }
-    assert_whole(&census.report, truth.threads() + 1);
+    assert_whole(&snapshot.report, truth.threads() + 1);
     Ok(())
 }
 
@@ -253,7 +253,7 @@ fn leaves_no_trace() -> Result<()> {
     let pid = fixture.pid();
     let (before, text) = (switches(pid)?, Text::of(pid)?);
     let over = AtomicBool::new(false);
-    let (looks, census) = std::thread::scope(|scope| -> Result<_> {
+    let (looks, snapshot) = std::thread::scope(|scope| -> Result<_> {
         let watch = scope.spawn(|| -> Result<u32> {
             let mut looks = 0;
             while !over.load(Ordering::Relaxed) {
@@ -266,30 +266,30 @@ fn leaves_no_trace() -> Result<()> {
             }
             Ok(looks)
         });
-        let census = Census::of(pid);
+        let snapshot = Snapshot::of(pid);
         over.store(true, Ordering::Relaxed);
-        Ok((watch.join().expect("no thread was stopped")?, census?))
+        Ok((watch.join().expect("no thread was stopped")?, snapshot?))
     })?;
     assert!(looks > 1, "it was watched {looks} times");
     assert_eq!(switches(pid)?, before, "no thread ran");
     assert_eq!(text.changed()?, Vec::<u64>::new());
-    assert_whole(&census.report, 202);
+    assert_whole(&snapshot.report, 202);
     fixture.go()?;
     assert!(fixture.end()?.success());
     Ok(())
 }
 
-/// The census of 10,000 threads takes under a second; the whole dump is given three on a busy machine.
+/// The snapshot of 10,000 threads takes under a second; the whole dump is given three on a busy machine.
 #[test]
 fn ten_thousand_threads() -> Result<()> {
     let fixture = Fixture::start(&BLOCKED, &["mutex", "10000"])?;
     let truth = fixture.blocked()?;
     let start = Instant::now();
-    let census = Census::of(fixture.pid())?;
+    let snapshot = Snapshot::of(fixture.pid())?;
     let took = start.elapsed();
     println!("10,002 threads dumped in {took:?}");
-    census.assert_group(&truth, "waiters");
-    assert_whole(&census.report, 10_002);
+    snapshot.assert_group(&truth, "waiters");
+    assert_whole(&snapshot.report, 10_002);
     assert!(took < Duration::from_secs(3), "it took {took:?}");
     Ok(())
 }
@@ -309,9 +309,9 @@ fn lock_in_another_pid_namespace() -> Result<()> {
         ids.insert(inner.split_whitespace().next_back().context("an ID")?.parse()?, tid);
     }
     let truth = fixture.blocked()?.renumbered(&ids)?;
-    let census = Census::of(pid)?;
-    census.assert_group(&truth, "waiters");
-    assert_whole(&census.report, 22);
+    let snapshot = Snapshot::of(pid)?;
+    snapshot.assert_group(&truth, "waiters");
+    assert_whole(&snapshot.report, 22);
     Ok(())
 }
 
@@ -320,8 +320,8 @@ fn lock_in_another_pid_namespace() -> Result<()> {
 fn a_wrong_truth_is_noticed() -> Result<()> {
     let fixture = Fixture::start(&BLOCKED, &["mutex", "50"])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
-    census.assert_group(&truth, "waiters");
+    let snapshot = Snapshot::of(fixture.pid())?;
+    snapshot.assert_group(&truth, "waiters");
     let changes: [fn(&mut Blocked); 6] = [
         |truth| truth.groups.get_mut("waiters").expect("it is there").threads.truncate(49),
         |truth| truth.groups.get_mut("waiters").expect("it is there").line += 1,
@@ -333,7 +333,7 @@ fn a_wrong_truth_is_noticed() -> Result<()> {
     for (index, change) in changes.iter().enumerate() {
         let mut wrong = truth.clone();
         change(&mut wrong);
-        assert!(census.compare(&wrong, "waiters").is_err(), "change {index} is not noticed");
+        assert!(snapshot.compare(&wrong, "waiters").is_err(), "change {index} is not noticed");
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Programs on musl, whose code has no unwind tables: the account is exact, and stacks are whole.
 
 use anyhow::{Context as _, Result};
-use leakscope_tests::census::Census;
 use leakscope_tests::programs::{Allocator, BLOCKED, CASES, Program, STACKS, THREADS};
 use leakscope_tests::server::find_program;
+use leakscope_tests::snapshot::Snapshot;
 use leakscope_tests::{Expect, Fixture, skip};
 
 use crate::check_with;
@@ -70,7 +70,7 @@ fn blocked_threads() -> Result<()> {
         ] {
             let fixture = Fixture::start(&BLOCKED.allocator(allocator), &[scenario, "5"])?;
             let truth = fixture.blocked()?;
-            let report = Census::of(fixture.pid())?.report;
+            let report = Snapshot::of(fixture.pid())?.report;
             assert_eq!(report.losses(), [], "{allocator:?}, {scenario}");
             let tids = truth.groups.values().flat_map(|group| group.tids());
             for tid in tids {

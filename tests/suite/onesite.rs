@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use leakscope_tests::census::Census;
 use leakscope_tests::programs::ONESITE;
+use leakscope_tests::snapshot::Snapshot;
 use leakscope_tests::{Fixture, Leakscope, Report};
 
 /// The sites of one kind at the stack that everything goes through.
@@ -16,12 +16,12 @@ fn of_kind<'a>(report: &'a Report, kind: &str) -> Vec<leakscope_tests::waits::Wa
 fn blocked_threads() -> Result<()> {
     let fixture = Fixture::start(&ONESITE, &["blocked"])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
+    let snapshot = Snapshot::of(fixture.pid())?;
     for name in truth.groups.keys() {
-        census.assert_group(&truth, name);
+        snapshot.assert_group(&truth, name);
     }
     let ids = |field: &str| -> BTreeSet<String> {
-        census.report.waits_through("enter").map(|site| site.text(field).to_owned()).collect()
+        snapshot.report.waits_through("enter").map(|site| site.text(field).to_owned()).collect()
     };
     assert_eq!((ids("stack_id").len(), ids("site_id").len()), (1, truth.groups.len()));
     let table = Leakscope::bare().args(["dump", &fixture.pid().to_string()]).run()?.stdout;

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use leakscope_tests::census::Census;
 use leakscope_tests::lines::Lines;
 use leakscope_tests::process::{Guard, poll, run_ok};
 use leakscope_tests::programs::directory;
 use leakscope_tests::server::{find_program, free_port, start_nginx};
+use leakscope_tests::snapshot::Snapshot;
 use leakscope_tests::waits::WaitSite;
 use leakscope_tests::{Report, skip};
 
@@ -20,16 +20,16 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The dump of a process of which nothing may be lost.
 fn dump(pid: u32) -> Result<Report> {
-    Ok(show(Census::of(pid)?))
+    Ok(show(Snapshot::of(pid)?))
 }
 
 /// The same, once its headline names what is stuck.
 fn dump_stuck(pid: u32, headline: &[&str]) -> Result<Report> {
-    Ok(show(Census::with_headline(pid, headline)?))
+    Ok(show(Snapshot::with_headline(pid, headline)?))
 }
 
-fn show(census: Census) -> Report {
-    let report = census.report;
+fn show(snapshot: Snapshot) -> Report {
+    let report = snapshot.report;
     assert_eq!(report.losses(), []);
     println!("{}", report.headline());
     for site in report.wait_sites() {

@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use leakscope_tests::census::{Census, now_ns};
 use leakscope_tests::lines::Lines;
 use leakscope_tests::process::{Guard, poll};
 use leakscope_tests::programs::{BLOCKED, CASES, CHURN, DEADLOCK_C, I386, PINGPONG, SPAWN, THREADS};
 use leakscope_tests::report::names;
 use leakscope_tests::scope::Invocation;
+use leakscope_tests::snapshot::{Snapshot, now_ns};
 use leakscope_tests::waits::compare_live;
 use leakscope_tests::{Fixture, Leakscope, Report, Truth};
 use serde_json::Value;
@@ -312,11 +312,11 @@ fn blocked_before_the_attach() -> Result<()> {
     let before_ns = now_ns();
     let report = scope.finish()?.report()?;
     // Between these two moments it looked; the comparison is the dump's.
-    let census = Census { report, before_ns, after_ns: now_ns() };
-    let site = census.report.wait_site_of(truth.group("waiters").threads[0].tid).context("its site")?;
+    let snapshot = Snapshot { report, before_ns, after_ns: now_ns() };
+    let site = snapshot.report.wait_site_of(truth.group("waiters").threads[0].tid).context("its site")?;
     assert_eq!(site.number("waits"), 0, "none ended: {}", site.describe());
     assert_eq!(site.tids(), truth.group("waiters").tids());
-    let differences = census.compare(&truth, "waiters").err().unwrap_or_default();
+    let differences = snapshot.compare(&truth, "waiters").err().unwrap_or_default();
     let wrong: Vec<_> = differences.lines().filter(|line| !line.contains("a dump has no")).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
     Ok(())

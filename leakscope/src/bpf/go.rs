@@ -52,6 +52,6 @@ pub struct GoSamples(Ring);
 impl GoSamples {
     /// The next one, if there is one.
     pub fn take(&mut self) -> Option<GoSample> {
-        self.0.next(|record| sys::value_of(record)).flatten()
+        self.0.next(sys::value_of).flatten()
     }
 }

@@ -52,7 +52,7 @@ pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> R
     let mut counters = vec![0; COUNTERS as usize];
     collectors.iter().for_each(|collector| collector.add_counters(&mut counters));
     let collected = collectors.collected();
-    let none = |threads: &crate::wait::Census| threads.threads.is_empty();
+    let none = |threads: &crate::wait::ThreadSnapshot| threads.threads.is_empty();
     if collected.waits.and_then(|waits| waits.threads.as_ref()).is_none_or(none) || !process.is_alive() {
         return Err(ProcessError::NoSuchProcess(process.pid).into());
     }

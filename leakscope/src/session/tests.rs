@@ -92,7 +92,7 @@ fn what_is_no_recording_is_told_so() {
     fs::write(&about, later).expect("it can be written");
     assert!(told(empty.path()).contains("version 99 (leakscope 9.1)"), "{}", told(empty.path()));
     assert!(told(with_tape(b"").path()).contains("ends at line 1"));
-    assert!(told(with_tape(b"no gzip").path()).contains("damaged at line 1"));
+    assert!(told(with_tape(b"this is no archive at all").path()).contains("damaged at line 1"));
 }
 
 #[test]

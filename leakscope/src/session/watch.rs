@@ -20,6 +20,7 @@ use crate::interrupt;
 use crate::process::AddressSpace;
 use crate::process::recorded::RecordedSpace;
 use crate::recording::{Player, Recorder, RecordingError};
+use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
 use crate::report::model::{EndedBy, Memory, Window};
 use crate::runtime::{RecordedRuntime, Runtimes};
@@ -340,8 +341,23 @@ impl Watch {
             last: ended_by.is_some(),
         };
         self.collectors.iter_mut().for_each(|collector| collector.settle(&moment));
-        let mut all_counters = counters.clone();
-        self.collectors.iter().for_each(|collector| collector.add_counters(&mut all_counters));
+        let report = self.made(&moment, ended_by, recursion_misses)?;
+        self.source.note("names", &self.names.take_new());
+        if let Some(error) = self.source.flush() {
+            recording_ends(&error, watcher);
+        }
+        watcher.report(&report)
+    }
+
+    /// The report of what was settled.
+    fn made(
+        &mut self,
+        moment: &Moment<'_>,
+        ended_by: Option<EndedBy>,
+        recursion_misses: u64,
+    ) -> Result<Report, Failure> {
+        let mut counters = moment.counters.to_vec();
+        self.collectors.iter().for_each(|collector| collector.add_counters(&mut counters));
         let lost = self.losses()?;
         let process = &self.subject.process;
         let has_threads = self.source.get("threads left", |_| Ok(process.has_threads()))?;
@@ -360,23 +376,18 @@ impl Watch {
             self.names.learn(names);
         }
         let code = Code { stacks: &self.stacks, space: &self.space, names: &mut self.names };
-        let inputs = Inputs::new(&self.subject.process, runtime, &self.subject.started_at, code);
-        let duration_ns = at_ns.saturating_sub(self.subject.started_ns);
-        let report = build(Inputs {
+        let inputs = Inputs::new(process, runtime, &self.subject.started_at, code);
+        let duration_ns = moment.at_ns.saturating_sub(moment.started_ns);
+        Ok(build(Inputs {
             host: self.subject.host(),
             window: Window { duration_ns, ended_by, ..inputs.window },
             leader_gone: self.leader_gone && has_threads,
             memory: memory(self.subject.rss_start, self.rss_last),
             collected: self.collectors.collected(),
             sort: self.subject.wishes.sort,
-            costs: Costs { counters: &all_counters, recursion_misses, lost: &lost, cpu_ns, memory_bytes },
+            costs: Costs { counters: &counters, recursion_misses, lost: &lost, cpu_ns, memory_bytes },
             ..inputs
-        });
-        self.source.note("names", &self.names.take_new());
-        if let Some(error) = self.source.flush() {
-            recording_ends(&error, watcher);
-        }
-        watcher.report(&report)
+        }))
     }
 
     /// Looks at the target before the account is read.

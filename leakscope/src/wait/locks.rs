@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::classify::LockRef;
 use super::primitives::Layout;
 use super::syscalls::{FutexWait, futex};
-use super::{Census, FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory};
+use super::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, ThreadSnapshot};
 
 /// A lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Lock {
 /// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A thread of the census.
+    /// A thread of the snapshot.
     Thread {
         /// Its ID in our PID namespace.
         tid: u32,
@@ -52,9 +52,9 @@ impl Owner {
 pub struct ThreadIds(HashMap<u32, u32>);
 
 impl ThreadIds {
-    /// Those of a census.
-    pub fn new(census: &Census) -> Self {
-        Self(census.threads.iter().map(|thread| (thread.ns_tid, thread.tid)).collect())
+    /// Those of a snapshot.
+    pub fn new(snapshot: &ThreadSnapshot) -> Self {
+        Self(snapshot.threads.iter().map(|thread| (thread.ns_tid, thread.tid)).collect())
     }
 
     /// Our TID of the thread that calls itself `ns_tid`.

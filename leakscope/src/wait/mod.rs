@@ -1,6 +1,6 @@
 //! What blocked threads wait for: kinds, locks, idle waits, deadlocks. Pure: no I/O and no clock.
 //!
-//! A [`Census`] is what `crate::collect::snapshot` saw of all threads at one moment. [`classify()`] says what a
+//! A [`ThreadSnapshot`] is what `crate::collect::snapshot` saw of all threads at one moment. [`classify()`] says what a
 //! thread waits for, by tables of system calls ([`syscalls`]) and of functions ([`primitives`]), and by
 //! what its descriptor is ([`FdTarget`]);
 //! [`locks`] finds the lock and its holder in the target's memory, [`owners`] infers a holder that the
@@ -38,14 +38,14 @@ use crate::stack::StackId;
 
 /// All threads of a process at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Census {
+pub struct ThreadSnapshot {
     /// When it was taken, CLOCK_MONOTONIC in ns.
     pub at_ns: u64,
     /// The threads, by ID.
     pub threads: Vec<Thread>,
     /// Blocked threads whose state changed each time they were looked at: they have no stack.
     pub unsettled: u64,
-    /// Threads that began or ended while the census was taken, as far as that was seen.
+    /// Threads that began or ended while the snapshot was taken, as far as that was seen.
     pub vanished: u64,
 }
 
@@ -81,7 +81,7 @@ pub struct Syscall {
     pub args: [u64; 6],
 }
 
-/// A thread of a census.
+/// A thread of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thread {
     /// Its ID in our PID namespace.
@@ -105,7 +105,7 @@ pub struct Thread {
     /// What the descriptor of its system call is, if that decides what it waits for.
     #[serde(with = "fd_target::recorded")]
     pub descriptor: Descriptor,
-    /// Addresses of futexes, that any thread of this census waits on, to which an aligned word of this
+    /// Addresses of futexes, that any thread of this snapshot waits on, to which an aligned word of this
     /// thread's live stack points.
     pub points_to: Vec<u64>,
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Census;
+use super::ThreadSnapshot;
 
 /// How an owner was inferred, for the report.
 pub const METHOD: &str =
@@ -27,10 +27,10 @@ pub enum Inference {
 }
 
 impl Pointers {
-    /// Those of a census.
-    pub fn new(census: &Census) -> Self {
+    /// Those of a snapshot.
+    pub fn new(snapshot: &ThreadSnapshot) -> Self {
         let mut map: HashMap<u64, Vec<u32>> = HashMap::new();
-        for thread in &census.threads {
+        for thread in &snapshot.threads {
             for &futex in &thread.points_to {
                 let threads = map.entry(futex).or_default();
                 // The same word may be on a stack twice.
@@ -61,13 +61,13 @@ mod tests {
 
     #[test]
     fn one_that_does_not_wait() {
-        let mut census = Census::default();
+        let mut snapshot = ThreadSnapshot::default();
         for (tid, points_to) in
             [(1, vec![0x10, 0x10, 0x20]), (2, vec![0x10]), (3, vec![0x20, 0x30]), (4, vec![])]
         {
-            census.threads.push(super::super::Thread { points_to, ..thread(tid) });
+            snapshot.threads.push(super::super::Thread { points_to, ..thread(tid) });
         }
-        let pointers = Pointers::new(&census);
+        let pointers = Pointers::new(&snapshot);
         let waiters = HashSet::from([2, 4]);
         assert_eq!(pointers.holder(0x10, &waiters), Inference::Holder(1));
         assert_eq!(pointers.holder(0x20, &waiters), Inference::Several(2));

@@ -16,27 +16,27 @@ fn threads_that_appear_and_vanish() -> Result<()> {
     while fast < 10 {
         assert!(start.elapsed() < Duration::from_secs(120), "too few threads a second: {rates:.0?}");
         let (begun, before) = (Instant::now(), fixture.rounds()?);
-        let census = Census::of(fixture.pid())?;
+        let snapshot = Snapshot::of(fixture.pid())?;
         let took = begun.elapsed();
         let rate = (fixture.rounds()? - before) as f64 / took.as_secs_f64();
         rates.push(rate);
         fast += u32::from(rate >= CHURNED);
         assert!(took < Duration::from_secs(20), "a dump took {took:?}");
-        census.assert_group(&truth, "steady");
-        census.assert_group(&truth, "holder");
+        snapshot.assert_group(&truth, "steady");
+        snapshot.assert_group(&truth, "holder");
         // Beside them the main thread, the two that create, and at most 32 of each of these.
-        let threads = census.report.number("/waits/threads");
+        let threads = snapshot.report.number("/waits/threads");
         assert!((9..=9 + 64).contains(&threads), "{threads}");
-        vanished += census.report.number("/waits/vanished");
+        vanished += snapshot.report.number("/waits/vanished");
         // Who never stood still while it was looked at has no stack, and is counted; all others end in
         // a reason.
-        let stackless = census.report.wait_sites().filter(|site| site.text("stack_end").is_empty());
+        let stackless = snapshot.report.wait_sites().filter(|site| site.text("stack_end").is_empty());
         let mut moving = 0;
         for site in stackless {
             assert_eq!(site.frames().count(), 0, "{}", site.describe());
             moving += site.number("blocked_now");
         }
-        assert!(moving <= census.report.at("/waits/unsettled").as_u64().unwrap_or_default(), "{moving}");
+        assert!(moving <= snapshot.report.at("/waits/unsettled").as_u64().unwrap_or_default(), "{moving}");
     }
     println!("threads a second during each dump: {rates:.0?}; {vanished} vanished under its eyes");
     assert!(vanished > 0, "none was seen to vanish");
@@ -49,13 +49,13 @@ fn threads_that_appear_and_vanish() -> Result<()> {
 fn overwritten_stacks() -> Result<()> {
     let mut fixture = Fixture::start(&HOSTILE, &["smashed", "10"])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
-    census.assert_group(&truth, "sound");
-    assert_eq!(census.report.number("/waits/threads"), 76);
+    let snapshot = Snapshot::of(fixture.pid())?;
+    snapshot.assert_group(&truth, "sound");
+    assert_eq!(snapshot.report.number("/waits/threads"), 76);
     for name in ["random", "zero", "nothing", "circle", "padding", "stack", "kernel"] {
         for tid in truth.group(name).tids() {
             let site =
-                census.report.wait_site_of(tid).with_context(|| format!("{name}: {tid} is in no site"))?;
+                snapshot.report.wait_site_of(tid).with_context(|| format!("{name}: {tid} is in no site"))?;
             assert_eq!(
                 (site.text("kind"), site.text("operation")),
                 ("futex", "futex"),
@@ -81,9 +81,9 @@ fn overwritten_stacks() -> Result<()> {
 fn stack_with_a_hole() -> Result<()> {
     let mut fixture = Fixture::start(&HOSTILE, &["hole"])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
-    census.assert_group(&truth, "sound");
-    let site = census.report.wait_site_of(truth.group("hole").threads[0].tid).context("its site")?;
+    let snapshot = Snapshot::of(fixture.pid())?;
+    snapshot.assert_group(&truth, "sound");
+    let site = snapshot.report.wait_site_of(truth.group("hole").threads[0].tid).context("its site")?;
     let functions: Vec<_> = site.functions().collect();
     let hole =
         functions.iter().position(|function| names(function, "at_hole")).context("the innermost one")?;
@@ -109,12 +109,12 @@ fn stacks_in_swap_space() -> Result<()> {
     println!("{swapped} pages of stacks are in swap space, {there} in memory");
     // Eight threads with seven frames of a page each. The kernel may leave some pages where they are.
     assert!(swapped > there && swapped >= 8, "{swapped} pages in swap space, {there} in memory");
-    let census = Census::of(fixture.pid())?;
-    census.assert_group(&truth, "swapped");
-    census.assert_group(&truth, "holder");
-    let site = census.report.wait_site_of(truth.group("swapped").threads[0].tid).context("its site")?;
+    let snapshot = Snapshot::of(fixture.pid())?;
+    snapshot.assert_group(&truth, "swapped");
+    snapshot.assert_group(&truth, "holder");
+    let site = snapshot.report.wait_site_of(truth.group("swapped").threads[0].tid).context("its site")?;
     assert_eq!(site.functions().filter(|function| names(function, "at_depth")).count(), 7);
-    assert_whole(&census.report, 10);
+    assert_whole(&snapshot.report, 10);
     Ok(())
 }
 
@@ -148,7 +148,7 @@ fn main_thread_has_ended() -> Result<()> {
     poll("its main thread has ended", Duration::from_secs(60), || {
         Ok(fs::read_to_string(format!("/proc/{pid}/stat"))?.contains(") Z ").then_some(()))
     })?;
-    let report = Census::of(pid)?.report;
+    let report = Snapshot::of(pid)?.report;
     assert_whole(&report, 1);
     let site = report.wait_sites().next().context("a site")?;
     assert!(site.is_rooted() && site.passes("wait_for_the_end"), "{}", site.describe());
@@ -168,7 +168,7 @@ fn program_without_libc() -> Result<()> {
     poll("it sleeps", Duration::from_secs(60), || {
         Ok(fs::read_to_string(format!("/proc/{pid}/syscall"))?.starts_with("230 ").then_some(()))
     })?;
-    let report = Census::of(pid)?.report;
+    let report = Snapshot::of(pid)?.report;
     assert_eq!(report.number("/waits/threads"), 1);
     let site = report.wait_sites().next().context("a site")?;
     assert_eq!(

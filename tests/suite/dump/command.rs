@@ -88,7 +88,7 @@ fn table() -> Result<()> {
         Ok(finished.stdout)
     };
     let truth = fixture.blocked()?;
-    Census::with_headline(fixture.pid(), &["pthread_mutex_lock"])?;
+    Snapshot::with_headline(fixture.pid(), &["pthread_mutex_lock"])?;
     let whole = table(&["--top", "100", "--frames", "100"])?;
     let start: Vec<_> = whole.lines().take(3).collect();
     assert!(start.join("\n").contains("pthread_mutex_lock"), "{whole}");
@@ -111,7 +111,7 @@ fn table() -> Result<()> {
 #[test]
 fn idle_sites_name_their_rule() -> Result<()> {
     let fixture = Fixture::start(&BLOCKED, &["pool"])?;
-    let report = Census::of(fixture.pid())?.report;
+    let report = Snapshot::of(fixture.pid())?.report;
     let rules: Vec<_> =
         report.wait_sites().filter(WaitSite::is_idle).map(|site| site.text("idle_rule").to_owned()).collect();
     assert!(!rules.is_empty() && rules.iter().all(|rule| rule.len() > 5), "{rules:?}");

@@ -6,11 +6,11 @@ use super::*;
 fn check_deadlock(program: &Program, scenario: &str, certain: bool) -> Result<(Report, Blocked)> {
     let fixture = Fixture::start(program, &[scenario])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
+    let snapshot = Snapshot::of(fixture.pid())?;
     for name in truth.groups.keys() {
-        census.assert_group(&truth, name);
+        snapshot.assert_group(&truth, name);
     }
-    let report = census.report;
+    let report = snapshot.report;
     assert_whole(&report, truth.threads() + 1);
     let deadlocks = report.deadlocks();
     let [found] = &deadlocks[..] else { panic!("one deadlock, not {deadlocks:#x?}") };
@@ -118,12 +118,12 @@ fn primitives_of_rust() -> Result<()> {
 fn primitives(program: &Program, expected: &[(&str, &str)]) -> Result<(Report, Blocked)> {
     let fixture = Fixture::start(program, &["primitives"])?;
     let truth = fixture.blocked()?;
-    let census = Census::of(fixture.pid())?;
+    let snapshot = Snapshot::of(fixture.pid())?;
     for (name, primitive) in expected {
-        census.assert_group(&truth, name);
-        let site = census.report.wait_site_of(truth.group(name).threads[0].tid).context("its site")?;
+        snapshot.assert_group(&truth, name);
+        let site = snapshot.report.wait_site_of(truth.group(name).threads[0].tid).context("its site")?;
         assert!(site.text("primitive").contains(primitive), "{primitive}: {}", site.describe());
     }
-    assert_eq!(census.report.deadlocks(), Vec::<Vec<DeadlockThread>>::new());
-    Ok((census.report, truth))
+    assert_eq!(snapshot.report.deadlocks(), Vec::<Vec<DeadlockThread>>::new());
+    Ok((snapshot.report, truth))
 }

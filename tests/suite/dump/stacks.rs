@@ -6,7 +6,7 @@ fn compare_with_gdb(program: &Program, arguments: &[&str]) -> Result<()> {
     let Some(gdb) = find_program("gdb") else { skip!("gdb is not installed") };
     let fixture = Fixture::start(program, arguments)?;
     let truth = fixture.blocked()?;
-    let report = Census::of(fixture.pid())?.report;
+    let report = Snapshot::of(fixture.pid())?.report;
     // Only now: gdb stops the process, and some system calls begin anew after that.
     let theirs = gdb::backtraces(&gdb, fixture.pid())?;
     assert!(theirs.len() > truth.threads(), "gdb shows {} threads", theirs.len());

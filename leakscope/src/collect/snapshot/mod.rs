@@ -22,13 +22,13 @@ use super::{Collected, Collector, Moment, Scene, Source, SourceError};
 use crate::bpf::object::Load;
 use crate::process::machine;
 use crate::stack::{RawStack, StackId, Stacks};
-use crate::wait::Census;
+use crate::wait::ThreadSnapshot;
 
 /// The threads at one moment, and what was learnt of them besides.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The threads.
-    pub threads: Census,
+    pub threads: ThreadSnapshot,
     /// Their stacks, each once.
     pub stacks: Vec<RawStack>,
     /// Context switches of each thread so far.

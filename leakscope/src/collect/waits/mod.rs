@@ -21,7 +21,7 @@ use crate::bpf::maps::MapSize;
 use crate::bpf::object::{Global, Load, Object, Tracepoint};
 use crate::process::{AddressSpace, machine};
 use crate::recording::Rows;
-use crate::wait::Census;
+use crate::wait::ThreadSnapshot;
 
 /// Wait sites that the map holds: distinct stacks that block, for each thing that they wait on.
 const WAIT_SITES: u32 = 1 << 14;
@@ -32,7 +32,7 @@ const WAKES: u32 = 1 << 14;
 #[derive(Clone, Debug, Default)]
 pub struct WaitAccount {
     /// The threads at the end of the window; `None` if the target is gone.
-    pub threads: Option<Census>,
+    pub threads: Option<ThreadSnapshot>,
     /// What happened in the window; `None` where nothing was traced.
     pub window: Option<WaitsSnapshot>,
     /// When the window began, CLOCK_MONOTONIC in ns.

@@ -1,4 +1,4 @@
-//! Blocked threads, as the report shows them: those that are blocked now (from a census) and what
+//! Blocked threads, as the report shows them: those that are blocked now (from a snapshot) and what
 //! has blocked in the window, by site.
 
 mod book;
@@ -15,14 +15,14 @@ use crate::collect::waits::WaitAccount;
 use crate::collect::waits::aggregate::WaitsSnapshot;
 use crate::section::model::{Address, Deadlock, DeadlockThread, LongWait, Waits};
 use crate::section::site::{NameStack, site_id};
-use crate::wait::Census;
+use crate::wait::ThreadSnapshot;
 use crate::wait::deadlock::Edge;
 
 /// What the section on waits is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitInputs<'a> {
     /// The threads at the end of the window; `None` if the target is gone.
-    pub census: Option<&'a Census>,
+    pub snapshot: Option<&'a ThreadSnapshot>,
     /// What happened in the window; `None` where nothing was traced (`dump`).
     pub window: Option<&'a WaitsSnapshot>,
     /// When the window began, CLOCK_MONOTONIC in ns.
@@ -38,7 +38,7 @@ pub struct WaitInputs<'a> {
 impl<'a> From<&'a WaitAccount> for WaitInputs<'a> {
     fn from(account: &'a WaitAccount) -> Self {
         Self {
-            census: account.threads.as_ref(),
+            snapshot: account.threads.as_ref(),
             window: account.window.as_ref(),
             started_ns: account.started_ns,
             at_ns: account.at_ns,
@@ -50,24 +50,24 @@ impl<'a> From<&'a WaitAccount> for WaitInputs<'a> {
 
 /// Makes the section on waits. `name` is asked once for each stack.
 pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
-    let nothing = Census::default();
-    let census = inputs.census.unwrap_or(&nothing);
+    let nothing = ThreadSnapshot::default();
+    let snapshot = inputs.snapshot.unwrap_or(&nothing);
     let mut book = Book::new(name);
-    let blocked = sites::blocked(inputs, census, &mut book);
-    let holders = Holders::new(census, &blocked);
-    let sites = sites::sites(inputs, census, &blocked, &holders, &mut book);
+    let blocked = sites::blocked(inputs, snapshot, &mut book);
+    let holders = Holders::new(snapshot, &blocked);
+    let sites = sites::sites(inputs, snapshot, &blocked, &holders, &mut book);
     let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
     let long_waits = inputs.window.map(|w| long_waits(w, &sites, inputs.started_ns)).unwrap_or_default();
-    let seen = census.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
+    let seen = snapshot.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
     let mut waits = Waits {
         exact: inputs.nothing_lost && seen,
         method: method(inputs).to_owned(),
-        threads: census.threads.len() as u64,
+        threads: snapshot.threads.len() as u64,
         blocked_now: blocked.len() as u64,
         stuck_now: 0,
         longest_stuck_ns: None,
-        unsettled: census.unsettled,
-        vanished: census.vanished,
+        unsettled: snapshot.unsettled,
+        vanished: snapshot.vanished,
         deadlocks: deadlocks(&blocked, &holders),
         sites: sites.sites,
         wakers,

@@ -22,9 +22,11 @@ fn memory(address: u64, before: &[u32], after: &[u32]) -> FutexMemory {
 
 fn threads() -> ThreadIds {
     // The owner is 7 to us and 0x6281 in its container.
-    let census =
-        Census { threads: vec![Thread { ns_tid: OWNER, ..thread(7) }, thread(8)], ..Census::default() };
-    ThreadIds::new(&census)
+    let snapshot = ThreadSnapshot {
+        threads: vec![Thread { ns_tid: OWNER, ..thread(7) }, thread(8)],
+        ..ThreadSnapshot::default()
+    };
+    ThreadIds::new(&snapshot)
 }
 
 fn lock_ref(layout: Layout, word: u64, op: u32, expected: u32) -> LockRef {
@@ -197,7 +199,7 @@ proptest::proptest! {
         let bytes: [u8; FUTEX_MEMORY] = bytes.try_into().expect("as long");
         let memory = FutexMemory::whole(word, bytes);
         let lock = decode(&lock_ref(layouts[pick], word, op, expected), Some(&memory), &threads());
-        // An owner is always a thread of the census.
+        // An owner is always a thread of the snapshot.
         let tid = lock.as_ref().and_then(owner_of);
         proptest::prop_assert!(tid.is_none_or(|tid| tid == 7 || tid == 8));
     }

@@ -6,7 +6,7 @@ use super::sites::Blocked;
 use crate::wait::deadlock::{Cycle, Edge, cycles};
 use crate::wait::locks::{Owner, RELEASED_BETWEEN};
 use crate::wait::owners::{Inference, METHOD, Pointers};
-use crate::wait::{Census, WaitKind};
+use crate::wait::{ThreadSnapshot, WaitKind};
 
 /// The holder of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,14 +25,14 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    pub(super) fn new(census: &Census, blocked: &[Blocked<'_>]) -> Self {
+    pub(super) fn new(snapshot: &ThreadSnapshot, blocked: &[Blocked<'_>]) -> Self {
         let mut waiters: HashMap<u64, Vec<&Blocked<'_>>> = HashMap::new();
         for thread in blocked {
             if let Some(lock) = &thread.lock {
                 waiters.entry(lock.address).or_default().push(thread);
             }
         }
-        let pointers = Pointers::new(census);
+        let pointers = Pointers::new(snapshot);
         let mut this = Self::default();
         for (&address, threads) in &waiters {
             let holder = holder(threads, &pointers);

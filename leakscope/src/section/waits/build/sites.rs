@@ -13,7 +13,7 @@ use crate::section::waits::answer::is_notable;
 use crate::stack::StackId;
 use crate::wait::classify::{Classified, Facts};
 use crate::wait::locks::{Lock, ThreadIds, decode};
-use crate::wait::{Census, FdTarget, TaskState, Thread, WaitKind, WaitSiteId, classify, idle};
+use crate::wait::{FdTarget, TaskState, Thread, ThreadSnapshot, WaitKind, WaitSiteId, classify, idle};
 
 /// A thread that is blocked now.
 #[derive(Debug)]
@@ -27,13 +27,13 @@ pub(super) struct Blocked<'a> {
     pub since: Since,
 }
 
-/// The blocked threads of a census.
+/// The blocked threads of a snapshot.
 pub(super) fn blocked<'a>(
     inputs: &WaitInputs<'_>,
-    census: &'a Census,
+    snapshot: &'a ThreadSnapshot,
     book: &mut Book<'_, '_>,
 ) -> Vec<Blocked<'a>> {
-    let ids = ThreadIds::new(census);
+    let ids = ThreadIds::new(snapshot);
     let open: HashMap<u32, u64> = inputs
         .window
         .into_iter()
@@ -58,7 +58,7 @@ pub(super) fn blocked<'a>(
         };
         Some(Blocked { thread, classified, key, lock, blocked_ns, at_least, since })
     };
-    census.threads.iter().filter_map(blocked).collect()
+    snapshot.threads.iter().filter_map(blocked).collect()
 }
 
 /// What makes waits those of one site: they agree in all of it.
@@ -119,7 +119,7 @@ impl Sites {
 /// All sites, ranked.
 pub(super) fn sites(
     inputs: &WaitInputs<'_>,
-    census: &Census,
+    snapshot: &ThreadSnapshot,
     blocked: &[Blocked<'_>],
     holders: &Holders,
     book: &mut Book<'_, '_>,
@@ -144,7 +144,7 @@ pub(super) fn sites(
         parts.entry(key).or_insert_with(|| Parts::of(&what)).finished.push(finished);
     }
     let mut owners = Owners {
-        threads: census.threads.iter().map(|thread| (thread.tid, thread)).collect(),
+        threads: snapshot.threads.iter().map(|thread| (thread.tid, thread)).collect(),
         blocked: blocked.iter().map(|thread| (thread.thread.tid, thread)).collect(),
         holders,
         book,

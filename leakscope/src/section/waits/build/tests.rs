@@ -88,9 +88,9 @@ pub(crate) fn runs(tid: u32) -> Thread {
 
 /// The section for these threads and this window.
 pub(crate) fn waits(threads: Vec<Thread>, window: Option<&WaitsSnapshot>) -> Waits {
-    let census = Census { at_ns: 100 * SECOND, threads, ..Census::default() };
+    let snapshot = ThreadSnapshot { at_ns: 100 * SECOND, threads, ..ThreadSnapshot::default() };
     let inputs = WaitInputs {
-        census: Some(&census),
+        snapshot: Some(&snapshot),
         window,
         started_ns: 90 * SECOND,
         at_ns: 100 * SECOND,
@@ -323,9 +323,9 @@ fn a_holder_whose_stack_is_cut() {
         Some(named)
     };
     let threads = vec![waits_for(10, 1, 0x1000, 50), sleeps(50)];
-    let census = Census { at_ns: 100 * SECOND, threads, ..Census::default() };
+    let snapshot = ThreadSnapshot { at_ns: 100 * SECOND, threads, ..ThreadSnapshot::default() };
     let inputs = WaitInputs {
-        census: Some(&census),
+        snapshot: Some(&snapshot),
         window: None,
         started_ns: 0,
         at_ns: 100 * SECOND,
@@ -351,9 +351,9 @@ fn the_blamed_frame_lies_beyond_the_function_that_waits() {
         named.blame = Some(0);
         Some(named)
     };
-    let census = Census { threads: vec![waits_for(1, 1, 0x1000, 2)], ..Census::default() };
+    let snapshot = ThreadSnapshot { threads: vec![waits_for(1, 1, 0x1000, 2)], ..ThreadSnapshot::default() };
     let inputs = WaitInputs {
-        census: Some(&census),
+        snapshot: Some(&snapshot),
         window: None,
         started_ns: 0,
         at_ns: 0,
@@ -366,8 +366,14 @@ fn the_blamed_frame_lies_beyond_the_function_that_waits() {
 
 #[test]
 fn nothing_at_all() {
-    let inputs =
-        WaitInputs { census: None, window: None, started_ns: 0, at_ns: 0, nothing_lost: true, processors: 1 };
+    let inputs = WaitInputs {
+        snapshot: None,
+        window: None,
+        started_ns: 0,
+        at_ns: 0,
+        nothing_lost: true,
+        processors: 1,
+    };
     let waits = build(&inputs, &mut name);
     assert_eq!((waits.threads, waits.blocked_now, waits.sites.len()), (0, 0, 0));
     let empty = WaitsSnapshot::default();

@@ -21,7 +21,7 @@ const HEADLINE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The report of `leakscope dump`, and when it was made.
 #[derive(Clone, Debug)]
-pub struct Census {
+pub struct Snapshot {
     /// The report.
     pub report: Report,
     /// CLOCK_MONOTONIC before leakscope started.
@@ -41,7 +41,7 @@ pub fn now_ns() -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-impl Census {
+impl Snapshot {
     /// Takes one.
     ///
     /// # Errors
@@ -60,9 +60,9 @@ impl Census {
     pub fn with_headline(pid: u32, parts: &[&str]) -> Result<Self> {
         let mut said = String::new();
         let found = poll("the headline says what is stuck", HEADLINE_TIMEOUT, || {
-            let census = Self::of(pid)?;
-            said = census.report.headline();
-            Ok(parts.iter().all(|part| said.contains(part)).then_some(census))
+            let snapshot = Self::of(pid)?;
+            said = snapshot.report.headline();
+            Ok(parts.iter().all(|part| said.contains(part)).then_some(snapshot))
         });
         found.with_context(|| format!("not all of {parts:?} is in: {said}"))
     }
