@@ -92,7 +92,7 @@ fn leaves_the_target_alone() -> Result<()> {
 /// A Go program is told as one, stripped or not.
 #[test]
 fn a_target_in_go() -> Result<()> {
-    crate::runtime::go::need!(NEWEST);
+    crate::golang::need!(NEWEST);
     let fixture = STORY.variant(Variant::Stripped).start(&["-websockets", "10", "-total", "3000"])?;
     let finished = doctor(Some(fixture.pid()))?;
     finished.assert_done();
