@@ -57,6 +57,17 @@ impl Report {
     pub fn headline(&self) -> String {
         self.at("/summary/headline").as_str().unwrap_or_default().replace(',', "")
     }
+
+    /// The code of what the headline says.
+    pub fn answer(&self) -> &str {
+        self.at("/summary/answer/code").as_str().unwrap_or_default()
+    }
+
+    /// The codes of the other findings.
+    pub fn findings(&self) -> Vec<&str> {
+        let all = self.at("/summary/details").as_array();
+        all.into_iter().flatten().filter_map(|finding| finding["code"].as_str()).collect()
+    }
 }
 
 impl<'a> WaitSite<'a> {

@@ -22,6 +22,7 @@ fn inside(host: &[&str]) -> Result<Option<Fixture>> {
 #[track_caller]
 fn assert_told(report: &Report, name: &str) {
     let headline = report.headline();
+    assert_eq!(report.answer(), "runs_inside", "{headline}");
     assert!(headline.contains(&format!("is {name}")) && headline.contains("not seen"), "{headline}");
     let claims = |text: &str| text.contains("Nothing was allocated") && !text.contains(name);
     let findings = report.at("/summary/findings").as_array().cloned().unwrap_or_default();

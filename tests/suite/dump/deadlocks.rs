@@ -45,8 +45,7 @@ fn check_deadlock(program: &Program, scenario: &str, certain: bool) -> Result<(R
     let tids: Vec<_> = truth.cycle.iter().map(|thread| thread.tid).collect();
     let first = report.wait_sites().next().context("a site")?;
     assert!(first.tids().iter().any(|tid| tids.contains(tid)), "comes first, not {}", first.describe());
-    let headline = report.headline();
-    assert!(headline.to_lowercase().contains("deadlock"), "{headline}");
+    assert_eq!(report.answer(), "deadlock", "{}", report.headline());
     Ok((report, truth))
 }
 

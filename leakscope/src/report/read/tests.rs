@@ -155,3 +155,35 @@ fn only_what_is_named_so_is_of_a_series() {
     let named = series(directory.path()).expect("two reports");
     assert_eq!((named.first, named.last), (samples::attached(), Some(samples::deadlock())));
 }
+
+/// What a report of leakscope before findings had codes says comes back as it was, and beside it what was added.
+#[test]
+fn reports_of_before_stay_as_they_are() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/report.json");
+    let text = std::fs::read(path).expect("the report in the repository");
+    let was: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    assert!(was["summary"].get("details").is_none() && was["heap"]["sites"][0]["stack_end"].is_string());
+    let report = parse("it", &text).expect("a report").pop().expect("one");
+    let mut is = serde_json::to_value(&report).expect("JSON");
+    let summary = is["summary"].as_object_mut().expect("a summary");
+    assert_eq!(summary.remove("answer").expect("an answer")["code"], "unnamed");
+    assert_eq!(
+        summary.remove("details").map(|details| details[0]["text"].clone()),
+        Some(was["summary"]["findings"][0].clone())
+    );
+    assert_only_added(&was, &is, "");
+}
+
+fn assert_only_added(was: &serde_json::Value, is: &serde_json::Value, at: &str) {
+    use serde_json::Value;
+    match (was, is) {
+        (Value::Object(was), Value::Object(is)) => {
+            was.iter().for_each(|(key, value)| assert_only_added(value, &is[key], &format!("{at}.{key}")));
+        }
+        (Value::Array(was), Value::Array(is)) => {
+            assert_eq!(was.len(), is.len(), "{at}");
+            was.iter().zip(is).for_each(|(was, is)| assert_only_added(was, is, &format!("{at}[]")));
+        }
+        _ => assert_eq!(was, is, "{at}"),
+    }
+}
