@@ -8,7 +8,7 @@
 //!
 //! # The directory
 //!
-//! - `recording.json`: the version of the format and of leakscope ([`About`]).
+//! - `recording.json`: the version of the format and of leakscope.
 //! - `tape.gz`: lines of text, compressed. Each is a name, a space and the answer as JSON.
 //!
 //! Rows of maps and records of the ring buffer are bytes as the kernel side wrote them, in hexadecimal digits. Their

@@ -2,7 +2,7 @@
 //!
 //! The kernel side times each wait (`THREADS`) and adds up by site (`WAIT_SITES`) and by who ended it (`WAKES`);
 //! stacks whose frames were sent are in `WAIT_STACKS` and `WAKER_STACKS`. Threads that had blocked before are
-//! found by a [snapshot](super::snapshot), and [entered](enter). [`aggregate`] says what the maps show.
+//! found by a [`snapshot`], and entered. [`aggregate`] says what the maps show.
 
 pub mod aggregate;
 mod enter;
