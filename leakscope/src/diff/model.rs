@@ -7,10 +7,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::DiffSaid;
 use crate::report::Report;
 use crate::report::model::schema_text;
-use crate::section::finding::Said as _;
 use crate::section::key::Keys;
 use crate::section::{Changed, Compared as _, Retold, Sides, sections};
 
@@ -146,7 +144,7 @@ pub struct MemoryDiff {
 
 /// The JSON Schema of a difference, as text.
 pub fn json_schema() -> String {
-    schema_text(schemars::schema_for!(Diff), [Report::codes(), DiffSaid::CODES.to_vec()].concat())
+    schema_text(schemars::schema_for!(Diff), [Report::codes(), super::words::codes().to_vec()].concat())
 }
 
 #[cfg(test)]

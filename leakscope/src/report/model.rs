@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::ReportSaid;
-use crate::section::finding::Said as _;
 use crate::section::view::{Tab, Tabbed, Viewed};
 use crate::section::{Compared, Section, sections};
 
@@ -193,7 +191,7 @@ pub struct Overhead {
 
 /// The JSON Schema of a report, as text.
 pub fn json_schema() -> String {
-    schema_text(schemars::schema_for!(Report), [Report::codes(), ReportSaid::CODES.to_vec()].concat())
+    schema_text(schemars::schema_for!(Report), [Report::codes(), super::words::codes().to_vec()].concat())
 }
 
 /// A schema as text, with the codes of findings that this version writes. Others may follow.
@@ -213,7 +211,7 @@ mod tests {
     /// Findings are told apart by their codes alone.
     #[test]
     fn codes_are_names_of_their_own() {
-        let all = [Report::codes(), ReportSaid::CODES.to_vec(), crate::diff::words::DiffSaid::CODES.to_vec()];
+        let all = [&Report::codes(), super::super::words::codes(), crate::diff::words::codes()];
         let mut all = all.concat();
         let plain = |code: &str| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         assert!(all.iter().all(|code| plain(code) && **code != *Code::UNNAMED.name()), "{all:?}");
