@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::Report;
+use crate::report::model::schema_text;
 use crate::section::key::Keys;
 use crate::section::{Changed, Compared as _, Retold, Sides, sections};
 
@@ -143,10 +144,7 @@ pub struct MemoryDiff {
 
 /// The JSON Schema of a difference, as text.
 pub fn json_schema() -> String {
-    let schema = schemars::schema_for!(Diff);
-    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-    text.push('\n');
-    text
+    schema_text(schemars::schema_for!(Diff), [Report::codes(), super::words::codes().to_vec()].concat())
 }
 
 #[cfg(test)]

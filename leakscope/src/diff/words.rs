@@ -1,7 +1,7 @@
 //! What is said of a difference as a whole, and in what words.
 
 use crate::human::bytes;
-use crate::section::finding::findings;
+use crate::section::finding::{Said as _, findings};
 
 findings! {
     /// What is said of a difference as a whole.
@@ -13,6 +13,11 @@ findings! {
         /// Nothing is in both reports.
         Warning NothingInCommon = "nothing_in_common" {},
     }
+}
+
+/// The codes of all of it.
+pub const fn codes() -> &'static [&'static str] {
+    DiffSaid::CODES
 }
 
 fn text(said: &DiffSaid) -> String {

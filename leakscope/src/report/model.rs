@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::RuntimeName;
 use crate::section::view::{Tab, Tabbed, Viewed};
-use crate::section::{Section, sections};
+use crate::section::{Compared, Section, sections};
 
 pub use super::summary::Summary;
 pub use crate::section::model::*;
@@ -79,6 +79,11 @@ macro_rules! report {
             /// A section by its tab on the screen of `top`.
             pub fn viewed(&self, tab: &Tab) -> Option<&dyn Viewed> {
                 self.sections().into_iter().find(|section| section.name() == tab.section)?.viewed()
+            }
+
+            /// The codes of all that sections have to say.
+            pub fn codes() -> Vec<&'static str> {
+                [$(<$section as Compared>::CODES),*].concat()
             }
 
             /// The tabs of all sections that have one.
@@ -188,7 +193,14 @@ pub struct Overhead {
 
 /// The JSON Schema of a report, as text.
 pub fn json_schema() -> String {
-    let schema = schemars::schema_for!(Report);
+    schema_text(schemars::schema_for!(Report), [Report::codes(), super::words::codes().to_vec()].concat())
+}
+
+/// A schema as text, with the codes of findings that this version writes. Others may follow.
+pub(crate) fn schema_text(mut schema: schemars::Schema, codes: Vec<&'static str>) -> String {
+    if let Some(code) = schema.pointer_mut("/$defs/Finding/properties/code") {
+        code["examples"] = codes.into();
+    }
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
     text
@@ -196,6 +208,21 @@ pub fn json_schema() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// Findings are told apart by their codes alone.
+    #[test]
+    fn codes_are_names_of_their_own() {
+        let all = [&Report::codes(), super::super::words::codes(), crate::diff::words::codes()];
+        let mut all = all.concat();
+        let plain = |code: &str| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        assert!(all.iter().all(|code| plain(code) && **code != *Code::UNNAMED.name()), "{all:?}");
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
     #[test]
     fn the_schema_in_the_repository_is_the_types() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report.schema.json");

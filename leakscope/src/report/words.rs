@@ -1,7 +1,7 @@
 //! What is said of a report as a whole, and in what words.
 
 use crate::human::{counted, duration, moment};
-use crate::section::finding::{Code, findings};
+use crate::section::finding::{Code, Said as _, findings};
 
 /// Files that a finding names; the others are counted.
 const NAMED_FILES: usize = 5;
@@ -36,6 +36,11 @@ findings! {
         /// A series of several programs.
         Warning OtherProgram = "series_of_programs" {},
     }
+}
+
+/// The codes of all of it.
+pub const fn codes() -> &'static [&'static str] {
+    ReportSaid::CODES
 }
 
 fn text(said: &ReportSaid) -> String {

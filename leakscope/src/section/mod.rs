@@ -146,6 +146,9 @@ pub trait Compared: Section + Sized {
     /// What it is called where only one report has it; none where that is no loss.
     const CALLED: Option<&'static str>;
 
+    /// The codes of what it has to say.
+    const CODES: &'static [&'static str];
+
     /// What the new one has more than the old one, and what less; none where that cannot be told.
     fn compare<'a>(
         sides: &Sides<'_>,

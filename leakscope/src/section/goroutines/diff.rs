@@ -80,6 +80,7 @@ ranked!(GoroutineSiteDiff);
 impl Compared for Goroutines {
     type Diff = GoroutinesDiff;
     const CALLED: Option<&'static str> = Some("goroutines");
+    const CODES: &'static [&'static str] = GoroutinesSaid::CODES;
 
     fn compare<'a>(
         _: &Sides<'_>,

@@ -11,7 +11,7 @@ use super::words::{Growth, HeapSaid};
 use crate::human::{bytes, count, counted, signed_bytes, signed_count};
 use crate::layout::grid::{Row, number, text};
 use crate::layout::page::{Page, Paint};
-use crate::section::finding::Finding;
+use crate::section::finding::{Finding, Said as _};
 use crate::section::growth::{Change, draw, growth, paint, place, told};
 use crate::section::json::with_stack;
 use crate::section::key::Keys;
@@ -108,6 +108,7 @@ ranked!(HeapSite);
 impl Compared for Heap {
     type Diff = HeapDiff;
     const CALLED: Option<&'static str> = Some("the heap");
+    const CODES: &'static [&'static str] = HeapSaid::CODES;
 
     fn compare<'a>(
         sides: &Sides<'_>,

@@ -28,6 +28,7 @@ pub struct ThreadsDiff {
 impl Compared for Threads {
     type Diff = ThreadsDiff;
     const CALLED: Option<&'static str> = None;
+    const CODES: &'static [&'static str] = &[];
 
     fn compare<'a>(
         sides: &Sides<'_>,

@@ -12,7 +12,7 @@ use super::words::WaitsSaid;
 use crate::human::{count, counted, duration, signed_count};
 use crate::layout::grid::{Row, number, text};
 use crate::layout::page::{Page, Paint};
-use crate::section::finding::Finding;
+use crate::section::finding::{Finding, Said as _};
 use crate::section::growth::{Change, draw, growth, paint, place, told};
 use crate::section::json::with_stack;
 use crate::section::key::Keys;
@@ -92,6 +92,7 @@ ranked!(WaitSiteDiff);
 impl Compared for Waits {
     type Diff = WaitsDiff;
     const CALLED: Option<&'static str> = Some("waits");
+    const CODES: &'static [&'static str] = WaitsSaid::CODES;
 
     fn compare<'a>(
         _: &Sides<'_>,
