@@ -41,11 +41,11 @@ pub mod cfa {
     /// A rule that not even a wide one can hold.
     pub const UNSUPPORTED: u8 = 8;
     /// No function covers the addresses from here on.
-    pub const END: u8 = 9;
+    pub const NO_INFO: u8 = 9;
     /// Signal return trampoline: the registers are in the `rt_sigframe` at rsp.
     pub const SIGNAL: u8 = 10;
     /// The outermost frame: the return address is undefined.
-    pub const STOP: u8 = 11;
+    pub const END_OF_STACK: u8 = 11;
     /// Go's `asmcgocall`, which calls C on the thread's own stack: at rsp + 8 * low byte of the offset lies
     /// how far below its top the goroutine's stack pointer was, above that the goroutine, whose second
     /// word is that top. Without a goroutine the stack pointer itself. High byte of the offset: words
@@ -198,7 +198,7 @@ const BUCKET_STEPS: u32 = BUCKET_SHIFT + 1;
 
 /// The row that holds at `relative`, an address in the `pc` space of the mapped file.
 ///
-/// `None` means the same as a row of kind [`cfa::END`]: no rows here, frame pointers only.
+/// `None` means the same as a row of kind [`cfa::NO_INFO`]: no rows here, frame pointers only.
 #[inline(always)]
 pub fn find_row(index: &impl RowIndex, mapping: &MappingEntry, relative: u32) -> Option<Row> {
     let bucket = relative >> BUCKET_SHIFT;

@@ -173,7 +173,7 @@ fn unbroken(text: &str) -> Vec<String> {
 }
 
 /// `text` without control characters: what comes from the target must not steer the terminal.
-pub fn printable(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     // Controls, line and paragraph separators, marks of direction.
     let steers = |c: char| {
         c.is_control()
@@ -183,8 +183,8 @@ pub fn printable(text: &str) -> String {
 }
 
 /// `text` for files that other programs read: without control characters, and without what XML does not know.
-pub fn harmless(text: &str) -> String {
-    let mut text = printable(text);
+pub fn sanitize_for_files(text: &str) -> String {
+    let mut text = sanitize(text);
     if text.contains(['\u{fffe}', '\u{ffff}']) {
         text = text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}");
     }
@@ -224,7 +224,7 @@ mod tests {
             ["2026-11-23 09:43:44 UTC", "2026-11-23 09:43:44 UTC", "2026-11-23T09:43:44+01:00"]
         );
         assert_eq!([cut("abc", 3), cut("abcd", 3)], ["abc", "ab…"]);
-        assert_eq!(printable("a\x1b[2Jb"), "a\u{fffd}[2Jb");
+        assert_eq!(sanitize("a\x1b[2Jb"), "a\u{fffd}[2Jb");
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
             let _ = writeln!(
                 std::io::stderr(),
                 "leakscope: {}",
-                leakscope::human::printable(&failure.to_string())
+                leakscope::human::sanitize(&failure.to_string())
             );
             ExitCode::from(failure.code)
         }

@@ -16,6 +16,7 @@ const SIGNAL_REGISTERS: u64 = 40;
 /// Invariants: on success the new `sp` lies above the old one, except across a signal frame, from C to the
 /// goroutine that called it, and from a frame whose registers are all known; only a row says that a frame
 /// is the outermost one, never what lies on the stack.
+#[expect(clippy::too_many_lines, reason = "one rule an arm: the kernel side inlines it as one piece")]
 #[inline(always)]
 pub fn step(
     regs: &mut Regs,
@@ -75,8 +76,8 @@ pub fn step(
                 None => Err(StackEnd::Unsupported),
             };
         }
-        cfa::STOP => return Err(StackEnd::Root),
-        cfa::END => return step_frame_pointer(regs, mem),
+        cfa::END_OF_STACK => return Err(StackEnd::Root),
+        cfa::NO_INFO => return step_frame_pointer(regs, mem),
         _ => return Err(StackEnd::Unsupported),
     };
     if cfa_addr <= regs.sp {

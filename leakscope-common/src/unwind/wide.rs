@@ -15,7 +15,7 @@ pub const CFA: u8 = 16;
 /// No index register in a rule.
 pub const NO_INDEX: u8 = 31;
 
-/// How a value of the caller is found; the high 3 bits of a [`Place::kind`].
+/// How a value of the caller is found; the high 3 bits of a [`CallerValue::kind`].
 mod kind {
     /// As it is.
     pub(super) const SAME: u8 = 0;
@@ -27,13 +27,13 @@ mod kind {
 
 /// Where a register of the caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct CallerValue {
     /// How in the high 3 bits, the base register in the low 5.
     kind: u8,
     offset: i32,
 }
 
-impl Place {
+impl CallerValue {
     /// The register is unchanged, or nothing tells where it is.
     pub const SAME: Self = Self { kind: kind::SAME << 5, offset: 0 };
 
@@ -64,11 +64,11 @@ pub struct WideRule {
     /// Added to what lies in memory.
     pub add: i32,
     /// The return address.
-    pub ra: Place,
+    pub ra: CallerValue,
     /// The caller's rbp.
-    pub rbp: Place,
-    /// The caller's rsp, if it is not the CFA ([`Place::SAME`]).
-    pub rsp: Place,
+    pub rbp: CallerValue,
+    /// The caller's rsp, if it is not the CFA ([`CallerValue::SAME`]).
+    pub rsp: CallerValue,
 }
 
 impl WideRule {
@@ -84,9 +84,9 @@ impl WideRule {
             deref: 0,
             offset,
             add: 0,
-            ra: Place::at(CFA, -8),
-            rbp: Place::SAME,
-            rsp: Place::SAME,
+            ra: CallerValue::at(CFA, -8),
+            rbp: CallerValue::SAME,
+            rsp: CallerValue::SAME,
         }
     }
 
@@ -124,9 +124,9 @@ impl WideRule {
             deref: byte(3),
             offset: offset as i64,
             add: first as i32,
-            ra: Place { kind: byte(4), offset: (first >> 32) as i32 },
-            rbp: Place { kind: byte(5), offset: second as i32 },
-            rsp: Place { kind: byte(6), offset: (second >> 32) as i32 },
+            ra: CallerValue { kind: byte(4), offset: (first >> 32) as i32 },
+            rbp: CallerValue { kind: byte(5), offset: second as i32 },
+            rsp: CallerValue { kind: byte(6), offset: (second >> 32) as i32 },
         })
     }
 }
@@ -151,7 +151,7 @@ pub(super) fn step(regs: &mut Regs, rule: WideRule, mem: &mut impl ReadWord) -> 
         let Some(word) = mem.word(cfa) else { return Err(StackEnd::ReadFault) };
         cfa = word.wrapping_add(rule.add as i64 as u64);
     }
-    let sp = if rule.rsp.kind == Place::SAME.kind { cfa } else { find(*regs, cfa, rule.rsp, 0, mem)? };
+    let sp = if rule.rsp.kind == CallerValue::SAME.kind { cfa } else { find(*regs, cfa, rule.rsp, 0, mem)? };
     let bp = find(*regs, cfa, rule.rbp, regs.bp, mem)?;
     let ip = find(*regs, cfa, rule.ra, 0, mem)?;
     if sp <= regs.sp && regs.exact == 0 {
@@ -163,7 +163,13 @@ pub(super) fn step(regs: &mut Regs, rule: WideRule, mem: &mut impl ReadWord) -> 
 
 /// What is at a place; `own` if it is unchanged.
 #[inline(always)]
-fn find(regs: Regs, cfa: u64, place: Place, own: u64, mem: &mut impl ReadWord) -> Result<u64, StackEnd> {
+fn find(
+    regs: Regs,
+    cfa: u64,
+    place: CallerValue,
+    own: u64,
+    mem: &mut impl ReadWord,
+) -> Result<u64, StackEnd> {
     let kind = place.kind >> 5;
     if kind == kind::SAME {
         return Ok(own);

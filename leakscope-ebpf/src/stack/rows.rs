@@ -61,7 +61,7 @@ fn find(s: &mut Scratch, hidden: Word, ip: u64) -> Result<Row, StackEnd> {
     };
     let relative = mapping.relative(ip);
     let row = relative.and_then(|relative| find_row(&Uploaded(hidden), &mapping, relative));
-    Ok(row.unwrap_or(Row::new(0, cfa::END, 0, 0, 0)))
+    Ok(row.unwrap_or(Row::new(0, cfa::NO_INFO, 0, 0, 0)))
 }
 
 /// The uploaded table, and a word of map memory to hide values in.

@@ -105,7 +105,7 @@ fn next(s: &mut Scratch, hidden: Word) -> Result<(), StackEnd> {
     }
     record_frame(s);
     let row = row_of(s, hidden, s.regs.lookup_ip())?;
-    if row.cfa_kind() == cfa::END {
+    if row.cfa_kind() == cfa::NO_INFO {
         s.walk.frame_pointer_frames += 1;
     }
     if row.cfa_kind() == cfa::SIGNAL {

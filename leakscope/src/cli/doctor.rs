@@ -8,7 +8,7 @@ use super::output::{Destination, Output};
 use crate::bpf::facts::Facts;
 use crate::bpf::verdict::{Finding, Level, judge, refusal};
 use crate::collect::heap::FileProbes;
-use crate::human::printable;
+use crate::human::sanitize;
 use crate::probe::{self, CostClass, Exit};
 use crate::process::{Host, Process, ProcessError};
 use crate::runtime;
@@ -51,7 +51,7 @@ fn machine(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             Level::Fine => "ok",
             Level::NoProbes | Level::Fatal => "MISSING",
         };
-        writeln!(out, "  {mark:<8}{:<9} {}", finding.what, printable(&finding.found))?;
+        writeln!(out, "  {mark:<8}{:<9} {}", finding.what, sanitize(&finding.found))?;
         if !finding.advice.is_empty() {
             writeln!(out, "  {:<8}{:<9} → {}", "", "", finding.advice)?;
         }
@@ -70,7 +70,7 @@ fn look(pid: u32, facts: &Facts, out: &mut Vec<u8>) -> Result<(), Failure> {
     };
     let failed = |e| Failure::output("the report", e);
     let exe = process.exe.as_ref().map(|p| format!(" {}", p.display())).unwrap_or_default();
-    writeln!(out, "\nProcess {} ({}){}", process.pid, printable(&process.comm), printable(&exe))
+    writeln!(out, "\nProcess {} ({}){}", process.pid, sanitize(&process.comm), sanitize(&exe))
         .map_err(failed)?;
     rights(pid, facts, process.through, out)?;
     let visible = session::look(&process)?;
@@ -86,7 +86,7 @@ fn rights(pid: u32, facts: &Facts, through: u32, out: &mut Vec<u8>) -> Result<()
         Some(refused) => format!("  {:<8}{}", "MISSING", rights::sentence(trial, refused, facts)),
     });
     for line in lines {
-        writeln!(out, "{}", printable(&line)).map_err(|e| Failure::output("the report", e))?;
+        writeln!(out, "{}", sanitize(&line)).map_err(|e| Failure::output("the report", e))?;
     }
     match rights::refusal(facts, &trials, true) {
         Some(why) => Err(Failure::unsupported(format!("cannot trace process {pid}: {why}"))),
@@ -104,12 +104,12 @@ fn target(process: &Process, visible: &Visible, out: &mut dyn Write) -> io::Resu
     if let Some(container) = &process.container {
         writeln!(out, "  container: {container}")?;
     }
-    writeln!(out, "  probes: {}", printable(&session::LinkChoice::of(process, &visible.space).to_string()))?;
+    writeln!(out, "  probes: {}", sanitize(&session::LinkChoice::of(process, &visible.space).to_string()))?;
     for line in runtime::describe(process, &visible.space) {
-        writeln!(out, "  {}", printable(&line))?;
+        writeln!(out, "  {}", sanitize(&line))?;
     }
     for warning in &visible.warnings {
-        writeln!(out, "  warning: {}", printable(warning))?;
+        writeln!(out, "  warning: {}", sanitize(warning))?;
     }
     let host = Host::of(process, &visible.space);
     if let Some(host) = host {
@@ -135,7 +135,7 @@ fn file_probes(file: &FileProbes, visible: &Visible, out: &mut dyn Write) -> io:
     }
     let names: Vec<String> = probe::allocators(&file.plan.probes).iter().map(ToString::to_string).collect();
     let path = visible.space.module(file.module).path.display().to_string();
-    writeln!(out, "\n  {} in {}", names.join(", "), printable(&path))?;
+    writeln!(out, "\n  {} in {}", names.join(", "), sanitize(&path))?;
     writeln!(out, "    {:<28}{:<34}{:<24}return", "function", "probed instruction", "cost a hit")?;
     for probe in &file.plan.probes {
         let cost = match &probe.placement.cost {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Instant;
 
-use crate::human::printable;
+use crate::human::sanitize;
 
 /// Writes messages, each a line. That standard error may be closed is no reason to stop.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Progress {
 
     /// A line that everybody sees.
     pub fn say(&self, line: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
+        let _ = writeln!(std::io::stderr().lock(), "{}", sanitize(line));
     }
 
     /// A warning.

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::model::{Side, in_one};
-use crate::human::{cut, duration, file_name, harmless, moment};
+use crate::human::{cut, duration, file_name, moment, sanitize_for_files};
 use crate::report::Report;
 use crate::report::model::Window;
 
@@ -33,7 +33,7 @@ fn name(report: &Report) -> &str {
 
 /// For messages.
 fn told(report: &Report) -> String {
-    format!("{} (PID {})", cut(&harmless(name(report)), 60), report.target.pid)
+    format!("{} (PID {})", cut(&sanitize_for_files(name(report)), 60), report.target.pid)
 }
 
 /// A report in short.
@@ -106,7 +106,7 @@ pub(super) fn check(
 }
 
 fn command_line(report: &Report) -> String {
-    cut(&harmless(&report.target.cmdline.join(" ")), 60)
+    cut(&sanitize_for_files(&report.target.cmdline.join(" ")), 60)
 }
 
 /// Windows that do not tell the same: of other lengths, or in the wrong order.

@@ -11,7 +11,7 @@ use inferno::flamegraph::{Options, TextTruncateDirection, from_lines};
 use super::exporter::{ExportError, Exporter, Job, Subject};
 use super::profile::{Profile, ProfileKind};
 use super::tree::Paths;
-use crate::human::{bytes, count, cut, harmless};
+use crate::human::{bytes, count, cut, sanitize_for_files};
 
 /// Frames are left out whose width is less than one part in so many.
 const FINEST: u64 = 10_000;
@@ -55,7 +55,7 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
         *name = cut(name, LONGEST_NAME);
     }
     let total = paths.total();
-    let title = harmless(&title(profile));
+    let title = sanitize_for_files(&title(profile));
     if total == 0 {
         return nothing(&title, profile.kind, out);
     }

@@ -1,6 +1,6 @@
 //! Names from the target in files that other programs read: without anything that breaks a format.
 
-use crate::human::harmless;
+use crate::human::sanitize_for_files;
 use crate::section::frame::Frame;
 
 /// A stack without the function that all goroutines begin in, which Go's own profiles leave out.
@@ -13,7 +13,7 @@ pub fn without_goexit(frames: &[Frame]) -> &[Frame] {
 
 /// A name that stands for frames that are not known: `[running]`.
 pub fn bracketed(what: &str) -> String {
-    format!("[{}]", harmless(what))
+    format!("[{}]", sanitize_for_files(what))
 }
 
 /// A frame of a folded stack: no semicolon, nothing at its end that looks like a count, and nothing at its

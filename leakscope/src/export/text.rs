@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use super::exporter::{ExportError, Exporter, Job, Sequence, Subject};
 use super::names::bracketed;
 use super::profile::location::{Location, Locations};
-use super::profile::{Profile, ProfileKind, Sample, Stack};
-use crate::human::{columns, file_name, harmless};
+use super::profile::{Profile, ProfileKind, Sample, StackSum};
+use crate::human::{columns, file_name, sanitize_for_files};
 use crate::section::frame::Frame;
 use crate::section::label::function;
 
@@ -49,7 +49,7 @@ impl Exporter for Text {
 pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
     header(profile, out)?;
     let mut places = Locations::new(profile.processes() > 1);
-    let mut rendered: Vec<Place> = Vec::new();
+    let mut rendered: Vec<RenderedLocation> = Vec::new();
     // Go tells of a goroutine where it called what it waits in, also in the innermost frame.
     let parked = profile.kind == ProfileKind::Goroutine
         && profile.reports.iter().all(|report| report.goroutines.is_some());
@@ -57,7 +57,8 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut buffer = Vec::new();
     for stack in profile.stacks() {
         let ids: Vec<u32> = places.enter(stack.sample.frames).collect();
-        rendered.extend(places.all()[rendered.len()..].iter().map(|place| Place::new(place, parked)));
+        rendered
+            .extend(places.all()[rendered.len()..].iter().map(|place| RenderedLocation::new(place, parked)));
         buffer.clear();
         values(profile.kind, &stack, &mut buffer)?;
         buffer.extend_from_slice(b" @");
@@ -77,7 +78,7 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(&buffer)?;
     }
     for comment in &profile.comments {
-        writeln!(out, "# {}", harmless(comment))?;
+        writeln!(out, "# {}", sanitize_for_files(comment))?;
     }
     Ok(())
 }
@@ -98,7 +99,7 @@ fn header(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn values(kind: ProfileKind, stack: &Stack<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+fn values(kind: ProfileKind, stack: &StackSum<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     let [first, second, objects, bytes] = stack.values;
     match kind {
         ProfileKind::Heap | ProfileKind::Allocs => write!(out, "{objects}: {bytes} [{first}: {second}]"),
@@ -114,7 +115,7 @@ fn labels(sample: &Sample<'_>, out: &mut Vec<u8>) -> io::Result<()> {
     if !own || sample.labels.is_empty() {
         return Ok(());
     }
-    let quoted = |text: &str| serde_json::to_string(&harmless(text));
+    let quoted = |text: &str| serde_json::to_string(&sanitize_for_files(text));
     let mut all = Vec::new();
     for (key, value) in &sample.labels {
         all.push(format!("{}:{}", quoted(key)?, quoted(value)?));
@@ -123,7 +124,7 @@ fn labels(sample: &Sample<'_>, out: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// A place, rendered once.
-struct Place {
+struct RenderedLocation {
     address: String,
     /// The address that lines tell: of the call, not of where it returns to.
     instruction: String,
@@ -144,7 +145,7 @@ struct Line {
     goexit: bool,
 }
 
-impl Place {
+impl RenderedLocation {
     fn new(place: &Location<'_>, parked: bool) -> Self {
         let innermost = place.address == place.instruction;
         let instruction = place.instruction.saturating_sub(u64::from(parked && innermost));
@@ -174,15 +175,15 @@ impl Place {
 /// File and line, or the module.
 fn position(frame: &Frame) -> String {
     match (&frame.file, &frame.module) {
-        (Some(file), _) => format!("{}:{}", harmless(file), frame.line.unwrap_or(0)),
-        (None, Some(module)) => format!("({})", harmless(file_name(module))),
+        (Some(file), _) => format!("{}:{}", sanitize_for_files(file), frame.line.unwrap_or(0)),
+        (None, Some(module)) => format!("({})", sanitize_for_files(file_name(module))),
         (None, None) => "?".to_owned(),
     }
 }
 
 /// The lines of a stack, in columns that tabs make: without `runtime.goexit` and, where Go `hides` it, what a
 /// stack begins with of the Go runtime, unless there is nothing else.
-fn frames<'a>(places: impl Iterator<Item = &'a Place> + Clone, hides: bool, out: &mut Vec<u8>) {
+fn frames<'a>(places: impl Iterator<Item = &'a RenderedLocation> + Clone, hides: bool, out: &mut Vec<u8>) {
     let all = places.flat_map(|place| place.lines.iter().map(|line| (place.instruction.as_str(), line)));
     let all = all.filter(|(_, line)| !line.goexit);
     let own = all.clone().skip_while(|(_, line)| hides && line.runtime);

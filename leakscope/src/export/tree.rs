@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::names::{bracketed, folded, without_goexit};
 use super::profile::location::Locations;
-use super::profile::{Profile, Stack};
+use super::profile::{Profile, StackSum};
 use crate::section::label::function;
 
 /// The paths of a profile: numbers of names, outermost first, each with its weight.
@@ -77,7 +77,7 @@ impl Paths {
 }
 
 /// What stands below the outermost frame: that threads are idle, and why a stack has no such frame.
-fn roots(stack: &Stack<'_>) -> impl Iterator<Item = String> {
+fn roots(stack: &StackSum<'_>) -> impl Iterator<Item = String> {
     let sample = stack.sample;
     let idle = sample.idle.then(|| bracketed("idle"));
     idle.into_iter().chain(sample.notes().map(|note| bracketed(&note)))

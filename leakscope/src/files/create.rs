@@ -12,7 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::place::{Entry, Found, Place, find};
+use super::place::{Entry, Found, HeldName, find};
 use super::trust::Trust;
 
 /// Bits of a mode that are permissions: not set-user-ID, set-group-ID and sticky.
@@ -35,9 +35,9 @@ pub enum Output {
 
 /// Finds where `path` leads, and checks that it can be written.
 pub fn output(path: &Path) -> io::Result<Output> {
-    let Place { directory, name, entry } = match find(path)? {
+    let HeldName { directory, name, entry } = match find(path)? {
         Found::Directory(_) => return Err(Errno::ISDIR.into()),
-        Found::Place(place) => place,
+        Found::Name(place) => place,
     };
     match entry {
         Some(entry) if entry.is_descriptor || entry.kind() != FileType::RegularFile => stream(entry),

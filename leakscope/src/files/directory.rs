@@ -41,7 +41,7 @@ impl Directory {
     pub fn open(path: &Path) -> io::Result<Self> {
         match find(path)? {
             Found::Directory(fd) => Self::readable(&fd),
-            Found::Place(_) => Err(Errno::NOTDIR.into()),
+            Found::Name(_) => Err(Errno::NOTDIR.into()),
         }
     }
 

@@ -43,11 +43,11 @@ pub(super) enum Found {
     /// A directory.
     Directory(OwnedFd),
     /// A name in a directory.
-    Place(Place),
+    Name(HeldName),
 }
 
 /// A name in a directory that is held open.
-pub(super) struct Place {
+pub(super) struct HeldName {
     pub(super) directory: OwnedFd,
     pub(super) name: OsString,
     /// What is there; `None` where there is nothing yet.
@@ -110,7 +110,7 @@ pub(super) fn find_in(directory: OwnedFd, name: &OsStr) -> io::Result<Found> {
 pub(super) fn make_directory(path: &Path, mode: Mode) -> io::Result<OwnedFd> {
     match Walk::new(open_directory(CWD, OsStr::new("."))?, Some(mode)).to(path)? {
         Found::Directory(directory) => Ok(directory),
-        Found::Place(_) => Err(Errno::NOTDIR.into()),
+        Found::Name(_) => Err(Errno::NOTDIR.into()),
     }
 }
 
@@ -152,14 +152,14 @@ impl Walk {
                 Ok(directory) => self.at = directory,
                 Err(Errno::NOENT) if self.make.is_some() => self.make(&name, is_last)?,
                 Err(Errno::NOENT) if is_last && !is_directory => {
-                    return Ok(Found::Place(Place { directory: self.at, name, entry: None }));
+                    return Ok(Found::Name(HeldName { directory: self.at, name, entry: None }));
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     if let Some(entry) = self.pass(&name)? {
                         if !is_last || is_directory || self.make.is_some() {
                             return Err(Errno::NOTDIR.into());
                         }
-                        return Ok(Found::Place(Place { directory: self.at, name, entry: Some(entry) }));
+                        return Ok(Found::Name(HeldName { directory: self.at, name, entry: Some(entry) }));
                     }
                 }
                 Err(error) => return Err(error.into()),

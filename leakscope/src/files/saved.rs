@@ -24,7 +24,7 @@ pub enum Saved {
 pub fn saved(path: &Path) -> io::Result<Saved> {
     match find(path)? {
         Found::Directory(fd) => Directory::readable(&fd).map(Saved::Directory),
-        Found::Place(place) => {
+        Found::Name(place) => {
             let entry = place.entry.ok_or(Errno::NOENT)?;
             if entry.kind() == FileType::RegularFile {
                 return regular(&entry).map(Saved::File);
@@ -43,7 +43,7 @@ impl Directory {
     /// Opens a regular file in it; links are followed as in paths of the user's.
     pub fn read(&self, name: &OsStr) -> io::Result<File> {
         match find_in(self.descriptor()?, name)? {
-            Found::Place(place) => match place.entry {
+            Found::Name(place) => match place.entry {
                 Some(entry) if entry.kind() == FileType::RegularFile => regular(&entry),
                 Some(_) => Err(io::Error::other("not a regular file")),
                 None => Err(Errno::NOENT.into()),
@@ -56,7 +56,7 @@ impl Directory {
     pub fn readable_files(&self) -> io::Result<Vec<std::ffi::OsString>> {
         let leads_to_file = |name: &OsStr| {
             let found = self.descriptor().and_then(|fd| find_in(fd, name));
-            matches!(found, Ok(Found::Place(place))
+            matches!(found, Ok(Found::Name(place))
                 if place.entry.as_ref().is_some_and(|entry| entry.kind() == FileType::RegularFile))
         };
         Ok(self.names()?.into_iter().filter(|name| leads_to_file(name)).collect())

@@ -8,7 +8,7 @@ use tabled::settings::object::{Columns, Rows};
 use tabled::settings::style::{HorizontalLine, LineText};
 use tabled::settings::{Alignment, Color, Style};
 
-use crate::human::{columns, cut, cut_place, printable};
+use crate::human::{columns, cut, cut_place, sanitize};
 use crate::layout::page::{Page, Paint};
 
 /// A column. The last one of a grid takes what room is left.
@@ -61,7 +61,7 @@ impl Grid {
     /// Draws it.
     pub(crate) fn draw(mut self, page: &mut Page<'_>) -> io::Result<()> {
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
-            *cell = printable(cell);
+            *cell = sanitize(cell);
         }
         let width = |c: usize| {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(c));

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::TableStyle;
-use crate::human::{columns, counted, printable, wrap, wrap_whole};
+use crate::human::{columns, counted, sanitize, wrap, wrap_whole};
 
 /// How text stands out, where there is colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +36,13 @@ impl Page<'_> {
 
     /// A line, however long it is.
     pub(crate) fn line(&mut self, paint: Paint, text: &str) -> io::Result<()> {
-        let text = self.painted(paint, &printable(text));
+        let text = self.painted(paint, &sanitize(text));
         writeln!(self.out, "{text}")
     }
 
     /// Sentences, broken between words where the terminal ends; nothing of them is cut off.
     pub(crate) fn sentences(&mut self, paint: Paint, text: &str) -> io::Result<()> {
-        let text = printable(text);
+        let text = sanitize(text);
         let lines = if columns(&text) <= self.style.width {
             vec![text]
         } else {
@@ -64,7 +64,7 @@ impl Page<'_> {
         text: &str,
     ) -> io::Result<()> {
         let width = self.style.width.saturating_sub(indent + 2).max(16);
-        for (i, line) in wrap(&printable(text), width, most).iter().enumerate() {
+        for (i, line) in wrap(&sanitize(text), width, most).iter().enumerate() {
             let indent = indent + if i > 0 { 2 } else { 0 };
             let line = self.painted(paint, line);
             writeln!(self.out, "{:indent$}{line}", "")?;

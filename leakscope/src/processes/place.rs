@@ -2,7 +2,7 @@
 
 /// The lines of `/proc/PID/cgroup` (cgroups(7)) that are of interest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct ControlGroups {
     /// Path in the unified hierarchy (v2).
     pub unified: Option<String>,
     /// Path in the hierarchy of the memory controller (v1).
@@ -18,7 +18,7 @@ const UNITS: [&str; 2] = [".service", ".scope"];
 /// Digits of a container ID that are told.
 const ID_SHOWN: usize = 12;
 
-impl Place {
+impl ControlGroups {
     /// Reads the text.
     pub fn parse(text: &str) -> Self {
         let mut place = Self::default();
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn name(text: &str) -> Option<String> {
-        Place::parse(text).name()
+        ControlGroups::parse(text).name()
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn version_one() {
         let text = "9:name=systemd:/system.slice/cron.service\n4:memory:/jobs/a\n3:cpu,cpuacct:/x\n0::/\n";
-        let place = Place::parse(text);
+        let place = ControlGroups::parse(text);
         assert_eq!((place.memory.as_deref(), place.unified.as_deref()), (Some("/jobs/a"), Some("/")));
         assert_eq!(place.name().as_deref(), Some("cron.service"));
         assert_eq!(name("4:memory:/jobs/a\n0::/\n").as_deref(), Some("a"));

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::history::History;
 use super::model::{Limit, LimitKind, Machine, Process, SCHEMA, Snapshot, Unseen};
-use super::place::Place;
+use super::place::ControlGroups;
 use super::pool::{self, Level, Mounts, Pool, ancestry};
 use super::runtime::Detector;
 use super::stat::{MemInfo, Stat, resident_pages};
@@ -59,7 +59,7 @@ struct Details {
     cmdline: Option<String>,
     uid: Option<u32>,
     runtime: Option<RuntimeName>,
-    place: Place,
+    place: ControlGroups,
     name: Option<String>,
 }
 
@@ -235,7 +235,7 @@ impl Sampler {
             }
             let directory = self.proc.join(pid.to_string());
             let place = std::fs::read_to_string(directory.join("cgroup")).unwrap_or_default();
-            let place = Place::parse(&place);
+            let place = ControlGroups::parse(&place);
             let name = place.name();
             let details = match same {
                 Some(details) => Details { read: self.refreshes, place, name, ..details.clone() },
@@ -364,7 +364,7 @@ fn level(mounts: &Mounts, (unified, path): &Group, swap_free: u64) -> Option<Lev
 }
 
 /// The groups of a process that may have limits, innermost first.
-fn groups(place: &Place) -> impl Iterator<Item = Group> {
+fn groups(place: &ControlGroups) -> impl Iterator<Item = Group> {
     let unified = place.unified.as_deref().unwrap_or("");
     let memory = place.memory.as_deref().unwrap_or("");
     let of = |version: bool, path: &str| ancestry(path).map(move |p| (version, p.to_owned())).collect();

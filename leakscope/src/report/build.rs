@@ -5,7 +5,7 @@ use leakscope_common::unwind::StackEnd;
 
 use super::model::{
     EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Site, Stack, Summary, Target,
-    Threads, Waits, Window,
+    Waits, Window,
 };
 use super::words::ReportSaid;
 use crate::collect::Collected;
@@ -137,37 +137,21 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     };
     let mut waits = collected.waits.map(|account| {
         let input = WaitInputs::from(account);
-        waits::build::build(
-            &WaitInputs { nothing_lost: input.nothing_lost && waits_whole, ..input },
-            &mut name,
-        )
+        let nothing_lost = input.nothing_lost && waits_whole;
+        waits::build::build(&WaitInputs { nothing_lost, ..input }, &mut name)
     });
     if host.is_some() {
-        heap.iter_mut().for_each(not_of_what_runs_inside);
-        waits.iter_mut().for_each(|waits| {
-            waits.exact = false;
-            waits.method = INSIDE.to_owned();
-        });
+        not_of_what_runs_inside(heap.as_mut(), waits.as_mut());
     }
     let seen = go.and_then(|go| go.snapshot);
     let goroutines =
         seen.map(|seen| goroutines::build::goroutines(seen, go.and_then(|go| go.creations), code));
-    let threads = collected.threads.map(|account| Threads {
-        created: account.created,
-        exited: account.exited,
-        alive: account.alive,
-        growth: account.created.cast_signed() - account.exited.cast_signed(),
-        sites: threads::build::thread_sites(&account.creations, &mut name),
-    });
-    let unnamed = |site: &&Site| site.source == MALLOC && site.stack.frames.is_empty();
-    let missing = heap.iter().flat_map(|heap| &heap.sites).filter(unnamed).count()
-        + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack.end.is_none()).count();
+    let threads = collected.threads.map(|account| threads::build::threads(account, &mut name));
+    let missing = without_stack(heap.as_ref(), waits.as_ref());
     if missing > 0 {
-        lost.insert(losses::STACKS_MISSING.to_owned(), missing as u64);
+        lost.insert(losses::STACKS_MISSING.to_owned(), missing);
     }
-    for (name, n) in seen.iter().flat_map(|seen| &seen.losses) {
-        lost.insert((*name).to_owned(), *n);
-    }
+    lost.extend(seen.iter().flat_map(|seen| &seen.losses).map(|(name, n)| ((*name).to_owned(), *n)));
 
     let mut cost = Cost::of(costs.counters);
     let creations = go.and_then(|go| go.creations).unwrap_or_default();
@@ -181,15 +165,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     if let Some(heap) = heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
         answer.heap(heap, traced_heap.as_ref(), &mut memory, cost.hits, go.is_some(), goroutines.is_some());
     }
-    if let Some(waits) = &waits {
-        answer.waits(waits, goroutines.is_some());
-    }
-    if let Some(go) = &go {
-        answer.goroutines(goroutines.as_ref(), go.refused);
-    }
-    if let Some(host) = host {
-        answer.inside(host);
-    }
+    answer.rest(waits.as_ref(), goroutines.as_ref(), go.as_ref().map(|go| go.refused), host);
     let slow = traced_heap.is_some_and(|input| input.slow_probes > 0);
     let overhead = cost.overhead(costs.cpu_ns, costs.memory_bytes, slow);
     let target = target(inputs.process, space, inputs.runtime);
@@ -205,6 +181,26 @@ struct Answer(Summary);
 impl Answer {
     fn first(&mut self, findings: impl IntoIterator<Item = impl Into<Finding>>) {
         self.0.first(findings.into_iter().map(Into::into));
+    }
+
+    /// What sections say that come after the heap, and what it is said of. `refused` tells, of a Go program, why
+    /// its goroutines could not be read.
+    fn rest(
+        &mut self,
+        waits: Option<&Waits>,
+        goroutines: Option<&Goroutines>,
+        refused: Option<Option<&str>>,
+        host: Option<&Host>,
+    ) {
+        if let Some(waits) = waits {
+            self.waits(waits, goroutines.is_some());
+        }
+        if let Some(refused) = refused {
+            self.goroutines(goroutines, refused);
+        }
+        if let Some(host) = host {
+            self.inside(host);
+        }
     }
 
     fn answer(&mut self, said: impl Into<Finding>) -> Option<Finding> {
@@ -308,14 +304,27 @@ impl Answer {
 /// How the numbers of a process come about that runs another program inside itself.
 const INSIDE: &str = "only what the kernel sees of the process: what runs inside is not seen";
 
-/// Takes back that the account is whole.
-fn not_of_what_runs_inside(heap: &mut Heap) {
-    heap.exact = false;
-    for source in &mut heap.sources {
-        source.exact = false;
-        source.method = INSIDE.to_owned();
-        source.error_bytes = None;
+/// Takes back that the accounts are whole.
+fn not_of_what_runs_inside(heap: Option<&mut Heap>, waits: Option<&mut Waits>) {
+    if let Some(heap) = heap {
+        heap.exact = false;
+        for source in &mut heap.sources {
+            source.exact = false;
+            source.method = INSIDE.to_owned();
+            source.error_bytes = None;
+        }
     }
+    if let Some(waits) = waits {
+        waits.exact = false;
+        waits.method = INSIDE.to_owned();
+    }
+}
+
+/// Sites whose stack never arrived.
+fn without_stack(heap: Option<&Heap>, waits: Option<&Waits>) -> u64 {
+    let unnamed = |site: &&Site| site.source == MALLOC && site.stack.frames.is_empty();
+    let of_heap = heap.iter().flat_map(|heap| &heap.sites).filter(unnamed).count();
+    (of_heap + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack.end.is_none()).count()) as u64
 }
 
 /// Files of the target's code that could not be read for want of rights.
@@ -345,7 +354,7 @@ fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_
 }
 
 /// A stack with its names.
-fn named(stack: &crate::stack::Stack, space: &AddressSpace, names: &mut Names) -> Stack {
+fn named(stack: &crate::stack::LocatedStack, space: &AddressSpace, names: &mut Names) -> Stack {
     let frames: Vec<_> = stack.frames.iter().flat_map(|f| names.frames(space, f)).map(Frame::from).collect();
     let inputs: Vec<BlameInput<'_>> = frames.iter().map(Frame::blame_input).collect();
     let blame = runtime::rules().owners.blame(&inputs).map(|i| i as u64);

@@ -13,7 +13,7 @@ use super::Report;
 use super::model::SCHEMA;
 use super::words::ReportSaid;
 use crate::files::{self, Directory, Saved};
-use crate::human::printable;
+use crate::human::sanitize;
 use crate::section::Section;
 use crate::section::finding::Finding;
 
@@ -279,7 +279,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
 
 /// Says in a report that another one was not read.
 fn left_out(report: &mut Report, what: &str) {
-    let said = Finding::from(ReportSaid::LeftOut { what: printable(what) });
+    let said = Finding::from(ReportSaid::LeftOut { what: sanitize(what) });
     report.unread.push(said.text.clone());
     report.summary.last(said);
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::label::name;
 use super::stack::{Stack, StackEnd};
-use crate::human::{counted, cut, printable};
+use crate::human::{counted, cut, sanitize};
 use crate::layout::page::{Page, Paint};
 
 /// How many frames there are up to the one to blame.
@@ -36,7 +36,7 @@ impl Page<'_> {
 
     fn frames(&mut self, stack: &Stack, shown: Range<usize>, indent: usize, paint: Paint) -> io::Result<()> {
         let note = |page: &mut Self, text: &str| {
-            let text = page.painted(paint, &printable(text));
+            let text = page.painted(paint, &sanitize(text));
             writeln!(page.out, "{:indent$}  … {text}", "")
         };
         let hidden = |n: usize| format!("{} (--frames)", counted(n as u64, "more frame"));
@@ -45,7 +45,7 @@ impl Page<'_> {
         }
         let room = self.style.width.saturating_sub(indent + 2);
         for (i, frame) in stack.frames.iter().enumerate().take(shown.end).skip(shown.start) {
-            let line = cut(&printable(&name(frame)), room);
+            let line = cut(&sanitize(&name(frame)), room);
             if stack.blame == Some(i as u64) {
                 let (mark, line) = (self.painted(Paint::Accent, "▶"), self.painted(Paint::Accent, &line));
                 writeln!(self.out, "{:indent$}{mark} {line}", "")?;

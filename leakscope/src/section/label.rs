@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use super::stack::Stack;
-use crate::human::{cut, file_name, harmless};
+use crate::human::{cut, file_name, sanitize_for_files};
 
 /// Characters of a function's name in a sentence.
 pub const LONGEST_NAME: usize = 100;
@@ -40,8 +40,8 @@ fn last_part(path: &str) -> &str {
 /// The function alone, harmless in any file; where there is none, its place and why.
 pub fn function(frame: &Frame) -> String {
     match frame.function.as_deref().filter(|name| !name.trim().is_empty()) {
-        Some(function) => harmless(function),
-        None => harmless(&nameless(frame)),
+        Some(function) => sanitize_for_files(function),
+        None => sanitize_for_files(&nameless(frame)),
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Frame {
 
 /// A stack, innermost frame first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stack {
+pub struct LocatedStack {
     /// The frames.
     pub frames: Vec<Frame>,
     /// Why there are no more.
@@ -93,7 +93,7 @@ pub struct Stack {
 /// All stacks seen.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    by_id: HashMap<StackId, Stack>,
+    by_id: HashMap<StackId, LocatedStack>,
     /// Those that came since it was asked for them.
     new: Vec<StackId>,
 }
@@ -113,12 +113,12 @@ impl Stacks {
             };
             Frame { address: f.address, exact: f.exact, location }
         };
-        entry.insert(Stack { frames: stack.frames.iter().map(place).collect(), end: stack.end });
+        entry.insert(LocatedStack { frames: stack.frames.iter().map(place).collect(), end: stack.end });
         self.new.push(stack.id);
     }
 
     /// Hands each stack that has come since to `take`.
-    pub fn take_new(&mut self, mut take: impl FnMut(&Stack)) {
+    pub fn take_new(&mut self, mut take: impl FnMut(&LocatedStack)) {
         for id in std::mem::take(&mut self.new) {
             if let Some(stack) = self.by_id.get(&id) {
                 take(stack);
@@ -127,7 +127,7 @@ impl Stacks {
     }
 
     /// The stack, if its frames have arrived.
-    pub fn get(&self, id: StackId) -> Option<&Stack> {
+    pub fn get(&self, id: StackId) -> Option<&LocatedStack> {
         self.by_id.get(&id)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::recorded::{RecordedFrame, RecordedNames};
 use super::{CodeFile, DebugSearch, NoSymbol, Resolved, SymbolFrame, Symbolizer};
 use crate::process::{AddressSpace, FileId, Location, ModuleId};
-use crate::stack::{Frame, Stack};
+use crate::stack::{Frame, LocatedStack};
 
 /// A frame and where its code lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl Names {
 
     /// Opens the debug files of the modules on a stack while the target's file system can be
     /// reached.
-    pub fn prepare(&mut self, space: &AddressSpace, stack: &Stack) {
+    pub fn prepare(&mut self, space: &AddressSpace, stack: &LocatedStack) {
         if matches!(self.recorded, RecordedNames::Only(_)) {
             return;
         }

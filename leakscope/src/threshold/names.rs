@@ -71,37 +71,33 @@ pub(super) fn check(threshold: &Threshold, subject: Subject) -> Result<(), Strin
             }
         }
     }
+    let what = compared_kind(threshold, kind(schema, here), &so_far)?;
+    let hint = match what {
+        Kind::List => format!("count({so_far}), or a field of its elements, as in any({so_far}[*].…)"),
+        Kind::Map => format!("count({so_far}), or one of its values, {so_far}[\"…\"]"),
+        Kind::Object => format!("one of its fields: {}", list(&fields(resolved(schema, here)))),
+        Kind::Number | Kind::Bool | Kind::Text => return compared(threshold, what, name, &so_far),
+    };
+    Err(format!("`{so_far}` is no value to compare; compare {hint}"))
+}
+
+/// Of what kind it is that is compared: the field, or what the function makes of it.
+fn compared_kind(threshold: &Threshold, kind: Kind, so_far: &str) -> Result<Kind, String> {
     let several = threshold.path.contains(&Step::Each);
-    let kind = kind(schema, here);
-    let what = match (threshold.function, several) {
-        (Some(Function::Count), _) if several || matches!(kind, Kind::List | Kind::Map) => Kind::Number,
-        (Some(Function::Count), _) => {
-            return Err(format!("`{so_far}` is no list, so there is nothing to count"));
-        }
+    match (threshold.function, several) {
+        (Some(Function::Count), _) if several || matches!(kind, Kind::List | Kind::Map) => Ok(Kind::Number),
+        (Some(Function::Count), _) => Err(format!("`{so_far}` is no list, so there is nothing to count")),
         (Some(_), false) => {
-            return Err(format!(
-                "`{so_far}` is one value: leave the function out, or name all of a list with [*]"
-            ));
+            Err(format!("`{so_far}` is one value: leave the function out, or name all of a list with [*]"))
         }
         (None, true) => {
-            return Err(format!(
-                "`{so_far}` are many values: say any(…), all(…), max(…), min(…), sum(…) or count(…)"
-            ));
+            Err(format!("`{so_far}` are many values: say any(…), all(…), max(…), min(…), sum(…) or count(…)"))
         }
         (Some(Function::Max | Function::Min | Function::Sum), true) if kind != Kind::Number => {
-            return Err(format!("`{so_far}` are no numbers; any(…), all(…) and count(…) take them"));
+            Err(format!("`{so_far}` are no numbers; any(…), all(…) and count(…) take them"))
         }
-        _ => kind,
-    };
-    if matches!(what, Kind::List | Kind::Map | Kind::Object) {
-        let hint = match what {
-            Kind::List => format!("count({so_far}), or a field of its elements, as in any({so_far}[*].…)"),
-            Kind::Map => format!("count({so_far}), or one of its values, {so_far}[\"…\"]"),
-            _ => format!("one of its fields: {}", list(&fields(resolved(schema, here)))),
-        };
-        return Err(format!("`{so_far}` is no value to compare; compare {hint}"));
+        _ => Ok(kind),
     }
-    compared(threshold, what, name, &so_far)
 }
 
 /// Whether the limit is of the field's kind, and its unit fits the field's.

@@ -24,7 +24,7 @@ impl fmt::Display for Value {
             Self::Null => f.write_str("null"),
             Self::Bool(value) => value.fmt(f),
             Self::Number(value) => value.fmt(f),
-            Self::Text(value) => write!(f, "{:?}", crate::human::cut(&crate::human::printable(value), 60)),
+            Self::Text(value) => write!(f, "{:?}", crate::human::cut(&crate::human::sanitize(value), 60)),
         }
     }
 }

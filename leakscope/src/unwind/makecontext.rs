@@ -33,7 +33,9 @@ const ENDBR: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 pub(super) fn end_coroutines(elf: &ElfFile, rows: FileRows) -> FileRows {
     let range = start_context(elf);
     match range.and_then(|r| Some((u32::try_from(r.start).ok()?, u32::try_from(r.end).ok()?))) {
-        Some((start, end)) => rows.replaced((start, end), vec![Row::new(start, cfa::STOP, 0, rbp::SAME, 0)]),
+        Some((start, end)) => {
+            rows.replaced((start, end), vec![Row::new(start, cfa::END_OF_STACK, 0, rbp::SAME, 0)])
+        }
         None => rows,
     }
 }
@@ -102,9 +104,11 @@ mod tests {
             let after = rows.rows().partition_point(|row| u64::from(row.pc) <= pc);
             rows.rows()[after - 1].cfa_kind()
         };
-        assert!([range.start, range.start + 1, range.end - 1].iter().all(|&pc| rule(pc) == cfa::STOP));
-        assert_ne!(rule(range.start - 1), cfa::STOP, "nor the function before it");
-        assert_ne!(rule(range.end), cfa::STOP, "nor what follows");
+        assert!(
+            [range.start, range.start + 1, range.end - 1].iter().all(|&pc| rule(pc) == cfa::END_OF_STACK)
+        );
+        assert_ne!(rule(range.start - 1), cfa::END_OF_STACK, "nor the function before it");
+        assert_ne!(rule(range.end), cfa::END_OF_STACK, "nor what follows");
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl FileRows {
         let after = &rest[rest.partition_point(|row| row.pc <= text.1)..];
         // The rule that held where the replaced part ends.
         let last = self.rows.iter().rev().find(|row| row.pc <= text.1).copied();
-        let end = last.map_or(Row::new(text.1, cfa::END, 0, rbp::SAME, 0), |row| Row { pc: text.1, ..row });
+        let end =
+            last.map_or(Row::new(text.1, cfa::NO_INFO, 0, rbp::SAME, 0), |row| Row { pc: text.1, ..row });
         let rows = [before, &rows, &[end], after].concat();
         Self { rows, ..self }
     }
@@ -113,7 +114,7 @@ impl FileRows {
     /// No rows: frame pointers everywhere.
     pub fn none() -> Self {
         Self {
-            rows: vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)],
+            rows: vec![Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0)],
             wide: Vec::new(),
             stats: RowStats::default(),
         }
@@ -211,7 +212,7 @@ struct Built {
 
 impl Default for Built {
     fn default() -> Self {
-        let rows = vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)];
+        let rows = vec![Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0)];
         Self { rows, wide: WideRules::default(), stats: RowStats::default() }
     }
 }
@@ -223,7 +224,7 @@ impl Built {
         let mut rows = builder.rows;
         // Functions mostly come in the order of their addresses, which makes a stable sort quick. At
         // the same address a real row beats an end, and else the later one wins.
-        rows.sort_by_key(|row| (row.pc, row.cfa_kind() != cfa::END));
+        rows.sort_by_key(|row| (row.pc, row.cfa_kind() != cfa::NO_INFO));
         thin_out(&mut rows, PADDING);
         Self { rows, wide: builder.wide, stats: builder.stats }
     }
@@ -244,7 +245,7 @@ pub(super) fn thin_out(rows: &mut Vec<Row>, padding: u32) {
         let row = rows[at];
         if let Some(next) = rows.get(at + 1) {
             let gap = next.pc - row.pc;
-            if gap == 0 || (kept > 0 && row.cfa_kind() == cfa::END && gap <= padding) {
+            if gap == 0 || (kept > 0 && row.cfa_kind() == cfa::NO_INFO && gap <= padding) {
                 continue;
             }
         }
@@ -284,7 +285,7 @@ impl<'a> Builder<'a> {
             context: Box::new(UnwindContext::new_in()),
             cies: HashMap::new(),
             work_left: bytes.len().saturating_mul(WORK_PER_BYTE).saturating_add(1 << 16),
-            rows: vec![Row::new(0, cfa::END, 0, rbp::SAME, 0)],
+            rows: vec![Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0)],
             wide: WideRules::default(),
             stats: RowStats::default(),
         }
@@ -333,7 +334,7 @@ impl<'a> Builder<'a> {
         }
         let mut covered = start;
         let result = self.rows_of(&fde, end, &mut covered);
-        self.rows.push(Row::new(covered, cfa::END, 0, rbp::SAME, 0));
+        self.rows.push(Row::new(covered, cfa::NO_INFO, 0, rbp::SAME, 0));
         match result {
             Ok(()) => self.stats.functions += 1,
             Err(FunctionError::Malformed) => self.stats.bad_functions += 1,

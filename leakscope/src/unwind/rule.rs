@@ -38,7 +38,7 @@ pub(super) fn row(
     wide: &mut WideRules,
 ) -> Row {
     match source.register(X86_64::RA) {
-        Some(RegisterRule::Undefined) => return Row::new(pc, cfa::STOP, 0, rbp::SAME, 0),
+        Some(RegisterRule::Undefined) => return Row::new(pc, cfa::END_OF_STACK, 0, rbp::SAME, 0),
         Some(RegisterRule::Expression(at)) if signal && is_sigframe(eh_frame, source, at) => {
             return Row::new(pc, cfa::SIGNAL, 0, rbp::SAME, 0);
         }

@@ -6,7 +6,7 @@ use gimli::{
     CfaRule, EhFrame, Encoding, Format, Operation, Register, RegisterRule, UnwindExpression, UnwindTableRow,
     X86_64,
 };
-use leakscope_common::unwind::wide::{CFA, NO_INDEX, Place, RBP, RSP};
+use leakscope_common::unwind::wide::{CFA, CallerValue, NO_INDEX, RBP, RSP};
 use leakscope_common::unwind::{Row, WideRule};
 
 use super::rule::{Slice, Storage};
@@ -56,27 +56,27 @@ pub(super) fn rule(
         CfaRule::Expression(expression) => cfa_of(evaluate(eh_frame, *expression, None)?)?,
     };
     let place = |register| place(eh_frame, source.register(register));
-    rule.ra = place(X86_64::RA).filter(|&ra| ra != Place::SAME)?;
+    rule.ra = place(X86_64::RA).filter(|&ra| ra != CallerValue::SAME)?;
     // A frame pointer that is lost is kept as it is: most callers do not need it.
-    rule.rbp = place(X86_64::RBP).unwrap_or(Place::SAME);
+    rule.rbp = place(X86_64::RBP).unwrap_or(CallerValue::SAME);
     rule.rsp = place(X86_64::RSP)?;
     Some(rule)
 }
 
-fn place(eh_frame: &EhFrame<Slice<'_>>, rule: Option<RegisterRule<usize>>) -> Option<Place> {
+fn place(eh_frame: &EhFrame<Slice<'_>>, rule: Option<RegisterRule<usize>>) -> Option<CallerValue> {
     let offset = |value: i64| i32::try_from(value).ok();
     Some(match rule {
-        None | Some(RegisterRule::SameValue) => Place::SAME,
-        Some(RegisterRule::Offset(at)) => Place::at(CFA, offset(at)?),
-        Some(RegisterRule::ValOffset(at)) => Place::value(CFA, offset(at)?),
-        Some(RegisterRule::Register(register)) => Place::value(number(register)?, 0),
+        None | Some(RegisterRule::SameValue) => CallerValue::SAME,
+        Some(RegisterRule::Offset(at)) => CallerValue::at(CFA, offset(at)?),
+        Some(RegisterRule::ValOffset(at)) => CallerValue::value(CFA, offset(at)?),
+        Some(RegisterRule::Register(register)) => CallerValue::value(number(register)?, 0),
         Some(RegisterRule::Expression(at)) => match evaluate(eh_frame, at, Some(Value::of(CFA, 0)))? {
-            Value::Sum { base, index: None, offset: at } => Place::at(base, offset(at)?),
+            Value::Sum { base, index: None, offset: at } => CallerValue::at(base, offset(at)?),
             _ => return None,
         },
         Some(RegisterRule::ValExpression(value)) => match evaluate(eh_frame, value, Some(Value::of(CFA, 0)))?
         {
-            Value::Sum { base, index: None, offset: at } => Place::value(base, offset(at)?),
+            Value::Sum { base, index: None, offset: at } => CallerValue::value(base, offset(at)?),
             _ => return None,
         },
         Some(_) => return None,

@@ -34,7 +34,7 @@ impl Cycle {
 
 /// What is known of a thread while cycles are looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum Visit {
     /// On the path that is being followed.
     OnPath,
     /// It leads to the cycle of this number, or is in it.
@@ -50,14 +50,14 @@ pub fn cycles(edges: &[Edge]) -> Vec<Cycle> {
     for (at, edge) in edges.iter().enumerate() {
         by_tid.entry(edge.tid).or_insert(at);
     }
-    let mut seen: HashMap<u32, Seen> = HashMap::with_capacity(by_tid.len());
+    let mut seen: HashMap<u32, Visit> = HashMap::with_capacity(by_tid.len());
     let mut found: Vec<Cycle> = Vec::new();
     for start in 0..edges.len() {
         let mut path = Vec::new();
         let mut tid = edges[start].tid;
         let end = loop {
             match seen.get(&tid).copied() {
-                Some(Seen::OnPath) => {
+                Some(Visit::OnPath) => {
                     // A path ends as soon as it meets itself, so this is the present one.
                     let first = path.iter().position(|&at: &usize| edges[at].tid == tid).unwrap_or(0);
                     let mut cycle: Vec<Edge> = path[first..].iter().map(|&at| edges[at]).collect();
@@ -65,13 +65,13 @@ pub fn cycles(edges: &[Edge]) -> Vec<Cycle> {
                         cycle.iter().enumerate().min_by_key(|(_, edge)| edge.tid).map_or(0, |(at, _)| at);
                     cycle.rotate_left(lowest);
                     found.push(Cycle { edges: cycle, also_blocked: 0 });
-                    break Seen::Leads(found.len() - 1);
+                    break Visit::Leads(found.len() - 1);
                 }
                 Some(known) => break known,
                 None => {}
             }
-            let Some(&at) = by_tid.get(&tid) else { break Seen::Free };
-            seen.insert(tid, Seen::OnPath);
+            let Some(&at) = by_tid.get(&tid) else { break Visit::Free };
+            seen.insert(tid, Visit::OnPath);
             path.push(at);
             tid = edges[at].owner;
         };
@@ -80,7 +80,7 @@ pub fn cycles(edges: &[Edge]) -> Vec<Cycle> {
         }
     }
     for state in seen.values() {
-        if let Seen::Leads(cycle) = *state {
+        if let Visit::Leads(cycle) = *state {
             found[cycle].also_blocked += 1;
         }
     }

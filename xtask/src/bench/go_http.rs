@@ -1,6 +1,6 @@
 //! What watching the goroutines of a server costs those who wait for its answers.
 //!
-//! Prometheus under wrk, four times a round: alone, with leakscope attached, with a census of the
+//! Prometheus under wrk, four times a round: alone, with leakscope attached, with a snapshot of the
 //! goroutines every second, and with `leakscope dump` once a second.
 
 use std::{

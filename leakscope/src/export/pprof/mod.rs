@@ -17,7 +17,7 @@ use super::exporter::{Audience, ExportError, Exporter, Job, Subject};
 use super::names::{bracketed, without_goexit};
 use super::profile::location::Locations;
 use super::profile::{Profile, Sample, ValueType};
-use crate::human::harmless;
+use crate::human::sanitize_for_files;
 use crate::section::label::function;
 use mappings::Mappings;
 
@@ -98,8 +98,9 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
         let line = vec![proto::Line { function_id, line: 0 }];
         location.push(proto::Location { id, mapping_id: 0, address: 0, line });
     }
-    let comment = profile.comments.iter().map(|text| builder.strings.index(&harmless(text))).collect();
-    let mapping = mappings.messages(|text| builder.strings.index(&harmless(text)));
+    let comment =
+        profile.comments.iter().map(|text| builder.strings.index(&sanitize_for_files(text))).collect();
+    let mapping = mappings.messages(|text| builder.strings.index(&sanitize_for_files(text)));
     proto::Profile {
         sample_type,
         sample,
@@ -151,8 +152,8 @@ impl Builder {
                 .collect(),
             label: labels
                 .map(|(key, value)| proto::Label {
-                    key: self.strings.index(&harmless(key)),
-                    str: self.strings.index(&harmless(value)),
+                    key: self.strings.index(&sanitize_for_files(key)),
+                    str: self.strings.index(&sanitize_for_files(value)),
                 })
                 .collect(),
         }
@@ -169,7 +170,7 @@ impl Builder {
     }
 
     fn function(&mut self, name: &str, file: Option<&str>, start_line: u32) -> u64 {
-        let filename = file.map_or(0, |file| self.strings.index(&harmless(file)));
+        let filename = file.map_or(0, |file| self.strings.index(&sanitize_for_files(file)));
         // Readers take what looks like parameters out of a C++ name that equals the linker's; of Rust's
         // names they leave nothing then.
         let system_name = if name.contains("::") { 0 } else { self.strings.index(name) };

@@ -133,7 +133,7 @@ fn answers(report: &Report, heap: &Heap) -> bool {
 
 /// A stack with the sums of its samples.
 #[derive(Clone, Copy, Debug)]
-pub struct Stack<'a> {
+pub struct StackSum<'a> {
     /// The first of them.
     pub sample: &'a Sample<'a>,
     /// Sums.
@@ -214,10 +214,10 @@ impl<'a> Profile<'a> {
     }
 
     /// The samples, those of the same stack (that differ in labels) as one.
-    pub fn stacks(&self) -> impl Iterator<Item = Stack<'_>> {
+    pub fn stacks(&self) -> impl Iterator<Item = StackSum<'_>> {
         let same = |a: &Sample<'_>, b: &Sample<'_>| !a.frames.is_empty() && std::ptr::eq(a.frames, b.frames);
         self.samples.chunk_by(same).map(|samples| {
-            let mut stack = Stack { sample: &samples[0], values: [0; 4], weight: 0 };
+            let mut stack = StackSum { sample: &samples[0], values: [0; 4], weight: 0 };
             for sample in samples {
                 for (sum, value) in stack.values.iter_mut().zip(sample.values) {
                     *sum = sum.saturating_add(value);

@@ -56,9 +56,9 @@ fn a_census_counts_all_threads() {
     waits.threads += 2;
     waits.blocked_now += 1;
     let total = waits.threads;
-    let census = profile(&report, ProfileKind::Goroutine);
-    assert_eq!(census.totals()[0], total);
-    let notes: Vec<&str> = census.samples.iter().filter_map(|s| s.note.as_deref()).collect();
+    let all = profile(&report, ProfileKind::Goroutine);
+    assert_eq!(all.totals()[0], total);
+    let notes: Vec<&str> = all.samples.iter().filter_map(|s| s.note.as_deref()).collect();
     assert_eq!(notes, ["running, or about to", "blocked, stack not captured"]);
 }
 

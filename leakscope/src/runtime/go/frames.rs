@@ -25,7 +25,7 @@ const BEFORE_WRAPPERS: &str = "runtime.systemstack_switch";
 
 /// What is known of an address on a stack.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct PcInfo {
     /// Bytes from the stack pointer to the return address; `None` where the tables have none.
     pub frame_size: Option<u32>,
     /// Whether its function is the outermost of its stack.
@@ -36,7 +36,7 @@ pub struct Place {
     frames: Vec<(u8, Arc<GoFrame>)>,
 }
 
-impl Place {
+impl PcInfo {
     /// The logical frames, innermost first.
     pub fn frames(&self) -> impl Iterator<Item = &GoFrame> {
         self.frames.iter().map(|(_, frame)| &**frame)
@@ -55,7 +55,7 @@ pub struct CodeAddress {
 /// Resolves addresses, each once.
 #[derive(Debug, Default)]
 pub struct Frames {
-    places: HashMap<CodeAddress, Arc<Place>>,
+    places: HashMap<CodeAddress, Arc<PcInfo>>,
     names: HashMap<String, Arc<str>>,
     kept_frames: usize,
     kept_name_bytes: usize,
@@ -65,7 +65,7 @@ pub struct Frames {
 
 impl Frames {
     /// What is known of an address; `None` if it lies in no Go function.
-    pub fn place(&mut self, program: &Program, at: CodeAddress) -> Option<Arc<Place>> {
+    pub fn place(&mut self, program: &Program, at: CodeAddress) -> Option<Arc<PcInfo>> {
         if let Some(known) = self.places.get(&at) {
             return Some(Arc::clone(known));
         }
@@ -138,7 +138,7 @@ impl Frames {
         self.names.entry(name).or_insert_with_key(intern).clone()
     }
 
-    fn resolve(&mut self, program: &Program, at: CodeAddress) -> Option<Place> {
+    fn resolve(&mut self, program: &Program, at: CodeAddress) -> Option<PcInfo> {
         let (part, function) = program.function_at(at.pc)?;
         let table = &part.pclntab;
         let own = table.name(function);
@@ -167,7 +167,7 @@ impl Frames {
                 None => break,
             }
         }
-        Some(Place {
+        Some(PcInfo {
             frame_size: table.frame_size(function, at.pc),
             top: table.is_top(function),
             injected: INJECTED.contains(&own.as_str()),

@@ -72,7 +72,7 @@ pub(super) struct GoProcess {
     traced: GoTraced,
     /// Follows the samples of its heap.
     sampling: Option<GoHeapWatch>,
-    heap_ledger: GoHeapAggregate,
+    heap_aggregate: GoHeapAggregate,
     heap: Option<GoHeapSnapshot>,
     /// Goroutines by the statement that created them, since recording began.
     creations: Vec<GoCreation>,
@@ -108,7 +108,7 @@ impl GoProcess {
             refused,
             traced: GoTraced::default(),
             sampling: None,
-            heap_ledger: GoHeapAggregate::default(),
+            heap_aggregate: GoHeapAggregate::default(),
             heap: None,
             creations: Vec::new(),
         })
@@ -204,7 +204,7 @@ impl Opened for GoProcess {
                     heap.sites.len(),
                     heap.heap_in_use_bytes
                 ));
-                self.heap = Some(self.heap_ledger.snapshot(heap));
+                self.heap = Some(self.heap_aggregate.snapshot(heap));
             }
             Err(error) => log.detail(&format!("the Go heap cannot be read: {error}")),
         }

@@ -74,7 +74,7 @@ pub fn find(pid: u32, space: &AddressSpace, layouts: LayoutSource) -> Option<Fou
         let module = space.module(id);
         let Ok(elf) = &module.elf else { continue };
         let Some(info) = buildinfo::find(elf) else { continue };
-        let place = Place {
+        let place = ProgramFile {
             path: module.path.display().to_string(),
             elf: std::rc::Rc::clone(elf),
             bias: mapped.bias,
@@ -100,7 +100,7 @@ pub enum LayoutSource {
 }
 
 /// Where a program lies.
-pub struct Place {
+pub struct ProgramFile {
     /// Path of its file.
     pub path: String,
     /// The file.
@@ -115,12 +115,12 @@ pub struct Place {
 
 impl Program {
     /// Finds what is needed to read goroutines.
-    pub fn open(info: BuildInfo, place: Place) -> Result<Self, GoError> {
+    pub fn open(info: BuildInfo, place: ProgramFile) -> Result<Self, GoError> {
         let minor = info.minor().ok_or_else(|| GoError::UnknownVersion(info.version.clone()))?;
         if minor < 18 {
             return Err(GoError::TooOld(info.version));
         }
-        let Place { path, elf, bias, memory, layouts } = place;
+        let ProgramFile { path, elf, bias, memory, layouts } = place;
         let image = Image::new(Some(std::rc::Rc::clone(&elf)), bias);
         let table =
             moduledata::find_pclntab(&elf, bias).ok_or(GoError::NotFound("the function table (pclntab)"))?;

@@ -35,7 +35,7 @@ pub fn build(program: &Program, module: ModuleId) -> Option<OwnRows> {
     let part = program.parts.first()?;
     let relative = |pc: u64| u32::try_from(pc.wrapping_sub(program.bias)).ok();
     let text = (relative(part.text.0)?, relative(part.text.1)?);
-    let first = Row::new(text.0, cfa::END, 0, rbp::SAME, 0);
+    let first = Row::new(text.0, cfa::NO_INFO, 0, rbp::SAME, 0);
     let mut rows = OwnRows { module, text, rows: vec![first], truncated: false };
     let mut steps = part.pclntab.size();
     for function in (0..part.pclntab.functions()).filter_map(|i| part.pclntab.function(i)) {
@@ -62,7 +62,7 @@ pub fn build(program: &Program, module: ModuleId) -> Option<OwnRows> {
             || !leads_on && LEAVE_FOR_A_WHILE.iter().any(|name| part.pclntab.is_named(function, name));
         if is_bottom {
             if let Some(pc) = relative(function.entry) {
-                push(&mut rows.rows, pc, Row::new(0, cfa::STOP, 0, rbp::SAME, 0));
+                push(&mut rows.rows, pc, Row::new(0, cfa::END_OF_STACK, 0, rbp::SAME, 0));
             }
             continue;
         }
@@ -87,11 +87,11 @@ fn add(
         }
     };
     if table.is_top(function) {
-        push(function.entry, Row::new(0, cfa::STOP, 0, rbp::SAME, 0));
+        push(function.entry, Row::new(0, cfa::END_OF_STACK, 0, rbp::SAME, 0));
         return;
     }
     if table.switches_stacks(function) {
-        push(function.entry, Row::new(0, cfa::END, 0, rbp::SAME, 0));
+        push(function.entry, Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0));
         return;
     }
     for (start, size) in
@@ -119,6 +119,6 @@ fn row(size: Option<u32>) -> Row {
             let (kind, offset) = if size == 0 { (rbp::SAME, 0) } else { (rbp::CFA, -2) };
             Row::new(0, cfa::RSP, (size / 8 + 1) as u16, kind, offset)
         }
-        _ => Row::new(0, cfa::END, 0, rbp::SAME, 0),
+        _ => Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0),
     }
 }

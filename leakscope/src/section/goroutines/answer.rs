@@ -195,12 +195,12 @@ mod tests {
 
     #[test]
     fn labels_do_not_hide_a_crowd() {
-        let mut census = look(0, &[(120, "chan receive"), (20, "IO wait")]);
-        census.labels = (0..10).map(|n| [("request".to_owned(), n.to_string())].into()).collect();
-        for (goroutine, n) in census.goroutines.iter_mut().zip(0..) {
+        let mut snapshot = look(0, &[(120, "chan receive"), (20, "IO wait")]);
+        snapshot.labels = (0..10).map(|n| [("request".to_owned(), n.to_string())].into()).collect();
+        for (goroutine, n) in snapshot.goroutines.iter_mut().zip(0..) {
             goroutine.labels = Some(n % 10);
         }
-        let all = section(&[census]);
+        let all = section(&[snapshot]);
         assert!(all.sites.len() == 20);
         let text = goroutines(&all).expect("a headline");
         assert!(text.starts_with("120 of 140 goroutines are blocked in chan receive"), "{text}");
@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn labels_that_come_and_go_are_no_growth() {
         let labelled = |seconds, count: u64, first: u64| {
-            let mut census = look(seconds, &[(count, "chan receive")]);
-            census.labels =
+            let mut snapshot = look(seconds, &[(count, "chan receive")]);
+            snapshot.labels =
                 (first..first + count).map(|n| [("request".to_owned(), n.to_string())].into()).collect();
-            for (goroutine, n) in census.goroutines.iter_mut().zip(0..) {
+            for (goroutine, n) in snapshot.goroutines.iter_mut().zip(0..) {
                 goroutine.labels = Some(n);
             }
-            census
+            snapshot
         };
         let steady = section(&[labelled(0, 25, 0), labelled(6, 25, 100)]);
         assert_eq!(steady.sites.len(), 25);

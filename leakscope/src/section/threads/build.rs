@@ -2,9 +2,20 @@
 
 use std::cmp::Reverse;
 
-use crate::collect::threads::Creation;
-use crate::section::model::ThreadSite;
+use crate::collect::threads::{Creation, ThreadAccount};
+use crate::section::model::{ThreadSite, Threads};
 use crate::section::site::{NameStack, rank, site_id};
+
+/// The section.
+pub fn threads(account: &ThreadAccount, name: &mut NameStack<'_>) -> Threads {
+    Threads {
+        created: account.created,
+        exited: account.exited,
+        alive: account.alive,
+        growth: account.created.cast_signed() - account.exited.cast_signed(),
+        sites: thread_sites(&account.creations, name),
+    }
+}
 
 /// The stacks that created threads, most living ones first.
 pub fn thread_sites(creations: &[Creation], name: &mut NameStack<'_>) -> Vec<ThreadSite> {

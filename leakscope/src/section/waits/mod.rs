@@ -86,7 +86,7 @@ impl Section for Waits {
 
     fn samples<'a>(&'a self, kind: ProfileKind, out: &mut Vec<Sample<'a>>) {
         match kind {
-            ProfileKind::Goroutine => samples::census(self, out),
+            ProfileKind::Goroutine => samples::all_threads(self, out),
             ProfileKind::Mutex => samples::waits(self, |site| site.kind.is_lock(), out),
             _ => samples::waits(self, |_| true, out),
         }

@@ -14,7 +14,7 @@ use crate::wait::WaitKind;
 /// Blocked threads: those that are, and what has blocked during the window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waits {
-    /// Whether every wait of the window was counted, and every thread of the census has its stack.
+    /// Whether every wait of the window was counted, and every thread of the snapshot has its stack.
     pub exact: bool,
     /// How the numbers were had.
     pub method: String,

@@ -57,7 +57,7 @@ fn blocked<'a>(site: &'a WaitSite, set: impl Fn(&mut Sample<'a>, u64, u64), out:
 }
 
 /// All threads: the blocked ones by stack, the others together.
-pub(super) fn census<'a>(all: &'a Waits, out: &mut Vec<Sample<'a>>) {
+pub(super) fn all_threads<'a>(all: &'a Waits, out: &mut Vec<Sample<'a>>) {
     for site in &all.sites {
         blocked(site, |sample, count, _| sample.values[0] = count, out);
     }

@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::{Theme, bar, cell, graph, keys, lines, part};
-use crate::human::{bytes, count, counted, duration, printable, share, signed_bytes};
+use crate::human::{bytes, count, counted, duration, sanitize, share, signed_bytes};
 use crate::layout::narrow::{growth, size, span};
 use crate::processes::Order;
 use crate::processes::history::heights;
@@ -120,7 +120,7 @@ pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer)
     if app.list.is_empty() {
         let why = match app.list.snapshot() {
             None => "looking …".to_owned(),
-            Some(_) => format!("no process holds \"{}\"; Esc shows all", printable(&app.list.filter)),
+            Some(_) => format!("no process holds \"{}\"; Esc shows all", sanitize(&app.list.filter)),
         };
         lines(&[Line::styled(why, theme.dim())], body, buffer);
     }
@@ -153,7 +153,7 @@ fn title(app: &App, theme: Theme) -> Line<'static> {
     let shown = app.list.len() as u64;
     let processes = match app.list.filter.as_str() {
         "" => counted(all, "process").replace("processs", "processes"),
-        filter => format!("{} of {} processes with \"{}\"", count(shown), count(all), printable(filter)),
+        filter => format!("{} of {} processes with \"{}\"", count(shown), count(all), sanitize(filter)),
     };
     let order = app.list.order.name();
     let reversed = if app.list.reversed { ", reversed" } else { "" };
@@ -254,7 +254,7 @@ fn field(process: &Process, column: Column, width: usize, theme: Theme) -> (Stri
     let plain = theme.plain();
     match column {
         Column::Pid => (process.pid.to_string(), plain),
-        Column::Name => (printable(&process.comm), theme.bold()),
+        Column::Name => (sanitize(&process.comm), theme.bold()),
         Column::Rss => (size(process.rss_bytes), plain),
         Column::Growth => match process.growth_bytes_per_min {
             None => ("…".to_owned(), theme.dim()),
@@ -280,7 +280,7 @@ fn field(process: &Process, column: Column, width: usize, theme: Theme) -> (Stri
             None => ("?".to_owned(), theme.dim()),
             Some(runtime) => (runtime.as_str().to_owned(), plain),
         },
-        Column::Place => (printable(process.place.as_deref().unwrap_or("")), theme.dim()),
+        Column::Place => (sanitize(process.place.as_deref().unwrap_or("")), theme.dim()),
     }
 }
 
@@ -307,7 +307,7 @@ fn about(process: &Process, theme: Theme) -> Vec<Line<'static>> {
     let place = process.place.as_ref().map(|place| format!(" · {place}")).unwrap_or_default();
     let first = Line::from(vec![
         Span::styled(format!("{} ", process.pid), theme.bold()),
-        Span::raw(printable(&format!("{command}{user}{place}"))),
+        Span::raw(sanitize(&format!("{command}{user}{place}"))),
     ]);
     let mut second: Vec<String> = Vec::new();
     second.extend(process.limit.as_ref().map(|limit| told_limit(limit, process.full_in_ns)));
@@ -324,7 +324,7 @@ fn about(process: &Process, theme: Theme) -> Vec<Line<'static>> {
             }
         }
     });
-    vec![first, Line::raw(printable(&second.join(" · ")))]
+    vec![first, Line::raw(sanitize(&second.join(" · ")))]
 }
 
 fn told_limit(limit: &Limit, full: Option<u64>) -> String {
@@ -342,12 +342,12 @@ fn footer(app: &App, width: u16, theme: Theme) -> Line<'static> {
     if let Some(text) = &app.prompt {
         return Line::from(vec![
             Span::styled("Filter: ", theme.accent()),
-            Span::raw(format!("{}▏", printable(text))),
+            Span::raw(format!("{}▏", sanitize(text))),
             Span::styled("  (Enter keeps it, Esc shows all)", theme.dim()),
         ]);
     }
     if let Some(message) = &app.message {
-        return bar(&printable(message), width, theme.warn());
+        return bar(&sanitize(message), width, theme.warn());
     }
     let pairs = [
         ("?", "help"),

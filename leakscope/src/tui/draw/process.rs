@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Theme, bar, cell, graph, keys, lines, part};
-use crate::human::{bytes, count, counted, duration, printable, signed_bytes, wrap};
+use crate::human::{bytes, count, counted, duration, sanitize, signed_bytes, wrap};
 use crate::layout::narrow::growth;
 use crate::losses;
 use crate::report::Report;
@@ -53,7 +53,7 @@ pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer)
     }
     let cost = process.report.as_ref().map(|r| cost(process, r, theme)).unwrap_or_default();
     let last = match &message {
-        Some(message) => bar(&printable(message), area.width, theme.warn()),
+        Some(message) => bar(&sanitize(message), area.width, theme.warn()),
         None => footer(process, area.width, theme),
     };
     lines(&[cost, last], part(area, area.height - below, below), buffer);
@@ -68,16 +68,14 @@ fn above(process: &ProcessView, paused: bool, theme: Theme, area: Rect) -> Vec<L
             Phase::Ended(why) | Phase::Denied(why) => why.clone(),
         };
         let room = (area.width as usize).max(16);
-        text.extend(
-            wrap(&printable(&what), room, 6).into_iter().map(|line| Line::styled(line, theme.warn())),
-        );
+        text.extend(wrap(&sanitize(&what), room, 6).into_iter().map(|line| Line::styled(line, theme.warn())));
         return text;
     };
     if area.height < 8 {
         return text;
     }
     // What it says must not push the table about: two lines, whatever they hold.
-    let headline = wrap(&printable(report.summary.headline()), area.width as usize, 2);
+    let headline = wrap(&sanitize(report.summary.headline()), area.width as usize, 2);
     let mut headline: Vec<Line<'static>> =
         headline.into_iter().map(|line| Line::styled(line, theme.bold())).collect();
     headline.resize(2, Line::default());
@@ -85,21 +83,21 @@ fn above(process: &ProcessView, paused: bool, theme: Theme, area: Rect) -> Vec<L
     text.push(figures(report));
     let views = Report::tabs().into_iter().filter_map(|tab| report.viewed(tab));
     for alert in views.flat_map(|view| view.alerts()) {
-        text.push(Line::styled(format!("! {}", printable(&alert)), theme.warn()));
+        text.push(Line::styled(format!("! {}", sanitize(&alert)), theme.warn()));
     }
     if let Some(warning) = &process.warning {
-        text.push(Line::styled(format!("! {}", printable(warning)), theme.warn()));
+        text.push(Line::styled(format!("! {}", sanitize(warning)), theme.warn()));
     }
     text.push(tabs(process, report, theme));
     text
 }
 
 fn title(process: &ProcessView, paused: bool, theme: Theme) -> Line<'static> {
-    let name = format!("{} (PID {})", printable(&process.comm), process.pid);
+    let name = format!("{} (PID {})", sanitize(&process.comm), process.pid);
     let mut spans = vec![Span::styled(name, theme.bold())];
     if let Some(report) = &process.report {
         let version = report.target.runtime_version.as_deref().unwrap_or("");
-        spans.push(Span::raw(printable(format!(" · {} {version}", report.target.runtime).trim_end())));
+        spans.push(Span::raw(sanitize(format!(" · {} {version}", report.target.runtime).trim_end())));
         spans.push(Span::raw(format!(" · watched {}", duration(report.window.duration_ns))));
     }
     match &process.phase {
@@ -108,7 +106,7 @@ fn title(process: &ProcessView, paused: bool, theme: Theme) -> Line<'static> {
             spans.push(Span::raw(format!(" · {}", counted(*probes as u64, "probe"))));
         }
         Phase::Ended(why) | Phase::Denied(why) if process.report.is_some() => {
-            spans.push(Span::styled(format!(" · over: {}", printable(why)), theme.warn()));
+            spans.push(Span::styled(format!(" · over: {}", sanitize(why)), theme.warn()));
         }
         Phase::Ended(_) | Phase::Denied(_) => spans.push(Span::styled(" · not attached", theme.warn())),
     }
@@ -191,7 +189,7 @@ fn rows(process: &ProcessView, theme: Theme, body: Rect, buffer: &mut Buffer) {
             let (text, tone) = field(process, view, site, column.what, width);
             let tone = if view.is_idle(site) { Tone::Dim } else { tone };
             let gap = if i > 0 { " " } else { "" };
-            let text = cell(&printable(&text), width, column.number);
+            let text = cell(&sanitize(&text), width, column.number);
             line.push_span(Span::styled(format!("{gap}{text}"), toned(tone, theme)));
         }
         buffer.set_line(body.x, y, &line, body.width);
@@ -234,7 +232,7 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
     let mut text: Vec<Line<'static>> = Vec::new();
     let Some((view, site)) = process.view().zip(process.site(process.at)) else { return text };
     for (told, tone) in view.details(site, process.growth_per_min(view.site_id(site))) {
-        for line in wrap(&printable(&told), width.max(16), 4) {
+        for line in wrap(&sanitize(&told), width.max(16), 4) {
             text.push(Line::styled(line, toned(tone, theme)));
         }
     }
@@ -243,16 +241,16 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
     for (i, frame) in stack.frames.iter().enumerate() {
         let blamed = stack.blame == Some(i as u64);
         let (mark, style) = if blamed { ("▶ ", theme.accent()) } else { ("  ", theme.plain()) };
-        text.push(Line::styled(format!("{mark}{}", printable(&name(frame))), style));
+        text.push(Line::styled(format!("{mark}{}", sanitize(&name(frame))), style));
         let key = frame.file.clone().zip(frame.line);
         if let Some(source) = key.and_then(|key| process.sources.get(&key)) {
-            text.push(Line::styled(format!("      {}", printable(source)), theme.dim()));
+            text.push(Line::styled(format!("      {}", sanitize(source)), theme.dim()));
         }
     }
     match &stack.end {
         Some(StackEnd::Root) => {}
         Some(why) => {
-            let why = printable(&why.to_string());
+            let why = sanitize(&why.to_string());
             text.push(Line::styled(format!("  … the stack ends here: {why}"), theme.dim()));
         }
         None => text.push(Line::styled("  … the stack was not captured", theme.dim())),

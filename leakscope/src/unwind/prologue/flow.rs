@@ -54,7 +54,7 @@ impl Found {
     /// Whether there is a rule at `at`.
     pub(super) fn has_rule(&self, at: u32) -> bool {
         let row = self.rows[..self.rows.partition_point(|row| row.pc <= at)].last();
-        row.is_some_and(|row| row.cfa_kind() != cfa::END)
+        row.is_some_and(|row| row.cfa_kind() != cfa::NO_INFO)
     }
 }
 
@@ -280,7 +280,7 @@ impl Flow<'_> {
         let mut covered = None;
         for (&at, reached) in &self.reached {
             if let Some(covered) = covered.filter(|&covered| covered < at) {
-                found.rows.push(Row::new(covered, cfa::END, 0, rbp::SAME, 0));
+                found.rows.push(Row::new(covered, cfa::NO_INFO, 0, rbp::SAME, 0));
             }
             let row = reached.state.row(at, reached.calls, wide);
             let same = covered == Some(at) && found.rows.last().is_some_and(|last| last.same_rule(row));
@@ -289,7 +289,7 @@ impl Flow<'_> {
             }
             covered = Some(reached.end.min(self.function.end));
         }
-        found.rows.extend(covered.map(|end| Row::new(end, cfa::END, 0, rbp::SAME, 0)));
+        found.rows.extend(covered.map(|end| Row::new(end, cfa::NO_INFO, 0, rbp::SAME, 0)));
         found
     }
 }

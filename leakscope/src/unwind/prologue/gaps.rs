@@ -20,7 +20,7 @@ impl Gaps {
                 if rows[at].pc >= end {
                     break;
                 }
-                if from >= to || rows[at].cfa_kind() != cfa::END {
+                if from >= to || rows[at].cfa_kind() != cfa::NO_INFO {
                     continue;
                 }
                 match skipped {

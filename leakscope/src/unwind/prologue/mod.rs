@@ -110,7 +110,7 @@ fn is_followed(elf: &ElfFile, rows: &[Row]) -> Result<bool, ElfError> {
         headers.iter().filter_map(|h| h.dynamic(endian, parsed.data()).ok().flatten()).flatten();
     let alone = headers.iter().all(|h| h.p_type(endian) != elf::PT_INTERP)
         && dynamic.all(|entry| entry.d_tag(endian) != elf::DT_NEEDED);
-    Ok(alone || rows.iter().all(|row| row.cfa_kind() == cfa::END))
+    Ok(alone || rows.iter().all(|row| row.cfa_kind() == cfa::NO_INFO))
 }
 
 /// Bytes of the file, not through its read cache, which would keep them.
@@ -308,22 +308,22 @@ impl Maker<'_> {
             made.refused += u32::from(found.refused);
             if self.starts.entry == Some(start) {
                 // Nothing has called it.
-                rows.extend([row(start, cfa::STOP), row(*end, cfa::END)]);
+                rows.extend([row(start, cfa::END_OF_STACK), row(*end, cfa::NO_INFO)]);
                 continue;
             }
             // A function that was shortened later on keeps the rows of its part.
             let limit = self.end(start).min(*end);
             rows.extend(found.rows.iter().filter(|row| row.pc < limit));
-            rows.push(row(limit, cfa::END));
+            rows.push(row(limit, cfa::NO_INFO));
         }
         // A handler returns to the first byte, so its call would lie before it.
         for &(start, end) in &self.starts.signal_returns {
             let start = start.saturating_sub(1);
             rows.retain(|row| row.pc < start || row.pc >= end);
-            rows.extend([row(start, cfa::SIGNAL), row(end, cfa::END)]);
+            rows.extend([row(start, cfa::SIGNAL), row(end, cfa::NO_INFO)]);
         }
         // At one address the rule wins over the end of what lies before.
-        rows.sort_by_key(|row| (row.pc, row.cfa_kind() != cfa::END));
+        rows.sort_by_key(|row| (row.pc, row.cfa_kind() != cfa::NO_INFO));
         rows.dedup_by(|later, earlier| {
             let same = later.pc == earlier.pc;
             if same {
@@ -346,13 +346,13 @@ fn insert(rows: &mut Vec<Row>, new: &[Row], gaps: &Gaps) {
         let first = new.partition_point(|row| row.pc < start);
         let inside = &new[first..][..new[first..].partition_point(|row| row.pc < end)];
         if inside.first().is_none_or(|row| row.pc > start) {
-            merged.push(Row::new(start, cfa::END, 0, rbp::SAME, 0));
+            merged.push(Row::new(start, cfa::NO_INFO, 0, rbp::SAME, 0));
         }
         merged.extend_from_slice(inside);
         // The gap's own row, and the end of what lies in it.
         while old.next_if(|row| row.pc < end).is_some() {}
         if old.peek().is_none_or(|next| next.pc > end) {
-            merged.push(Row::new(end, cfa::END, 0, rbp::SAME, 0));
+            merged.push(Row::new(end, cfa::NO_INFO, 0, rbp::SAME, 0));
         }
     }
     merged.extend(old);

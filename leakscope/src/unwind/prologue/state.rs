@@ -3,7 +3,7 @@
 use iced_x86::{
     Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
-use leakscope_common::unwind::wide::{CFA, Place, RSP};
+use leakscope_common::unwind::wide::{CFA, CallerValue, RSP};
 use leakscope_common::unwind::{Row, WideRule, cfa, rbp};
 
 use super::super::wide::WideRules;
@@ -236,14 +236,14 @@ impl State {
 
     /// The rule at an instruction with this state. `calls`: it is a call, after which registers are gone.
     pub(super) fn row(self, pc: u32, calls: bool, wide: &mut WideRules) -> Row {
-        let none = Row::new(pc, cfa::END, 0, rbp::SAME, 0);
+        let none = Row::new(pc, cfa::NO_INFO, 0, rbp::SAME, 0);
         let ra = match self.return_address {
             ReturnAddress::OnStack => None,
-            ReturnAddress::Dropped => return Row::new(pc, cfa::STOP, 0, rbp::SAME, 0),
+            ReturnAddress::Dropped => return Row::new(pc, cfa::END_OF_STACK, 0, rbp::SAME, 0),
             ReturnAddress::InRegister(number) if calls && is_clobbered(number) => {
-                return Row::new(pc, cfa::STOP, 0, rbp::SAME, 0);
+                return Row::new(pc, cfa::END_OF_STACK, 0, rbp::SAME, 0);
             }
-            ReturnAddress::InRegister(number) => Some(Place::value(number, 0)),
+            ReturnAddress::InRegister(number) => Some(CallerValue::value(number, 0)),
             // A frame pointer may still lead to it.
             ReturnAddress::Elsewhere => return none,
         };
@@ -265,10 +265,10 @@ impl State {
             Some(Row::new(pc, kind, offset, rbp_kind, below))
         };
         let rule = WideRule {
-            ra: ra.unwrap_or(Place::at(CFA, -8)),
+            ra: ra.unwrap_or(CallerValue::at(CFA, -8)),
             rbp: match self.saved_rbp {
-                SavedRbp::Below(at) => Place::at(CFA, -at),
-                SavedRbp::Same | SavedRbp::Lost => Place::SAME,
+                SavedRbp::Below(at) => CallerValue::at(CFA, -at),
+                SavedRbp::Same | SavedRbp::Lost => CallerValue::SAME,
             },
             ..WideRule::usual(base, i64::from(offset))
         };
@@ -316,7 +316,7 @@ mod tests {
     /// The kind of the last instruction's row.
     fn last(code: &[u8]) -> u8 {
         let (mut state, mut info) = (State::ENTRY, InstructionInfoFactory::new());
-        let mut kind = cfa::END;
+        let mut kind = cfa::NO_INFO;
         for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE) {
             kind = state.row(0, is_call(&instruction), &mut WideRules::default()).cfa_kind();
             state = state.after(&instruction, &mut info);
@@ -329,9 +329,9 @@ mod tests {
     #[test]
     fn a_return_address_that_is_put_elsewhere() {
         // pop %rax; push %r10; push %rax; push %rbp; mov %rsp,%rbp; call *%rdx
-        assert_eq!(last(&[0x58, 0x41, 0x52, 0x50, 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd2]), cfa::END);
+        assert_eq!(last(&[0x58, 0x41, 0x52, 0x50, 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd2]), cfa::NO_INFO);
         // pop %rax; mov %rax,(%r12); call *%rdx
-        assert_eq!(last(&[0x58, 0x49, 0x89, 0x04, 0x24, 0xff, 0xd2]), cfa::END);
+        assert_eq!(last(&[0x58, 0x49, 0x89, 0x04, 0x24, 0xff, 0xd2]), cfa::NO_INFO);
     }
 
     /// As musl's `vfork` has it: taken off and put back; and as its `__clone`: never put back.
@@ -340,6 +340,6 @@ mod tests {
         // pop %rdx; push %rdx; call *%rax
         assert_eq!(last(&[0x5a, 0x52, 0xff, 0xd0]), cfa::RSP);
         // pop %rdi; call *%r9
-        assert_eq!(last(&[0x5f, 0x41, 0xff, 0xd1]), cfa::STOP);
+        assert_eq!(last(&[0x5f, 0x41, 0xff, 0xd1]), cfa::END_OF_STACK);
     }
 }

@@ -183,7 +183,7 @@ fn compare(subject: &Subject, samples: u64) -> Tally {
     for row in subject.rows.rows() {
         match row.cfa_kind() {
             cfa::RSP | cfa::RBP => {}
-            cfa::END => {
+            cfa::NO_INFO => {
                 if row.pc > 0 {
                     comparison.check_gap(u64::from(row.pc));
                 }
@@ -221,7 +221,7 @@ fn same_callers_as_framehop_on_real_files() {
 fn libc_has_the_rare_kinds() {
     let libc = subjects().swap_remove(0);
     let has = |kind| libc.rows.rows().iter().any(|row| row.cfa_kind() == kind);
-    for kind in [cfa::RSP, cfa::RBP, cfa::PLT11, cfa::SIGNAL, cfa::STOP, cfa::WIDE, cfa::END] {
+    for kind in [cfa::RSP, cfa::RBP, cfa::PLT11, cfa::SIGNAL, cfa::END_OF_STACK, cfa::WIDE, cfa::NO_INFO] {
         assert!(has(kind), "no row of kind {kind}");
     }
     // The outermost frames and __restore_rt: framehop does not see through the latter.

@@ -59,12 +59,12 @@ fn own_table() -> (UnwindTable, Vec<MappingEntry>) {
 
 /// What both unwinders saw from the same place.
 #[derive(Debug)]
-struct Seen {
+struct Walks {
     walked: Walked,
     libgcc: Vec<u64>,
 }
 
-impl Seen {
+impl Walks {
     fn addresses(&self) -> Vec<u64> {
         self.walked.frames.iter().map(|frame| frame.address).collect()
     }
@@ -78,7 +78,7 @@ impl Seen {
 
 /// Walks from the caller's own frame: its registers, not those of a helper that returns.
 #[inline(always)]
-fn look(table: &(UnwindTable, Vec<MappingEntry>)) -> Seen {
+fn look(table: &(UnwindTable, Vec<MappingEntry>)) -> Walks {
     let (ip, sp, bp): (u64, u64, u64);
     // SAFETY: reads three registers and nothing else.
     unsafe {
@@ -103,11 +103,11 @@ fn look(table: &(UnwindTable, Vec<MappingEntry>)) -> Seen {
     // SAFETY: the buffer holds as many pointers as the count says.
     let count = unsafe { libc::backtrace(addresses.as_mut_ptr(), addresses.len() as i32) };
     let libgcc = addresses[..count.max(0) as usize].iter().map(|&a| a as u64).collect();
-    Seen { walked, libgcc }
+    Walks { walked, libgcc }
 }
 
 #[inline(never)]
-fn nested(depth: u32, table: &(UnwindTable, Vec<MappingEntry>)) -> Seen {
+fn nested(depth: u32, table: &(UnwindTable, Vec<MappingEntry>)) -> Walks {
     let seen = if depth == 0 { look(table) } else { nested(depth - 1, table) };
     // Keeps the call above from becoming a jump.
     std::hint::black_box(seen)
@@ -136,8 +136,8 @@ fn deep_recursion_is_truncated() {
 #[inline(never)]
 fn under<const BYTES: usize>(
     table: &(UnwindTable, Vec<MappingEntry>),
-    inner: fn(&(UnwindTable, Vec<MappingEntry>)) -> Seen,
-) -> Seen {
+    inner: fn(&(UnwindTable, Vec<MappingEntry>)) -> Walks,
+) -> Walks {
     let room = std::mem::MaybeUninit::<[u8; BYTES]>::uninit();
     std::hint::black_box(room.as_ptr());
     let seen = inner(table);
@@ -161,7 +161,7 @@ fn through_frames_of_many_mib() {
     assert!(seen.walked.frames.len() > 8);
 }
 
-static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
+static SEEN: Mutex<Vec<Walks>> = Mutex::new(Vec::new());
 
 extern "C" fn compare(a: *const libc::c_void, _: *const libc::c_void) -> libc::c_int {
     // SAFETY: qsort passes pointers to elements, each the address of the table.

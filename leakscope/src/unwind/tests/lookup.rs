@@ -33,7 +33,7 @@ fn assert_same(table: &UnwindTable, slot: FileSlot, file: &FileRows, pc: u32) {
     if past {
         // Behind the last bucket there is nothing but the end of the last function.
         let last = file.rows().last().expect("a row");
-        assert_eq!(last.cfa_kind(), leakscope_common::unwind::cfa::END);
+        assert_eq!(last.cfa_kind(), leakscope_common::unwind::cfa::NO_INFO);
     }
 }
 

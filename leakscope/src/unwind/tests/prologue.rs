@@ -49,8 +49,8 @@ fn compare(code: &FileRows, frames: &FileRows, left_out: &[(u32, u32)]) -> Tally
         }
         let (Some(ours), Some(theirs)) = (at(code.rows(), pc), at(frames.rows(), pc)) else { continue };
         match (ours.cfa_kind(), theirs.cfa_kind()) {
-            (_, cfa::END) => {}
-            (cfa::END, _) => tally.missing += 1,
+            (_, cfa::NO_INFO) => {}
+            (cfa::NO_INFO, _) => tally.missing += 1,
             (a, b) if a == b && matches!(a, cfa::RSP | cfa::RBP) => {
                 let saved = |row: Row| (row.rbp_kind() == rbp::CFA).then_some(row.rbp_off);
                 let rbp_differs = saved(ours).zip(saved(theirs)).is_some_and(|(a, b)| a != b);

@@ -52,7 +52,7 @@ fn advance(by: u8) -> u8 {
 }
 
 fn end(pc: u32) -> Row {
-    Row::new(pc, cfa::END, 0, rbp::SAME, 0)
+    Row::new(pc, cfa::NO_INFO, 0, rbp::SAME, 0)
 }
 
 /// One function from 0x40, 32 bytes long: the rows between the two ends.
@@ -115,7 +115,7 @@ fn expressions_that_fit_and_some_that_do_not() {
 #[test]
 fn register_rules_that_fit_into_a_row() {
     let row = |code: &[u8]| one("zR", code)[0];
-    assert_eq!(row(&[DW_CFA_undefined.0, 16]), Row::new(0x40, cfa::STOP, 0, rbp::SAME, 0));
+    assert_eq!(row(&[DW_CFA_undefined.0, 16]), Row::new(0x40, cfa::END_OF_STACK, 0, rbp::SAME, 0));
     assert_eq!(row(&[0x0c, 7, 0xf8, 0xff, 0x1f]), Row::new(0x40, cfa::RSP, 65535, rbp::SAME, 0));
     let saved = |kind, offset| Row::new(0x40, cfa::RSP, 1, kind, offset);
     assert_eq!(row(&[DW_CFA_expression.0, 6, 2, 0x76, 0x70]), saved(rbp::RBP, -2));

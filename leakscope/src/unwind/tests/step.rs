@@ -117,7 +117,7 @@ fn signal_frame_restores_the_interrupted_registers() {
 #[test]
 fn ends() {
     let ends = [
-        (Row::new(0, cfa::STOP, 0, rbp::SAME, 0), StackEnd::Root),
+        (Row::new(0, cfa::END_OF_STACK, 0, rbp::SAME, 0), StackEnd::Root),
         (Row::new(0, cfa::UNSUPPORTED, 0, rbp::SAME, 0), StackEnd::Unsupported),
         (Row::new(0, 0, 0, rbp::SAME, 0), StackEnd::Unsupported),
         // A wide rule that is not there.
@@ -136,7 +136,7 @@ fn ends() {
     assert_eq!(apply(row, REGS, &[(0x1000, 0)]), zero);
     let row = Row::new(0, cfa::RBP, 2, rbp::CFA, -2);
     assert_eq!(apply(row, REGS, &[(0x2000, 0), (0x2008, 0)]), zero);
-    let end = Row::new(0, cfa::END, 0, rbp::SAME, 0);
+    let end = Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0);
     for saved in [0, 8] {
         assert_eq!(apply(end, REGS, &[(0x2000, saved), (0x2008, 0)]), zero);
     }
@@ -159,7 +159,7 @@ fn frame_pointers_are_believed_only_when_near_and_aligned() {
     assert_eq!(follow(0x1000 + (1 << 20) + 8), Err(StackEnd::ReadFault));
     assert_eq!(follow(0x1000 + (1 << 32) + 8), Err(StackEnd::NoRows));
     // A row that says "no function here" does the same.
-    let end = Row::new(0, cfa::END, 0, rbp::SAME, 0);
+    let end = Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0);
     assert_eq!(apply(end, REGS, &[(0x2000, 8), (0x2008, 7)]), caller(7, 0x2010, 8));
 }
 

@@ -222,7 +222,7 @@ impl Stepper {
             return;
         };
         let row = mapping.relative(regs.rip).and_then(|relative| find_row(&self.table.0, &mapping, relative));
-        let Some(row) = row.filter(|row| row.cfa_kind() != cfa::END) else {
+        let Some(row) = row.filter(|row| row.cfa_kind() != cfa::NO_INFO) else {
             self.tally.no_rule += 1;
             return;
         };

@@ -6,7 +6,7 @@ use gimli::{
     DW_CFA_def_cfa_expression, DW_CFA_expression, DW_CFA_offset, DW_CFA_register, DW_CFA_val_expression,
     DW_CFA_val_offset,
 };
-use leakscope_common::unwind::wide::{CFA, NO_INDEX, Place, RBP, RSP};
+use leakscope_common::unwind::wide::{CFA, CallerValue, NO_INDEX, RBP, RSP};
 use leakscope_common::unwind::{MappingEntry, ReadWord, Regs, StackEnd, WideRule, cfa, find_row, step};
 
 use super::rows::EhFrame;
@@ -55,19 +55,19 @@ fn canonical_frame_addresses() {
 
 #[test]
 fn places_of_registers() {
-    assert_eq!(rule(&[DW_CFA_offset.0 | 16, 2]), WideRule { ra: Place::at(CFA, -16), ..USUAL });
-    assert_eq!(rule(&[DW_CFA_register.0, 16, 5]), WideRule { ra: Place::value(7, 0), ..USUAL }, "rdi");
+    assert_eq!(rule(&[DW_CFA_offset.0 | 16, 2]), WideRule { ra: CallerValue::at(CFA, -16), ..USUAL });
+    assert_eq!(rule(&[DW_CFA_register.0, 16, 5]), WideRule { ra: CallerValue::value(7, 0), ..USUAL }, "rdi");
     let ra = |code: &[u8]| rule(&[&[DW_CFA_expression.0, 16, code.len() as u8], code].concat()).ra;
-    assert_eq!(ra(&[0x77, 0xa8, 1]), Place::at(RSP, 168));
-    assert_eq!(ra(&[0x23, 8]), Place::at(CFA, 8), "the CFA is what an expression starts with");
+    assert_eq!(ra(&[0x77, 0xa8, 1]), CallerValue::at(RSP, 168));
+    assert_eq!(ra(&[0x23, 8]), CallerValue::at(CFA, 8), "the CFA is what an expression starts with");
     let rbp = |code: &[u8]| rule(code).rbp;
-    assert_eq!(rbp(&[DW_CFA_offset.0 | 6, 0x81, 1]), Place::at(CFA, -1032));
-    assert_eq!(rbp(&[DW_CFA_register.0, 6, 9]), Place::value(9, 0));
-    assert_eq!(rbp(&[DW_CFA_val_offset.0, 6, 2]), Place::value(CFA, -16));
-    assert_eq!(rbp(&[DW_CFA_expression.0, 6, 2, 0x76, 0x71]), Place::at(RBP, -15));
-    assert_eq!(rbp(&[DW_CFA_val_expression.0, 6, 2, 0x70, 4]), Place::value(0, 4));
-    assert_eq!(rule(&[DW_CFA_register.0, 7, 8]).rsp, Place::value(8, 0));
-    assert_eq!(rule(&[DW_CFA_offset.0 | 7, 3]).rsp, Place::at(CFA, -24));
+    assert_eq!(rbp(&[DW_CFA_offset.0 | 6, 0x81, 1]), CallerValue::at(CFA, -1032));
+    assert_eq!(rbp(&[DW_CFA_register.0, 6, 9]), CallerValue::value(9, 0));
+    assert_eq!(rbp(&[DW_CFA_val_offset.0, 6, 2]), CallerValue::value(CFA, -16));
+    assert_eq!(rbp(&[DW_CFA_expression.0, 6, 2, 0x76, 0x71]), CallerValue::at(RBP, -15));
+    assert_eq!(rbp(&[DW_CFA_val_expression.0, 6, 2, 0x70, 4]), CallerValue::value(0, 4));
+    assert_eq!(rule(&[DW_CFA_register.0, 7, 8]).rsp, CallerValue::value(8, 0));
+    assert_eq!(rule(&[DW_CFA_offset.0 | 7, 3]).rsp, CallerValue::at(CFA, -24));
 }
 
 #[test]
@@ -205,7 +205,12 @@ fn no_rule_overflows() {
             Some(u64::MAX - u64::from(number))
         }
     }
-    let places = [Place::SAME, Place::at(31, i32::MIN), Place::value(CFA, i32::MAX), Place::at(3, -1)];
+    let places = [
+        CallerValue::SAME,
+        CallerValue::at(31, i32::MIN),
+        CallerValue::value(CFA, i32::MAX),
+        CallerValue::at(3, -1),
+    ];
     for (base, index, shift) in [(RSP, NO_INDEX, 0), (255, 255, 255), (CFA, 3, 63), (RBP, RSP, 64)] {
         for (offset, add) in [(0, 0), (i64::MIN, i32::MIN), (i64::MAX, i32::MAX), (-1, -1)] {
             for (n, deref) in [(0, 0), (1, 1), (2, 255), (3, 0)] {

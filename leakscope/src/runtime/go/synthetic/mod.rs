@@ -19,7 +19,7 @@ use std::rc::Rc;
 use super::buildinfo::BuildInfo;
 use super::error::GoError;
 use super::offsets::{GLayout, Offsets};
-use super::program::{LayoutSource, Place, Program};
+use super::program::{LayoutSource, Program, ProgramFile};
 use crate::process::ElfFile;
 use bytes::Bytes;
 pub use edit::Edit;
@@ -258,7 +258,7 @@ impl Synthetic {
         let info = BuildInfo { version: version.to_owned(), ..BuildInfo::default() };
         let elf = self.elf().ok_or(GoError::NotFound("its file"))?;
         let memory = Box::new(Rc::clone(&self.space));
-        Program::open(info, Place { path: "/synthetic".to_owned(), elf, bias: 0, memory, layouts })
+        Program::open(info, ProgramFile { path: "/synthetic".to_owned(), elf, bias: 0, memory, layouts })
     }
 
     /// Opens the program.
