@@ -4,8 +4,8 @@ use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
 use super::model::{
-    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Site, Stack, Summary, Target,
-    Waits, Window,
+    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Stack, Summary, Target, Waits,
+    Window,
 };
 use super::words::ReportSaid;
 use crate::collect::Collected;
@@ -15,13 +15,12 @@ use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime;
 use crate::section::finding::{Finding, Said as _};
 use crate::section::goroutines::words::{GoroutinesSaid, Since};
+use crate::section::heap::GO;
 use crate::section::heap::answer::Visibility;
 use crate::section::heap::build::HeapInputs;
-use crate::section::heap::go::GoHeapInputs;
 use crate::section::heap::words::HeapSaid;
-use crate::section::heap::{GO, MALLOC};
-use crate::section::waits::build::WaitInputs;
-use crate::section::{goroutines, heap, threads, waits};
+use crate::section::made::Facts;
+use crate::section::{goroutines, heap, waits};
 use crate::stack::{StackId, Stacks};
 use crate::symbol::{BlameInput, Names};
 
@@ -110,67 +109,46 @@ const WAIT_NS: u64 = 300;
 
 /// Builds the report.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { host, window, collected, costs, code: Code { stacks, space, names }, mut memory, .. } =
-        inputs;
-    let traced_heap: Option<HeapInputs<'_>> = collected.heap.map(Into::into);
+    let Inputs { host, window, collected, costs, code: Code { stacks, space, names }, .. } = inputs;
+    let traced: Option<HeapInputs<'_>> = collected.heap.map(Into::into);
     let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
     let mut lost = losses::named(costs.counters, costs.recursion_misses);
     lost.extend(costs.lost.iter().filter(|(_, n)| *n > 0).cloned());
     let unread = unread(space);
-    if traced_heap.is_some() && !unread.is_empty() {
+    if traced.is_some() && !unread.is_empty() {
         lost.insert(losses::FILES_UNREAD.to_owned(), unread.len() as u64);
     }
-    let nothing_lost = |spoils: fn(&str) -> bool| !lost.keys().any(|name| spoils(name));
-    let (heap_whole, waits_whole) = (nothing_lost(losses::spoils_heap), nothing_lost(losses::spoils_waits));
-
     let go = inputs.runtime.go;
-    let code = go.map(|go| go.code).unwrap_or_default();
-    let traced =
-        traced_heap.map(|input| heap::build::heap(&input, heap_whole, window.ended_by.is_some(), &mut name));
-    let mut heap = match go.and_then(|go| go.heap) {
-        // Probes of which there are none say nothing beside the Go runtime's own account.
-        Some(snapshot) => {
-            let traced = traced.filter(|_| traced_heap.is_some_and(|input| input.visibility.probes > 0));
-            Some(heap::go::join(traced, &GoHeapInputs { snapshot, sort: inputs.sort }, code))
-        }
-        None => traced,
-    };
-    let mut waits = collected.waits.map(|account| {
-        let input = WaitInputs::from(account);
-        let nothing_lost = input.nothing_lost && waits_whole;
-        waits::build::build(&WaitInputs { nothing_lost, ..input }, &mut name)
-    });
-    if host.is_some() {
-        not_of_what_runs_inside(heap.as_mut(), waits.as_mut());
-    }
-    let seen = go.and_then(|go| go.snapshot);
-    let goroutines =
-        seen.map(|seen| goroutines::build::goroutines(seen, go.and_then(|go| go.creations), code));
-    let threads = collected.threads.map(|account| threads::build::threads(account, &mut name));
-    let missing = without_stack(heap.as_ref(), waits.as_ref());
-    if missing > 0 {
-        lost.insert(losses::STACKS_MISSING.to_owned(), missing);
-    }
-    lost.extend(seen.iter().flat_map(|seen| &seen.losses).map(|(name, n)| ((*name).to_owned(), *n)));
-
     let mut cost = Cost::of(costs.counters);
     let creations = go.and_then(|go| go.creations).unwrap_or_default();
     cost.hits += creations.iter().map(|c| c.created.saturating_add(c.exited)).sum::<u64>();
-    let mut summary = Summary { answer: None, details: findings(window.ended_by, inputs.leader_gone, &cost) };
+    let slow = traced.is_some_and(|input| input.slow_probes > 0);
+    let overhead = cost.overhead(costs.cpu_ns, costs.memory_bytes, slow);
+    let target = target(inputs.process, space, inputs.runtime);
+    let mut report = Report::without_sections(target, window, inputs.memory, overhead);
+    let mut facts = Facts {
+        collected,
+        runtime: inputs.runtime,
+        sort: inputs.sort,
+        ended: report.window.ended_by.is_some(),
+        inside: host.is_some(),
+        lost: &lost,
+        name: &mut name,
+    };
+    let missed = report.make_sections(&mut facts);
+    lost.extend(missed);
+    let mut summary =
+        Summary { answer: None, details: findings(report.window.ended_by, inputs.leader_gone, &cost) };
     if !unread.is_empty() {
         summary.last(ReportSaid::FilesUnread { files: unread });
     }
     let mut answer = Answer(summary);
     // Where nothing is probed there is nothing to say.
-    if let Some(heap) = heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
-        answer.heap(heap, traced_heap.as_ref(), &mut memory, cost.hits, go.is_some(), goroutines.is_some());
+    if let Some(heap) = report.heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
+        let goroutines = report.goroutines.is_some();
+        answer.heap(heap, traced.as_ref(), &mut report.memory, cost.hits, go.is_some(), goroutines);
     }
-    answer.rest(waits.as_ref(), goroutines.as_ref(), go.as_ref().map(|go| go.refused), host);
-    let slow = traced_heap.is_some_and(|input| input.slow_probes > 0);
-    let overhead = cost.overhead(costs.cpu_ns, costs.memory_bytes, slow);
-    let target = target(inputs.process, space, inputs.runtime);
-    let mut report = Report::without_sections(target, window, memory, overhead);
-    (report.heap, report.waits, report.goroutines, report.threads) = (heap, waits, goroutines, threads);
+    answer.rest(&report, go.map(|go| go.refused), host);
     (report.summary, report.losses) = (answer.0, lost);
     report
 }
@@ -185,14 +163,9 @@ impl Answer {
 
     /// What sections say that come after the heap, and what it is said of. `refused` tells, of a Go program, why
     /// its goroutines could not be read.
-    fn rest(
-        &mut self,
-        waits: Option<&Waits>,
-        goroutines: Option<&Goroutines>,
-        refused: Option<Option<&str>>,
-        host: Option<&Host>,
-    ) {
-        if let Some(waits) = waits {
+    fn rest(&mut self, report: &Report, refused: Option<Option<&str>>, host: Option<&Host>) {
+        let goroutines = report.goroutines.as_ref();
+        if let Some(waits) = &report.waits {
             self.waits(waits, goroutines.is_some());
         }
         if let Some(refused) = refused {
@@ -299,32 +272,6 @@ impl Answer {
         let findings = goroutines::answer::findings(all, Since::FirstLook);
         self.first(findings.into_iter().map(Finding::from).chain(second));
     }
-}
-
-/// How the numbers of a process come about that runs another program inside itself.
-const INSIDE: &str = "only what the kernel sees of the process: what runs inside is not seen";
-
-/// Takes back that the accounts are whole.
-fn not_of_what_runs_inside(heap: Option<&mut Heap>, waits: Option<&mut Waits>) {
-    if let Some(heap) = heap {
-        heap.exact = false;
-        for source in &mut heap.sources {
-            source.exact = false;
-            source.method = INSIDE.to_owned();
-            source.error_bytes = None;
-        }
-    }
-    if let Some(waits) = waits {
-        waits.exact = false;
-        waits.method = INSIDE.to_owned();
-    }
-}
-
-/// Sites whose stack never arrived.
-fn without_stack(heap: Option<&Heap>, waits: Option<&Waits>) -> u64 {
-    let unnamed = |site: &&Site| site.source == MALLOC && site.stack.frames.is_empty();
-    let of_heap = heap.iter().flat_map(|heap| &heap.sites).filter(unnamed).count();
-    (of_heap + waits.iter().flat_map(|w| &w.sites).filter(|s| s.stack.end.is_none()).count()) as u64
 }
 
 /// Files of the target's code that could not be read for want of rights.

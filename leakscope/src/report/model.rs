@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::losses;
 use crate::runtime::RuntimeName;
+use crate::section::made::{Facts, Made};
 use crate::section::view::{Tab, Tabbed, Viewed};
 use crate::section::{Compared, Section, sections};
 
@@ -67,6 +69,18 @@ macro_rules! report {
                     losses: BTreeMap::new(),
                     overhead,
                 }
+            }
+
+            /// Makes all sections of what was observed, and tells what was missed of that, by name.
+            pub fn make_sections(&mut self, facts: &mut Facts<'_, '_>) -> Vec<(String, u64)> {
+                let mut missing = 0;
+                $(
+                    self.$field = <$section as Made>::make(facts);
+                    missing += self.$field.as_ref().map_or(0, Made::missing_stacks);
+                )*
+                let stacks = (missing > 0).then(|| (losses::STACKS_MISSING.to_owned(), missing));
+                let read = [$(<$section as Made>::losses(facts)),*].concat();
+                stacks.into_iter().chain(read).collect()
             }
 
             /// The sections that there are, in the order of the JSON.

@@ -23,6 +23,7 @@ pub mod heap;
 pub(crate) mod json;
 pub mod key;
 pub mod label;
+pub mod made;
 pub mod model;
 pub(crate) mod pairs;
 pub mod profile;

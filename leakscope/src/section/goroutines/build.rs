@@ -8,12 +8,25 @@ use crate::runtime::go::creations::GoCreation;
 use crate::runtime::go::goroutine::{GoStackEnd, GoState};
 use crate::runtime::go::idle::{self, IdleSite};
 use crate::runtime::go::named::{GoCode, frame};
+use crate::section::made::{Facts, Made};
 use crate::section::model::{Cut, GoroutineCreation, GoroutineSite, Goroutines, Stack, StackEnd};
 use crate::section::site::rank;
 use crate::symbol::name;
 
 /// Fewer new goroutines than this are no pile.
 const PILE: i64 = 10;
+
+impl Made for Goroutines {
+    fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
+        let go = facts.runtime.go?;
+        Some(goroutines(go.snapshot?, go.creations, go.code))
+    }
+
+    fn losses(facts: &Facts<'_, '_>) -> Vec<(String, u64)> {
+        let snapshot = facts.runtime.go.and_then(|go| go.snapshot);
+        snapshot.iter().flat_map(|read| &read.losses).map(|(name, n)| ((*name).to_owned(), *n)).collect()
+    }
+}
 
 /// Makes the section. `creations` is `None` where they were not traced.
 pub(crate) fn goroutines(

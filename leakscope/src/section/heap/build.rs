@@ -1,7 +1,10 @@
 //! The section on the heap.
 
+use super::MALLOC;
 use super::answer::Visibility;
+use super::go::{self, GoHeapInputs};
 use crate::collect::heap::{HeapAccount, HeapSnapshot, SiteSnapshot};
+use crate::section::made::{Facts, Made};
 use crate::section::model::{Heap, Site, Source, Totals};
 use crate::section::site::{NameStack, site_id};
 
@@ -31,6 +34,36 @@ impl<'a> From<&'a HeapAccount> for HeapInputs<'a> {
                 reason: account.coverage.reason.as_deref(),
             },
         }
+    }
+}
+
+impl Made for Heap {
+    fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
+        let inputs: Option<HeapInputs<'_>> = facts.collected.heap.map(Into::into);
+        let whole = facts.whole("heap");
+        let traced = inputs.map(|inputs| heap(&inputs, whole, facts.ended, facts.name));
+        let go = facts.runtime.go;
+        let mut heap = match go.and_then(|go| Some((go.heap?, go.code))) {
+            // Probes of which there are none say nothing beside the Go runtime's own account.
+            Some((snapshot, code)) => {
+                let traced = traced.filter(|_| inputs.is_some_and(|inputs| inputs.visibility.probes > 0));
+                go::join(traced, &GoHeapInputs { snapshot, sort: facts.sort }, code)
+            }
+            None => traced?,
+        };
+        if let Some(caveat) = facts.caveat() {
+            heap.exact = false;
+            for source in &mut heap.sources {
+                (source.exact, source.error_bytes) = (false, None);
+                source.method = caveat.to_owned();
+            }
+        }
+        Some(heap)
+    }
+
+    fn missing_stacks(&self) -> u64 {
+        let unnamed = |site: &&Site| site.source == MALLOC && site.stack.frames.is_empty();
+        self.sites.iter().filter(unnamed).count() as u64
     }
 }
 

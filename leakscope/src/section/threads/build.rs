@@ -3,11 +3,18 @@
 use std::cmp::Reverse;
 
 use crate::collect::threads::{Creation, ThreadAccount};
+use crate::section::made::{Facts, Made};
 use crate::section::model::{ThreadSite, Threads};
 use crate::section::site::{NameStack, rank, site_id};
 
+impl Made for Threads {
+    fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
+        Some(threads(facts.collected.threads?, facts.name))
+    }
+}
+
 /// The section.
-pub fn threads(account: &ThreadAccount, name: &mut NameStack<'_>) -> Threads {
+fn threads(account: &ThreadAccount, name: &mut NameStack<'_>) -> Threads {
     Threads {
         created: account.created,
         exited: account.exited,

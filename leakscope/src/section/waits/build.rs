@@ -13,6 +13,7 @@ use self::holders::Holders;
 use self::sites::Sites;
 use crate::collect::waits::WaitAccount;
 use crate::collect::waits::aggregate::WaitsSnapshot;
+use crate::section::made::{Facts, Made};
 use crate::section::model::{Address, Deadlock, DeadlockThread, LongWait, Waits};
 use crate::section::site::{NameStack, site_id};
 use crate::wait::ThreadSnapshot;
@@ -45,6 +46,23 @@ impl<'a> From<&'a WaitAccount> for WaitInputs<'a> {
             nothing_lost: account.ended,
             processors: account.processors,
         }
+    }
+}
+
+impl Made for Waits {
+    fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
+        let inputs = WaitInputs::from(facts.collected.waits?);
+        let nothing_lost = inputs.nothing_lost && facts.whole("waits");
+        let mut waits = build(&WaitInputs { nothing_lost, ..inputs }, facts.name);
+        if let Some(caveat) = facts.caveat() {
+            waits.exact = false;
+            waits.method = caveat.to_owned();
+        }
+        Some(waits)
+    }
+
+    fn missing_stacks(&self) -> u64 {
+        self.sites.iter().filter(|site| site.stack.end.is_none()).count() as u64
     }
 }
 
