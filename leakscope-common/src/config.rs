@@ -52,7 +52,6 @@ pub mod state {
     pub const FORKED: u32 = 7;
     /// Processes that the target has made and that share its memory (`vfork`, `posix_spawn`).
     pub const SHARED: u32 = 8;
-    /// Slots.
     pub const SLOTS: u32 = 9;
 }
 

@@ -23,11 +23,9 @@ const _: () = assert!(size_of::<LiveBlock>() == 24);
 pub struct SiteTotals {
     /// Objects allocated since recording began.
     pub alloc_objects: u64,
-    /// Bytes allocated.
     pub alloc_bytes: u64,
     /// Objects freed that this site had allocated.
     pub free_objects: u64,
-    /// Bytes freed.
     pub free_bytes: u64,
     /// 1 once the frames were sent over the ring buffer.
     pub sent: u64,

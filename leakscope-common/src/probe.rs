@@ -4,19 +4,12 @@
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Register {
-    /// rax
     Rax = 0,
-    /// rcx
     Rcx = 1,
-    /// rdx
     Rdx = 2,
-    /// rbx
     Rbx = 3,
-    /// rbp
     Rbp = 5,
-    /// rsi
     Rsi = 6,
-    /// rdi
     Rdi = 7,
     /// r8
     R8 = 8,

@@ -331,11 +331,8 @@ pub const WAKING: [u64; 8] = bitmap(&WAKING_SYSCALLS);
 /// A bitmap of the system calls that send signals or end a thread: what may end a sleep.
 pub const SIGNALLING: [u64; 8] = bitmap(&[60, 231, 62, 129, 200, 234, 297, 424, 101]);
 
-/// futex
 pub const FUTEX: u64 = 202;
-/// nanosleep
 pub const NANOSLEEP: u64 = 35;
-/// clock_nanosleep
 pub const CLOCK_NANOSLEEP: u64 = 230;
 
 /// The bucket of a wait.

@@ -30,7 +30,6 @@ static GO_CREATIONS: HashMap<u64, GoroutineTotals> = HashMap::with_max_entries(8
 /// Samples of the Go heap.
 #[map]
 static GO_SAMPLES: RingBuf = RingBuf::with_byte_size(4096, 0);
-/// Their stacks.
 #[map]
 static GO_STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
 

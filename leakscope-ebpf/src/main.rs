@@ -21,7 +21,7 @@
 //! pointers and atomic additions ([`shared`]), and each `&mut` says why nobody else has the value.
 #![no_std]
 #![no_main]
-#![allow(missing_docs, unreachable_pub, reason = "aya's attribute macros make items that cannot carry docs")]
+#![allow(unreachable_pub, reason = "aya's attribute macros repeat the visibility of an item")]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod atomic;

@@ -88,7 +88,6 @@ impl Word {
         unsafe { core::ptr::write_volatile(self.0, value) };
     }
 
-    /// Adds to it.
     #[inline(always)]
     pub(crate) fn add(self, value: u64) {
         // SAFETY: valid and aligned by the promise of `new`; the addition is atomic, whoever else adds.

@@ -61,7 +61,6 @@ pub fn report_is_out(code: u8) {
 pub struct Mark(u32);
 
 impl Mark {
-    /// Now.
     pub fn now() -> Self {
         Self(count())
     }

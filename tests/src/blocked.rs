@@ -19,7 +19,6 @@ pub struct BlockedThread {
 /// Threads that are blocked in one function.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    /// Their name.
     pub name: String,
     /// The kind of their wait.
     pub kind: String,
@@ -29,7 +28,6 @@ pub struct Group {
     pub function: String,
     /// The line of the call.
     pub line: u64,
-    /// The threads.
     pub threads: Vec<BlockedThread>,
 }
 
@@ -43,7 +41,6 @@ impl Group {
 /// A lock that threads of a group wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
-    /// The group.
     pub group: String,
     /// Where it lies.
     pub address: u64,
@@ -71,7 +68,6 @@ pub struct CycleThread {
 pub struct Blocked {
     /// Groups by name.
     pub groups: BTreeMap<String, Group>,
-    /// Locks.
     pub locks: Vec<Lock>,
     /// The deadlock, in its order.
     pub cycle: Vec<CycleThread>,

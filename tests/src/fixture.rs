@@ -20,7 +20,6 @@ const TIMEOUT: Duration = Duration::from_secs(240);
 pub struct Amount {
     /// How many.
     pub objects: i64,
-    /// Bytes.
     pub bytes: i64,
 }
 

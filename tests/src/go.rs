@@ -38,7 +38,6 @@ pub const TOOLCHAINS: [Toolchain; 8] = [
 ];
 /// The oldest, Debian's.
 pub const OLDEST: Toolchain = Toolchain("1.19");
-/// The newest.
 pub const NEWEST: Toolchain = Toolchain("1.27");
 /// Those of every run: setup installs them.
 pub const USUAL: [Toolchain; 4] = [OLDEST, Toolchain("1.21"), Toolchain("1.24"), NEWEST];

@@ -22,7 +22,6 @@ const HEADLINE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The report of `leakscope dump`, and when it was made.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The report.
     pub report: Report,
     /// CLOCK_MONOTONIC before leakscope started.
     pub before_ns: u64,

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail};
 use crate::run;
 use crate::workspace::Workspace;
 
-/// All targets.
 const TARGETS: [&str; 5] = ["go_pclntab", "go_buildinfo", "go_program", "elf_rows", "report_file"];
 /// How long each runs if nothing else is said.
 const SECONDS: u32 = 60;

@@ -63,7 +63,6 @@ pub(crate) enum Rust {
     Running,
     /// A toolchain of rustup's.
     Rustup {
-        /// Its name.
         name: String,
         /// Its folder.
         directory: PathBuf,
@@ -154,7 +153,6 @@ impl Rust {
         command
     }
 
-    /// Its cargo.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = match self {
             Self::Running => cargo(None),

@@ -91,7 +91,6 @@ pub enum Inserted {
 pub struct Resized {
     /// Its size before.
     pub before: u64,
-    /// Its site.
     pub site: u64,
 }
 

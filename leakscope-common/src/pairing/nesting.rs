@@ -29,7 +29,6 @@ pub(super) const SMALLEST_SIGNAL_FRAME: u64 = 128 + 440 + 512;
 pub struct Frame {
     /// Its canonical frame address.
     pub cfa: u64,
-    /// Its return address.
     pub return_address: u64,
 }
 

@@ -8,7 +8,6 @@ use super::{ReadWord, Regs, Row, RowIndex, StackEnd};
 
 /// Numbers of registers as x86-64 encodes them.
 pub const RSP: u8 = 4;
-/// rbp
 pub const RBP: u8 = 5;
 /// No register: the canonical frame address. A place may be relative to it.
 pub const CFA: u8 = 16;
@@ -65,7 +64,6 @@ pub struct WideRule {
     pub add: i32,
     /// The return address.
     pub ra: CallerValue,
-    /// The caller's rbp.
     pub rbp: CallerValue,
     /// The caller's rsp, if it is not the CFA ([`CallerValue::SAME`]).
     pub rsp: CallerValue,

@@ -15,9 +15,7 @@ use crate::stack::Scratch;
 use crate::state::slot;
 use crate::task;
 
-/// -ENOENT
 const ENOENT: i32 = -2;
-/// -EEXIST
 const EEXIST: i32 = -17;
 
 #[map]

@@ -19,7 +19,6 @@ use crate::task::{self, Object, offset};
 
 #[map]
 static WAIT_SITES: HashMap<u64, WaitTotals> = HashMap::with_max_entries(1, 0);
-/// Their stacks.
 #[map]
 static WAIT_STACKS: HashMap<u64, WaitStack> = HashMap::with_max_entries(1, 0);
 

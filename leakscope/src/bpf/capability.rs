@@ -3,9 +3,7 @@
 /// A capability (uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capability {
-    /// Its number.
     pub number: u32,
-    /// Its name.
     pub name: &'static str,
 }
 

@@ -15,7 +15,6 @@ pub enum Tried {
     /// It was not tried.
     #[default]
     Not,
-    /// It is allowed.
     Allowed,
     /// The kernel refused it.
     Refused {

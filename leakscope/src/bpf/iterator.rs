@@ -31,7 +31,6 @@ pub struct Pass<T> {
 }
 
 impl<T: Pod> Pass<T> {
-    /// All records.
     pub fn records(mut self) -> std::io::Result<Vec<T>> {
         let mut bytes = Vec::new();
         self.file.read_to_end(&mut bytes)?;

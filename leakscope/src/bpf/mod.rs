@@ -46,9 +46,7 @@ pub enum BpfError {
     /// A probe could not be attached.
     #[error("cannot attach a probe to {function} in {file}: {error}")]
     Attach {
-        /// The function.
         function: String,
-        /// The file.
         file: String,
         /// What the kernel said.
         error: String,

@@ -17,7 +17,6 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leaksco
 /// A program on a tracepoint of the kernel (`tp_btf`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracepoint {
-    /// The program.
     pub program: &'static str,
     /// The tracepoint.
     pub event: &'static str,
@@ -26,9 +25,7 @@ pub struct Tracepoint {
 /// A global of the kernel side that is set before the programs are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Global {
-    /// Its name.
     pub name: &'static str,
-    /// Its value.
     pub value: u64,
 }
 
@@ -37,11 +34,9 @@ pub struct Global {
 pub struct Load {
     /// Maps that are larger than the object says.
     pub maps: Vec<MapSize>,
-    /// Globals.
     pub globals: Vec<Global>,
     /// Programs on tracepoints.
     pub tracepoints: Vec<Tracepoint>,
-    /// Programs of probes.
     pub probes: Vec<ProbeProgram>,
     /// Iterators over all tasks of the machine.
     pub task_iterators: Vec<&'static str>,

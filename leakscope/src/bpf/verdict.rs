@@ -23,7 +23,6 @@ pub struct Finding {
     pub level: Level,
     /// What was looked at.
     pub what: &'static str,
-    /// What was found.
     pub found: String,
     /// What to do about it; empty where there is nothing to do.
     pub advice: String,

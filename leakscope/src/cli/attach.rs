@@ -27,7 +27,6 @@ pub struct AttachConfig {
     pub verbose: u8,
 }
 
-/// Runs it.
 pub fn run(config: AttachConfig) -> Result<u8, Failure> {
     if config.verbose >= 2 {
         logging::enable();

@@ -61,7 +61,6 @@ pub struct DiffConfig {
     pub output: Destination,
 }
 
-/// Runs it.
 pub fn run(mut config: DiffConfig) -> Result<u8, Failure> {
     let (mut old, mut new) = both(&config)?;
     config.selection.apply(&mut old);

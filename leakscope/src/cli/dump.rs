@@ -25,7 +25,6 @@ pub struct DumpConfig {
     pub verbose: u8,
 }
 
-/// Runs it.
 pub fn run(config: DumpConfig) -> Result<u8, Failure> {
     let process = session::check_threads(config.pid)?;
     let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;

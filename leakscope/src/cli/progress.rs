@@ -23,7 +23,6 @@ impl Progress {
         let _ = writeln!(std::io::stderr().lock(), "{}", sanitize(line));
     }
 
-    /// A warning.
     pub fn warn(&self, line: &str) {
         self.say(&format!("leakscope: warning: {line}"));
     }

@@ -24,7 +24,6 @@ pub struct ReplayConfig {
     pub verbose: u8,
 }
 
-/// Runs it.
 pub fn run(config: ReplayConfig) -> Result<u8, Failure> {
     let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
     // A replay waits for nothing, but it is the code of a session that does.

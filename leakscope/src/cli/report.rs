@@ -32,7 +32,6 @@ pub struct ReportConfig {
     pub output: Destination,
 }
 
-/// Runs it.
 pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     let progress = Progress::new(0);
     let mut reports: Vec<Report> = Vec::new();

@@ -10,7 +10,6 @@ use crate::tui::{self, ScreenConfig};
 /// The form of what is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopFormat {
-    /// A screen.
     Screen,
     /// One array at the end.
     Json,
@@ -43,7 +42,6 @@ pub(super) const LIST_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between reports of one process.
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs it.
 pub fn run(config: &TopConfig) -> Result<u8, Failure> {
     match (config.format, config.pid) {
         (TopFormat::Screen, pid) => {

@@ -62,7 +62,6 @@ impl Series {
     }
 }
 
-/// The list.
 pub(super) fn list(config: &TopConfig) -> Result<u8, Failure> {
     let mut series = Series::open(config)?;
     let runtime =

@@ -146,7 +146,6 @@ pub struct Tracing {
 /// What collectors are told of the user's wishes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Wishes {
-    /// What to trace.
     pub tracing: Tracing,
     /// Order of sites.
     pub sort: Sort,
@@ -181,7 +180,6 @@ pub struct Placed {
 pub struct Scene<'a> {
     /// Where everything comes from.
     pub source: &'a mut Source,
-    /// The process.
     pub process: &'a Process,
     /// Its code.
     pub space: &'a AddressSpace,

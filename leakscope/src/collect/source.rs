@@ -33,7 +33,6 @@ pub enum Source {
         /// Why they are not any more.
         stopped: Option<RecordingError>,
     },
-    /// A recording.
     Recorded(Player),
 }
 

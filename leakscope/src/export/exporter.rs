@@ -86,7 +86,6 @@ pub enum Audience {
 /// What is to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Job<'a> {
-    /// The reports.
     pub reports: &'a [&'a Report],
     /// Which profile is asked for; `None` for what suits the reports.
     pub profile: Option<ProfileKind>,

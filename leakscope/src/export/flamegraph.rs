@@ -116,7 +116,6 @@ fn nothing(title: &str, kind: ProfileKind, out: &mut dyn Write) -> io::Result<()
     )
 }
 
-/// What is drawn.
 struct Drawn {
     lines: Vec<String>,
     left_out: bool,

@@ -92,7 +92,6 @@ impl Directory {
         if trusted.is_empty() { Ok((others, 0)) } else { Ok((trusted, others.len())) }
     }
 
-    /// All names.
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.fd)? {

@@ -40,7 +40,6 @@ impl From<Refusal> for io::Error {
 
 /// What a path leads to.
 pub(super) enum Found {
-    /// A directory.
     Directory(OwnedFd),
     /// A name in a directory.
     Name(HeldName),

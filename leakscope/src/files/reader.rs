@@ -59,7 +59,6 @@ impl Reader {
             .ok_or_else(|| io::Error::other("its user is not told"))
     }
 
-    /// Ourselves.
     #[cfg(test)]
     pub(super) fn ourselves() -> io::Result<Self> {
         Self::of(std::process::id())

@@ -16,7 +16,6 @@ use super::place::{Entry, Found, find, find_in};
 pub enum Saved {
     /// A file, open.
     File(File),
-    /// A directory.
     Directory(Directory),
 }
 

@@ -32,7 +32,6 @@ pub(crate) const fn text(title: &'static str, spare: u8) -> Column {
     Column { title, spare, left: true }
 }
 
-/// A row.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) cells: Vec<String>,
@@ -58,7 +57,6 @@ const LEAST: usize = 16;
 const BORDERS: usize = 3;
 
 impl Grid {
-    /// Draws it.
     pub(crate) fn draw(mut self, page: &mut Page<'_>) -> io::Result<()> {
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
             *cell = sanitize(cell);

@@ -74,7 +74,6 @@ impl SkipReason {
 /// A function without a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its names.
     pub names: Vec<&'static str>,
     /// Why.
     pub reason: SkipReason,

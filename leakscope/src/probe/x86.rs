@@ -15,7 +15,6 @@ pub(crate) enum Emulated {
     Push,
     /// `jmp` to a fixed target.
     Jump,
-    /// A conditional jump.
     ConditionalJump,
     /// `call` of a fixed target.
     Call,

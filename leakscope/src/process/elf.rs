@@ -27,10 +27,7 @@ pub enum ElfError {
     TooLarge(&'static str),
     /// It was there when the target was recorded; the recording does not hold it.
     #[error("a recording does not hold the file")]
-    Recorded {
-        /// Its build ID.
-        build_id: Option<String>,
-    },
+    Recorded { build_id: Option<String> },
 }
 
 /// Largest section that is read whole.

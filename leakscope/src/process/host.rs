@@ -14,7 +14,6 @@ use super::space::AddressSpace;
 /// A program that runs others inside itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Its name.
     pub name: &'static str,
     /// Whether probes on allocators do no harm there.
     pub probes: bool,

@@ -44,7 +44,6 @@ pub enum ProcessError {
     /// Reading `/proc` was refused.
     #[error("cannot read /proc/{pid}/{what}: {error}; run with sudo")]
     Denied {
-        /// The PID.
         pid: u32,
         /// The file.
         what: &'static str,

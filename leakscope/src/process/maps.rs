@@ -61,7 +61,6 @@ pub struct Mapping {
     pub end: u64,
     /// Offset in the file of `start`.
     pub offset: u64,
-    /// What is mapped.
     pub kind: MappingKind,
 }
 

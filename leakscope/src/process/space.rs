@@ -51,7 +51,6 @@ impl Module {
 /// A mapping and the module behind it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MappedModule {
-    /// The mapping.
     pub mapping: Mapping,
     /// Its module; `None` for anonymous memory and other special mappings.
     pub module: Option<ModuleId>,
@@ -253,7 +252,6 @@ impl AddressSpace {
         &self.mappings
     }
 
-    /// A module.
     pub fn module(&self, id: ModuleId) -> &Module {
         &self.modules[id.0]
     }

@@ -31,7 +31,6 @@ pub struct Level {
 }
 
 impl Level {
-    /// The machine's.
     pub fn machine(info: &MemInfo) -> Self {
         let swapped = info.swap_total.saturating_sub(info.swap_free);
         Self {
@@ -50,7 +49,6 @@ impl Level {
 /// A pool that is watched.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// Its level.
     pub level: Level,
     history: History,
     /// Growth a second that one jump does not move.

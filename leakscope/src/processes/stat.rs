@@ -11,7 +11,6 @@ pub struct Stat {
     pub state: u8,
     /// Whether it is a thread of the kernel.
     pub kernel: bool,
-    /// Threads.
     pub threads: u64,
     /// Start in clock ticks since boot; together with the PID it names the process for good.
     pub start_ticks: u64,
@@ -59,7 +58,6 @@ pub struct MemInfo {
     pub total: u64,
     /// What programs can have without swapping, as the kernel estimates it.
     pub available: u64,
-    /// All swap.
     pub swap_total: u64,
     /// Unused swap.
     pub swap_free: u64,

@@ -26,7 +26,6 @@ pub enum ReadError {
     /// It cannot be read.
     #[error("cannot read {file}: {error}")]
     Unreadable {
-        /// The file.
         file: String,
         /// Why.
         error: io::Error,
@@ -48,7 +47,6 @@ pub enum ReadError {
     /// It ends too early.
     #[error("{file} ends in the middle of a report, at byte {bytes}; it was not written to its end")]
     Truncated {
-        /// The file.
         file: String,
         /// How long it is.
         bytes: usize,
@@ -56,7 +54,6 @@ pub enum ReadError {
     /// It is something else.
     #[error("{file} is not JSON: {error}; a report from --format json or jsonl is needed")]
     NotJson {
-        /// The file.
         file: String,
         /// The first mistake.
         error: serde_json::Error,
@@ -67,7 +64,6 @@ pub enum ReadError {
     /// It has another schema.
     #[error("{file} has the schema `{schema}`; this leakscope reads {SCHEMA}")]
     OtherSchema {
-        /// The file.
         file: String,
         /// What it says.
         schema: String,
@@ -75,7 +71,6 @@ pub enum ReadError {
     /// It has the schema, but does not follow it.
     #[error("{file} says that it is a {SCHEMA}, but is not: {error}")]
     Invalid {
-        /// The file.
         file: String,
         /// The first mistake.
         error: serde_json::Error,
@@ -118,7 +113,6 @@ fn of_file(name: &str, file: File) -> Result<Vec<Report>, ReadError> {
 /// Reports of one series.
 #[derive(Debug)]
 pub struct Series {
-    /// The first.
     pub first: Report,
     /// The last, if there are several.
     pub last: Option<Report>,

@@ -17,7 +17,6 @@ impl By {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Site, Self::Blame, Self::Function, Self::Module];
 
-    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Site => "site",

@@ -127,7 +127,6 @@ macro_rules! findings {
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq)]
-        #[allow(missing_docs, reason = "the arguments are named after what they are")]
         pub enum $name {
             $($(#[doc = $variant_doc])* $variant { $($field: $type,)* },)*
         }

@@ -25,7 +25,6 @@ pub struct Facts<'a, 'n> {
     pub inside: bool,
     /// What was lost, by name.
     pub lost: &'a BTreeMap<String, u64>,
-    /// Names stacks.
     pub name: &'n mut NameStack<'n>,
 }
 

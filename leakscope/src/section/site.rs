@@ -22,7 +22,6 @@ pub trait StackSite: Ranked {
     /// Identifies it within a run.
     fn site_id(&self) -> &str;
 
-    /// The stack.
     fn stack(&self) -> &Stack;
 
     /// The same, to be changed.

@@ -39,10 +39,8 @@ pub enum What {
     History,
 }
 
-/// A column.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its title.
     pub title: &'static str,
     /// What it shows.
     pub what: What,
@@ -79,7 +77,6 @@ pub struct Tab {
     pub leads: bool,
     /// What is tracked from report to report, in bytes: a name for messages. Sites can be sorted and marked by it.
     pub tracks: Option<&'static str>,
-    /// Its columns.
     pub columns: &'static [Column],
     /// What stands in the place of rows if there are none.
     pub empty: &'static str,

@@ -35,12 +35,7 @@ pub enum Choice {
     /// So many children run the target's own program: it forks workers.
     Workers(usize),
     /// A file calls a function that makes processes which share the target's memory.
-    Shares {
-        /// The file.
-        file: String,
-        /// The function.
-        function: &'static str,
-    },
+    Shares { file: String, function: &'static str },
 }
 
 impl Choice {

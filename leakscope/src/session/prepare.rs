@@ -11,7 +11,6 @@ use crate::runtime::{Options, Runtimes};
 pub(super) struct Prepared {
     pub(super) process: Process,
     pub(super) space: AddressSpace,
-    /// Its runtimes.
     pub(super) runtimes: Runtimes,
     pub(super) collectors: Collectors,
     /// The program that runs another one inside itself, if the target is one.

@@ -9,7 +9,6 @@ use crate::runtime::{self, Runtime};
 /// The target and the begin of the window.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Subject {
-    /// The process.
     pub(super) process: Process,
     /// The name of the program that runs another one inside itself, if the target is one.
     pub(super) host: Option<String>,

@@ -31,7 +31,6 @@ pub struct StackFrame {
 pub struct RawStack {
     /// The hash of its frames.
     pub id: StackId,
-    /// The frames.
     pub frames: Vec<StackFrame>,
     /// Why there are no more.
     #[serde(with = "end_by_number")]
@@ -84,7 +83,6 @@ pub struct Frame {
 /// A stack, innermost frame first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocatedStack {
-    /// The frames.
     pub frames: Vec<Frame>,
     /// Why there are no more.
     pub end: StackEnd,

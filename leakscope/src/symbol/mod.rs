@@ -103,7 +103,6 @@ pub struct SymbolFrame {
 /// What is known about an address: at least one frame, the innermost inlined function first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The frames.
     pub frames: Vec<SymbolFrame>,
 }
 

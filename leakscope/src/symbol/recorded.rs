@@ -12,7 +12,6 @@ use crate::stack::Frame;
 pub struct RecordedFrame {
     /// As it was unwound.
     pub frame: Frame,
-    /// With names.
     pub named: Vec<NamedFrame>,
 }
 

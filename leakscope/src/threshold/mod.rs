@@ -33,7 +33,6 @@ use values::Value;
 /// What thresholds are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A report.
     Report,
     /// A difference of reports.
     Diff,

@@ -9,7 +9,6 @@ use serde::ser::{self, Impossible, Serialize, Serializer};
 
 use super::Step;
 
-/// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Null,

@@ -31,7 +31,6 @@ pub enum Action {
 /// All that is shown.
 #[derive(Clone, Debug, Default)]
 pub struct App {
-    /// The list.
     pub list: List,
     /// The process that is looked at.
     pub process: Option<ProcessView>,
@@ -124,7 +123,6 @@ impl App {
         Action::Attach(pid)
     }
 
-    /// A key.
     pub fn on_key(&mut self, key: KeyEvent) -> Option<Action> {
         if key.kind == KeyEventKind::Release {
             return None;

@@ -149,7 +149,6 @@ fn sample(inputs: &Sender<Input>, interval: Duration, wanted: &Receiver<Vec<u32>
 
 /// An observation; it ends, in the background, when this is dropped.
 pub(super) struct Observation {
-    /// Its number.
     pub(super) number: u64,
     /// The process' file system, where it may be looked at.
     pub(super) files: Option<Arc<TargetFiles>>,

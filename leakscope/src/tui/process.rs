@@ -13,10 +13,7 @@ pub enum Phase {
     /// Probes are being placed.
     Attaching,
     /// Reports come.
-    Attached {
-        /// Probes.
-        probes: usize,
-    },
+    Attached { probes: usize },
     /// It is over, and why.
     Ended(String),
     /// It may not be traced by this user, or not here at all; why.
@@ -48,7 +45,6 @@ pub struct ProcessView {
     pub report: Option<Report>,
     /// What is listed.
     pub tab: &'static Tab,
-    /// Order of sites.
     pub order: SiteOrder,
     /// Something that went wrong, from the session.
     pub warning: Option<String>,

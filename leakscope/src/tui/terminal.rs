@@ -38,7 +38,6 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Takes it.
     pub(super) fn take() -> io::Result<Self> {
         give_back_on_panic();
         enter()?;

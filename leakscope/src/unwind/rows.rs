@@ -78,7 +78,6 @@ pub struct FileRows {
 }
 
 impl FileRows {
-    /// The rows.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
@@ -125,7 +124,6 @@ impl FileRows {
 #[cfg(test)]
 #[derive(Clone, Debug)]
 pub(super) struct ImageRows {
-    /// The rows.
     pub(super) rows: FileRows,
     /// Virtual address of the image's first byte; 0 for every vDSO seen.
     pub(super) base: u64,

@@ -10,7 +10,6 @@ use crate::stack::StackFrame;
 /// A stack, innermost frame first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
-    /// The frames.
     pub frames: Vec<StackFrame>,
     /// Why there are no more.
     pub end: StackEnd,

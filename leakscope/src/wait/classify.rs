@@ -10,7 +10,6 @@ use super::{FdTarget, Syscall, TaskState, WaitKind};
 pub struct Facts<'a> {
     /// The thread's name; `None` for a wait that is over.
     pub name: Option<&'a str>,
-    /// Its state.
     pub state: TaskState,
     /// The system call it is in.
     pub syscall: Option<Syscall>,
@@ -23,7 +22,6 @@ pub struct Facts<'a> {
 /// A lock that a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockRef {
-    /// The futex.
     pub futex: FutexWait,
     /// What is known of the memory around it.
     pub layout: Layout,
@@ -32,15 +30,12 @@ pub struct LockRef {
 /// What a thread waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classified {
-    /// The kind.
     pub kind: WaitKind,
     /// The system call.
     pub operation: Option<&'static str>,
     /// The function that tells the kind, as the report calls it.
     pub primitive: Option<String>,
-    /// Its frame.
     pub primitive_frame: Option<usize>,
-    /// The lock.
     pub lock: Option<LockRef>,
 }
 

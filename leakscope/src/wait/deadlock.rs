@@ -15,7 +15,6 @@ pub struct Edge {
     pub certain: bool,
 }
 
-/// A cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cycle {
     /// Its edges: each one's owner is the next one's thread, the last one's is the first's. The lowest

@@ -9,11 +9,8 @@ use super::WaitKind;
 pub enum FdTarget {
     /// A pipe or FIFO.
     Pipe,
-    /// A socket.
     Socket,
-    /// A terminal.
     Terminal,
-    /// An io_uring.
     IoUring,
     /// What the kernel makes for events: eventfd, timerfd, signalfd, epoll, inotify, pidfd.
     Events,

@@ -9,7 +9,6 @@ use super::primitives::Layout;
 use super::syscalls::{FutexWait, futex};
 use super::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, ThreadSnapshot};
 
-/// A lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Where the lock object begins.
@@ -30,7 +29,6 @@ pub enum Owner {
     },
     /// It is not known.
     Unknown {
-        /// Why.
         why: String,
         /// Whether one thread of this process holds it, and the lock just does not tell which.
         held: bool,

@@ -88,9 +88,7 @@ pub struct Thread {
     pub tid: u32,
     /// Its ID in its own PID namespace: what the C library stores as a lock's owner.
     pub ns_tid: u32,
-    /// Its name.
     pub name: String,
-    /// Its state.
     pub state: TaskState,
     /// The system call it is in; `None` in user code, or if an exception or interrupt took it away.
     pub syscall: Option<Syscall>,

@@ -122,7 +122,6 @@ impl Primitive {
 /// A library and what in it waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
-    /// Its name.
     pub name: &'static str,
     /// Where its functions are found.
     pub source: &'static str,
@@ -189,16 +188,13 @@ fn file_name(path: &str) -> &str {
 /// A C library, by the file that a frame is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CLibrary {
-    /// glibc.
     Glibc,
-    /// musl.
     Musl,
 }
 
 /// What is known of a frame, for the search of what a stack waits for.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// Its row.
     pub row: Option<Row>,
     /// Who wrote it.
     pub owner: FrameOwner,

@@ -31,7 +31,6 @@ pub struct GoSite {
     pub creator_inlined: bool,
     /// Where they begin.
     pub start_function: Option<String>,
-    /// Their labels.
     pub labels: Labels,
 }
 

@@ -9,13 +9,10 @@ use super::profile::{Frame, frame_of};
 /// A record: what was sampled at one stack, of one size.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bucket {
-    /// Live objects.
     pub live_objects: f64,
-    /// Their bytes.
     pub live_bytes: f64,
     /// Objects ever allocated.
     pub alloc_objects: f64,
-    /// Their bytes.
     pub alloc_bytes: f64,
     /// What the text shows of the stack, innermost first.
     pub frames: Vec<Frame>,

@@ -11,7 +11,6 @@ pub struct Frame {
     pub function: String,
     /// The path as it was compiled in.
     pub file: String,
-    /// The line.
     pub line: u64,
 }
 
@@ -25,7 +24,6 @@ pub struct Group {
     pub count: u64,
     /// How many program counters the profile holds.
     pub depth: usize,
-    /// Their labels.
     pub labels: Labels,
     /// What the text shows of the stack, innermost first.
     pub frames: Vec<Frame>,

@@ -61,7 +61,6 @@ struct Answers {
     all_but_a_hundredth: f64,
 }
 
-/// Runs it.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
     let server = Server::start(workspace)?;
     server.turn()?;

@@ -33,7 +33,6 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts it.
     pub(super) fn start(program: &Path) -> Result<Self> {
         let mut command = Command::new(program);
         command.arg(TURN).stdin(Stdio::piped()).stdout(Stdio::piped());

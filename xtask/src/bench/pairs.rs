@@ -12,7 +12,6 @@ use crate::workspace::Workspace;
 /// Rounds; each tracer gets its turn in every one.
 const ROUNDS: usize = 5;
 
-/// Runs it.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
     let program = compile(workspace, "pairs")?;
     let mut load = Load::start(&program)?;

@@ -15,7 +15,6 @@ const ROUNDS: usize = 5;
 /// Requests of a turn.
 pub(super) const REQUESTS: &str = "100000";
 
-/// Runs it.
 pub(super) fn run(workspace: &Workspace) -> Result<()> {
     let server = Server::start(workspace)?;
     let allocator = server.allocator()?;

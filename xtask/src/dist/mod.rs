@@ -19,7 +19,6 @@ use crate::workspace::Workspace;
 /// The only machine that leakscope runs on.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What was made.
 struct Made {
     tarball: PathBuf,
     package: PathBuf,

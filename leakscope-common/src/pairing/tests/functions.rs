@@ -2,7 +2,6 @@
 
 use crate::probe::{Cookie, Effect, NO_REGISTER, Register};
 
-/// A function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Malloc,

@@ -34,7 +34,6 @@ struct Thread {
     left: Vec<Left>,
 }
 
-/// The program.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) machine: Machine,

@@ -15,7 +15,6 @@ pub struct Observation {
     pub at_ns: u64,
     /// Live blocks by address.
     pub live: Vec<(u64, LiveBlock)>,
-    /// Totals by site.
     pub sites: Vec<(u64, SiteTotals)>,
     /// Pending allocator calls by thread.
     pub inflight: Vec<(u32, Inflight)>,
@@ -53,7 +52,6 @@ pub struct HeapSnapshot {
     pub live_bytes: u64,
     /// Live blocks.
     pub live_objects: u64,
-    /// Bytes allocated.
     pub alloc_bytes: u64,
     /// Blocks allocated.
     pub alloc_objects: u64,

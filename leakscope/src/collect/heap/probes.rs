@@ -16,7 +16,6 @@ pub const ALLOC_RETURN: ProbeProgram =
 /// A `ret` instruction of such a function.
 pub const ALLOC_RET_INSTRUCTION: ProbeProgram =
     ProbeProgram { perf: "alloc_ret_instruction", multi: "alloc_ret_instruction_m", rank: 2 };
-/// Its entry.
 pub const ALLOC_ENTRY: ProbeProgram = ProbeProgram { perf: "alloc_entry", multi: "alloc_entry_m", rank: 3 };
 /// All of them.
 pub const PROGRAMS: [ProbeProgram; 4] = [FREE_ENTRY, ALLOC_RETURN, ALLOC_RET_INSTRUCTION, ALLOC_ENTRY];

@@ -27,7 +27,6 @@ use crate::wait::ThreadSnapshot;
 /// The threads at one moment, and what was learnt of them besides.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The threads.
     pub threads: ThreadSnapshot,
     /// Their stacks, each once.
     pub stacks: Vec<RawStack>,

@@ -13,7 +13,6 @@ use crate::wait::{FdTarget, Syscall, WaitSiteId};
 pub struct SiteWaits {
     /// Its key; `None` for waits whose site did not fit the map.
     pub id: Option<WaitSiteId>,
-    /// Its stack.
     pub stack: Option<StackId>,
     /// The system call, with the arguments of the first one; `None` if it was in none.
     pub syscall: Option<Syscall>,
@@ -95,7 +94,6 @@ pub struct WaitsSnapshot {
 pub struct WaitObservation<'a> {
     /// Threads that have blocked or were created.
     pub threads: &'a [(u32, ThreadState)],
-    /// Waits by site.
     pub sites: &'a [(u64, WaitTotals)],
     /// Who ended them.
     pub wakes: &'a [(WakeKey, WakeTotals)],

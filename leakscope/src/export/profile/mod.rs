@@ -147,7 +147,6 @@ pub struct StackSum<'a> {
 pub struct Profile<'a> {
     /// Which.
     pub kind: ProfileKind,
-    /// The reports.
     pub reports: Vec<&'a Report>,
     /// Stacks with their values.
     pub samples: Vec<Sample<'a>>,

@@ -98,11 +98,9 @@ allocators! {
     Glibc = glibc::ROW;
     /// musl's malloc.
     Musl = musl::ROW;
-    /// jemalloc.
     Jemalloc = jemalloc::ROW;
     /// gperftools' or google's tcmalloc.
     Tcmalloc = tcmalloc::ROW;
-    /// mimalloc.
     Mimalloc = mimalloc::ROW;
     /// One that defines the standard functions and nothing else that is known.
     Other = Row::PLAIN;

@@ -114,7 +114,6 @@ pub enum Blocked {
     No,
 }
 
-/// A goroutine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goroutine {
     /// Its number.

@@ -17,11 +17,8 @@ pub const SAMPLED_METHOD: &str = "objects were sampled as the Go runtime took me
 pub struct GoHeapSite {
     /// Bytes in live objects.
     pub live_bytes: u64,
-    /// Live objects.
     pub live_objects: u64,
-    /// Bytes allocated.
     pub alloc_bytes: u64,
-    /// Objects allocated.
     pub alloc_objects: u64,
     /// Bounds of `live_bytes`, lower first; `None` where they are not known or the number is exact.
     pub live_bytes_bounds: Option<(u64, u64)>,
@@ -42,7 +39,6 @@ pub struct SizeClass {
     pub spans: u64,
     /// Objects in use.
     pub objects: u64,
-    /// Bytes in them.
     pub bytes: u64,
 }
 
@@ -55,7 +51,6 @@ pub struct GoHeap {
     pub method: String,
     /// Bound of the error of all sites' sum.
     pub error_bytes: Option<u64>,
-    /// Sites.
     pub sites: Vec<GoHeapSite>,
     /// What the heap holds by size, which is exact.
     pub totals_by_class: Vec<SizeClass>,

@@ -103,11 +103,9 @@ pub enum LayoutSource {
 pub struct ProgramFile {
     /// Path of its file.
     pub path: String,
-    /// The file.
     pub elf: std::rc::Rc<crate::process::ElfFile>,
     /// Runtime address minus the file's virtual address.
     pub bias: u64,
-    /// Its memory.
     pub memory: Box<dyn Memory>,
     /// Where layouts come from.
     pub layouts: LayoutSource,

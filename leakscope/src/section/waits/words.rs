@@ -6,12 +6,10 @@ use crate::human::{count, counted, cut, duration};
 use crate::section::finding::findings;
 use crate::section::model::{OwnerState, WaitKind};
 
-/// A thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ThreadName {
     /// Thread ID.
     pub tid: u32,
-    /// Its name.
     pub name: String,
 }
 
@@ -38,7 +36,6 @@ pub struct Held {
 /// The holder of a lock.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Owner {
-    /// The thread.
     pub thread: ThreadName,
     /// Whether it was inferred.
     pub inferred: bool,

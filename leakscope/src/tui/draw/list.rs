@@ -97,7 +97,6 @@ pub(super) fn rows(app: &App, height: u16) -> usize {
     height.saturating_sub(frame.above + frame.below) as usize
 }
 
-/// Draws it.
 pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let rows = rows(app, area.height);
     app.list.resize(rows);

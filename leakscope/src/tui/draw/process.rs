@@ -21,7 +21,6 @@ const SELDOM_NS: u64 = 2_500_000_000;
 /// Lines below the rows: losses and cost, and keys.
 const BELOW: u16 = 2;
 
-/// Draws it.
 pub(super) fn draw(app: &mut App, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let paused = app.paused;
     let message = app.message.clone();

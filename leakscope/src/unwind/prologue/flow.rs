@@ -36,7 +36,6 @@ pub(super) struct Function<'a> {
 pub(super) struct Found {
     /// Its rows, each as long as its instructions are reached; what is not has a row without a rule.
     pub(super) rows: Vec<Row>,
-    /// What it calls.
     pub(super) calls: BTreeSet<u32>,
     /// Where it jumps to outside of it.
     pub(super) leaves: Vec<(u32, State)>,

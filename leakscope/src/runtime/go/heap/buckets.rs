@@ -53,12 +53,10 @@ pub struct Record {
     pub frees: u64,
 }
 
-/// The profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// Bytes from one sample to the next on average; 1: every object is recorded.
     pub rate: u64,
-    /// What was recorded.
     pub records: Vec<Record>,
     /// Whether no garbage collection has ended yet: then all is told that was allocated.
     pub no_collection: bool,

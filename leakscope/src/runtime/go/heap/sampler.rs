@@ -44,7 +44,6 @@ pub struct TakenSpan {
     pub generation: u32,
     /// Whether a collection marked.
     pub marking: bool,
-    /// The description.
     pub description: Span,
     /// The bits of its objects: whether they were live as it was swept. Empty if they are not known.
     pub bits: Vec<u8>,
@@ -83,7 +82,6 @@ pub enum Fate {
     Swept(bool),
 }
 
-/// A sample.
 #[derive(Clone, Debug)]
 struct Sample {
     number: u64,

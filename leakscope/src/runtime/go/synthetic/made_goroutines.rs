@@ -45,7 +45,6 @@ pub struct Spec {
     pub id: u64,
     /// What it does.
     pub kind: Kind,
-    /// Its labels.
     pub labels: Labels,
 }
 

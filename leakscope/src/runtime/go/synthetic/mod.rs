@@ -65,7 +65,6 @@ pub const INLINED: &str = "main.(*Hub).wait";
 /// A function of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Func {
-    /// Its name.
     pub name: &'static str,
     /// Bytes of its frame, from its fifth byte on.
     pub frame: u32,
@@ -91,7 +90,6 @@ pub type Structure = (&'static str, u64, u64);
 pub struct Synthetic {
     /// The N of Go 1.N.
     pub minor: u32,
-    /// Its layout.
     pub layout: GLayout,
     /// Its file, which is mapped at [`BASE`].
     pub file: Vec<u8>,

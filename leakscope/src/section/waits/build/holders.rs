@@ -70,7 +70,6 @@ impl Holders {
         self.held.get(&tid).into_iter().flatten().copied()
     }
 
-    /// The cycles.
     pub(super) fn cycles(&self) -> &[Cycle] {
         &self.cycles
     }

@@ -22,13 +22,11 @@ pub struct Estimate {
     pub samples: u64,
     /// Bytes allocated since recording began.
     pub alloc_bytes: u64,
-    /// Objects.
     pub alloc_objects: u64,
     /// Bytes in objects that no collection has looked at yet: live or not.
     pub young_bytes: u64,
 }
 
-/// All estimates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimates {
     /// By stack; `None`: the stack could not be taken.
