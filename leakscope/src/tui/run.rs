@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::app::{Action, App};
 use super::draw::{Theme, draw, list_rows};
 use super::feeds::{self, Input, Observation, Observed};
-use super::terminal::{self, Taken};
+use super::terminal::{self, HeldTerminal};
 use crate::failure::Failure;
 use crate::files::Directory;
 use crate::processes::Order;
@@ -51,7 +51,7 @@ pub fn run(config: &ScreenConfig) -> Result<(), Failure> {
             ..App::default()
         },
         theme: Theme { color: std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) },
-        taken: Taken::take().map_err(|e| Failure::output("the terminal", e))?,
+        taken: HeldTerminal::take().map_err(|e| Failure::output("the terminal", e))?,
         shown: feeds::samples(sender.clone(), config.list_interval).map_err(Failure::failed)?,
         inputs: sender,
         observation: None,
@@ -112,7 +112,7 @@ fn with_sudo(config: &ScreenConfig, pid: u32) -> Failure {
 struct Screen {
     app: App,
     theme: Theme,
-    taken: Taken,
+    taken: HeldTerminal,
     inputs: Sender<Input>,
     shown: Sender<Vec<u32>>,
     observation: Option<Observation>,

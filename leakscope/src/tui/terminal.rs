@@ -32,12 +32,12 @@ pub(super) fn refusal() -> Option<&'static str> {
 }
 
 /// The terminal, as long as it is ours.
-pub(super) struct Taken {
+pub(super) struct HeldTerminal {
     /// What draws on it.
     pub(super) terminal: ratatui::Terminal<CrosstermBackend<Stdout>>,
 }
 
-impl Taken {
+impl HeldTerminal {
     pub(super) fn take() -> io::Result<Self> {
         give_back_on_panic();
         enter()?;
@@ -66,7 +66,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for HeldTerminal {
     fn drop(&mut self) {
         give_back();
     }
