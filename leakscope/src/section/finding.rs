@@ -14,6 +14,8 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
+    /// It is not known: the report is of a version that did not tell.
+    Unknown,
     /// It is so, and nothing is wrong with it.
     Note,
     /// Something may be wrong, or the report tells less than it could.
@@ -73,7 +75,7 @@ pub struct Finding {
 impl Finding {
     /// A sentence of which nothing else is known.
     pub fn unnamed(text: impl Into<String>) -> Self {
-        Self { code: Code::UNNAMED, severity: Severity::Note, args: BTreeMap::new(), text: text.into() }
+        Self { code: Code::UNNAMED, severity: Severity::Unknown, args: BTreeMap::new(), text: text.into() }
     }
 }
 

@@ -49,11 +49,19 @@ impl<'a> From<&'a WaitAccount> for WaitInputs<'a> {
     }
 }
 
+/// How waits were counted that go on.
+const GOES_ON: &str = "every wait is counted as the scheduler switches; the numbers were read while the target ran, so they can be off \
+                       by the waits of that moment";
+
 impl Made for Waits {
     fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
         let inputs = WaitInputs::from(facts.collected.waits?);
-        let nothing_lost = inputs.nothing_lost && facts.whole("waits");
+        let whole = facts.whole("waits");
+        let nothing_lost = inputs.nothing_lost && whole;
         let mut waits = build(&WaitInputs { nothing_lost, ..inputs }, facts.name);
+        if whole && !nothing_lost && inputs.window.is_some() {
+            waits.method = GOES_ON.to_owned();
+        }
         if let Some(caveat) = facts.caveat() {
             waits.exact = false;
             waits.method = caveat.to_owned();
