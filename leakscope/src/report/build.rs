@@ -9,7 +9,7 @@ use super::model::{
 };
 use super::words::ReportSaid;
 use crate::collect::Collected;
-use crate::collect::heap::Sort;
+use crate::collect::heap::{HeapAccount, Sort};
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime;
@@ -110,7 +110,7 @@ const WAIT_NS: u64 = 300;
 /// Builds the report.
 pub fn build(inputs: Inputs<'_>) -> Report {
     let Inputs { host, window, collected, costs, code: Code { stacks, space, names }, .. } = inputs;
-    let traced: Option<HeapInputs<'_>> = collected.heap.map(Into::into);
+    let traced = collected.heap.map(|account| traced(account, inputs.runtime, space));
     let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
     let mut lost = losses::named(costs.counters, costs.recursion_misses);
     lost.extend(costs.lost.iter().filter(|(_, n)| *n > 0).cloned());
@@ -272,6 +272,21 @@ impl Answer {
         let findings = goroutines::answer::findings(all, Since::FirstLook);
         self.first(findings.into_iter().map(Finding::from).chain(second));
     }
+}
+
+/// What was traced of the heap, and why that may be less than there is.
+fn traced<'a>(
+    account: &'a HeapAccount,
+    runtime: runtime::Observed<'a>,
+    space: &AddressSpace,
+) -> HeapInputs<'a> {
+    let mut traced = HeapInputs::from(account);
+    let unseen = &mut traced.visibility;
+    unseen.reason = match unseen.probes {
+        0 => runtime.no_allocator().or(unseen.reason),
+        _ => runtime::own_heap(space),
+    };
+    traced
 }
 
 /// Files of the target's code that could not be read for want of rights.

@@ -1,6 +1,6 @@
 //! .NET: told apart, never blamed. Its frames and objects are not read.
 
-use super::{Runtime, Signs};
+use super::{OwnHeap, Runtime, Signs};
 use crate::symbol::{BlameRules, CodeTable};
 
 /// Programs that CoreCLR runs.
@@ -16,8 +16,8 @@ impl Runtime for DotNet {
         Signs { programs: &["dotnet"], libraries: &["libcoreclr.so"], ..Signs::NONE }
     }
 
-    fn own_heap(&self) -> Option<&'static str> {
-        Some(".NET's heap is mapped by its runtime")
+    fn own_heap(&self) -> Option<OwnHeap> {
+        Some(OwnHeap { files: &["libcoreclr"], why: ".NET's heap is mapped by its runtime" })
     }
 
     fn blame(&self) -> BlameRules {

@@ -1,7 +1,7 @@
 //! The Java VM: told apart, never blamed, its monitors and its own threads known. Its frames and objects are not
 //! read.
 
-use super::{Runtime, Signs};
+use super::{OwnHeap, Runtime, Signs};
 use crate::symbol::{BlameRules, CodeTable};
 use crate::wait::WaitKind::{Condvar, Mutex, Semaphore, Sleep};
 use crate::wait::idle::{IdleRule, SLEEPS};
@@ -21,8 +21,8 @@ impl Runtime for Java {
         Signs { programs: &["java"], libraries: &["libjvm.so"], ..Signs::NONE }
     }
 
-    fn own_heap(&self) -> Option<&'static str> {
-        Some("Java's heap is mapped by the JVM itself")
+    fn own_heap(&self) -> Option<OwnHeap> {
+        Some(OwnHeap { files: &["libjvm"], why: "Java's heap is mapped by the JVM itself" })
     }
 
     fn blame(&self) -> BlameRules {

@@ -68,12 +68,6 @@ pub trait Runtime: Debug + Sync {
     /// as it first sees the process; [`detect()`] says which sign counts for more.
     fn signs(&self) -> Signs;
 
-    /// The word for several of its tasks, where these are not the threads that the kernel sees: `goroutines`.
-    /// Screens begin with them then.
-    fn tasks(&self) -> Option<&'static str> {
-        None
-    }
-
     /// Opens a process to read frames, tasks or the heap that only the runtime knows of; `None` if it is none of
     /// this runtime's, or nothing of it is read. Called once, before anything is attached. It looks for itself
     /// whether there is something to read, whatever runtime the process is named by.
@@ -95,7 +89,7 @@ pub trait Runtime: Debug + Sync {
 
     /// What holds memory of its programs beside the allocator's functions, which do not see it: the reason that a
     /// report gives where much is resident and little was traced.
-    fn own_heap(&self) -> Option<&'static str> {
+    fn own_heap(&self) -> Option<OwnHeap> {
         None
     }
 
@@ -138,6 +132,27 @@ fn allocators() -> impl Iterator<Item = BlameRules> {
         let Blame { names, prefixes, modules } = allocator.row().blame;
         BlameRules { allocators: CodeTable { names, prefixes, modules, sources: &[] }, ..BlameRules::NONE }
     })
+}
+
+/// Memory that a runtime maps by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnHeap {
+    /// Names of the programs and libraries that do so, without their versions: `libpython` is
+    /// `libpython3.11.so.1.0`.
+    pub files: &'static [&'static str],
+    /// What the reader should know of it.
+    pub why: &'static str,
+}
+
+/// What of that there is in a process, by the files that are mapped.
+pub fn own_heap(space: &AddressSpace) -> Option<&'static str> {
+    let names: Vec<&str> = space.modules().filter_map(|(_, m)| m.path.file_name()?.to_str()).collect();
+    let is = |name: &str, file: &str| {
+        let version = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || ".so".contains(c));
+        name.strip_prefix(file).is_some_and(version)
+    };
+    let mapped = |heap: &OwnHeap| heap.files.iter().any(|file| names.iter().any(|name| is(name, file)));
+    RUNTIMES.iter().filter_map(|runtime| runtime.own_heap()).find(mapped).map(|heap| heap.why)
 }
 
 /// What there is to say of a process by its runtimes before it is opened, a line each.

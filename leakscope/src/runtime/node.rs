@@ -1,6 +1,6 @@
 //! Node: told apart, V8 never blamed, the workers of its platform known. JavaScript frames and objects are not read.
 
-use super::{Runtime, Signs};
+use super::{OwnHeap, Runtime, Signs};
 use crate::symbol::{BlameRules, CodeTable};
 use crate::wait::WaitKind::{Condvar, Join, Mutex, Semaphore};
 use crate::wait::idle::{IdleRule, SLEEPS};
@@ -20,8 +20,8 @@ impl Runtime for Node {
         Signs { programs: &["node", "nodejs"], libraries: &["libnode.so"], ..Signs::NONE }
     }
 
-    fn own_heap(&self) -> Option<&'static str> {
-        Some("V8's heap is mapped by V8 itself")
+    fn own_heap(&self) -> Option<OwnHeap> {
+        Some(OwnHeap { files: &["node", "libnode"], why: "V8's heap is mapped by V8 itself" })
     }
 
     fn blame(&self) -> BlameRules {

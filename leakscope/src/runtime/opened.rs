@@ -94,6 +94,12 @@ impl Observed<'_> {
     pub const fn unread(runtime: &'static dyn Runtime) -> Self {
         Self { runtime, version: None, go: None }
     }
+
+    /// Why there is no allocator's function, if a runtime of the process needs none.
+    pub fn no_allocator(&self) -> Option<&'static str> {
+        let of_library = self.go.and_then(|_| go::Go.no_allocator());
+        self.runtime.no_allocator().or(of_library)
+    }
 }
 
 /// The runtimes of a process: the one that it is named by, and what can be read of that and of others in it (a

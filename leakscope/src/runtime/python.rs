@@ -1,6 +1,6 @@
 //! CPython: told apart, never blamed, its locks known. Its own frames and objects are not read.
 
-use super::{Runtime, Signs};
+use super::{OwnHeap, Runtime, Signs};
 use crate::symbol::{BlameRules, CodeTable};
 use crate::wait::WaitKind::{Condvar, Mutex, Semaphore};
 use crate::wait::primitives::Layout::{self, Elsewhere, NoOwner};
@@ -19,8 +19,8 @@ impl Runtime for Python {
         Signs { programs: &["python", "pypy"], libraries: &["libpython"], ..Signs::NONE }
     }
 
-    fn own_heap(&self) -> Option<&'static str> {
-        Some(OWN_HEAP)
+    fn own_heap(&self) -> Option<OwnHeap> {
+        Some(OwnHeap { files: &["libpython", "python"], why: OWN_HEAP })
     }
 
     fn blame(&self) -> BlameRules {

@@ -6,6 +6,7 @@ use crate::collect::heap::find::{find_probes, why_none};
 use crate::failure::Failure;
 use crate::files::TargetFiles;
 use crate::process::{AddressSpace, ModuleId, Process, ProcessError};
+use crate::runtime;
 use crate::symbol::DebugSearch;
 
 /// What probes would find in a target.
@@ -51,6 +52,10 @@ pub fn look(process: &Process) -> Result<Visible, Failure> {
     let space = address_space(process)?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
     let (files, warnings) = find_probes(&space, &modules);
-    let why_none = if files.iter().all(|f| f.plan.probes.is_empty()) { why_none(&space) } else { None };
+    let why_none = if files.iter().all(|f| f.plan.probes.is_empty()) {
+        runtime::of(process, &space).no_allocator().or_else(|| why_none(&space))
+    } else {
+        None
+    };
     Ok(Visible { space, files, warnings, why_none })
 }

@@ -51,7 +51,7 @@ pub struct Coverage {
     pub slow: usize,
     /// Files in which allocator functions were looked for.
     pub files_searched: usize,
-    /// Why blocks may be missing, if that is known.
+    /// Why there is no allocator's function, if there is none and the files tell.
     pub reason: Option<String>,
     /// Functions that could not be probed.
     pub failed: u64,
@@ -176,8 +176,8 @@ impl Collector for Heap {
     }
 
     fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
-        let unseen = if self.coverage.probes == 0 { find::why_none } else { find::own_heap };
-        self.coverage.reason = unseen(scene.space).map(ToOwned::to_owned);
+        let none = self.coverage.probes == 0;
+        self.coverage.reason = none.then(|| find::why_none(scene.space)).flatten().map(ToOwned::to_owned);
         Ok(())
     }
 

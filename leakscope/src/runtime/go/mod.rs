@@ -75,10 +75,6 @@ impl Runtime for Go {
         Signs { contents: Some(|elf| buildinfo::find(elf).is_some()), ..Signs::NONE }
     }
 
-    fn tasks(&self) -> Option<&'static str> {
-        Some("goroutines")
-    }
-
     fn open(
         &self,
         process: &Process,
