@@ -30,38 +30,32 @@ pub struct WaitInputs<'a> {
     pub started_ns: u64,
     /// When the snapshot was taken.
     pub at_ns: u64,
+    /// Whether the account stands still.
+    pub ended: bool,
     /// Whether nothing was lost that would make the numbers wrong.
     pub nothing_lost: bool,
     /// Processors of the machine: pools of workers are about as large.
     pub processors: usize,
 }
 
-impl<'a> From<&'a WaitAccount> for WaitInputs<'a> {
-    fn from(account: &'a WaitAccount) -> Self {
+impl<'a> WaitInputs<'a> {
+    fn of(account: &'a WaitAccount, nothing_lost: bool) -> Self {
         Self {
             snapshot: account.threads.as_ref(),
             window: account.window.as_ref(),
             started_ns: account.started_ns,
             at_ns: account.at_ns,
-            nothing_lost: account.ended,
+            ended: account.ended,
+            nothing_lost,
             processors: account.processors,
         }
     }
 }
 
-/// How waits were counted that go on.
-const GOES_ON: &str = "every wait is counted as the scheduler switches; the numbers were read while the target ran, so they can be off \
-                       by the waits of that moment";
-
 impl Made for Waits {
     fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
-        let inputs = WaitInputs::from(facts.collected.waits?);
-        let whole = facts.whole("waits");
-        let nothing_lost = inputs.nothing_lost && whole;
-        let mut waits = build(&WaitInputs { nothing_lost, ..inputs }, facts.name);
-        if whole && !nothing_lost && inputs.window.is_some() {
-            waits.method = GOES_ON.to_owned();
-        }
+        let inputs = WaitInputs::of(facts.collected.waits?, facts.whole("waits"));
+        let mut waits = build(&inputs, facts.name);
         if let Some(caveat) = facts.caveat() {
             waits.exact = false;
             waits.method = caveat.to_owned();
@@ -86,7 +80,7 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
     let long_waits = inputs.window.map(|w| long_waits(w, &sites, inputs.started_ns)).unwrap_or_default();
     let seen = snapshot.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
     let mut waits = Waits {
-        exact: inputs.nothing_lost && seen,
+        exact: inputs.ended && inputs.nothing_lost && seen,
         method: method(inputs).to_owned(),
         threads: snapshot.threads.len() as u64,
         blocked_now: blocked.len() as u64,
@@ -104,14 +98,15 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
 }
 
 fn method(inputs: &WaitInputs<'_>) -> &'static str {
-    match (inputs.window.is_some(), inputs.nothing_lost) {
-        (false, _) => {
-            "every thread was looked at without stopping it; how long it is blocked is since it last ran"
-        }
-        (true, true) => {
-            "every wait was counted as the scheduler switched; who blocked before the attach is timed since it last ran"
-        }
-        (true, false) => "waits were counted as the scheduler switched, but some were lost: see the losses",
+    if inputs.window.is_none() {
+        "every thread was looked at without stopping it; how long it is blocked is since it last ran"
+    } else if !inputs.nothing_lost {
+        "waits were counted as the scheduler switched, but some were lost: see the losses"
+    } else if !inputs.ended {
+        "every wait is counted as the scheduler switches; the numbers were read while the target ran, so they can be \
+         off by the waits of that moment"
+    } else {
+        "every wait was counted as the scheduler switched; who blocked before the attach is timed since it last ran"
     }
 }
 

@@ -94,6 +94,7 @@ pub(crate) fn waits(threads: Vec<Thread>, window: Option<&WaitsSnapshot>) -> Wai
         window,
         started_ns: 90 * SECOND,
         at_ns: 100 * SECOND,
+        ended: true,
         nothing_lost: true,
         processors: 2,
     };
@@ -329,6 +330,7 @@ fn a_holder_whose_stack_is_cut() {
         window: None,
         started_ns: 0,
         at_ns: 100 * SECOND,
+        ended: true,
         nothing_lost: true,
         processors: 2,
     };
@@ -357,6 +359,7 @@ fn the_blamed_frame_lies_beyond_the_function_that_waits() {
         window: None,
         started_ns: 0,
         at_ns: 0,
+        ended: true,
         nothing_lost: false,
         processors: 0,
     };
@@ -371,6 +374,7 @@ fn nothing_at_all() {
         window: None,
         started_ns: 0,
         at_ns: 0,
+        ended: true,
         nothing_lost: true,
         processors: 1,
     };
