@@ -1,5 +1,6 @@
 //! How `top` shows a section: as plain data. The screen draws it, and knows no section by name.
 
+use super::site::StackSite;
 use super::stack::Stack;
 
 /// What stands out.
@@ -118,11 +119,8 @@ pub trait Viewed {
         self.len() == 0
     }
 
-    /// The ID of a site.
-    fn site_id(&self, at: usize) -> &str;
-
-    /// The stack of a site.
-    fn stack(&self, at: usize) -> &Stack;
+    /// A site.
+    fn site(&self, at: usize) -> &dyn StackSite;
 
     /// Whether a site is listed.
     fn is_listed(&self, _: usize) -> bool {

@@ -104,14 +104,14 @@ impl ProcessView {
         if let Some(view) = tracked(&report) {
             let mut histories = HashMap::with_capacity(view.len());
             for site in 0..view.len() {
-                let mut history = self.histories.remove(view.site_id(site)).unwrap_or_default();
+                let mut history = self.histories.remove(view.site(site).site_id()).unwrap_or_default();
                 // A site that is new had nothing before.
                 if history.last().is_none() && self.report.is_some() {
                     let before = self.report.as_ref().map_or(0, |r| r.window.duration_ns);
                     history.push(before, 0);
                 }
                 history.push(at, view.tracked(site));
-                histories.insert(view.site_id(site).to_owned(), history);
+                histories.insert(view.site(site).site_id().to_owned(), history);
             }
             self.histories = histories;
         }
@@ -139,9 +139,11 @@ impl ProcessView {
             return;
         }
         self.rows = self.arranged();
-        let found = self.selected.as_ref().and_then(|id| {
-            (0..self.rows.len()).find(|&row| self.site_id(row).is_some_and(|other| other == id))
-        });
+        let found = self
+            .selected
+            .as_ref()
+            .zip(self.view())
+            .and_then(|(id, view)| self.rows.iter().position(|&site| view.site(site).site_id() == id));
         if self.selected.is_some() && found.is_none() {
             // It is gone.
             self.detail = None;
@@ -163,7 +165,7 @@ impl ProcessView {
         if self.tab.tracks.is_some() {
             rows.sort_by_key(|&site| {
                 let now = view.tracked(site).cast_signed();
-                let growth = || self.growth_per_min(view.site_id(site)).unwrap_or(0);
+                let growth = || self.growth_per_min(view.site(site).site_id()).unwrap_or(0);
                 std::cmp::Reverse(match self.order {
                     SiteOrder::Live => (now, growth()),
                     SiteOrder::Growth => (growth(), now),
@@ -186,12 +188,12 @@ impl ProcessView {
 
     /// The ID of the site in a row.
     pub fn site_id(&self, row: usize) -> Option<&str> {
-        Some(self.view()?.site_id(self.site(row)?))
+        Some(self.view()?.site(self.site(row)?).site_id())
     }
 
     /// The stack of the chosen row.
     pub fn stack(&self) -> Option<&Stack> {
-        Some(self.view()?.stack(self.site(self.at)?))
+        Some(self.view()?.site(self.site(self.at)?).stack())
     }
 
     /// Rows of the list.
@@ -217,7 +219,7 @@ impl ProcessView {
     /// Growth of a site since the mark; `None` without one.
     pub fn since_mark(&self, view: &dyn Viewed, site: usize) -> Option<i64> {
         let mark = self.mark.as_ref()?;
-        let before = mark.get(view.site_id(site)).copied().unwrap_or(0);
+        let before = mark.get(view.site(site).site_id()).copied().unwrap_or(0);
         Some(view.tracked(site).cast_signed() - before.cast_signed())
     }
 
@@ -230,7 +232,7 @@ impl ProcessView {
     pub fn toggle_mark(&mut self) {
         self.mark = match (&self.mark, self.report.as_ref().and_then(tracked)) {
             (None, Some(view)) => {
-                let site = |site| (view.site_id(site).to_owned(), view.tracked(site));
+                let site = |site| (view.site(site).site_id().to_owned(), view.tracked(site));
                 Some((0..view.len()).map(site).collect())
             }
             _ => None,

@@ -3,7 +3,7 @@
 use crate::human::{bytes, count, counted, duration, signed_bytes};
 use crate::layout::narrow::{size, span};
 use crate::section::model::Heap;
-use crate::section::stack::Stack;
+use crate::section::site::StackSite;
 use crate::section::view::{Around, Tab, Tabbed, Tone, Toned, Viewed, What, blamed, dash, number, text};
 
 const LIVE: u8 = 0;
@@ -51,12 +51,8 @@ impl Viewed for Heap {
         self.sites.len()
     }
 
-    fn site_id(&self, at: usize) -> &str {
-        &self.sites[at].site_id
-    }
-
-    fn stack(&self, at: usize) -> &Stack {
-        &self.sites[at].stack
+    fn site(&self, at: usize) -> &dyn StackSite {
+        &self.sites[at]
     }
 
     fn is_listed(&self, at: usize) -> bool {

@@ -3,7 +3,7 @@
 use crate::human::{count, counted, duration};
 use crate::layout::narrow::span;
 use crate::section::model::{WaitLock, WaitSite, Waits};
-use crate::section::stack::Stack;
+use crate::section::site::StackSite;
 use crate::section::view::{Around, Tab, Tabbed, Tone, Toned, Viewed, What, blamed, dash, number, text};
 
 const BLOCKED: u8 = 0;
@@ -62,12 +62,8 @@ impl Viewed for Waits {
         self.sites.len()
     }
 
-    fn site_id(&self, at: usize) -> &str {
-        &self.sites[at].site_id
-    }
-
-    fn stack(&self, at: usize) -> &Stack {
-        &self.sites[at].stack
+    fn site(&self, at: usize) -> &dyn StackSite {
+        &self.sites[at]
     }
 
     fn is_idle(&self, at: usize) -> bool {

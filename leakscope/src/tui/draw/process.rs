@@ -210,7 +210,7 @@ fn toned(tone: Tone, theme: Theme) -> Style {
 }
 
 fn field(process: &ProcessView, view: &dyn Viewed, site: usize, what: What, width: usize) -> Toned {
-    let id = view.site_id(site);
+    let id = view.site(site).site_id();
     match what {
         What::Own(number) => view.cell(site, number),
         What::SinceMark => (growth(process.since_mark(view, site).unwrap_or(0)), Tone::Accent),
@@ -230,13 +230,13 @@ fn field(process: &ProcessView, view: &dyn Viewed, site: usize, what: What, widt
 fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut text: Vec<Line<'static>> = Vec::new();
     let Some((view, site)) = process.view().zip(process.site(process.at)) else { return text };
-    for (told, tone) in view.details(site, process.growth_per_min(view.site_id(site))) {
+    for (told, tone) in view.details(site, process.growth_per_min(view.site(site).site_id())) {
         for line in wrap(&sanitize(&told), width.max(16), 4) {
             text.push(Line::styled(line, toned(tone, theme)));
         }
     }
     text.push(Line::default());
-    let stack = view.stack(site);
+    let stack = view.site(site).stack();
     for (i, frame) in stack.frames.iter().enumerate() {
         let blamed = stack.blame == Some(i as u64);
         let (mark, style) = if blamed { ("▶ ", theme.accent()) } else { ("  ", theme.plain()) };
