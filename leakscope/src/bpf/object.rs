@@ -152,17 +152,6 @@ impl Object {
         Ok(self.tracepoints.len())
     }
 
-    /// Stops following what the tracepoints tell.
-    pub fn detach_tracepoints(&mut self) {
-        for Tracepoint { program: name, .. } in &self.tracepoints {
-            let program: Result<&mut BtfTracePoint, _> = program(&mut self.ebpf, name);
-            if let Ok(program) = program {
-                // What cannot be detached goes with the process.
-                let _ = program.unload();
-            }
-        }
-    }
-
     /// Switches recording on or off.
     pub fn set_run_state(&mut self, run: RunState) -> Result<(), BpfError> {
         self.set_state(state::RUN, run as u64)

@@ -3,6 +3,7 @@
 use super::frame::Frame;
 use super::stack::Stack;
 use crate::human::{cut, file_name, sanitize_for_files};
+use crate::runtime::go::named::without_path;
 
 /// Characters of a function's name in a sentence.
 pub const LONGEST_NAME: usize = 100;
@@ -106,12 +107,6 @@ pub fn line_first(frame: &Frame) -> Option<String> {
     }
 }
 
-/// A function's name without the path of its package, as people speak of it: `tsdb.(*DB).run`.
-pub fn without_path(function: &str) -> &str {
-    let package = function.find(['(', '[']).map_or(function, |end| &function[..end]);
-    package.rfind('/').map_or(function, |slash| &function[slash + 1..])
-}
-
 impl Stack {
     /// The frame to blame, or the innermost one, called as `tell` does; why there is no frame, if there is none.
     pub fn told(&self, tell: impl Fn(&Frame) -> String) -> String {
@@ -120,24 +115,5 @@ impl Stack {
 
     fn why_empty(&self) -> String {
         self.end.as_ref().map_or_else(|| "(stack not captured)".to_owned(), ToString::to_string)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_without_paths() {
-        for (name, short) in [
-            ("github.com/prometheus/prometheus/tsdb.(*DB).run", "tsdb.(*DB).run"),
-            ("net/http.(*conn).serve", "http.(*conn).serve"),
-            ("main.main.func1", "main.main.func1"),
-            ("example.com/a/b.Map[example.com/c/d.T]", "b.Map[example.com/c/d.T]"),
-            ("main.(*Set[a/b.T]).Add", "main.(*Set[a/b.T]).Add"),
-            ("", ""),
-        ] {
-            assert_eq!(without_path(name), short);
-        }
     }
 }

@@ -18,6 +18,7 @@ use super::names::{bracketed, without_goexit};
 use super::profile::location::Locations;
 use super::profile::{Profile, Sample, ValueType};
 use crate::human::sanitize_for_files;
+use crate::section::growth::growth;
 use crate::section::label::function;
 use mappings::Mappings;
 
@@ -148,7 +149,7 @@ impl Builder {
                 .iter()
                 .zip(sample.base)
                 .take(values)
-                .map(|(n, base)| difference(*n, base))
+                .map(|(n, base)| growth(base, *n))
                 .collect(),
             label: labels
                 .map(|(key, value)| proto::Label {
@@ -201,12 +202,6 @@ impl Strings {
         self.known.insert(text.to_owned(), index);
         index
     }
-}
-
-/// What `n` is more than `base`, as far as the format goes.
-fn difference(n: u64, base: u64) -> i64 {
-    let difference = i128::from(n) - i128::from(base);
-    i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// The nearest number that the format has.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::difference;
 use super::text_id::TextId;
 use crate::runtime::go::goroutine::{Blocked, GoFrame, GoStackEnd, GoState, Goroutine, GoroutineSnapshot};
 
@@ -329,10 +330,6 @@ fn site(
         locked_to_thread: group.locked,
         tids: group.tids,
     })
-}
-
-fn difference(now: u64, before: u64) -> i64 {
-    now.cast_signed().wrapping_sub(before.cast_signed())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::hash::BuildHasher as _;
 use foldhash::quality::FixedState;
 use serde::{Deserialize, Serialize};
 
+use super::difference;
 use super::text_id::TextId;
 use crate::runtime::go::heap_account::{GoHeap, GoHeapSite};
 
@@ -73,10 +74,6 @@ fn add(into: &mut GoHeapSite, site: &GoHeapSite) {
     into.samples = into.samples.zip(site.samples).map(|(a, b)| a.saturating_add(b));
     let bounds = into.live_bytes_bounds.zip(site.live_bytes_bounds);
     into.live_bytes_bounds = bounds.map(|(a, b)| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)));
-}
-
-fn difference(now: u64, before: u64) -> i64 {
-    now.cast_signed().wrapping_sub(before.cast_signed())
 }
 
 #[cfg(test)]

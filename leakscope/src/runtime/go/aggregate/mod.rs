@@ -6,3 +6,7 @@ mod text_id;
 
 pub use goroutine_sites::{GoroutineAggregate, GoroutineSites};
 pub use heap_sites::{GoHeapAggregate, GoHeapSnapshot};
+
+fn difference(now: u64, before: u64) -> i64 {
+    now.cast_signed().wrapping_sub(before.cast_signed())
+}
