@@ -184,8 +184,11 @@ pub fn compare_live(report: &Report, truth: &Truth, function: &str, kind: &str) 
     // A wait that is over before the thread has gone to sleep is no switch; a switch for something else,
     // such as a page, is no wait of this function.
     let (waits, called, switches) = (sum("waits"), figure("waits"), figure("switches"));
-    // What was lost must be counted.
-    let lost = report.at("/losses/waits.ends_missed").as_u64().unwrap_or_default();
+    // What was lost must be counted. A page of a stack that the kernel just moves can't be read: such a
+    // wait has a site of its own, which need not lead to the function.
+    let loss = |name: &str| report.at(&format!("/losses/{name}")).as_u64().unwrap_or_default();
+    let unread = loss("stacks.read_fault");
+    let lost = loss("waits.ends_missed") + unread;
     if !(called.min(switches).saturating_sub(lost)..=called.max(switches)).contains(&waits) || switches == 0 {
         differences
             .push(format!("{waits} waits in {function}, {called} calls, the kernel counts {switches}"));
@@ -213,7 +216,8 @@ pub fn compare_live(report: &Report, truth: &Truth, function: &str, kind: &str) 
         if site.text("kind") != kind {
             differences.push(format!("{kind} expected: {}", site.describe()));
         }
-        if !site.is_rooted() {
+        let known_cut = site.text("stack_end") == "read_fault" && counted <= unread;
+        if !site.is_rooted() && !known_cut {
             differences.push(format!("the stack is not whole: {}", site.describe()));
         }
     }

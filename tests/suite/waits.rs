@@ -58,7 +58,13 @@ fn hundred_thousand_waits() -> Result<()> {
     let (report, truth) = play("12500", "500000", &[])?;
     // Some kernels do not trace a few switches and wake-ups in 100,000: those are counted.
     let losses = report.losses();
-    let known = |(name, n): &(&str, i64)| ["waits.ends_missed", "wakers.missed"].contains(name) && *n <= 500;
+    // A page of a stack that the kernel just moves can't be read: the same.
+    let most = |name: &str| match name {
+        "waits.ends_missed" | "wakers.missed" => 500,
+        "stacks.read_fault" => 20,
+        _ => 0,
+    };
+    let known = |(name, n): &(&str, i64)| *n <= most(name);
     assert!(losses.iter().all(known), "{losses:?}");
     let whole = !losses.iter().any(|(name, _)| *name == "waits.ends_missed");
     assert_eq!(report.at("/waits/exact"), whole, "{}", report.at("/waits/method"));
