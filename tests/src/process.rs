@@ -1,9 +1,10 @@
 //! Children that never outlive the test, and waiting with a deadline.
 
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::lines::Lines;
 
@@ -117,4 +118,15 @@ pub fn run_ok(command: &mut Command, timeout: Duration) -> Result<String> {
         bail!("{command:?} failed ({}):\n{stdout}\n{stderr}", output.status);
     }
     Ok(stdout)
+}
+
+/// Copies a program that is then run. Another process writes the copy: while this one had it open, a thread could
+/// start a program, whose child would keep the copy open for writing, so that it could not be run (ETXTBSY).
+///
+/// # Errors
+/// `cp` could not be started, or has failed.
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let status = Command::new("cp").arg("-p").arg(from.as_ref()).arg(to.as_ref()).status()?;
+    ensure!(status.success(), "cp {} failed: {status}", from.as_ref().display());
+    Ok(())
 }

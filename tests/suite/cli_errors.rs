@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use anyhow::Result;
-use leakscope_tests::process::Guard;
+use leakscope_tests::process::{Guard, copy_program};
 use leakscope_tests::programs::{CASES, I386, ZOMBIE};
 use leakscope_tests::scope::{Invocation, binary};
 use leakscope_tests::{Fixture, Leakscope};
@@ -21,7 +21,7 @@ pub(crate) fn vacant_pid() -> Result<u32> {
 pub(crate) fn as_nobody(arguments: &[&str]) -> Result<Invocation> {
     let invocation = Leakscope::command("setpriv");
     let copy = invocation.file("leakscope");
-    fs::copy(binary(), &copy)?;
+    copy_program(binary(), &copy)?;
     for path in [copy.as_path(), copy.parent().unwrap_or(&copy)] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use leakscope_tests::mounts::Mounts;
-use leakscope_tests::process::run_ok;
+use leakscope_tests::process::{copy_program, run_ok};
 use leakscope_tests::programs::{Allocator, Library, SITES_C};
 use leakscope_tests::{Expect, Fixture, Leakscope};
 
@@ -18,8 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The program and the allocator, copied into these directories as the first file of each.
 fn copied(program: &Path, allocator: &Path) -> Result<()> {
     let built = SITES_C.allocator(Allocator::Preloaded(Library::Jemalloc)).build()?;
-    fs::copy(&built.path, program)?;
-    fs::copy(built.preload.context("a library to preload")?, allocator)?;
+    copy_program(&built.path, program)?;
+    copy_program(built.preload.context("a library to preload")?, allocator)?;
     Ok(())
 }
 

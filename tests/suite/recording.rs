@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use leakscope_tests::process::copy_program;
 use leakscope_tests::programs::{BLOCKED, GROWS};
 use leakscope_tests::scope::{Finished, binary};
 use leakscope_tests::{Fixture, Leakscope};
@@ -14,7 +15,7 @@ use leakscope_tests::{Fixture, Leakscope};
 fn for_everybody(recording: &Path) -> Result<tempfile::TempDir> {
     let place = tempfile::Builder::new().prefix("leakscope-recording-").tempdir()?;
     fs::set_permissions(place.path(), Permissions::from_mode(0o755))?;
-    fs::copy(binary(), place.path().join("leakscope"))?;
+    copy_program(binary(), place.path().join("leakscope"))?;
     fs::create_dir(place.path().join("copy"))?;
     for entry in fs::read_dir(recording)? {
         let copy = place.path().join("copy").join(entry?.file_name());

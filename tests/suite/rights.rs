@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use leakscope_tests::process::run_ok;
+use leakscope_tests::process::{copy_program, run_ok};
 use leakscope_tests::programs::{CASES, PLUGIN};
 use leakscope_tests::scope::{Finished, Invocation, binary};
 use leakscope_tests::{Fixture, Leakscope, Report, skip};
@@ -33,7 +33,7 @@ fn holding(capabilities: &[&str], arguments: &[&str]) -> Result<Invocation> {
 
 fn readable_copy(invocation: &Invocation) -> Result<PathBuf> {
     let copy = invocation.file("leakscope");
-    fs::copy(binary(), &copy)?;
+    copy_program(binary(), &copy)?;
     for path in [copy.as_path(), copy.parent().unwrap_or(&copy)] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     }
@@ -67,7 +67,7 @@ impl Target {
         let place = tempfile::tempdir()?;
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755))?;
         let program = place.path().join("cases");
-        fs::copy(CASES.build()?.path, &program)?;
+        copy_program(CASES.build()?.path, &program)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(mode))?;
         chown(&program, Some(owner), Some(owner))?;
         let id = user.to_string();
@@ -75,7 +75,7 @@ impl Target {
         command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]).arg(&program).arg(scenario);
         if let Some(library) = library {
             let copy = place.path().join(library);
-            fs::copy(PLUGIN.build()?.path, &copy)?;
+            copy_program(PLUGIN.build()?.path, &copy)?;
             fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
             command.env("LD_PRELOAD", &copy);
         }

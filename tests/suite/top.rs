@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use leakscope_tests::process::{Guard, poll};
+use leakscope_tests::process::{Guard, copy_program, poll};
 use leakscope_tests::programs::{BLOCKED, CASES, GROWS, LOAD, PROCESSES};
 use leakscope_tests::scope::{Finished, Invocation, binary};
 use leakscope_tests::tmux::Tmux;
@@ -310,7 +310,7 @@ fn without_root_sudo_is_asked() -> Result<()> {
     let fixture = Fixture::start(&CASES, &[])?;
     let place = tempfile::tempdir()?;
     let (own, sudo) = (place.path().join("leakscope"), place.path().join("sudo"));
-    fs::copy(binary(), &own)?;
+    copy_program(binary(), &own)?;
     fs::write(&sudo, "#!/bin/sh\necho asked \"$@\"\n")?;
     for path in [place.path(), &own, &sudo] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
