@@ -221,6 +221,8 @@ pub struct TaskRecord {
     pub arrival_ns: u64,
     /// How long it ran since then, ns.
     pub ran_ns: u64,
+    /// How long it has run in all, ns (`se.sum_exec_runtime`).
+    pub cpu_ns: u64,
     /// When the record was made, CLOCK_MONOTONIC in ns.
     pub at_ns: u64,
     /// When the thread began, CLOCK_MONOTONIC in ns.
@@ -240,7 +242,7 @@ pub struct TaskRecord {
     /// Name.
     pub comm: [u8; 16],
 }
-const _: () = assert!(size_of::<TaskRecord>() == 32 + 48 + 32 + 8 + 48 + 40 + 64 + 64 + 16);
+const _: () = assert!(size_of::<TaskRecord>() == 32 + 56 + 32 + 8 + 48 + 40 + 64 + 64 + 16);
 
 impl TaskRecord {
     /// An empty record.
@@ -257,6 +259,7 @@ impl TaskRecord {
         exec_start_ns: 0,
         arrival_ns: 0,
         ran_ns: 0,
+        cpu_ns: 0,
         at_ns: 0,
         start_ns: 0,
         regs: Regs { ip: 0, sp: 0, bp: 0, exact: 0 },

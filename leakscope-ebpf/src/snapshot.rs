@@ -66,6 +66,7 @@ fn write(seq: *mut seq_file, of: *mut task_struct, kind: u32) {
         record.arrival_ns = task::field(task, offset!(task_last_arrival));
     }
     let ran: u64 = task::field(task, offset!(task_sum_exec));
+    record.cpu_ns = ran;
     record.ran_ns = ran.wrapping_sub(task::field(task, offset!(task_prev_sum_exec)));
     record.start_ns = task::field(task, offset!(task_start_time));
     let name = offset!(task_comm);

@@ -3,7 +3,6 @@
 pub mod elf;
 pub mod host;
 pub mod inspect;
-pub mod machine;
 pub mod maps;
 pub mod recorded;
 mod remapped;

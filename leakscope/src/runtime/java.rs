@@ -36,7 +36,14 @@ impl Runtime for Java {
     fn primitives(&self) -> &'static [Library] {
         PRIMITIVES
     }
+
+    fn interpreters(&self) -> &'static [&'static str] {
+        INTERPRETERS
+    }
 }
+
+/// OpenJDK 17 src/hotspot/share/runtime/javaCalls.cpp.
+const INTERPRETERS: &[&str] = &["JavaCalls::call_helper", "JavaCalls::call"];
 
 const BLAME: BlameRules = BlameRules {
     // What it runs is the user's, but has no frames of its own.
@@ -48,14 +55,14 @@ const VM_THREAD: &str = "a thread of the Java VM waits for its next task";
 
 /// OpenJDK 17 src/hotspot.
 const IDLE: &[IdleRule] = &[
-    IdleRule::new("WorkerThread::run", SLEEPS, VM_THREAD),
-    IdleRule::new("GangWorker::run", SLEEPS, VM_THREAD),
-    IdleRule::new("VMThread::run", SLEEPS, VM_THREAD),
-    IdleRule::new("WatcherThread::run", SLEEPS, VM_THREAD),
-    IdleRule::new("CompileBroker::compiler_thread_loop", SLEEPS, VM_THREAD),
-    IdleRule::new("ServiceThread::service_thread_entry", SLEEPS, VM_THREAD),
-    IdleRule::new("ConcurrentGCThread::run", SLEEPS, VM_THREAD),
-    IdleRule::new("signal_thread_entry", SLEEPS, VM_THREAD),
+    IdleRule::new("WorkerThread::run", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("GangWorker::run", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("VMThread::run", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("WatcherThread::run", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("CompileBroker::compiler_thread_loop", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("ServiceThread::service_thread_entry", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("ConcurrentGCThread::run", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("signal_thread_entry", SLEEPS, VM_THREAD).of("libjvm"),
 ];
 
 #[rustfmt::skip]

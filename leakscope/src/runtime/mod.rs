@@ -108,6 +108,12 @@ pub trait Runtime: Debug + Sync {
         &[]
     }
 
+    /// Functions that run code of the language that has no frames of its own: whoever waits below one of them does
+    /// so in code of the program.
+    fn interpreters(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Its functions that wait, with the kind of wait and the layout of the lock. Part of [`rules()`].
     fn primitives(&self) -> &'static [Library] {
         &[]
@@ -121,6 +127,7 @@ pub fn rules() -> &'static Rules {
             RUNTIMES.iter().map(|runtime| runtime.blame()).chain(allocators()).collect::<Owners>(),
             RUNTIMES.iter().flat_map(|runtime| runtime.primitives()),
             RUNTIMES.iter().flat_map(|runtime| runtime.idle_rules()).copied(),
+            RUNTIMES.iter().flat_map(|runtime| runtime.interpreters()).copied(),
         )
     });
     &RULES

@@ -35,7 +35,14 @@ impl Runtime for Node {
     fn primitives(&self) -> &'static [Library] {
         PRIMITIVES
     }
+
+    fn interpreters(&self) -> &'static [&'static str] {
+        INTERPRETERS
+    }
 }
+
+/// V8 10 src/execution/execution.cc, src/builtins.
+const INTERPRETERS: &[&str] = &["v8::internal::Execution::Call", "v8::Function::Call", "Builtins_JSEntry"];
 
 const BLAME: BlameRules = BlameRules {
     runtime: CodeTable {

@@ -30,11 +30,19 @@ impl Runtime for Python {
     fn primitives(&self) -> &'static [Library] {
         PRIMITIVES
     }
+
+    fn interpreters(&self) -> &'static [&'static str] {
+        INTERPRETERS
+    }
 }
 
 /// CPython's pymalloc, Objects/obmalloc.c.
 const OWN_HEAP: &str =
     "Python keeps small objects in arenas of its own; start it with PYTHONMALLOC=malloc to see them";
+
+/// CPython 3.11 Python/ceval.c, Objects/call.c; without leading underscores.
+const INTERPRETERS: &[&str] =
+    &["PyEval_EvalFrameDefault", "PyEval_Vector", "PyFunction_Vectorcall", "PyEval_EvalCode"];
 
 #[rustfmt::skip]
 const BLAME: BlameRules = BlameRules {
@@ -82,9 +90,9 @@ const PRIMITIVES: &[Library] = &[
         source: "CPython 3.11 Python/thread_pthread.h, Python/ceval_gil.h, Modules/_threadmodule.c; 3.13 Python/parking_lot.c, Python/lock.c",
         modules: &[],
         primitives: &[
-            on("PyThread_acquire_lock_timed", Mutex, LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
-            on("PyThread_acquire_lock", Mutex, LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
-            on("PyThread_acquire_lock_timed_with_retries", Mutex, LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed(),
+            on("PyThread_acquire_lock_timed", Mutex, LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed().may_be_condition(),
+            on("PyThread_acquire_lock", Mutex, LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed().may_be_condition(),
+            on("PyThread_acquire_lock_timed_with_retries", Mutex, LOCK).shown("threading.Lock.acquire").wraps().condition_if_timed().may_be_condition(),
             on("queue_SimpleQueue_get_impl", Condvar, Elsewhere).shown("queue.SimpleQueue.get").over_lock(),
             on("queue_SimpleQueue_get", Condvar, Elsewhere).shown("queue.SimpleQueue.get").over_lock(),
             on("PySemaphore_Wait", Semaphore, Elsewhere).shown("_PySemaphore_Wait").wraps(),

@@ -15,8 +15,20 @@ pub struct Walked {
     pub end: StackEnd,
     /// The hash by which the kernel side would know the stack.
     pub hash: u64,
+    /// Where each frame ends: the stack pointer of its caller. The last frame may have none.
+    pub tops: Vec<u64>,
+}
+
+impl Walked {
     /// The stack pointer of the outermost frame that was reached: the live stack lies below it.
-    pub top: u64,
+    pub fn top(&self) -> u64 {
+        self.tops.last().copied().unwrap_or_default()
+    }
+
+    /// The frame that a word of the stack is in.
+    pub fn frame_of(&self, address: u64) -> u32 {
+        self.tops.partition_point(|&top| top <= address) as u32
+    }
 }
 
 /// Return probes that are pending in the thread: they have replaced return addresses on its stack.
@@ -51,7 +63,7 @@ pub fn walk(
     mem: &mut impl ReadWord,
     returns: PendingReturns<'_>,
 ) -> Walked {
-    let mut frames = Vec::new();
+    let (mut frames, mut tops) = (Vec::new(), Vec::new());
     let mut hash = 0;
     let end = loop {
         if frames.len() >= MAX_FRAMES {
@@ -69,8 +81,9 @@ pub fn walk(
         if let Err(end) = returns.see_through(&mut regs).and(stepped) {
             break end;
         }
+        tops.push(regs.sp);
     };
-    Walked { frames, end, hash: stack_identity(hash, end as u64), top: regs.sp }
+    Walked { frames, end, hash: stack_identity(hash, end as u64), tops }
 }
 
 fn find_mapping(mappings: &[MappingEntry], ip: u64) -> Option<&MappingEntry> {

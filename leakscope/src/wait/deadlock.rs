@@ -13,6 +13,8 @@ pub struct Edge {
     pub owner: u32,
     /// Whether the owner was read from the lock, not inferred.
     pub certain: bool,
+    /// Whether it waits until a time limit at most.
+    pub timed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,11 @@ pub struct Cycle {
 }
 
 impl Cycle {
+    /// Whether it does not end by itself.
+    pub fn endless(&self) -> bool {
+        !self.edges.iter().any(|edge| edge.timed)
+    }
+
     /// Whether every owner in it was read from a lock.
     pub fn certain(&self) -> bool {
         self.edges.iter().all(|edge| edge.certain)

@@ -22,13 +22,18 @@ pub struct Site<'a> {
     pub complete: bool,
     /// Threads that are blocked here.
     pub blocked_now: u64,
+    /// Whether one of them is the main thread.
+    pub main_thread: bool,
     /// Whether one of them holds a lock that others wait for.
     pub holds_wanted_lock: bool,
-    /// Processors of the machine.
-    pub processors: usize,
+    /// Whether the thread whose end is waited for is known.
+    pub joined: bool,
+    /// Whether a library on the stack runs code of the program in another thread.
+    pub library_at_work: bool,
 }
 
-/// A function that only a thread without work waits in, or below.
+/// The loop of a worker. A thread without work waits in it, with none of the program's code in between: a job that
+/// waits is on the stack, too.
 #[derive(Clone, Copy, Debug)]
 pub struct IdleRule {
     /// In the form of [`super::names::canonical`]. A trailing `::` stands for everything below it.
@@ -37,81 +42,59 @@ pub struct IdleRule {
     pub kinds: &'static [WaitKind],
     /// What the thread does, for people: `a worker of rayon waits for tasks`.
     pub words: &'static str,
+    /// Beginning of the name of the file that it is in; empty: any.
+    pub module: &'static str,
+    /// Functions without a name that may lie in between: static ones of the loop's own program.
+    pub nameless: usize,
 }
 
 /// How a worker sleeps.
 pub const SLEEPS: &[WaitKind] = &[WaitKind::Condvar, WaitKind::Semaphore];
+/// How a loop of events waits.
+pub const POLLS: &[WaitKind] = &[WaitKind::Poll];
 /// How one sleeps that has descriptors to watch as well.
 pub const SLEEPS_OR_POLLS: &[WaitKind] = &[WaitKind::Condvar, WaitKind::Semaphore, WaitKind::Poll];
-
-const REDIS: &str = "a background thread of Redis waits for jobs";
-const JEMALLOC: &str = "jemalloc's background thread waits for its next turn";
-const TOKIO: &str = "a thread of the tokio runtime waits for tasks";
-const RAYON: &str = "a worker of rayon waits for tasks";
-const PG_CLIENT: &str = "a PostgreSQL backend waits for its client";
-const PG_WORKER: &str = "a PostgreSQL background process waits for its next turn";
-const MYSQL: &str = "a background thread of MySQL waits for its next turn";
-
-/// Known loops of workers of libraries and servers; those of runtimes stand with these. Sources: Redis 7 src/bio.c;
-/// jemalloc 5 src/background_thread.c; libuv 1.44 src/threadpool.c; tokio 1 src/runtime; rayon-core 1 src/sleep;
-/// PostgreSQL 15 src/backend/{libpq,postmaster}; MySQL 8 storage/innobase/srv, sql/conn_handler;
-/// GLib 2.74 glib/gthreadpool.c; Boost.Asio 1.74; oneTBB 2021; folly 2022.
-pub(super) const WORKERS: &[IdleRule] = &[
-    IdleRule::new("bioProcessBackgroundJobs", SLEEPS, REDIS),
-    IdleRule::new("IOThreadMain", SLEEPS, "an I/O thread of Redis waits for work"),
-    IdleRule::new("background_thread_entry", SLEEPS, JEMALLOC),
-    IdleRule::new("background_thread_sleep", SLEEPS, JEMALLOC),
-    IdleRule::new("tokio::runtime::", SLEEPS_OR_POLLS, TOKIO),
-    IdleRule::new("rayon_core::sleep::", SLEEPS, RAYON),
-    IdleRule::new("rayon_core::registry::main_loop", SLEEPS, RAYON),
-    IdleRule::new("secure_read", SLEEPS_OR_POLLS, PG_CLIENT),
-    IdleRule::new("pq_recvbuf", SLEEPS_OR_POLLS, PG_CLIENT),
-    IdleRule::new("ServerLoop", SLEEPS_OR_POLLS, "the PostgreSQL server waits for connections"),
-    IdleRule::new("AuxiliaryProcessMain", SLEEPS_OR_POLLS, PG_WORKER),
-    IdleRule::new("AutoVacLauncherMain", SLEEPS_OR_POLLS, PG_WORKER),
-    IdleRule::new("BackgroundWorkerMain", SLEEPS_OR_POLLS, PG_WORKER),
-    IdleRule::new("srv_worker_thread", SLEEPS, MYSQL),
-    IdleRule::new("srv_purge_coordinator_thread", SLEEPS, MYSQL),
-    IdleRule::new("buf_flush_page_coordinator_thread", SLEEPS, MYSQL),
-    IdleRule::new("io_handler_thread", SLEEPS, MYSQL),
-    IdleRule::new("Per_thread_connection_handler::block_until_new_connection", SLEEPS, MYSQL),
-    IdleRule::new("g_thread_pool_wait_for_new_task", SLEEPS, "a worker of a GThreadPool waits for tasks"),
-    IdleRule::new(
-        "boost::asio::detail::scheduler::",
-        SLEEPS_OR_POLLS,
-        "a thread of Boost.Asio waits for work",
-    ),
-    IdleRule::new("tbb::detail::r1::rml::", SLEEPS, "a worker of oneTBB waits for tasks"),
-    IdleRule::new("folly::CPUThreadPoolExecutor::", SLEEPS, "a worker of a folly executor waits for tasks"),
-];
 
 impl IdleRule {
     /// A row of a table.
     pub const fn new(function: &'static str, kinds: &'static [WaitKind], words: &'static str) -> Self {
-        Self { function, kinds, words }
+        Self { function, kinds, words, module: "", nameless: 0 }
     }
 
-    fn is(&self, function: &str) -> bool {
-        match self.function.strip_suffix("::") {
+    /// It is only known in files whose names begin so.
+    #[must_use]
+    pub const fn of(self, module: &'static str) -> Self {
+        Self { module, ..self }
+    }
+
+    /// So many functions without a name may lie between it and the wait.
+    #[must_use]
+    pub const fn over(self, nameless: usize) -> Self {
+        Self { nameless, ..self }
+    }
+
+    fn is(&self, frame: &Mark) -> bool {
+        let Some(function) = frame.function.as_deref() else { return false };
+        let named = match self.function.strip_suffix("::") {
             Some(_) => function.starts_with(self.function),
             None => function == self.function,
-        }
+        };
+        named && (self.module.is_empty() || frame.file.starts_with(self.module))
     }
 }
 
-const EVENT_LOOP: &str = "waits for events of descriptors, as an event loop does";
+const EVENT_LOOP: &str = "waits for events of all descriptors of an epoll, as an event loop does";
 const ACCEPT: &str = "waits for connections";
 const TERMINAL: &str = "waits for input from a terminal";
 const LIBRARY: &str = "a library's own thread, with none of the program's code on its stack";
-const POOL: &str = "few frames above the thread's start, in a pool of usual size: a worker waiting for work";
+const POOL: &str =
+    "several threads wait on a condition at one place, few frames above their start, as workers of a pool do";
+const JOIN: &str = "waits for a thread to end: what that one does tells more";
 
 /// A worker's loop has at most so many frames of the user's between the wait and the thread's start.
 const MAX_WORKER_FRAMES: usize = 3;
-/// Pools of workers have at most so many threads, or [`THREADS_A_PROCESSOR`] for each processor.
-const MAX_POOL: u64 = 64;
-const THREADS_A_PROCESSOR: u64 = 4;
 
-/// The rule by which a site is idle; `None` if it may be stuck. `workers` are the known loops of workers.
+/// The rule by which a site waits for work; `None` if it may wait for anything. `workers` are the known loops.
 ///
 /// The row of the kind tells, but who holds a lock that others wait for is never idle.
 pub fn rule(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
@@ -125,14 +108,24 @@ pub fn rule(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
     }
 }
 
-/// Of what an event loop waits for: always.
+/// Of events: in a loop that is known, or in epoll, which is made for loops. A poll of a few descriptors is not: it
+/// may wait for the answer of one peer.
 pub(super) fn event_loop(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
-    known(site, workers).or(Some(EVENT_LOOP))
+    let epoll = matches!(site.operation, Some("epoll_wait" | "epoll_pwait" | "epoll_pwait2"));
+    match known(site, workers) {
+        Found::Loop(words) => Some(words),
+        Found::Job => None,
+        Found::Nothing => epoll.then_some(EVENT_LOOP),
+    }
 }
 
 /// Of what workers wait for: in a loop that is known, or in a pool.
 pub(super) fn pooled(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
-    known(site, workers).or_else(|| pool(site))
+    match known(site, workers) {
+        Found::Loop(words) => Some(words),
+        Found::Job => None,
+        Found::Nothing => pool(site),
+    }
 }
 
 /// Of a socket: where it takes connections.
@@ -146,29 +139,66 @@ pub(super) fn terminal(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> 
     (reads && site.fd == Some(FdTarget::Terminal)).then_some(TERMINAL)
 }
 
-/// Of what nothing is known of: where none of the stack is the program's.
+/// Of the end of a thread: where it is known which one, so that it can be looked at.
+pub(super) fn join(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> {
+    site.joined.then_some(JOIN)
+}
+
+/// Of what nothing is known of: where none of the stack is the program's, and the library does not run the
+/// program's code in another thread, for which this one may wait.
 pub(super) fn library(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> {
     let library = !site.frames.is_empty()
         && site.complete
+        && !site.library_at_work
         && site.frames.iter().all(|frame| frame.owner <= FrameOwner::Runtime);
     library.then_some(LIBRARY)
 }
 
-/// The rule of the innermost loop of workers that is known.
-fn known(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static str> {
-    let functions = site.frames.iter().filter_map(|frame| frame.function.as_deref());
-    functions
-        .flat_map(|function| workers.iter().find(|w| w.kinds.contains(&site.kind) && w.is(function)))
-        .map(|w| w.words)
-        .next()
+/// What is known of the loops on a stack.
+enum Found {
+    /// It waits in one.
+    Loop(&'static str),
+    /// It waits in code that one has called.
+    Job,
+    /// There is none.
+    Nothing,
 }
 
+/// Looks for the loops of workers that are known.
+fn known(site: &Site<'_>, workers: &[IdleRule]) -> Found {
+    let first = site.primitive.unwrap_or(0);
+    let (mut between, mut nameless, mut job) = (0, 0, false);
+    for (at, frame) in site.frames.iter().enumerate() {
+        let of_loop = workers.iter().filter(|worker| worker.is(frame));
+        for worker in of_loop {
+            if worker.kinds.contains(&site.kind) && between <= nameless && nameless <= worker.nameless {
+                return Found::Loop(worker.words);
+            }
+            job = true;
+        }
+        if at >= first && frame.runs_code() {
+            between += 1;
+            nameless += usize::from(frame.function.is_none());
+        }
+    }
+    if job { Found::Job } else { Found::Nothing }
+}
+
+/// Whether threads look like workers of a pool that has no job.
 fn pool(site: &Site<'_>) -> Option<&'static str> {
+    let primitive = site.frames.get(site.primitive?)?;
     let beyond = site.frames.get(site.primitive? + 1..)?;
-    let own = beyond.iter().filter(|frame| frame.is_user()).count();
-    let processors = u64::try_from(site.processors).unwrap_or(u64::MAX);
-    let usual = MAX_POOL.max(processors.saturating_mul(THREADS_A_PROCESSOR));
-    (site.complete && own <= MAX_WORKER_FRAMES && site.blocked_now <= usual).then_some(POOL)
+    let own = beyond.iter().filter(|frame| frame.runs_code()).count();
+    let workers = site.kind == WaitKind::Condvar && site.blocked_now > 1 && !site.main_thread;
+    let interpreted = beyond.iter().any(|frame| frame.interpreter);
+    (workers && waits_for_jobs(primitive) && site.complete && !interpreted && own <= MAX_WORKER_FRAMES)
+        .then_some(POOL)
+}
+
+/// Whether workers wait for jobs in a function: in a condition variable, or at the end of a channel where things come
+/// out. Who waits for a result, for room in a channel or for a thread is no worker without work.
+fn waits_for_jobs(primitive: &Mark) -> bool {
+    primitive.row.is_some_and(|(_, row)| !row.wraps || row.name().ends_with("::recv"))
 }
 
 #[cfg(test)]

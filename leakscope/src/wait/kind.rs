@@ -46,8 +46,6 @@ pub enum Stuck {
     Never,
     /// Soon, and sooner if several wait: what is waited for is usually had at once.
     Soon,
-    /// If more threads wait than a pool has workers.
-    Crowded,
     /// Only after long: a slow disk may take seconds.
     Late,
     /// At once.
@@ -83,15 +81,15 @@ wait_kinds! {
     /// A readers-writer lock.
     Rwlock = "rwlock" { lock: true, phrase: Some("a wait for a readers-writer lock"), stuck: Stuck::Soon };
     /// A condition variable.
-    Condvar = "condvar" { idle: Idle::If(idle::pooled), stuck: Stuck::Crowded };
+    Condvar = "condvar" { idle: Idle::If(idle::pooled) };
     /// A semaphore.
-    Semaphore = "semaphore" { idle: Idle::If(idle::pooled), stuck: Stuck::Crowded };
+    Semaphore = "semaphore" { idle: Idle::If(idle::pooled) };
     /// A barrier.
-    Barrier = "barrier" { idle: Idle::If(idle::library), stuck: Stuck::Soon };
+    Barrier = "barrier" { idle: Idle::If(idle::library) };
     /// The end of a thread.
-    Join = "join" { idle: Idle::Always("waits for a thread to end: what that one does tells more") };
+    Join = "join" { idle: Idle::If(idle::join) };
     /// A futex that nothing better is known of.
-    Futex = "futex" { idle: Idle::If(idle::library), stuck: Stuck::Soon };
+    Futex = "futex" { idle: Idle::If(idle::library) };
     /// A time span, or a signal.
     Sleep = "sleep" { idle: Idle::Always("sleeps, or waits for a signal, and holds no lock that is wanted") };
     /// Events of several descriptors (poll, epoll, select), or of one that stands for events.
@@ -101,9 +99,9 @@ wait_kinds! {
     /// A socket.
     Socket = "socket" { idle: Idle::If(idle::accept) };
     /// A file, a file lock or a terminal.
-    File = "file" { idle: Idle::If(idle::terminal), stuck: Stuck::Late };
+    File = "file" { idle: Idle::If(idle::terminal) };
     /// A child process.
-    Child = "child" { idle: Idle::Always("waits for a child process") };
+    Child = "child" {};
     /// An io_uring.
     IoUring = "io_uring" { idle: Idle::Always("waits for completions of an io_uring, as an event loop does") };
     /// A page of memory.

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::classify::LockRef;
+use super::primitive_tables::ONCE;
 use super::primitives::Layout;
 use super::syscalls::{FutexWait, futex};
 use super::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, ThreadSnapshot};
@@ -30,18 +31,31 @@ pub enum Owner {
     /// It is not known.
     Unknown {
         why: String,
-        /// Whether one thread of this process holds it, and the lock just does not tell which.
-        held: bool,
+        /// Whether somebody of this process holds it, and the lock just does not tell who.
+        held: Held,
     },
+}
+
+/// Whether a lock is held, as far as it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// That is not known, or by no one thread.
+    Unknown,
+    /// By one thread.
+    One,
+    /// By one reader.
+    Reader,
+    /// By the thread that runs an initialisation.
+    Initialiser,
 }
 
 impl Owner {
     fn unknown(why: impl Into<String>) -> Self {
-        Self::Unknown { why: why.into(), held: false }
+        Self::Unknown { why: why.into(), held: Held::Unknown }
     }
 
     fn held(why: impl Into<String>) -> Self {
-        Self::Unknown { why: why.into(), held: true }
+        Self::Unknown { why: why.into(), held: Held::One }
     }
 }
 
@@ -86,6 +100,9 @@ pub fn decode(lock: &LockRef, memory: Option<&FutexMemory>, threads: &ThreadIds)
         Layout::Join => view.join(),
         Layout::RustRwLockState => at_word(view.rust_rwlock(0)),
         Layout::RustRwLockNotify => Some(Lock { address: word.wrapping_sub(4), owner: view.rust_rwlock(-4) }),
+        ONCE => {
+            at_word(Owner::Unknown { why: "an initialisation runs once".to_owned(), held: Held::Initialiser })
+        }
         Layout::NoOwner(why) => at_word(Owner::held(why)),
         Layout::Inherit | Layout::Elsewhere => None,
     }
@@ -300,7 +317,10 @@ impl View<'_> {
 
 fn held_by_readers(readers: u32) -> Owner {
     match readers {
-        1 => Owner::held("held by 1 reader; a read lock stores no owners"),
+        1 => Owner::Unknown {
+            why: "held by 1 reader; a read lock stores no owners".to_owned(),
+            held: Held::Reader,
+        },
         _ => Owner::unknown(format!("held by {readers} readers; a read lock stores no owners")),
     }
 }

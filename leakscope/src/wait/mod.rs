@@ -12,6 +12,7 @@ pub mod deadlock;
 pub mod fd_target;
 pub mod idle;
 pub mod kind;
+pub mod limit;
 pub mod locks;
 pub mod names;
 pub mod owners;
@@ -23,6 +24,8 @@ mod rules;
 #[rustfmt::skip]
 mod syscall_names;
 pub mod syscalls;
+pub mod verdict;
+mod workers;
 
 pub use classify::classify;
 pub use fd_target::FdTarget;
@@ -89,6 +92,8 @@ pub struct Thread {
     /// Its ID in its own PID namespace: what the C library stores as a lock's owner.
     pub ns_tid: u32,
     pub name: String,
+    /// Whether it is the process' first one.
+    pub main: bool,
     pub state: TaskState,
     /// The system call it is in; `None` in user code, or if an exception or interrupt took it away.
     pub syscall: Option<Syscall>,
@@ -96,16 +101,47 @@ pub struct Thread {
     pub blocked_ns: Option<u64>,
     /// Whether it was blocked for at least so long, because the true start is not known.
     pub blocked_at_least: bool,
-    /// Its user stack; `None` if it runs, or its stack could not be had.
+    /// Where it waits again and again, each time for a short while.
+    pub again: Option<Again>,
+    /// How long its system call waits at most, ns; `None` if it has no limit, or none that could be read.
+    pub limit_ns: Option<u64>,
+    /// Its user stack: as it is blocked, or as a sample found it running; `None` if it could not be had.
     pub stack: Option<StackId>,
     /// Memory around the futex that it waits on.
     pub futex: Option<FutexMemory>,
     /// What the descriptor of its system call is, if that decides what it waits for.
     #[serde(with = "fd_target::recorded")]
     pub descriptor: Descriptor,
-    /// Addresses of futexes, that any thread of this snapshot waits on, to which an aligned word of this
-    /// thread's live stack points.
-    pub points_to: Vec<u64>,
+    /// What of its live stack and of its registers points to futexes that any thread of this snapshot waits on.
+    pub points_to: Vec<Pointer>,
+    /// The addresses from its stack pointer to the outermost frame that was reached.
+    pub live: Range<u64>,
+}
+
+impl Thread {
+    /// How long it has been where it is: blocked, or coming back to the same place.
+    pub fn here_ns(&self) -> Option<u64> {
+        let blocked = self.blocked_ns?;
+        Some(self.again.map_or(blocked, |again| again.for_ns.max(blocked)))
+    }
+}
+
+/// A wait that a timer ends, and that the thread begins anew without having done anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// How long each wait takes at most.
+    pub period_ns: u64,
+    /// How long it has been seen to do so.
+    pub for_ns: u64,
+}
+
+/// A word that points to a futex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pointer {
+    /// Address of the futex.
+    pub futex: u64,
+    /// The frame of the stack, as unwound, that the word is in; `None` if it is in a register that calls keep.
+    pub frame: Option<u32>,
 }
 
 /// Bytes of memory that are kept around a futex word.
@@ -149,14 +185,18 @@ pub(crate) mod tests {
             tid,
             ns_tid: tid,
             name: format!("t{tid}"),
+            main: false,
             state: TaskState::Interruptible,
             syscall: None,
             blocked_ns: Some(1_000_000_000),
             blocked_at_least: false,
+            again: None,
+            limit_ns: None,
             stack: None,
             futex: None,
             descriptor: Descriptor::ZERO,
             points_to: Vec::new(),
+            live: 0..0,
         }
     }
 }

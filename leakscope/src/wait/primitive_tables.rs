@@ -8,7 +8,8 @@ use Layout::{Elsewhere, Inherit, NoOwner, PthreadMutex, PthreadRwlock, RustRwLoc
 pub(super) const MUTEX_AGAIN: &str = "pthread_cond_wait (taking its mutex again)";
 
 
-const ONCE: Layout = NoOwner("an initialisation that runs once does not store by whom");
+/// A function that initialises something once.
+pub(super) const ONCE: Layout = NoOwner("an initialisation that runs once does not store by whom");
 const GLIBC_LOCK: Layout = NoOwner("glibc's internal locks store no owner");
 const RUST_MUTEX: Layout = NoOwner("Rust's std Mutex stores no owner");
 
@@ -260,7 +261,7 @@ pub(super) const LIBRARIES: &[Library] = &[
             on("parking_lot::..::Condvar::wait", Condvar, Elsewhere).shown("parking_lot::Condvar::wait").wraps(),
             on("parking_lot::..::Condvar::wait_for", Condvar, Elsewhere).shown("parking_lot::Condvar::wait_for").wraps(),
             on("parking_lot::..::Condvar::wait_until", Condvar, Elsewhere).shown("parking_lot::Condvar::wait_until").wraps(),
-            on("parking_lot::..::Once::call_once_slow", Mutex, Elsewhere).shown("parking_lot::Once::call_once"),
+            on("parking_lot::..::Once::call_once_slow", Mutex, ONCE).shown("parking_lot::Once::call_once"),
         ],
         files: &[],
     },

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::names::canonical;
-use super::primitive_tables::LIBRARIES;
+use super::primitive_tables::{LIBRARIES, ONCE};
 use super::{Rules, WaitKind};
 use crate::symbol::{BlameInput, FrameOwner};
 
@@ -48,6 +48,8 @@ pub struct Primitive {
     pub over_lock: bool,
     /// Whether it is a condition rather than a lock if it waits with a time limit.
     pub condition_if_timed: bool,
+    /// Whether conditions are made from it, so that who waits in it need not want a lock.
+    pub may_be_condition: bool,
 }
 
 /// The memory of a semaphore.
@@ -69,6 +71,7 @@ pub const fn leads(pattern: &'static str) -> Primitive {
         polls: false,
         over_lock: false,
         condition_if_timed: false,
+        may_be_condition: false,
     }
 }
 
@@ -106,6 +109,12 @@ impl Primitive {
     #[must_use]
     pub const fn condition_if_timed(self) -> Self {
         Self { condition_if_timed: true, ..self }
+    }
+
+    /// Conditions are made from it.
+    #[must_use]
+    pub const fn may_be_condition(self) -> Self {
+        Self { may_be_condition: true, ..self }
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -202,6 +211,10 @@ pub struct Mark {
     pub c_library: Option<CLibrary>,
     /// Its name, in [`canonical`] form.
     pub function: Option<String>,
+    /// The name of its file; empty if it is in none.
+    pub file: String,
+    /// Whether it runs the code of an interpreter: functions of the program that have no frames of their own.
+    pub interpreter: bool,
 }
 
 impl Mark {
@@ -217,6 +230,8 @@ impl Mark {
         } else {
             None
         };
+        let function = frame.function.map(|function| canonical(function).into_owned());
+        let interpreter = function.as_deref().is_some_and(|name| rules.interpreters.contains(&name));
         Self {
             row: frame
                 .function
@@ -224,8 +239,20 @@ impl Mark {
                 .or_else(|| rules.primitives.find_file(file)),
             owner: rules.owners.owner(frame),
             c_library,
-            function: frame.function.map(|function| canonical(function).into_owned()),
+            function,
+            file: file.to_owned(),
+            interpreter,
         }
+    }
+
+    /// Whether it is a function that initialises something once.
+    pub fn is_once(&self) -> bool {
+        self.row.is_some_and(|(_, row)| row.layout == ONCE)
+    }
+
+    /// Whether it is code of the program, or runs some.
+    pub fn runs_code(&self) -> bool {
+        self.is_user() || self.interpreter
     }
 
     /// Whether it is the user's own code, and no known function that waits.

@@ -151,7 +151,7 @@ pub mod futex {
     pub const CMD_MASK: u32 = !(PRIVATE_FLAG | CLOCK_REALTIME);
 }
 
-const FUTEX: u32 = 202;
+pub(super) const FUTEX: u32 = 202;
 const CLONE: u32 = 56;
 const CLONE_VFORK: u64 = 0x4000;
 const RESTART_SYSCALL: u32 = 219;
@@ -223,7 +223,7 @@ fn restarted(args: &[u64; 6]) -> u32 {
 }
 
 /// The call that a thread is really in: a restarted one is the original.
-fn original(call: &Syscall) -> u32 {
+pub(super) fn original(call: &Syscall) -> u32 {
     if call.number == RESTART_SYSCALL { restarted(&call.args) } else { call.number }
 }
 

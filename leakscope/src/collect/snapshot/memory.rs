@@ -80,11 +80,22 @@ impl<'a> StackMemory<'a> {
         }
     }
 
-    /// The words from the stack pointer up to `end`, as far as they were read.
-    pub fn words_below(&self, end: u64) -> impl Iterator<Item = u64> + '_ {
+    /// A stack of which the innermost part was copied at one moment; the rest is read as it is now.
+    pub fn of_copy(memory: &'a Memory, registers: [u64; 16], mut copy: Vec<u8>) -> Self {
+        let sp = registers[usize::from(wide::RSP)];
+        if sp & 7 != 0 {
+            copy.clear();
+        }
+        copy.truncate(copy.len() & !7);
+        Self { memory, registers, start: sp & !7, bytes: copy, exhausted: false }
+    }
+
+    /// The words from the stack pointer up to `end`, as far as they were read, with their addresses.
+    pub fn words_below(&self, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let length = usize::try_from(end.saturating_sub(self.start)).unwrap_or(usize::MAX);
         let read = &self.bytes[..length.min(self.bytes.len())];
-        read.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
+        let words = read.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
+        (self.start..).step_by(8).zip(words)
     }
 
     /// Gives the buffer back.
@@ -140,7 +151,10 @@ mod tests {
         let mut stack = stack_at(&own, start);
         assert_eq!(stack.word(start + 8 * 1500), Some(1500));
         assert_eq!(stack.word(start), Some(0));
-        assert_eq!(stack.words_below(start + 24).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(
+            stack.words_below(start + 24).collect::<Vec<_>>(),
+            [(start, 0), (start + 8, 1), (start + 16, 2)]
+        );
         assert_eq!(stack.word(start + 4), Some(1 << 32), "not aligned");
         assert_eq!(stack.word(8), None);
         assert_eq!((stack.register(10), stack.register(16)), (Some(10), None));

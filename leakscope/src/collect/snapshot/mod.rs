@@ -6,23 +6,34 @@
 //! accepted only where its registers and its count of context switches did not change in between
 //! ([`take()`]). [`clock`] tells how long a thread has been blocked, [`memory`] reads the target.
 
+mod again;
 pub mod clock;
+mod looker;
 pub mod memory;
+mod running;
 mod take;
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use leakscope_common::counter::{COUNTERS, Tally};
 use serde::{Deserialize, Serialize};
 
+pub use again::Earlier;
 pub use take::{ITERATOR, living, take};
+
+use again::Place;
 
 use super::waits::WaitAccount;
 use super::{Collected, Collector, Moment, Scene, Source, SourceError};
 use crate::bpf::object::Load;
-use crate::process::machine;
 use crate::stack::{RawStack, StackId, Stacks};
 use crate::wait::ThreadSnapshot;
+
+/// Waits with a shorter limit may be renewed.
+const AGAIN_NS: u64 = 1_000_000_000;
+/// How long after the first look at such threads the second one follows.
+const SECOND_LOOK: Duration = Duration::from_millis(110);
 
 /// The threads at one moment, and what was learnt of them besides.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -30,17 +41,19 @@ pub struct Snapshot {
     pub threads: ThreadSnapshot,
     /// Their stacks, each once.
     pub stacks: Vec<RawStack>,
-    /// Context switches of each thread so far.
-    switches: BTreeMap<u32, u64>,
+    /// Where each thread is, and how far it has come.
+    places: BTreeMap<u32, Place>,
     #[serde(skip)]
     known: HashSet<StackId>,
 }
 
-/// Context switches of the threads at an earlier moment (CLOCK_MONOTONIC, ns).
-#[derive(Debug, Default)]
-pub struct EarlierSwitches {
-    at_ns: u64,
-    switches: BTreeMap<u32, u64>,
+/// What is looked at besides blocked threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Nothing.
+    Blocked,
+    /// Threads that run: their stacks are sampled.
+    Running,
 }
 
 impl Snapshot {
@@ -52,24 +65,19 @@ impl Snapshot {
 
     /// Context switches of a thread so far.
     pub fn switches(&self, tid: u32) -> Option<u64> {
-        self.switches.get(&tid).copied()
+        self.places.get(&tid).map(|place| place.switches)
     }
 
-    /// What a later snapshot needs to know of this one.
-    pub fn earlier(&self) -> EarlierSwitches {
-        EarlierSwitches { at_ns: self.threads.at_ns, switches: self.switches.clone() }
+    /// Tells since when the threads have been where they are, as far as earlier looks have seen them there, and
+    /// takes this one in.
+    pub fn since(&mut self, earlier: &mut Earlier) {
+        earlier.renew(self.threads.at_ns, &self.places, &mut self.threads.threads);
     }
 
-    /// Where the kernel does not tell how long a thread has been blocked: at least since an earlier snapshot,
-    /// if it has not run since.
-    pub fn bound_by(&mut self, earlier: &EarlierSwitches) {
-        let threads = &mut self.threads;
-        for thread in threads.threads.iter_mut().filter(|t| t.blocked_at_least) {
-            let now = self.switches.get(&thread.tid);
-            if now.is_some() && now == earlier.switches.get(&thread.tid) {
-                thread.blocked_ns = Some(threads.at_ns.saturating_sub(earlier.at_ns));
-            }
-        }
+    /// Whether a thread has begun to wait just now, for a short time: it may do so again and again.
+    fn may_come_back(&self) -> bool {
+        let soon = |ns: Option<u64>| ns.is_some_and(|ns| ns < AGAIN_NS);
+        self.threads.threads.iter().any(|thread| soon(thread.limit_ns) && soon(thread.blocked_ns))
     }
 
     /// Its stacks by their end, numbered as the kernel side's counters.
@@ -97,7 +105,17 @@ impl Collector for Blocked {
 
     fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         let begun = std::time::Instant::now();
-        let snapshot = take(scene)?;
+        let mut snapshot = take(scene, Depth::Running)?;
+        let mut earlier = Earlier::default();
+        snapshot.since(&mut earlier);
+        if snapshot.may_come_back() {
+            scene.source.act(|_| {
+                std::thread::sleep(SECOND_LOOK);
+                Ok::<(), SourceError>(())
+            })?;
+            snapshot = take(scene, Depth::Running)?;
+            snapshot.since(&mut earlier);
+        }
         scene.log.detail(&format!(
             "{} threads in {:.1} ms, {} stacks",
             snapshot.threads.threads.len(),
@@ -109,17 +127,14 @@ impl Collector for Blocked {
         Ok(())
     }
 
-    fn read(&mut self, source: &mut Source) -> Result<(), SourceError> {
-        self.account.processors = source.get("processors", |_| Ok(machine::processors()))?;
+    fn read(&mut self, _source: &mut Source) -> Result<(), SourceError> {
         Ok(())
     }
 
     fn settle(&mut self, _moment: &Moment<'_>) {
         let threads = self.snapshot.take().map(|snapshot| snapshot.threads);
         let at_ns = threads.as_ref().map_or(0, |threads| threads.at_ns);
-        let processors = self.account.processors;
-        self.account =
-            WaitAccount { threads, window: None, started_ns: at_ns, at_ns, ended: true, processors };
+        self.account = WaitAccount { threads, window: None, started_ns: at_ns, at_ns, ended: true };
     }
 
     fn add_counters(&self, counters: &mut [u64]) {

@@ -2,48 +2,37 @@
 
 use std::collections::{HashMap, HashSet};
 
-use leakscope_common::unwind::{BREAKPOINT, MappingEntry};
-use leakscope_common::wait::{PF_EXITING, TASK_RETURNS, TaskRecord, task_record};
+use leakscope_common::wait::{PF_EXITING, TaskRecord, task_record};
 
-use super::Snapshot;
+use super::again::Place;
 use super::clock::Clocks;
-use super::memory::{Memory, StackMemory};
+use super::looker::{Looked, Looker, View};
+use super::{Depth, Snapshot};
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
 use crate::collect::{Scene, SourceError};
-use crate::process::{AddressSpace, MappingKind};
 use crate::stack::{RawStack, StackId};
-use crate::unwind::{PendingReturns, UnwindTable, Walked, walk};
-use crate::wait::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread, syscalls};
+use crate::wait::{Syscall, TaskState, Thread};
 
-/// Words of a stack in which pointers to futexes are looked for: 64 KiB.
-const SCANNED_WORDS: usize = 8192;
 /// How often threads that have moved are looked at again.
 const ROUNDS: usize = 4;
 
 /// The iterator over tasks on the kernel side.
 pub const ITERATOR: &str = "thread_snapshot";
 
-/// The target's address space as the walk needs it.
-#[derive(Clone, Copy, Debug)]
-struct View<'a> {
-    /// The process, or the thread through which it is reached.
-    pid: u32,
-    /// Its mappings.
-    space: &'a AddressSpace,
-    /// The same for the walk.
-    mappings: &'a [MappingEntry],
-    /// Unwind rows.
-    table: &'a UnwindTable,
-}
-
 /// Takes a snapshot of the target's threads. Stacks go to the scene's.
-pub fn take(scene: &mut Scene<'_>) -> Result<Snapshot, SourceError> {
+pub fn take(scene: &mut Scene<'_>, depth: Depth) -> Result<Snapshot, SourceError> {
     let Scene { process, space, .. } = *scene;
     let snapshot: Snapshot = scene.source.get("thread snapshot", |live| {
         let mappings = live.unwinding.mappings(space);
-        let view = View { pid: process.through, space, mappings: &mappings, table: live.unwinding.table() };
-        read(&mut live.object, view)
+        let view = View {
+            pid: process.through,
+            main: process.pid,
+            space,
+            mappings: &mappings,
+            table: live.unwinding.table(),
+        };
+        read(&mut live.object, view, depth)
     })?;
     for stack in &snapshot.stacks {
         scene.stacks.insert(stack, |address| space.locate(address));
@@ -51,14 +40,13 @@ pub fn take(scene: &mut Scene<'_>) -> Result<Snapshot, SourceError> {
     Ok(snapshot)
 }
 
-fn read(object: &mut Object, view: View<'_>) -> Result<Snapshot, BpfError> {
+fn read(object: &mut Object, view: View<'_>, depth: Depth) -> Result<Snapshot, BpfError> {
     let mut looker = Looker::new(view);
     let mut records = pass(object)?;
     let first: HashSet<u32> = records.iter().map(|r| r.tid).collect();
     let mut settled: HashMap<u32, (TaskRecord, Looked)> = HashMap::new();
     for _ in 0..ROUNDS {
-        let futexes = || records.iter().filter_map(futex);
-        looker.futexes = futexes().map(aside).chain(futexes().map(|word| (word, word))).collect();
+        looker.wanted(&records);
         let open = |r: &&TaskRecord| {
             blocked(r) && !settled.get(&r.tid).is_some_and(|(before, _)| unchanged(before, r))
         };
@@ -78,6 +66,10 @@ fn read(object: &mut Object, view: View<'_>) -> Result<Snapshot, BpfError> {
     cpus.sort_unstable();
     cpus.dedup();
     let clocks = Clocks::read(object, &cpus)?;
+    let mut running = match depth {
+        Depth::Running => looker.look_at_running(&records),
+        Depth::Blocked => HashMap::new(),
+    };
 
     let mut snapshot = Snapshot::default();
     let last: HashSet<u32> = records.iter().map(|r| r.tid).collect();
@@ -85,10 +77,10 @@ fn read(object: &mut Object, view: View<'_>) -> Result<Snapshot, BpfError> {
     snapshot.threads.at_ns = records.iter().map(|r| r.at_ns).max().unwrap_or(0);
     for record in &records {
         let looked = settled.remove(&record.tid).filter(|(before, _)| unchanged(before, record));
-        let looked = looked.map(|(_, looked)| looked);
+        let looked = looked.map(|(_, looked)| looked).or_else(|| running.remove(&record.tid));
         snapshot.threads.unsettled += u64::from(blocked(record) && looked.is_none());
-        snapshot.switches.insert(record.tid, record.switches);
-        let thread = thread(record, looked, &clocks, &mut snapshot);
+        snapshot.places.insert(record.tid, Place::of(record));
+        let thread = thread(record, looked, &clocks, view.main, &mut snapshot);
         snapshot.threads.threads.push(thread);
     }
     snapshot.threads.threads.sort_by_key(|t| t.tid);
@@ -101,7 +93,7 @@ pub fn living(object: &mut Object) -> Result<HashSet<u32>, BpfError> {
 }
 
 /// The living threads of the target.
-fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
+pub(super) fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
     let records = object.pass::<TaskRecord>(ITERATOR)?.records();
     let mut records = records.map_err(|error| BpfError::Map { what: "list the threads", error })?;
     records
@@ -109,98 +101,15 @@ fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
     Ok(records)
 }
 
-/// What was seen of a blocked thread.
-#[derive(Clone, Debug)]
-struct Looked {
-    stack: Walked,
-    futex: Option<FutexMemory>,
-    points_to: Vec<u64>,
+/// Whether the thread waits for something, and does not run on meanwhile.
+pub(super) fn blocked(record: &TaskRecord) -> bool {
+    record.on_cpu == 0 && !matches!(state(record), TaskState::Running | TaskState::Dead)
 }
 
-/// Looks at one thread after the other.
-struct Looker<'a> {
-    view: View<'a>,
-    memory: Memory,
-    trampoline: Option<(u64, u64)>,
-    buffer: Vec<u8>,
-    /// Futexes that any thread waits on, by the addresses that stand for them.
-    futexes: HashMap<u64, u64>,
-}
-
-impl<'a> Looker<'a> {
-    fn new(view: View<'a>) -> Self {
-        let is_trampoline =
-            |kind: &MappingKind| matches!(kind, MappingKind::Special(name) if name == "[uprobes]");
-        let trampoline = view.space.mappings().iter().find(|m| is_trampoline(&m.mapping.kind));
-        Self {
-            view,
-            memory: Memory::of(view.pid),
-            trampoline: trampoline.map(|m| (m.mapping.start, m.mapping.end)),
-            buffer: Vec::new(),
-            futexes: HashMap::new(),
-        }
-    }
-
-    fn look(&mut self, record: &TaskRecord) -> Looked {
-        let mut memory = StackMemory::new(&self.memory, record.registers(), std::mem::take(&mut self.buffer));
-        let count = (record.return_count as usize).min(TASK_RETURNS);
-        let returns = PendingReturns { replaced: &record.returns[..count], trampoline: self.trampoline };
-        let mut from = record.regs;
-        let mut before = [0];
-        let at = from.ip.wrapping_sub(1);
-        if syscall(record).is_none() && self.memory.read(at, &mut before) == 1 && before[0] == BREAKPOINT {
-            // In the breakpoint of a probe: the instruction under it has not run yet.
-            from.ip = at;
-        }
-        let stack = walk(from, self.view.mappings, self.view.table, &mut memory, returns);
-        let mut points_to: Vec<u64> = if self.futexes.is_empty() {
-            Vec::new()
-        } else {
-            memory
-                .words_below(stack.top)
-                .take(SCANNED_WORDS)
-                .filter_map(|word| self.futexes.get(&word).copied())
-                .collect()
-        };
-        points_to.sort_unstable();
-        points_to.dedup();
-        self.buffer = memory.into_buffer();
-        Looked { stack, futex: self.futex(record), points_to }
-    }
-
-    fn futex(&self, record: &TaskRecord) -> Option<FutexMemory> {
-        let address = futex(record)?;
-        let mut bytes = [0; FUTEX_MEMORY];
-        let before = address.checked_sub(FUTEX_MEMORY_BEFORE as u64)?;
-        let read = self.memory.read(before, &mut bytes);
-        if read > FUTEX_MEMORY_BEFORE {
-            return Some(FutexMemory { address, bytes, known: 0..read });
-        }
-        // What lies before the word may be another mapping, or none.
-        let read = self.memory.read(address, &mut bytes[FUTEX_MEMORY_BEFORE..]);
-        Some(FutexMemory { address, bytes, known: FUTEX_MEMORY_BEFORE..FUTEX_MEMORY_BEFORE + read })
-    }
-}
-
-/// A second address that stands for a futex. Writers of a Rust `RwLock` wait on its second word, while
-/// guards point to the first (library/std/src/sys/sync/rwlock/futex.rs: `state`, `writer_notify`).
-fn aside(word: u64) -> (u64, u64) {
-    (word.wrapping_sub(4), word)
-}
-
-/// The futex that a thread waits on.
-fn futex(record: &TaskRecord) -> Option<u64> {
-    syscalls::facts(&syscall(record)?).futex.map(|futex| futex.word)
-}
-
-fn syscall(record: &TaskRecord) -> Option<Syscall> {
+/// The system call that a thread is in.
+pub(super) fn syscall(record: &TaskRecord) -> Option<Syscall> {
     let number = u32::try_from(record.orig_rax).ok()?;
     Some(Syscall { number, args: record.args })
-}
-
-/// Whether the thread waits for something, and does not run on meanwhile.
-fn blocked(record: &TaskRecord) -> bool {
-    record.on_cpu == 0 && !matches!(state(record), TaskState::Running | TaskState::Dead)
 }
 
 /// Whether a thread has not run between two passes.
@@ -214,7 +123,7 @@ fn unchanged(before: &TaskRecord, after: &TaskRecord) -> bool {
 }
 
 /// `task_struct.__state` (include/linux/sched.h of Linux 6.18).
-fn state(record: &TaskRecord) -> TaskState {
+pub(super) fn state(record: &TaskRecord) -> TaskState {
     const INTERRUPTIBLE: u32 = 0x1;
     const UNINTERRUPTIBLE: u32 = 0x2;
     const STOPPED: u32 = 0x4;
@@ -234,29 +143,41 @@ fn state(record: &TaskRecord) -> TaskState {
     }
 }
 
-fn thread(record: &TaskRecord, looked: Option<Looked>, clocks: &Clocks, snapshot: &mut Snapshot) -> Thread {
+fn thread(
+    record: &TaskRecord,
+    looked: Option<Looked>,
+    clocks: &Clocks,
+    main: u32,
+    snapshot: &mut Snapshot,
+) -> Thread {
     let is_blocked = blocked(record);
     let end = record.comm.iter().position(|&b| b == 0).unwrap_or(record.comm.len());
-    let (stack, futex, points_to) = match looked {
-        Some(Looked { stack: Walked { frames, end, hash, .. }, futex, points_to }) => {
-            let id = StackId(hash);
-            snapshot.add_stack(RawStack { id, frames, end });
-            (Some(id), futex, points_to)
-        }
-        None => (None, None, Vec::new()),
-    };
     let since = clocks.blocked_ns(record, snapshot.threads.at_ns);
-    Thread {
+    let mut thread = Thread {
         tid: record.tid,
         ns_tid: record.ns_tid,
         name: String::from_utf8_lossy(&record.comm[..end]).into_owned(),
+        main: record.tid == main,
         state: state(record),
         syscall: syscall(record).filter(|_| is_blocked),
         blocked_ns: is_blocked.then(|| since.unwrap_or(0)),
         blocked_at_least: is_blocked && since.is_none(),
-        stack,
-        futex,
+        again: None,
+        limit_ns: None,
+        stack: None,
+        futex: None,
         descriptor: record.descriptor,
-        points_to,
+        points_to: Vec::new(),
+        live: 0..0,
+    };
+    if let Some(Looked { stack, futex, points_to, sp, limit }) = looked {
+        let id = StackId(stack.hash);
+        thread.stack = Some(id);
+        thread.live = sp..stack.top().max(sp);
+        thread.points_to = points_to;
+        thread.futex = futex.filter(|_| is_blocked);
+        thread.limit_ns = limit.and_then(|limit| limit.ns(thread.blocked_ns?));
+        snapshot.add_stack(RawStack { id, frames: stack.frames, end: stack.end });
     }
+    thread
 }

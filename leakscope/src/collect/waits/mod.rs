@@ -13,13 +13,13 @@ use leakscope_common::event::{Kind, WaitEvent};
 use leakscope_common::wait::{ThreadState, WaitTotals, WakeKey, WakeTotals};
 
 use self::aggregate::{LongWait, WaitAggregate, WaitObservation, WaitsSnapshot, site};
-use super::snapshot::{self, EarlierSwitches, Snapshot};
+use super::snapshot::{self, Depth, Earlier, Snapshot};
 use super::{Collected, Collector, Moment, Scene, Source, SourceError};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
 use crate::bpf::maps::MapSize;
 use crate::bpf::object::{Global, Load, Object, Tracepoint};
-use crate::process::{AddressSpace, machine};
+use crate::process::AddressSpace;
 use crate::recording::Rows;
 use crate::wait::ThreadSnapshot;
 
@@ -41,8 +41,6 @@ pub struct WaitAccount {
     pub at_ns: u64,
     /// Whether the account stands still.
     pub ended: bool,
-    /// Processors of the machine: pools of workers are about as large.
-    pub processors: usize,
 }
 
 /// The maps as they were read.
@@ -58,8 +56,8 @@ struct Maps {
 pub struct Waits {
     /// Waits of at least so many ns are sent one by one; 0: none.
     min_wait_ns: u64,
-    /// The threads as recording began.
-    earlier: EarlierSwitches,
+    /// The threads as they were at the last look.
+    earlier: Earlier,
     snapshot: Option<Snapshot>,
     /// What the snapshot adds to the kernel side's counters.
     counters: Vec<u64>,
@@ -104,7 +102,8 @@ impl Collector for Waits {
     /// Finds the threads that were blocked before recording began, and tells the kernel side of them.
     fn started(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         let begun = std::time::Instant::now();
-        let snapshot = snapshot::take(scene)?;
+        let mut snapshot = snapshot::take(scene, Depth::Blocked)?;
+        snapshot.since(&mut self.earlier);
         let threads = &snapshot.threads.threads;
         let blocked: Vec<_> = threads
             .iter()
@@ -124,7 +123,6 @@ impl Collector for Waits {
             threads.len(),
             begun.elapsed().as_secs_f64() * 1e3
         ));
-        self.earlier = snapshot.earlier();
         Ok(())
     }
 
@@ -141,8 +139,8 @@ impl Collector for Waits {
 
     fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         // Before the account is read: a wait that is open in both began before the threads were looked at.
-        let mut snapshot = snapshot::take(scene)?;
-        snapshot.bound_by(&self.earlier);
+        let mut snapshot = snapshot::take(scene, Depth::Running)?;
+        snapshot.since(&mut self.earlier);
         self.counters = snapshot.counters(scene.stacks);
         self.snapshot = Some(snapshot);
         Ok(())
@@ -157,7 +155,6 @@ impl Collector for Waits {
         })?;
         self.maps.sites = sites;
         self.maps.wakes = source.rows("WAKES")?;
-        self.account.processors = source.get("processors", |_| Ok(machine::processors()))?;
         Ok(())
     }
 
@@ -177,7 +174,6 @@ impl Collector for Waits {
             window: Some(window),
             started_ns: moment.started_ns,
             ended: moment.last,
-            processors: self.account.processors,
         };
     }
 

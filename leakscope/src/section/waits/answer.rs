@@ -1,20 +1,18 @@
 //! What answers "what is stuck?".
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use super::words::{Held, Owner, Spot, ThreadName, WaitsSaid};
+use super::words::{Held, LockWaits, Owner, Spot, ThreadName, Unknown, WaitsSaid};
 use crate::section::label::{line_first, place_in_list};
 use crate::section::model::{Deadlock, DeadlockThread, WaitKind, WaitLock, WaitSite, Waits};
 use crate::wait::kind::Stuck;
+use crate::wait::verdict::{STORAGE_NS, Verdict};
 
 /// Who waits so long for a lock is stuck.
 const STUCK_NS: u64 = 1_000_000_000;
 /// If several threads wait for a lock, so long is enough.
 const CROWD_NS: u64 = 100_000_000;
-/// A file or a page of memory may take that long.
-const STORAGE_NS: u64 = 10_000_000_000;
-/// More threads than this that wait for a condition are no pool.
-const CROWD: u64 = 64;
 /// Time spent in finished waits for a lock that is worth a sentence.
 const CONTENTION_NS: u64 = 1_000_000_000;
 /// Threads of a deadlock that a sentence names.
@@ -22,27 +20,26 @@ const NAMED: usize = 4;
 /// Second-rank findings about sites.
 const MORE_SITES: usize = 3;
 
-/// Whether a site looks stuck now.
+/// Whether a site is stuck, and for so long that it is worth a sentence.
 pub fn is_notable(site: &WaitSite) -> bool {
     let longest = site.longest_blocked_ns.unwrap_or_default();
-    if site.idle || site.blocked_now == 0 {
+    if site.blocked_now == 0 || site.verdict() != Verdict::Stuck {
         return false;
     }
     match site.kind.row().stuck {
-        Stuck::Soon => longest >= STUCK_NS || (site.blocked_now > 1 && longest >= CROWD_NS),
-        Stuck::Crowded => site.blocked_now > CROWD && longest >= STUCK_NS,
-        Stuck::Late => longest >= STORAGE_NS,
         Stuck::Always => true,
-        Stuck::Never => false,
+        Stuck::Late => longest >= STORAGE_NS,
+        // What is waited for is usually had at once, and sooner if several wait.
+        Stuck::Soon | Stuck::Never => longest >= STUCK_NS || (site.blocked_now > 1 && longest >= CROWD_NS),
     }
 }
 
-/// What is stuck; `None` if nothing looks so.
+/// What is stuck; `None` if there is no evidence that anything is.
 pub fn waits(waits: &Waits) -> Option<WaitsSaid> {
-    match waits.deadlocks.first() {
-        Some(first) => Some(deadlock(first, waits)),
-        None => waits.sites.iter().find(|site| is_notable(site)).map(|site| stuck(site, waits)),
-    }
+    let circle = waits.deadlocks.first().map(|first| deadlock(first, waits));
+    circle
+        .or_else(|| waits.mutual_waits.first().map(|first| mutual_wait(first, waits)))
+        .or_else(|| waits.sites.iter().find(|site| is_notable(site)).map(|site| stuck(site, waits)))
 }
 
 /// What there is to say if [`waits()`] has nothing.
@@ -50,17 +47,49 @@ pub fn waits_idle(waits: &Waits) -> WaitsSaid {
     if waits.threads == 0 {
         return WaitsSaid::NoThreads {};
     }
-    let others = || waits.sites.iter().filter(|site| !site.idle && site.blocked_now > 0);
-    let Some(first) = others().next() else { return WaitsSaid::Calm { threads: waits.threads } };
-    // Of one stack that waits for several kinds of things this is one.
-    let several = waits.sites.iter().any(|site| first.shares_stack_with(site));
-    WaitsSaid::CalmBut {
+    let unknown = waits.blocked(Verdict::Unknown).max_by_key(|site| {
+        // The first of those that are equal, as they are ranked.
+        (site.blocked_now, site.longest_blocked_ns, Reverse(site.rank))
+    });
+    let several = |first: &WaitSite| waits.sites.iter().any(|site| first.shares_stack_with(site));
+    WaitsSaid::Calm {
         threads: waits.threads,
-        blocked: others().map(|site| site.blocked_now).sum(),
-        here: first.blocked_now,
-        spot: spot(first),
-        kind: several.then_some(first.kind),
+        idle: waits.blocked(Verdict::Idle).map(|site| site.blocked_now).fold(0, u64::saturating_add),
+        running: waits.threads.saturating_sub(waits.blocked_now),
+        locks: lock_waits(waits),
+        unknown: unknown.map(|site| Unknown {
+            threads: waits.unknown_now,
+            here: site.blocked_now,
+            spot: spot(site),
+            // Of one stack that waits for several kinds of things this is one.
+            kind: several(site).then_some(site.kind),
+            longest_blocked_ns: site.longest_blocked_ns.unwrap_or_default(),
+            why: site.verdict_reason.clone().unwrap_or_default(),
+        }),
     }
+}
+
+/// Who waits for locks, where nobody has done so for long.
+fn lock_waits(waits: &Waits) -> LockWaits {
+    let stuck = || waits.blocked(Verdict::Stuck).filter(|site| site.kind.is_lock());
+    let threads = stuck().map(|site| site.blocked_now).fold(0, u64::saturating_add);
+    let all_seen = waits.unsettled == 0
+        && waits.sites.iter().all(|site| site.blocked_now == 0 || site.stack.end.is_some());
+    if threads > 0 {
+        let longest_ns = stuck().filter_map(|site| site.longest_blocked_ns).max().unwrap_or_default();
+        LockWaits::Some { threads, longest_ns }
+    } else if all_seen && !waits.blocked(Verdict::Unknown).any(may_want_lock) {
+        LockWaits::None
+    } else {
+        LockWaits::NoneKnown
+    }
+}
+
+/// Whether a wait of which little is known may be one for a lock: locks are made of such things.
+fn may_want_lock(site: &WaitSite) -> bool {
+    let made_of = matches!(site.kind, WaitKind::Futex | WaitKind::Semaphore | WaitKind::Unknown);
+    let parked = site.primitive.as_deref().is_some_and(|name| name.contains("park"));
+    made_of || parked || site.kind.is_lock()
 }
 
 /// Facts of second rank, most important first; what [`waits()`] says is not repeated.
@@ -70,7 +99,11 @@ pub fn findings(waits: &Waits) -> Vec<WaitsSaid> {
     if waits.deadlocks.len() > 1 {
         findings.push(WaitsSaid::Deadlocks { deadlocks: waits.deadlocks.len() as u64 });
     }
-    let cycles = waits.deadlocks.iter().flat_map(|deadlock| &deadlock.cycle);
+    // The first one is the headline where there is no deadlock.
+    let mutual = waits.mutual_waits.iter().skip(said).take(MORE_SITES);
+    findings.extend(mutual.map(|circle| mutual_wait(circle, waits)));
+    let said = usize::from(waits.deadlocks.is_empty() && waits.mutual_waits.is_empty());
+    let cycles = waits.deadlocks.iter().chain(&waits.mutual_waits).flat_map(|deadlock| &deadlock.cycle);
     let deadlocked: HashSet<&str> = cycles.map(|thread| thread.site_id.as_str()).collect();
     let more =
         waits.sites.iter().filter(|site| is_notable(site) && !deadlocked.contains(site.site_id.as_str()));
@@ -123,6 +156,7 @@ fn stuck(site: &WaitSite, waits: &Waits) -> WaitsSaid {
         only,
         spot: spot(site),
         longest_blocked_ns: site.longest_blocked_ns,
+        at_least: site.is_at_least(),
         held: held(&site.locks),
     }
 }
@@ -140,6 +174,40 @@ fn held(locks: &[WaitLock]) -> Option<Held> {
 }
 
 fn deadlock(deadlock: &Deadlock, waits: &Waits) -> WaitsSaid {
+    let Circle { named, places, joins, blocked_ns } = circle(deadlock, waits);
+    WaitsSaid::Deadlock {
+        threads: deadlock.cycle.len() as u64,
+        named,
+        places,
+        certain: deadlock.certain,
+        joins,
+        blocked_ns,
+        also_blocked: deadlock.also_blocked,
+    }
+}
+
+fn mutual_wait(ring: &Deadlock, waits: &Waits) -> WaitsSaid {
+    let Circle { named, places, blocked_ns, .. } = circle(ring, waits);
+    WaitsSaid::MutualWait {
+        threads: ring.cycle.len() as u64,
+        named,
+        places,
+        certain: ring.certain,
+        // It ends as the first of them gives up.
+        limit_ns: ring.cycle.iter().filter_map(|thread| thread.limit_ns).min(),
+        blocked_ns,
+    }
+}
+
+/// What is told of a circle of threads.
+struct Circle {
+    named: Vec<ThreadName>,
+    places: Vec<String>,
+    joins: bool,
+    blocked_ns: Option<u64>,
+}
+
+fn circle(deadlock: &Deadlock, waits: &Waits) -> Circle {
     let by_id: HashMap<&str, &WaitSite> =
         waits.sites.iter().map(|site| (site.site_id.as_str(), site)).collect();
     let site_of = |thread: &DeadlockThread| by_id.get(thread.site_id.as_str()).copied();
@@ -149,15 +217,12 @@ fn deadlock(deadlock: &Deadlock, waits: &Waits) -> WaitsSaid {
         places.extend(place.filter(|place| !places.contains(place)));
     }
     let name = |thread: &DeadlockThread| ThreadName { tid: thread.tid, name: thread.name.clone() };
-    WaitsSaid::Deadlock {
-        threads: deadlock.cycle.len() as u64,
+    Circle {
         named: deadlock.cycle.iter().take(NAMED).map(name).collect(),
         places,
-        certain: deadlock.certain,
         joins: deadlock.cycle.iter().filter_map(site_of).any(|site| site.kind == WaitKind::Join),
         // It is as old as the wait that closed the circle.
         blocked_ns: deadlock.cycle.iter().filter_map(|thread| thread.blocked_ns).min(),
-        also_blocked: deadlock.also_blocked,
     }
 }
 

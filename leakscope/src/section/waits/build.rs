@@ -4,6 +4,7 @@
 mod book;
 mod holders;
 mod sites;
+mod suspects;
 mod wakers;
 
 use std::collections::HashMap;
@@ -14,10 +15,10 @@ use self::sites::Sites;
 use crate::collect::waits::WaitAccount;
 use crate::collect::waits::aggregate::WaitsSnapshot;
 use crate::section::made::{Facts, Made};
-use crate::section::model::{Address, Deadlock, DeadlockThread, LongWait, Waits};
+use crate::section::model::{Address, Deadlock, DeadlockThread, LongWait, RunningThread, Waits};
 use crate::section::site::{NameStack, site_id};
-use crate::wait::ThreadSnapshot;
 use crate::wait::deadlock::Edge;
+use crate::wait::{Thread, ThreadSnapshot};
 
 /// What the section on waits is made from.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +35,6 @@ pub struct WaitInputs<'a> {
     pub ended: bool,
     /// Whether nothing was lost that would make the numbers wrong.
     pub nothing_lost: bool,
-    /// Processors of the machine: pools of workers are about as large.
-    pub processors: usize,
 }
 
 impl<'a> WaitInputs<'a> {
@@ -47,7 +46,6 @@ impl<'a> WaitInputs<'a> {
             at_ns: account.at_ns,
             ended: account.ended,
             nothing_lost,
-            processors: account.processors,
         }
     }
 }
@@ -74,7 +72,7 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
     let snapshot = inputs.snapshot.unwrap_or(&nothing);
     let mut book = Book::new(name);
     let blocked = sites::blocked(inputs, snapshot, &mut book);
-    let holders = Holders::new(snapshot, &blocked);
+    let holders = Holders::new(snapshot, &blocked, &mut book);
     let sites = sites::sites(inputs, snapshot, &blocked, &holders, &mut book);
     let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
     let long_waits = inputs.window.map(|w| long_waits(w, &sites, inputs.started_ns)).unwrap_or_default();
@@ -86,9 +84,13 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
         blocked_now: blocked.len() as u64,
         stuck_now: 0,
         longest_stuck_ns: None,
+        unknown_now: 0,
+        longest_unknown_ns: None,
         unsettled: snapshot.unsettled,
         vanished: snapshot.vanished,
-        deadlocks: deadlocks(&blocked, &holders),
+        deadlocks: circles(true, &blocked, &holders),
+        mutual_waits: circles(false, &blocked, &holders),
+        running: running(snapshot, &mut book),
         sites: sites.sites,
         wakers,
         long_waits,
@@ -110,7 +112,8 @@ fn method(inputs: &WaitInputs<'_>) -> &'static str {
     }
 }
 
-fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock> {
+/// The circles of threads that wait for each other: those that do not end by themselves, or those that do.
+fn circles(endless: bool, blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock> {
     let by_tid: HashMap<u32, &sites::Blocked<'_>> = blocked.iter().map(|b| (b.thread.tid, b)).collect();
     let thread = |edge: &Edge| {
         let waiter = by_tid.get(&edge.tid);
@@ -121,18 +124,30 @@ fn deadlocks(blocked: &[sites::Blocked<'_>], holders: &Holders) -> Vec<Deadlock>
             held_by: edge.owner,
             holds: holders.held_by(edge.tid).map(Address).collect(),
             blocked_ns: waiter.map(|b| b.blocked_ns),
+            limit_ns: waiter.and_then(|b| b.thread.limit_ns).filter(|_| edge.timed),
             site_id: waiter.map_or_else(|| site_id(None), |b| b.key.id()),
         }
     };
-    holders
-        .cycles()
-        .iter()
+    let these = holders.cycles().iter().filter(|cycle| cycle.endless() == endless);
+    these
         .map(|cycle| Deadlock {
             cycle: cycle.edges.iter().map(thread).collect(),
             certain: cycle.certain(),
             also_blocked: cycle.also_blocked,
         })
         .collect()
+}
+
+/// Where running threads were found.
+fn running(snapshot: &ThreadSnapshot, book: &mut Book<'_, '_>) -> Vec<RunningThread> {
+    let running = snapshot.threads.iter().filter(|thread| thread.blocked_ns.is_none());
+    let told = |thread: &Thread| RunningThread {
+        tid: thread.tid,
+        name: thread.name.clone(),
+        sampled: thread.stack.is_some(),
+        stack: book.get(thread.stack).charged(None),
+    };
+    running.map(told).collect()
 }
 
 fn long_waits(window: &WaitsSnapshot, sites: &Sites, started_ns: u64) -> Vec<LongWait> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::section::json::with_stack;
 use crate::section::model::{Address, Frame, Stack, StackEnd};
 use crate::wait::WaitKind;
+use crate::wait::verdict::Verdict;
 
 /// Blocked threads: those that are, and what has blocked during the window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,20 +23,32 @@ pub struct Waits {
     pub threads: u64,
     /// Of these, blocked ones.
     pub blocked_now: u64,
-    /// Of the blocked ones, those at sites that are not idle.
+    /// Of the blocked ones, those of which there is evidence that they are stuck: `verdict` of their sites.
     #[serde(default)]
     pub stuck_now: u64,
     /// How long the one of these that waits longest has been blocked; null if there are none.
     #[serde(default)]
     pub longest_stuck_ns: Option<u64>,
+    /// Of the blocked ones, those of which nobody can tell whether they should wait.
+    #[serde(default)]
+    pub unknown_now: u64,
+    /// How long the one of these that waits longest has been blocked; null if there are none.
+    #[serde(default)]
+    pub longest_unknown_ns: Option<u64>,
     /// Of the blocked ones, those that kept changing while they were looked at and have no stack.
     pub unsettled: u64,
     /// Threads that began or ended while the process was looked at, as far as that was seen.
     pub vanished: u64,
     /// Sites, ranked: deadlocks first, idle ones last.
     pub sites: Vec<WaitSite>,
-    /// Cycles of threads that wait for each other.
+    /// Cycles of threads that wait for each other, and go on for ever.
     pub deadlocks: Vec<Deadlock>,
+    /// The same where at least one of them waits until a time limit at most.
+    #[serde(default)]
+    pub mutual_waits: Vec<Deadlock>,
+    /// Threads that ran at the end of the window.
+    #[serde(default)]
+    pub running: Vec<RunningThread>,
     /// Stacks that ended waits, by the wait time that they ended; empty for `dump`.
     pub wakers: Vec<Waker>,
     /// The longest single waits that ended in the window, at least `--min-wait` long; empty without it.
@@ -43,11 +56,21 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// Adds up who is stuck, from the sites.
+    /// Adds up who is stuck, and of whom that is unknown, from the sites.
     pub fn count_stuck(&mut self) {
-        let stuck = self.sites.iter().filter(|site| !site.idle && site.blocked_now > 0);
-        self.stuck_now = stuck.clone().map(|site| site.blocked_now).fold(0, u64::saturating_add);
-        self.longest_stuck_ns = stuck.filter_map(|site| site.longest_blocked_ns).max();
+        (self.stuck_now, self.longest_stuck_ns) = self.sum(Verdict::Stuck);
+        (self.unknown_now, self.longest_unknown_ns) = self.sum(Verdict::Unknown);
+    }
+
+    fn sum(&self, verdict: Verdict) -> (u64, Option<u64>) {
+        let sites = self.blocked(verdict);
+        let threads = sites.clone().map(|site| site.blocked_now).fold(0, u64::saturating_add);
+        (threads, sites.filter_map(|site| site.longest_blocked_ns).max())
+    }
+
+    /// The sites where threads are blocked now, with this verdict.
+    pub fn blocked(&self, verdict: Verdict) -> impl Iterator<Item = &WaitSite> + Clone {
+        self.sites.iter().filter(move |site| site.blocked_now > 0 && site.verdict() == verdict)
     }
 }
 
@@ -68,7 +91,14 @@ with_stack! {
         pub operation: Option<String>,
         /// The function of a library or runtime that tells the kind, such as `pthread_mutex_lock`.
         pub primitive: Option<String>,
-        /// Whether this looks like waiting for work, not like being stuck.
+        /// What to think of it: `stuck` by evidence, `idle` by a rule, or `unknown`; null in reports of versions that
+        /// knew but `idle`.
+        #[serde(default)]
+        pub verdict: Option<Verdict>,
+        /// The evidence, or why nobody can tell; null if it is idle.
+        #[serde(default)]
+        pub verdict_reason: Option<String>,
+        /// Whether this looks like waiting for work, not like being stuck: `verdict` is `idle`.
         pub idle: bool,
         /// The rule that says so.
         pub idle_rule: Option<String>,
@@ -103,6 +133,22 @@ with_stack! {
 }
 
 impl WaitSite {
+    /// What to think of it. Of reports of older versions: evidence was a lock.
+    pub fn verdict(&self) -> Verdict {
+        match self.verdict {
+            Some(verdict) => verdict,
+            None if self.idle => Verdict::Idle,
+            None if self.kind.is_lock() || self.kind == WaitKind::Stopped => Verdict::Stuck,
+            None => Verdict::Unknown,
+        }
+    }
+
+    /// Whether the longest time is only a lower bound.
+    pub fn is_at_least(&self) -> bool {
+        let of_longest = |thread: &&WaitThread| thread.blocked_ns == self.longest_blocked_ns;
+        self.threads.iter().find(of_longest).is_some_and(|thread| thread.at_least)
+    }
+
     /// Whether another site has the very same stack, and waits for something else there. Reports of older
     /// versions do not tell.
     pub fn shares_stack_with(&self, other: &Self) -> bool {
@@ -123,8 +169,15 @@ pub struct WaitThread {
     pub at_least: bool,
     /// Where `blocked_ns` comes from.
     pub since: Since,
+    /// If it comes back to the same wait again and again: how long each takes at most. `blocked_ns` is since it was
+    /// first seen there.
+    #[serde(default)]
+    pub again_ns: Option<u64>,
     /// Address of the lock that it waits for, if it waits for one.
     pub lock: Option<Address>,
+    /// Address of the futex that it waits on, whatever that stands for.
+    #[serde(default)]
+    pub futex: Option<Address>,
 }
 
 /// Where a time of blocking comes from.
@@ -225,6 +278,28 @@ impl JsonSchema for OwnerState {
     }
 }
 
+with_stack! {
+    /// A thread that was not blocked: it ran, or was ready to.
+    pub struct RunningThread {
+        /// Thread ID.
+        pub tid: u32,
+        /// Its name.
+        pub name: String,
+        /// Whether a sample found where it was, within some ms of the rest.
+        pub sampled: bool,
+        @
+        /// Where that was.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own.
+            blame: Option<u64>,
+            /// Frames, innermost first; empty without a sample.
+            frames: Vec<Frame>,
+            /// Why the stack ended.
+            stack_end: Option<StackEnd>,
+        },
+    }
+}
+
 /// Threads that wait for each other in a circle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Deadlock {
@@ -251,6 +326,9 @@ pub struct DeadlockThread {
     pub holds: Vec<Address>,
     /// How long it has been blocked.
     pub blocked_ns: Option<u64>,
+    /// How long it waits at most; null: for ever.
+    #[serde(default)]
+    pub limit_ns: Option<u64>,
     /// The site where it is blocked.
     pub site_id: String,
 }

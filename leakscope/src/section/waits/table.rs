@@ -12,7 +12,8 @@ use crate::layout::bars;
 use crate::layout::grid::{EXTRA, Grid, Row, number, text};
 use crate::layout::page::{Page, Paint};
 use crate::section::label::name;
-use crate::section::model::{WaitKind, WaitSite, WaitThread, Waits};
+use crate::section::model::{WaitKind, WaitSite, Waits};
+use crate::wait::verdict::Verdict;
 
 /// Other waits of one stack that are named.
 const OTHER_WAITS: usize = 4;
@@ -30,12 +31,13 @@ fn in_deadlock(waits: &Waits, site: &WaitSite) -> bool {
 
 /// How many threads are blocked, and how sure that is.
 pub(crate) fn totals(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
-    let idle: u64 = waits.sites.iter().filter(|s| s.idle).map(|s| s.blocked_now).sum();
-    let idle = match idle {
-        0 => String::new(),
-        n if n == waits.blocked_now => ", all of them idle".to_owned(),
-        n => format!(", {} of them idle", count(n)),
+    let told = |verdict: Verdict| {
+        let threads = waits.blocked(verdict).map(|site| site.blocked_now).fold(0, u64::saturating_add);
+        (threads > 0).then(|| format!("{} {}", count(threads), verdict.name()))
     };
+    let verdicts: Vec<String> =
+        [Verdict::Stuck, Verdict::Unknown, Verdict::Idle].into_iter().filter_map(told).collect();
+    let verdicts = if verdicts.is_empty() { String::new() } else { format!(": {}", verdicts.join(", ")) };
     let unsettled = if waits.unsettled > 0 {
         format!("; {} kept changing and have no stack", count(waits.unsettled))
     } else {
@@ -48,7 +50,10 @@ pub(crate) fn totals(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     };
     let of = counted(waits.threads, "thread");
     let blocked = count(waits.blocked_now);
-    page.sentences(Paint::Plain, &format!("Blocked: {blocked} of {of}{idle}{unsettled}{vanished}"))?;
+    page.sentences(Paint::Plain, &format!("Blocked: {blocked} of {of}{verdicts}{unsettled}{vanished}"))?;
+    if let Some(running) = held::running(waits) {
+        page.sentences(Paint::Plain, &running)?;
+    }
     let exact = if waits.exact { "exact" } else { "not exact" };
     page.sentences(Paint::Plain, &format!("Waits: {exact}, {}", waits.method))
 }
@@ -110,6 +115,8 @@ pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
         page.paragraph(if site.idle { Paint::Plain } else { Paint::Bold }, 0, 3, &title(site))?;
         if let Some(rule) = &site.idle_rule {
             page.paragraph(paint, 2, 3, &format!("rule: {rule}"))?;
+        } else if let Some(reason) = &site.verdict_reason {
+            page.paragraph(paint, 2, 3, &format!("{}: {reason}", site.verdict().name()))?;
         }
         if deadlocked.iter().any(|thread| thread.site_id == site.site_id) {
             page.line(paint, "  (the stack is shown with the deadlock)")?;
@@ -169,19 +176,13 @@ fn title(site: &WaitSite) -> String {
     format!("#{} {}{place}{idle}: {blocked}", site.rank, kind(site.kind))
 }
 
-/// Whether the longest time is only a lower bound.
-fn at_least(site: &WaitSite) -> bool {
-    let of_longest = |t: &&WaitThread| t.blocked_ns == site.longest_blocked_ns;
-    site.threads.iter().find(of_longest).is_some_and(|t| t.at_least)
-}
-
 fn longest(site: &WaitSite) -> String {
-    let sign = if at_least(site) { "≥" } else { "" };
+    let sign = if site.is_at_least() { "≥" } else { "" };
     site.longest_blocked_ns.map_or("-".to_owned(), |ns| format!("{sign}{}", duration(ns)))
 }
 
 fn longest_in_words(site: &WaitSite) -> String {
-    held::span(site.longest_blocked_ns.unwrap_or(0), at_least(site))
+    held::span(site.longest_blocked_ns.unwrap_or(0), site.is_at_least())
 }
 
 /// The kind, for people.

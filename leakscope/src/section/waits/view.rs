@@ -5,6 +5,7 @@ use crate::layout::narrow::span;
 use crate::section::model::{WaitLock, WaitSite, Waits};
 use crate::section::site::StackSite;
 use crate::section::view::{Around, Tab, Tabbed, Tone, Toned, Viewed, What, blamed, dash, number, text};
+use crate::wait::verdict::Verdict;
 
 const BLOCKED: u8 = 0;
 const LONGEST: u8 = 1;
@@ -76,7 +77,8 @@ impl Viewed for Waits {
             BLOCKED => (count(site.blocked_now), Tone::Bold),
             LONGEST => site.longest_blocked_ns.map_or_else(dash, |ns| (span(ns), Tone::Plain)),
             FOR if site.idle => (format!("{} (idle)", site.kind), Tone::Plain),
-            FOR => (site.kind.to_string(), Tone::Warn),
+            FOR if site.verdict() == Verdict::Stuck => (site.kind.to_string(), Tone::Warn),
+            FOR => (site.kind.to_string(), Tone::Plain),
             IN => {
                 let called = site.primitive.as_ref().or(site.operation.as_ref());
                 (called.cloned().unwrap_or_default(), Tone::Plain)
@@ -90,7 +92,8 @@ impl Viewed for Waits {
         let longest = site.longest_blocked_ns.map(|ns| format!(", the longest for {}", duration(ns)));
         let (threads, longest) = (counted(site.blocked_now, "thread"), longest.unwrap_or_default());
         let mut told = vec![(format!("{threads} blocked ({}){longest}", site.kind), Tone::Bold)];
-        told.extend(site.idle_rule.as_ref().map(|rule| (format!("idle: {rule}"), Tone::Dim)));
+        let why = site.idle_rule.as_ref().or(site.verdict_reason.as_ref());
+        told.extend(why.map(|why| (format!("{}: {why}", site.verdict().name()), Tone::Dim)));
         told.extend(site.waits.zip(site.wait_ns).map(|(waits, ns)| {
             let waits = counted(waits, "wait");
             (format!("{waits} ended here since attach, {} in all", duration(ns)), Tone::Plain)

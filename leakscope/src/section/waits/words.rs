@@ -45,6 +45,33 @@ pub struct Owner {
     pub place: Option<String>,
 }
 
+/// Who waits for locks, where nobody has done so for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockWaits {
+    /// Nobody: every blocked thread waits for something else.
+    None,
+    /// Nobody of whom it is known.
+    NoneKnown,
+    /// Some, for a short time.
+    Some { threads: u64, longest_ns: u64 },
+}
+
+/// Threads of which nobody can tell whether they should wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unknown {
+    /// All of them.
+    pub threads: u64,
+    /// Those in the place where most are.
+    pub here: u64,
+    pub spot: Spot,
+    /// What they wait for, where others wait for something else at the same stack.
+    pub kind: Option<WaitKind>,
+    pub longest_blocked_ns: u64,
+    /// What is not known.
+    pub why: String,
+}
+
 findings! {
     /// What is said of blocked threads.
     pub enum WaitsSaid, in the words of text {
@@ -65,21 +92,29 @@ findings! {
             only: Option<ThreadName>,
             spot: Spot,
             longest_blocked_ns: Option<u64>,
+            at_least: bool,
             held: Option<Held>,
+        },
+        /// Threads that wait for each other, until one of them gives up.
+        Warning MutualWait = "mutual_wait" {
+            threads: u64,
+            named: Vec<ThreadName>,
+            places: Vec<String>,
+            certain: bool,
+            limit_ns: Option<u64>,
+            blocked_ns: Option<u64>,
         },
         /// Threads that a signal or a debugger stopped.
         Warning Stopped = "threads_stopped" { stopped: u64, threads: u64, },
         /// The process has none.
         Note NoThreads = "no_threads" {},
-        /// All wait for work or run.
-        Note Calm = "threads_calm" { threads: u64, },
-        /// Some wait for something else, but look well.
-        Note CalmBut = "threads_calm_but" {
+        /// There is no evidence that anything is stuck.
+        Note Calm = "threads_calm" {
             threads: u64,
-            blocked: u64,
-            here: u64,
-            spot: Spot,
-            kind: Option<WaitKind>,
+            idle: u64,
+            running: u64,
+            locks: LockWaits,
+            unknown: Option<Unknown>,
         },
         /// There is more than one deadlock.
         Alarm Deadlocks = "deadlocks" { deadlocks: u64, },
@@ -107,13 +142,8 @@ fn text(said: &WaitsSaid) -> String {
         WaitsSaid::Stuck { .. } => stuck(said),
         WaitsSaid::Stopped { stopped, threads } => stopped_threads(*stopped, *threads),
         WaitsSaid::NoThreads {} => "The process has no threads any more.".to_owned(),
-        WaitsSaid::Calm { threads: 1 } => {
-            "Nothing is stuck: the only thread waits for work or runs.".to_owned()
-        }
-        WaitsSaid::Calm { threads } => {
-            format!("Nothing is stuck: all {} threads wait for work or run.", count(*threads))
-        }
-        WaitsSaid::CalmBut { .. } => calm_but(said),
+        WaitsSaid::Calm { .. } => calm(said),
+        WaitsSaid::MutualWait { .. } => mutual_wait(said),
         WaitsSaid::Deadlocks { deadlocks } => {
             format!("There are {deadlocks} deadlocks; the headline names the largest.")
         }
@@ -163,30 +193,83 @@ fn told(thread: &ThreadName) -> String {
     }
 }
 
-fn calm_but(said: &WaitsSaid) -> String {
-    let WaitsSaid::CalmBut { threads, blocked, here, spot, kind } = said else { return String::new() };
-    let fine = threads.saturating_sub(*blocked);
-    let kind = kind.map(|kind| format!(" ({kind})")).unwrap_or_default();
-    let there = format!("in {}{kind}{}", spot.what, at(spot));
-    let all = counted(*threads, "thread");
-    match (*threads, fine, *here) {
-        (1, ..) => return format!("Nothing looks stuck: the only thread is {there}."),
-        (_, 0, 1) => return format!("Nothing looks stuck: of {all}, 1 is {there}."),
-        (_, 0, here) => return format!("Nothing looks stuck: of {all}, {} are {there}.", count(here)),
-        _ => {}
-    }
-    let waits_for_work = if fine == 1 { "waits for work or runs" } else { "wait for work or run" };
-    let which = match (*blocked, *here) {
-        (1, _) => format!("the other one is {there}"),
-        (all, here) if all == here => format!("the other {} are {there}", count(all)),
-        (all, 1) => format!("of the other {}, 1 is {there}", count(all)),
-        (all, here) => format!("of the other {}, {} are {there}", count(all), count(here)),
+fn calm(said: &WaitsSaid) -> String {
+    let WaitsSaid::Calm { threads, idle, running, locks, unknown } = said else { return String::new() };
+    let head = match *locks {
+        LockWaits::None => "No thread waits for a lock".to_owned(),
+        LockWaits::NoneKnown => "No thread is known to wait for a lock".to_owned(),
+        LockWaits::Some { threads: 1, longest_ns } => {
+            format!("1 thread waits for a lock, for {}", duration(longest_ns))
+        }
+        LockWaits::Some { threads, longest_ns } => {
+            format!("{} threads wait for locks, for up to {}", count(threads), duration(longest_ns))
+        }
     };
-    format!("Nothing looks stuck: {} of {all} {waits_for_work}; {which}.", count(fine))
+    let rest = others(*threads, *idle, *running);
+    match (unknown, rest) {
+        (None, Some(rest)) => format!("{head}: {rest}."),
+        (None, None) => format!("{head}."),
+        (Some(unknown), rest) => {
+            let rest = rest.map(|rest| format!("; {rest}")).unwrap_or_default();
+            format!("{head}. {}{rest}.", unknown_ones(unknown, *threads))
+        }
+    }
+}
+
+/// Threads that are idle or run: `11 are idle, and 1 runs`.
+fn others(threads: u64, idle: u64, running: u64) -> Option<String> {
+    let runs = if running == 1 { "runs" } else { "run" };
+    let are = if idle == 1 { "is" } else { "are" };
+    let all = |n: u64| if n == 1 { "the only one".to_owned() } else { format!("all {}", count(n)) };
+    Some(match (idle, running) {
+        (0, 0) => return None,
+        (n, 0) if n == threads => format!("{} {are} idle", all(n)),
+        (0, n) if n == threads => format!("{} {runs}", all(n)),
+        (idle, 0) => format!("{} {are} idle", count(idle)),
+        (0, running) => format!("{} {runs}", count(running)),
+        (idle, running) => format!("{} {are} idle, and {} {runs}", count(idle), count(running)),
+    })
+}
+
+/// `3 of 12 threads wait in std::future::get at a.cpp:3 for up to 2 m (who is to wake it is not visible)`.
+fn unknown_ones(unknown: &Unknown, threads: u64) -> String {
+    let Unknown { threads: all, here, spot, kind, longest_blocked_ns, why } = unknown;
+    let kind = kind.map(|kind| format!(" ({kind})")).unwrap_or_default();
+    let (wait, up_to) = if *here == 1 { ("waits", "") } else { ("wait", "up to ") };
+    let who = match (*here, threads) {
+        (1, 1) => "The only thread".to_owned(),
+        (here, threads) => format!("{} of {}", count(here), counted(threads, "thread")),
+    };
+    let more = match all.saturating_sub(*here) {
+        0 => String::new(),
+        1 => "; 1 more waits elsewhere, for what is not known either".to_owned(),
+        n => format!("; {} more wait elsewhere, for what is not known either", count(n)),
+    };
+    let time = duration(*longest_blocked_ns);
+    format!("{who} {wait} in {}{kind}{} for {up_to}{time} ({why}){more}", spot.what, at(spot))
+}
+
+fn mutual_wait(said: &WaitsSaid) -> String {
+    let WaitsSaid::MutualWait { threads, named, places, certain, limit_ns, blocked_ns } = said else {
+        return String::new();
+    };
+    let names: Vec<String> = named.iter().map(told).collect();
+    let places = if places.is_empty() { String::new() } else { format!(": in {}", list(places)) };
+    let limit = limit_ns.map(|ns| format!(" ({})", duration(ns))).unwrap_or_default();
+    let age = blocked_ns.map(|ns| format!(", for {} so far", duration(ns))).unwrap_or_default();
+    let guess = if *certain { "" } else { " (a holder is inferred)" };
+    let more = threads.saturating_sub(named.len() as u64);
+    let names = if more > 0 { format!("{} and {more} more", names.join(", ")) } else { list(&names) };
+    match threads {
+        1 => format!(
+            "{names} waits for a lock that it holds itself until a timeout{limit}{guess}{places}{age}."
+        ),
+        _ => format!("{names}: each waits for the other until a timeout{limit}{guess}{places}{age}."),
+    }
 }
 
 fn stuck(said: &WaitsSaid) -> String {
-    let WaitsSaid::Stuck { blocked, threads, only, spot, longest_blocked_ns, held } = said else {
+    let WaitsSaid::Stuck { blocked, threads, only, spot, longest_blocked_ns, at_least, held } = said else {
         return String::new();
     };
     let who = match only {
@@ -195,7 +278,11 @@ fn stuck(said: &WaitsSaid) -> String {
         None => format!("{} of {}", count(*blocked), counted(*threads, "thread")),
     };
     let span = longest_blocked_ns.map(duration).unwrap_or_default();
-    let span = if *blocked > 1 { format!("up to {span}") } else { span };
+    let span = match (*blocked > 1, *at_least) {
+        (_, true) => format!("at least {span}"),
+        (true, false) => format!("up to {span}"),
+        (false, false) => span,
+    };
     let held = held.as_ref().map(held_by).unwrap_or_default();
     format!("{who} blocked in {}{} for {span}{held}.", spot.what, at(spot))
 }
@@ -223,7 +310,8 @@ fn held_by(held: &Held) -> String {
     let by = if owner.inferred { "probably held by" } else { "held by" };
     let which = if one { "" } else { ", the most wanted" };
     let state = match (&owner.state, &owner.place) {
-        (Some(OwnerState::Running), _) => ", which is running".to_owned(),
+        (Some(OwnerState::Running), Some(place)) => format!(", which runs at {place} (sampled)"),
+        (Some(OwnerState::Running), None) => ", which is running".to_owned(),
         (Some(OwnerState::Waits(WaitKind::Sleep)), Some(place)) => format!(", which sleeps at {place}"),
         (Some(state), Some(place)) => format!(", itself blocked at {place} ({state})"),
         (Some(state), None) => format!(", itself blocked ({state})"),

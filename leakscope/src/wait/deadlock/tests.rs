@@ -1,7 +1,7 @@
 use super::*;
 
 fn edge(tid: u32, owner: u32) -> Edge {
-    Edge { tid, lock: u64::from(owner) * 0x10, owner, certain: true }
+    Edge { tid, lock: u64::from(owner) * 0x10, owner, certain: true, timed: false }
 }
 
 fn tids(cycle: &Cycle) -> Vec<u32> {

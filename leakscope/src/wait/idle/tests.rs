@@ -22,8 +22,10 @@ fn site<'a>(kind: WaitKind, frames: &'a [Mark]) -> Site<'a> {
         frames,
         complete: true,
         blocked_now: 4,
+        main_thread: false,
         holds_wanted_lock: false,
-        processors: 2,
+        joined: false,
+        library_at_work: false,
     }
 }
 
@@ -34,20 +36,56 @@ const POOL_STACK: &[&str] =
 fn a_pool_of_workers() {
     let frames = marks(POOL_STACK);
     let usual = site(WaitKind::Condvar, &frames);
-    assert_eq!(rule(&usual, &rules().workers), Some(POOL));
-    assert_eq!(rule(&Site { blocked_now: 64, ..usual }, &rules().workers), Some(POOL));
-    assert_eq!(rule(&Site { blocked_now: 65, ..usual }, &rules().workers), None);
-    assert_eq!(rule(&Site { blocked_now: 65, processors: 32, ..usual }, &rules().workers), Some(POOL));
-    assert_eq!(
-        rule(&Site { processors: usize::MAX, blocked_now: u64::MAX, ..usual }, &rules().workers),
-        Some(POOL)
-    );
-    assert_eq!(rule(&Site { complete: false, ..usual }, &rules().workers), None);
-    assert_eq!(rule(&Site { primitive: None, ..usual }, &rules().workers), None);
-    assert_eq!(rule(&Site { primitive: Some(usize::MAX - 1), ..usual }, &rules().workers), None);
-    assert_eq!(rule(&Site { holds_wanted_lock: true, ..usual }, &rules().workers), None);
+    let workers = &rules().workers;
+    assert_eq!(rule(&usual, workers), Some(POOL));
+    for many in [2, 64, 65, u64::MAX] {
+        assert_eq!(rule(&Site { blocked_now: many, ..usual }, workers), Some(POOL), "{many}");
+    }
+    assert_eq!(rule(&Site { blocked_now: 1, ..usual }, workers), None, "one thread is no pool");
+    assert_eq!(rule(&Site { main_thread: true, ..usual }, workers), None);
+    assert_eq!(rule(&Site { complete: false, ..usual }, workers), None);
+    assert_eq!(rule(&Site { primitive: None, ..usual }, workers), None);
+    assert_eq!(rule(&Site { primitive: Some(usize::MAX - 1), ..usual }, workers), None);
+    assert_eq!(rule(&Site { holds_wanted_lock: true, ..usual }, workers), None);
+    assert_eq!(rule(&Site { kind: WaitKind::Semaphore, ..usual }, workers), None);
     let deep = marks(&["pthread_cond_wait @ libc.so.6", "reply", "query", "handle", "serve", "main"]);
-    assert_eq!(rule(&site(WaitKind::Condvar, &deep), &rules().workers), None);
+    assert_eq!(rule(&site(WaitKind::Condvar, &deep), workers), None);
+}
+
+#[test]
+fn who_waits_for_a_result_is_no_worker() {
+    let pool = |primitive| {
+        let frames = marks(&["? @ libc.so.6", primitive, "worker_main", "? @ libc.so.6"]);
+        rule(&site(WaitKind::Condvar, &frames), &rules().workers)
+    };
+    assert_eq!(pool("std::sync::mpsc::Receiver::recv"), Some(POOL));
+    for result in ["std::__basic_future::wait", "std::sync::mpsc::SyncSender::send", "LockSupport.park"] {
+        let frames = marks(&["pthread_cond_wait @ libc.so.6", result, "worker_main"]);
+        assert!(frames[1].row.is_some() || result == "LockSupport.park", "{result}");
+        assert_ne!(pool(result), Some(POOL), "{result}");
+    }
+    let python =
+        marks(&["pthread_cond_wait @ libc.so.6", "_PyEval_EvalFrameDefault @ python3.11", "t_bootstrap"]);
+    assert_eq!(rule(&site(WaitKind::Condvar, &python), &rules().workers), None, "code of the program runs");
+}
+
+#[test]
+fn a_job_that_waits_is_no_worker_without_work() {
+    let workers = &rules().workers;
+    let of = |kind, frames: &[&str]| rule(&site(kind, &marks(frames)), workers);
+    let park = "std::thread::park";
+    let worker = "tokio::runtime::scheduler::multi_thread::worker::Context::run";
+    assert!(of(WaitKind::Condvar, &[park, worker]).is_some_and(|words| words.contains("tokio")));
+    assert_eq!(of(WaitKind::Condvar, &[park, "app::sync_call", worker]), None);
+    let block_on = "tokio::runtime::park::CachedParkThread::block_on";
+    assert_eq!(
+        of(WaitKind::Condvar, &[block_on, "app::blocks", "tokio::runtime::blocking::pool::Inner::run"]),
+        None
+    );
+    let asio = "boost::asio::detail::scheduler::run";
+    assert!(of(WaitKind::Poll, &["epoll_wait @ libc.so.6", asio, "main"]).is_some());
+    assert_eq!(of(WaitKind::Poll, &["epoll_wait @ libc.so.6", "handler", asio, "main"]), None);
+    assert_eq!(of(WaitKind::Condvar, &["pthread_cond_wait @ libc.so.6", "handler", asio]), None);
 }
 
 #[test]
@@ -68,7 +106,10 @@ fn who_waits_for_a_lock_is_never_idle() {
     }
     // But a pool of OpenMP, for example.
     let openmp = marks(&["? @ libgomp.so.1", "? @ libgomp.so.1", "? @ libc.so.6"]);
-    assert_eq!(rule(&site(WaitKind::Futex, &openmp), &rules().workers), Some(LIBRARY));
+    let team = site(WaitKind::Futex, &openmp);
+    assert_eq!(rule(&team, &rules().workers), Some(LIBRARY));
+    // While one of its team runs code of the program, the others wait for that.
+    assert_eq!(rule(&Site { library_at_work: true, ..team }, &rules().workers), None);
     assert_eq!(rule(&site(WaitKind::Futex, &[]), &rules().workers), None);
     let lock = marks(&["epoll_wait @ libc.so.6", "ProcSleep @ postgres", "PostgresMain @ postgres"]);
     assert_eq!(rule(&site(WaitKind::Mutex, &lock), &rules().workers), None);
@@ -78,13 +119,16 @@ fn who_waits_for_a_lock_is_never_idle() {
 fn kinds_that_are_idle_by_themselves() {
     let frames = marks(&["f", "main"]);
     let kind = |kind| rule(&site(kind, &frames), &rules().workers);
-    assert_eq!(kind(WaitKind::Poll), Some(EVENT_LOOP));
+    let epoll = Site { operation: Some("epoll_wait"), ..site(WaitKind::Poll, &frames) };
+    assert_eq!(rule(&epoll, &rules().workers), Some(EVENT_LOOP));
+    assert_eq!(kind(WaitKind::Poll), None, "a poll of few descriptors may wait for a peer");
     assert_eq!(
         kind(WaitKind::Sleep),
         Some("sleeps, or waits for a signal, and holds no lock that is wanted")
     );
-    assert_eq!(kind(WaitKind::Child), Some("waits for a child process"));
-    assert_eq!(kind(WaitKind::Join), Some("waits for a thread to end: what that one does tells more"));
+    assert_eq!(kind(WaitKind::Child), None);
+    assert_eq!(kind(WaitKind::Join), None);
+    assert_eq!(rule(&Site { joined: true, ..site(WaitKind::Join, &frames) }, &rules().workers), Some(JOIN));
     assert_eq!(kind(WaitKind::IoUring), Some("waits for completions of an io_uring, as an event loop does"));
     assert_eq!(kind(WaitKind::Socket), None);
     let accept = Site { operation: Some("accept4"), ..site(WaitKind::Socket, &frames) };
@@ -104,6 +148,8 @@ fn every_known_worker_is_found() {
             Some(path) => format!("{path}::something::run"),
             None => worker.function.to_owned(),
         };
+        let function =
+            format!("{function} @ {}.so", if worker.module.is_empty() { "app" } else { worker.module });
         let frames = marks(&["pthread_cond_wait @ libc.so.6", &function, "a", "b", "c", "d"]);
         for &kind in worker.kinds {
             assert_eq!(rule(&site(kind, &frames), &rules().workers), Some(worker.words), "{function}");
@@ -116,5 +162,8 @@ fn every_known_worker_is_found() {
         rule(&site(WaitKind::Condvar, &node), &rules().workers).is_some_and(|words| words.contains("Node"))
     );
     let client = marks(&["epoll_wait @ libc.so.6", "WaitEventSetWait @ postgres", "secure_read @ postgres"]);
-    assert_eq!(rule(&site(WaitKind::Poll, &client), &rules().workers), Some(PG_CLIENT));
+    assert_eq!(
+        rule(&site(WaitKind::Poll, &client), &rules().workers),
+        Some("a PostgreSQL backend waits for its client")
+    );
 }

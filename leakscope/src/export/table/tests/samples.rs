@@ -138,7 +138,9 @@ pub(crate) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<u64>) 
         blocked_ns: Some(blocked_ns),
         at_least: false,
         since: Since::BeforeAttach,
+        again_ns: None,
         lock: lock.map(Address),
+        futex: lock.map(Address),
     }
 }
 
@@ -157,6 +159,8 @@ pub(crate) fn site(
         kind,
         operation: Some("futex".to_owned()),
         primitive: Some(primitive.to_owned()),
+        verdict: None,
+        verdict_reason: None,
         idle: false,
         idle_rule: None,
         blocked_now: threads.len() as u64,
@@ -211,10 +215,14 @@ pub(crate) fn waits(sites: Vec<WaitSite>) -> Waits {
         blocked_now,
         stuck_now: 0,
         longest_stuck_ns: None,
+        unknown_now: 0,
+        longest_unknown_ns: None,
         unsettled: 0,
         vanished: 0,
         sites,
         deadlocks: Vec::new(),
+        mutual_waits: Vec::new(),
+        running: Vec::new(),
         wakers: Vec::new(),
         long_waits: Vec::new(),
     };
@@ -286,6 +294,7 @@ pub(crate) fn deadlock() -> Report {
         held_by: by,
         holds: vec![Address(holds)],
         blocked_ns: Some(3 * H),
+        limit_ns: None,
         site_id: site.to_owned(),
     };
     let cycle = vec![thread(4711, "a", b, 4712, a, "s1"), thread(4712, "b", a, 4711, b, "s2")];

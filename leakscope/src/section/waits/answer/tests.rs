@@ -51,10 +51,7 @@ fn one_thread() {
     let brief = Thread { blocked_ns: Some(2_000_000), ..waits_for(3, 1, 0x1000, 4) };
     let brief = section(vec![brief, runs(4)], None);
     assert_eq!(waits(&brief), None);
-    assert_eq!(
-        waits_idle(&brief),
-        "Nothing looks stuck: 1 of 2 threads waits for work or runs; the other one is in pthread_mutex_lock at pool.c:3 (take)."
-    );
+    assert_eq!(waits_idle(&brief), "1 thread waits for a lock, for 2 ms: 1 runs.");
 }
 
 #[test]
@@ -133,10 +130,11 @@ fn an_inferred_holder_makes_it_probable() {
 fn nothing_is_stuck() {
     let idle = section(vec![idles(1), idles(2), sleeps(3), runs(4)], None);
     assert_eq!((waits(&idle), findings(&idle)), (None, Vec::new()));
-    assert_eq!(waits_idle(&idle), "Nothing is stuck: all 4 threads wait for work or run.");
+    assert_eq!(waits_idle(&idle), "No thread waits for a lock: 3 are idle, and 1 runs.");
+    assert_eq!(waits_idle(&section(vec![runs(1)], None)), "No thread waits for a lock: the only one runs.");
     assert_eq!(
-        waits_idle(&section(vec![runs(1)], None)),
-        "Nothing is stuck: the only thread waits for work or runs."
+        waits_idle(&section(vec![idles(1), idles(2)], None)),
+        "No thread waits for a lock: all 2 are idle."
     );
     assert_eq!(waits_idle(&section(Vec::new(), None)), "The process has no threads any more.");
 }
@@ -157,17 +155,25 @@ fn sockets_are_told_but_not_called_stuck() {
         |tid| Thread { syscall: Some(Syscall { number: 45, args: [3, 0, 0, 0, 0, 0] }), ..sleeps(tid) };
     let some = section(vec![receives(1), receives(2), runs(3), runs(4)], None);
     assert_eq!(waits(&some), None);
+    let other = "(its other end decides)";
     assert_eq!(
         waits_idle(&section(vec![receives(1)], None)),
-        "Nothing looks stuck: the only thread is in recvfrom at pool.c:3 (flush)."
-    );
-    assert_eq!(
-        waits_idle(&section(vec![receives(1), receives(2)], None)),
-        "Nothing looks stuck: of 2 threads, 2 are in recvfrom at pool.c:3 (flush)."
+        format!(
+            "No thread waits for a lock. The only thread waits in recvfrom at pool.c:3 (flush) for 1.0 s {other}."
+        )
     );
     assert_eq!(
         waits_idle(&some),
-        "Nothing looks stuck: 2 of 4 threads wait for work or run; the other 2 are in recvfrom at pool.c:3 (flush)."
+        format!(
+            "No thread waits for a lock. 2 of 4 threads wait in recvfrom at pool.c:3 (flush) for up to 1.0 s {other}; 2 run."
+        )
+    );
+    // One that waits for work alone is no pool.
+    let both = section(vec![receives(1), idles(2)], None);
+    assert!(
+        waits_idle(&both).contains("; 1 more waits elsewhere, for what is not known either."),
+        "{}",
+        waits_idle(&both)
     );
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::book::Book;
 use super::sites::Blocked;
+use super::suspects::{interrupted, suspects};
 use crate::wait::deadlock::{Cycle, Edge, cycles};
-use crate::wait::locks::{Owner, RELEASED_BETWEEN};
-use crate::wait::owners::{Inference, METHOD, Pointers};
+use crate::wait::locks::{Held, Owner, RELEASED_BETWEEN};
+use crate::wait::owners::{self, INTERRUPTED, Inference, Question, Suspect};
 use crate::wait::{ThreadSnapshot, WaitKind};
 
 /// The holder of a lock.
@@ -21,21 +23,22 @@ pub(super) struct Holders {
     by_lock: HashMap<u64, Holder>,
     held: BTreeMap<u32, BTreeSet<u64>>,
     cycles: Vec<Cycle>,
-    in_cycles: HashSet<u32>,
+    /// Threads in a cycle, and whether it does not end by itself.
+    in_cycles: HashMap<u32, bool>,
 }
 
 impl Holders {
-    pub(super) fn new(snapshot: &ThreadSnapshot, blocked: &[Blocked<'_>]) -> Self {
+    pub(super) fn new(snapshot: &ThreadSnapshot, blocked: &[Blocked<'_>], book: &mut Book<'_, '_>) -> Self {
         let mut waiters: HashMap<u64, Vec<&Blocked<'_>>> = HashMap::new();
         for thread in blocked {
             if let Some(lock) = &thread.lock {
                 waiters.entry(lock.address).or_default().push(thread);
             }
         }
-        let pointers = Pointers::new(snapshot);
+        let suspects = suspects(snapshot, book);
         let mut this = Self::default();
         for (&address, threads) in &waiters {
-            let holder = holder(threads, &pointers);
+            let holder = holder(threads, &suspects, book);
             // Who is joined holds nothing.
             let joins = threads.iter().any(|thread| thread.classified.kind == WaitKind::Join);
             if let Holder::Known { tid, .. } = holder
@@ -45,19 +48,25 @@ impl Holders {
             }
             this.by_lock.insert(address, holder);
         }
-        let edge = |thread: &Blocked<'_>| {
-            let lock = thread.lock.as_ref()?.address;
-            match this.by_lock.get(&lock)? {
-                Holder::Known { tid, inferred, .. } => {
-                    Some(Edge { tid: thread.thread.tid, lock, owner: *tid, certain: !inferred })
-                }
-                Holder::Unknown(_) => None,
-            }
-        };
-        let edges: Vec<Edge> = blocked.iter().filter_map(edge).collect();
+        let edges: Vec<Edge> = blocked.iter().filter_map(|thread| this.edge(thread)).collect();
         this.cycles = cycles(&edges);
-        this.in_cycles = this.cycles.iter().flat_map(|cycle| &cycle.edges).map(|edge| edge.tid).collect();
+        for cycle in &this.cycles {
+            let endless = cycle.endless();
+            this.in_cycles.extend(cycle.edges.iter().map(|edge| (edge.tid, endless)));
+        }
         this
+    }
+
+    /// Whom a thread waits for.
+    fn edge(&self, thread: &Blocked<'_>) -> Option<Edge> {
+        let lock = thread.lock.as_ref()?.address;
+        let timed = thread.classified.lock.is_some_and(|lock| lock.futex.timed);
+        match self.by_lock.get(&lock)? {
+            Holder::Known { tid, inferred, .. } => {
+                Some(Edge { tid: thread.thread.tid, lock, owner: *tid, certain: !inferred, timed })
+            }
+            Holder::Unknown(_) => None,
+        }
     }
 
     /// Who holds a lock.
@@ -74,14 +83,14 @@ impl Holders {
         &self.cycles
     }
 
-    /// Whether a thread is part of a cycle.
-    pub(super) fn is_deadlocked(&self, tid: u32) -> bool {
-        self.in_cycles.contains(&tid)
+    /// If a thread is part of a cycle: whether that does not end by itself.
+    pub(super) fn circle(&self, tid: u32) -> Option<bool> {
+        self.in_cycles.get(&tid).copied()
     }
 }
 
 /// The holder of the lock that all of `waiters` wait for.
-fn holder(waiters: &[&Blocked<'_>], pointers: &Pointers) -> Holder {
+fn holder(waiters: &[&Blocked<'_>], suspects: &[Suspect], book: &mut Book<'_, '_>) -> Holder {
     let owners = || waiters.iter().filter_map(|thread| Some(&thread.lock.as_ref()?.owner));
     let named: BTreeSet<(u32, &'static str)> = owners()
         .filter_map(|owner| match owner {
@@ -100,23 +109,48 @@ fn holder(waiters: &[&Blocked<'_>], pointers: &Pointers) -> Holder {
         Owner::Thread { .. } => None,
     });
     let Some((why, held)) = why else { return Holder::Unknown("nothing is known of it".to_owned()) };
-    let is_lock = waiters.iter().all(|thread| thread.classified.kind.is_lock());
-    if !held || !is_lock {
+    if held == Held::Unknown || !waiters.iter().all(|thread| wants_lock(thread, book)) {
         return Holder::Unknown(why.clone());
     }
-    let tids: HashSet<u32> = waiters.iter().map(|thread| thread.thread.tid).collect();
-    let words: BTreeSet<u64> =
-        waiters.iter().filter_map(|thread| Some(thread.classified.lock?.futex.word)).collect();
-    let mut several = 0;
-    for word in words {
-        match pointers.holder(word, &tids) {
-            Inference::Holder(tid) => return Holder::Known { tid, method: METHOD, inferred: true },
-            Inference::Nobody => {}
-            Inference::Several(n) => several = several.max(n),
-        }
+    if let [only] = waiters
+        && interrupted(only, &book.get(only.thread.stack))
+    {
+        return Holder::Known { tid: only.thread.tid, method: INTERRUPTED, inferred: true };
     }
-    Holder::Unknown(match several {
-        0 => format!("{why}, and only the waiters' stacks point to it"),
-        n => format!("{why}, and the stacks of {n} other threads point to it"),
-    })
+    let tids: HashSet<u32> = waiters.iter().map(|thread| thread.thread.tid).collect();
+    let words: Vec<u64> =
+        waiters.iter().filter_map(|thread| Some(thread.classified.lock?.futex.word)).collect();
+    let question = Question {
+        words: &words,
+        waiters: &tids,
+        once: held == Held::Initialiser,
+        reads: if held == Held::Reader { own_reader(waiters) } else { None },
+    };
+    match owners::holder(suspects, &question) {
+        Inference::Holder(tid, method) => Holder::Known { tid, method, inferred: true },
+        Inference::Unknown(more) => Holder::Unknown(format!("{why}, and {more}")),
+    }
+}
+
+/// Whether a thread waits for a lock, and not for a condition that is made from one.
+fn wants_lock(thread: &Blocked<'_>, book: &mut Book<'_, '_>) -> bool {
+    let entry = book.get(thread.thread.stack);
+    let row = thread.classified.primitive_frame.and_then(|at| entry.marks.get(at)?.row);
+    thread.classified.kind.is_lock() && !row.is_some_and(|(_, row)| row.may_be_condition)
+}
+
+/// Of those that wait for a lock that one reader holds, the one whose own read lock explains it: a reader waits only
+/// behind a writer, so the one that waits to read again holds it; and where none waits to read, the only writer
+/// wants more than the read lock that it has.
+fn own_reader(waiters: &[&Blocked<'_>]) -> Option<u32> {
+    let reads = |thread: &&&Blocked<'_>| {
+        let name = thread.classified.primitive.as_deref().unwrap_or_default();
+        name.contains("read") || name.contains("rdlock") || name.contains("shared")
+    };
+    let mut readers = waiters.iter().filter(reads);
+    match (readers.next(), readers.next(), waiters) {
+        (Some(only), None, [_, _, ..]) => Some(only.thread.tid),
+        (None, _, [only]) => Some(only.thread.tid),
+        _ => None,
+    }
 }

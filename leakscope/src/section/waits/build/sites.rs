@@ -1,18 +1,21 @@
 //! Sites: what is blocked now and what has blocked in the window, by stack.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::WaitInputs;
-use super::book::Book;
+use super::book::{Book, Entry};
 use super::holders::{Holder, Holders};
 use crate::collect::waits::aggregate::SiteWaits;
 use crate::section::model::{Address, Cut, OwnerState, Since, StackEnd, WaitLock, WaitSite, WaitThread};
 use crate::section::site::site_id;
 use crate::section::waits::answer::is_notable;
 use crate::stack::StackId;
+use crate::symbol::FrameOwner;
 use crate::wait::classify::{Classified, Facts};
 use crate::wait::locks::{Lock, ThreadIds, decode};
+use crate::wait::primitives::Mark;
+use crate::wait::verdict::{Circle, Verdict, judge};
 use crate::wait::{FdTarget, TaskState, Thread, ThreadSnapshot, WaitKind, WaitSiteId, classify, idle};
 
 /// A thread that is blocked now.
@@ -52,10 +55,13 @@ pub(super) fn blocked<'a>(
         let classified = classify(facts, &book.get(thread.stack).marks);
         let key = SiteKey::new(thread.stack, &classified, facts.fd);
         let lock = classified.lock.and_then(|lock| decode(&lock, thread.futex.as_ref(), &ids));
-        let (blocked_ns, at_least, since) = match open.get(&thread.tid) {
+        let (this_wait_ns, at_least, since) = match open.get(&thread.tid) {
             Some(since_ns) => (inputs.at_ns.saturating_sub(*since_ns), false, Since::Traced),
             None => (before, thread.blocked_at_least, Since::BeforeAttach),
         };
+        // A wait with a limit may not be the first one here.
+        let blocked_ns = thread.again.map_or(this_wait_ns, |again| again.for_ns.max(this_wait_ns));
+        let at_least = at_least || thread.again.is_some();
         Some(Blocked { thread, classified, key, lock, blocked_ns, at_least, since })
     };
     snapshot.threads.iter().filter_map(blocked).collect()
@@ -147,6 +153,7 @@ pub(super) fn sites(
         threads: snapshot.threads.iter().map(|thread| (thread.tid, thread)).collect(),
         blocked: blocked.iter().map(|thread| (thread.thread.tid, thread)).collect(),
         holders,
+        at_work: at_work(snapshot, book),
         book,
     };
     let mut sites: Vec<(Order, WaitSite)> = parts
@@ -171,13 +178,18 @@ fn order(site: &WaitSite, parts: &Parts<'_, '_>, holders: &Holders) -> Order {
     let now: u64 = parts.blocked.iter().fold(0, |sum, thread| sum.saturating_add(thread.blocked_ns));
     let time = site.wait_ns.unwrap_or_default().saturating_add(now);
     let longest = Reverse(site.longest_blocked_ns.unwrap_or_default());
-    if parts.blocked.iter().any(|thread| holders.is_deadlocked(thread.thread.tid)) {
+    if circle(parts, holders) != Circle::None {
         (0, Reverse(site.blocked_now), longest, Reverse(time))
-    } else if is_notable(site) {
+    } else if site.verdict() == Verdict::Stuck && is_notable(site) {
         (1, Reverse(site.blocked_now), longest, Reverse(time))
     } else {
         // A wait of a moment says little, whoever is in it now.
-        (if site.idle { 3 } else { 2 }, Reverse(time), longest, Reverse(site.blocked_now))
+        let group = match site.verdict() {
+            Verdict::Stuck => 2,
+            Verdict::Unknown => 3,
+            Verdict::Idle => 4,
+        };
+        (group, Reverse(time), longest, Reverse(site.blocked_now))
     }
 }
 
@@ -189,22 +201,16 @@ fn site(
 ) -> WaitSite {
     let entry = owners.book.get(key.stack);
     let what = &parts.what;
-    let deadlocked = parts.blocked.iter().any(|b| owners.holders.is_deadlocked(b.thread.tid));
-    let facts = idle::Site {
-        kind: what.kind,
-        operation: what.operation,
-        fd: key.fd,
-        frames: &entry.marks,
-        primitive: what.primitive_frame,
-        complete: entry.stack.end == Some(StackEnd::Root),
-        blocked_now: parts.blocked.len() as u64,
-        holds_wanted_lock: parts
-            .blocked
-            .iter()
-            .any(|b| owners.holders.held_by(b.thread.tid).next().is_some()),
-        processors: inputs.processors,
-    };
-    let idle_rule = idle::rule(&facts, &crate::runtime::rules().workers).filter(|_| !deadlocked);
+    let longest_blocked_ns = parts.blocked.iter().map(|thread| thread.blocked_ns).max();
+    let judgement = judge(
+        &facts(key, parts, &entry, owners),
+        circle(parts, owners.holders),
+        longest_blocked_ns.unwrap_or_default(),
+        &crate::runtime::rules().workers,
+    );
+    let idle = judgement.verdict == Verdict::Idle;
+    let why = judgement.why.to_owned();
+    let (idle_rule, verdict_reason) = if idle { (Some(why), None) } else { (None, Some(why)) };
     let window = inputs.window.is_some();
     let sum = |of: fn(&SiteWaits) -> u64| {
         window.then(|| parts.finished.iter().fold(0u64, |sum, waits| sum.saturating_add(of(waits))))
@@ -220,10 +226,12 @@ fn site(
         kind: what.kind,
         operation: what.operation.map(str::to_owned),
         primitive: what.primitive.clone(),
-        idle: idle_rule.is_some(),
-        idle_rule: idle_rule.map(str::to_owned),
+        verdict: Some(judgement.verdict),
+        verdict_reason,
+        idle,
+        idle_rule,
         blocked_now: parts.blocked.len() as u64,
-        longest_blocked_ns: parts.blocked.iter().map(|thread| thread.blocked_ns).max(),
+        longest_blocked_ns,
         waits: sum(|waits| waits.waits),
         wait_ns: sum(|waits| waits.wait_ns),
         max_wait_ns: parts.finished.iter().map(|waits| waits.max_ns).max(),
@@ -234,6 +242,40 @@ fn site(
     }
 }
 
+/// What the verdict on a site is made from.
+fn facts<'a>(
+    key: &SiteKey,
+    parts: &Parts<'_, '_>,
+    entry: &'a Entry,
+    owners: &Owners<'_, '_, '_, '_>,
+) -> idle::Site<'a> {
+    let what = &parts.what;
+    let threads = || parts.blocked.iter().map(|blocked| blocked.thread);
+    idle::Site {
+        kind: what.kind,
+        operation: what.operation,
+        fd: key.fd,
+        frames: &entry.marks,
+        primitive: what.primitive_frame,
+        complete: entry.stack.end == Some(StackEnd::Root),
+        blocked_now: parts.blocked.len() as u64,
+        main_thread: threads().any(|thread| thread.main),
+        holds_wanted_lock: threads().any(|thread| owners.holders.held_by(thread.tid).next().is_some()),
+        joined: parts.blocked.iter().all(|blocked| blocked.lock.is_some()),
+        library_at_work: entry.marks.iter().any(|mark| owners.at_work.contains(&mark.file)),
+    }
+}
+
+/// Whether the threads of a site are in a circle.
+fn circle(parts: &Parts<'_, '_>, holders: &Holders) -> Circle {
+    let circles = parts.blocked.iter().filter_map(|blocked| holders.circle(blocked.thread.tid));
+    circles.fold(Circle::None, |worst, endless| match (worst, endless) {
+        (_, true) => Circle::Endless,
+        (Circle::None, false) => Circle::Timed,
+        (worst, false) => worst,
+    })
+}
+
 fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
     WaitThread {
         tid: blocked.thread.tid,
@@ -241,7 +283,9 @@ fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
         blocked_ns: Some(blocked.blocked_ns),
         at_least: blocked.at_least,
         since: blocked.since,
+        again_ns: blocked.thread.again.map(|again| again.period_ns),
         lock: blocked.lock.as_ref().map(|lock| Address(lock.address)),
+        futex: blocked.thread.futex.as_ref().map(|futex| Address(futex.address)),
     }
 }
 
@@ -259,7 +303,22 @@ struct Owners<'h, 'p, 'n, 'f> {
     threads: HashMap<u32, &'h Thread>,
     blocked: HashMap<u32, &'h Blocked<'h>>,
     holders: &'h Holders,
+    /// Files of libraries that run code of the program in some thread.
+    at_work: HashSet<String>,
     book: &'p mut Book<'n, 'f>,
+}
+
+/// The libraries that run code of the program: their own threads may wait for it.
+fn at_work(snapshot: &ThreadSnapshot, book: &mut Book<'_, '_>) -> HashSet<String> {
+    let mut files = HashSet::new();
+    for thread in &snapshot.threads {
+        let entry = book.get(thread.stack);
+        let Some(first) = entry.marks.iter().position(Mark::runs_code) else { continue };
+        let around = entry.marks[first..].iter().filter(|mark| mark.c_library.is_none());
+        let library = around.filter(|mark| mark.owner <= FrameOwner::Runtime && !mark.file.is_empty());
+        files.extend(library.map(|mark| mark.file.clone()));
+    }
+    files
 }
 
 /// For so many locks of a site the holder's frames are given. Further holders' frames are at the sites
@@ -296,14 +355,14 @@ fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '
             lock.owner_name = owners.threads.get(tid).map(|thread| thread.name.clone());
             lock.owner_inferred = *inferred;
             lock.owner_method = Some((*method).to_owned());
-            let Some(owner) = owners.blocked.get(tid) else {
-                lock.owner_state = Some(OwnerState::Running);
-                return lock;
-            };
-            lock.owner_state = Some(OwnerState::Waits(owner.classified.kind));
-            let entry = owners.book.get(owner.thread.stack);
+            let blocked = owners.blocked.get(tid);
+            let state = blocked.map(|owner| OwnerState::Waits(owner.classified.kind));
+            lock.owner_state = Some(state.unwrap_or(OwnerState::Running));
+            // Of one that runs, a sample.
+            let entry = owners.book.get(owners.threads.get(tid).and_then(|owner| owner.stack));
             if with_frames && !entry.stack.frames.is_empty() {
-                lock.owner_stack = Some(entry.charged(owner.classified.primitive_frame));
+                lock.owner_stack =
+                    Some(entry.charged(blocked.and_then(|owner| owner.classified.primitive_frame)));
             }
         }
         Some(Holder::Unknown(why)) => lock.owner_unknown = Some(why.clone()),

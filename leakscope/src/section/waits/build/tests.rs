@@ -15,7 +15,7 @@ use crate::section::threads::build::thread_sites;
 use crate::stack::StackId;
 use crate::wait::tests::thread;
 use crate::wait::{
-    FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FdTarget, FutexMemory, Syscall, TaskState, Thread, WaitSiteId,
+    FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FdTarget, FutexMemory, Pointer, Syscall, TaskState, Thread, WaitSiteId,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -96,7 +96,6 @@ pub(crate) fn waits(threads: Vec<Thread>, window: Option<&WaitsSnapshot>) -> Wai
         at_ns: 100 * SECOND,
         ended: true,
         nothing_lost: true,
-        processors: 2,
     };
     build(&inputs, &mut name)
 }
@@ -187,10 +186,10 @@ fn a_holder_is_inferred_where_the_lock_does_not_tell() {
     let rust = |tid| Thread {
         stack: Some(StackId(5)),
         syscall: Some(Syscall { number: 202, args: [0x5000, 0x89, 2, 0, 0, 0] }),
-        points_to: vec![0x5000],
+        points_to: vec![Pointer { futex: 0x5000, frame: Some(2) }],
         ..thread(tid)
     };
-    let holder = Thread { points_to: vec![0x5000], ..sleeps(9) };
+    let holder = Thread { points_to: vec![Pointer { futex: 0x5000, frame: Some(2) }], ..sleeps(9) };
     let one = waits(vec![rust(1), rust(2), holder.clone()], None);
     let lock = &site(&one, 5).locks[0];
     assert_eq!((lock.waiters, lock.owner_tid, lock.owner_inferred), (2, Some(9), true));
@@ -332,7 +331,6 @@ fn a_holder_whose_stack_is_cut() {
         at_ns: 100 * SECOND,
         ended: true,
         nothing_lost: true,
-        processors: 2,
     };
     let waits = build(&inputs, &mut { cut });
     let lock = &site(&waits, 1).locks[0];
@@ -361,7 +359,6 @@ fn the_blamed_frame_lies_beyond_the_function_that_waits() {
         at_ns: 0,
         ended: true,
         nothing_lost: false,
-        processors: 0,
     };
     let waits = build(&inputs, &mut { stack });
     assert_eq!((waits.sites[0].stack.blame, waits.exact), (Some(2), false));
@@ -369,15 +366,8 @@ fn the_blamed_frame_lies_beyond_the_function_that_waits() {
 
 #[test]
 fn nothing_at_all() {
-    let inputs = WaitInputs {
-        snapshot: None,
-        window: None,
-        started_ns: 0,
-        at_ns: 0,
-        ended: true,
-        nothing_lost: true,
-        processors: 1,
-    };
+    let inputs =
+        WaitInputs { snapshot: None, window: None, started_ns: 0, at_ns: 0, ended: true, nothing_lost: true };
     let waits = build(&inputs, &mut name);
     assert_eq!((waits.threads, waits.blocked_now, waits.sites.len()), (0, 0, 0));
     let empty = WaitsSnapshot::default();
@@ -424,7 +414,7 @@ prop_compose! {
             blocked_ns: blocked,
             stack: stack.map(StackId),
             futex: futex.then_some(FutexMemory::whole(lock, bytes)),
-            points_to: points.iter().map(|p| p * 8).collect(),
+            points_to: points.iter().map(|p| Pointer { futex: p * 8, frame: Some(*p as u32) }).collect(),
             ..thread(tid)
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use super::kind as kind_name;
 use crate::human::{count, counted, duration};
 use crate::layout::page::{Page, Paint};
-use crate::section::label::bracketed_line;
+use crate::section::label::{bracketed_line, line_first};
 use crate::section::model::{Since, WaitKind, WaitLock, WaitSite, WaitThread, Waits};
 
 /// Locks of a site that are shown.
@@ -46,7 +46,26 @@ pub(crate) fn threads(site: &WaitSite) -> String {
 
 fn thread(thread: &WaitThread) -> String {
     let time = thread.blocked_ns.map(|ns| format!(" for {}", span(ns, thread.at_least))).unwrap_or_default();
-    format!("{} \"{}\"{time}", thread.tid, thread.name)
+    let again =
+        thread.again_ns.map(|ns| format!(" (looks again every {})", duration(ns))).unwrap_or_default();
+    format!("{} \"{}\"{time}{again}", thread.tid, thread.name)
+}
+
+/// The threads that run, and where samples found them.
+pub(crate) fn running(waits: &Waits) -> Option<String> {
+    let all = &waits.running;
+    let told = all.iter().take(FEW_THREADS).map(|thread| {
+        let place = thread.stack.blamed().and_then(line_first).filter(|_| thread.sampled);
+        let place = place.map_or(String::new(), |place| format!(" at {place}"));
+        format!("{} \"{}\"{place}", thread.tid, thread.name)
+    });
+    let told: Vec<String> = told.collect();
+    let more = all.len().saturating_sub(told.len());
+    let more = if more > 0 { format!(" and {} more", count(more as u64)) } else { String::new() };
+    let sampled = if all.iter().any(|thread| thread.sampled) { " (sampled)" } else { "" };
+    (!all.is_empty()).then(|| {
+        format!("Running: {}: {}{more}{sampled}", counted(all.len() as u64, "thread"), told.join(", "))
+    })
 }
 
 /// Names that differ only in a number at their end, folded: `pool-1 … pool-8, flush, 3 × io`.
