@@ -3,6 +3,7 @@
 
 mod book;
 mod holders;
+mod lock_holders;
 mod sites;
 mod wakers;
 
@@ -77,6 +78,8 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
     let holders = Holders::new(snapshot, &blocked);
     let sites = sites::sites(inputs, snapshot, &blocked, &holders, &mut book);
     let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
+    let lock_holders =
+        inputs.window.map(|w| lock_holders::lock_holders(&w.wakes, &sites, &mut book)).unwrap_or_default();
     let long_waits = inputs.window.map(|w| long_waits(w, &sites, inputs.started_ns)).unwrap_or_default();
     let seen = snapshot.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
     let mut waits = Waits {
@@ -91,6 +94,7 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
         deadlocks: deadlocks(&blocked, &holders),
         sites: sites.sites,
         wakers,
+        lock_holders,
         long_waits,
     };
     waits.count_stuck();

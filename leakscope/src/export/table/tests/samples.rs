@@ -216,6 +216,7 @@ pub(crate) fn waits(sites: Vec<WaitSite>) -> Waits {
         sites,
         deadlocks: Vec::new(),
         wakers: Vec::new(),
+        lock_holders: Vec::new(),
         long_waits: Vec::new(),
     };
     waits.count_stuck();
