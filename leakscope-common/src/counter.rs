@@ -138,6 +138,9 @@ losses! {
     /// by a signal handler in between; it was left to the pending one.
     NestingUnsure = 25, "heap.nesting_unsure", [Heap],
         "allocator calls inside another that a signal handler may have made; they are not counted";
+    /// A wait at a futex that went through more hands than are remembered.
+    HoldersMerged = 26, "wakers.holders_merged", [Wakers],
+        "waits for a futex in which the time of a holder is charged to the next one, for want of room to remember it";
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
@@ -214,6 +217,7 @@ mod tests {
         (23, "go.sample_stacks_lost"),
         (24, "go.creation_sites_full"),
         (25, "heap.nesting_unsure"),
+        (26, "wakers.holders_merged"),
     ];
 
     #[test]

@@ -3,8 +3,8 @@
 //!
 //! `unwind` holds the row format of the unwind tables and `step`, which both sides run; `heap` the
 //! values of the accounting maps, `pairing` what allocator calls do to that account; `go` what is traced in Go
-//! programs, `wait` those of waits and threads, `descriptor` what a wait's descriptor is; `probe` the cookie
-//! that tells a probe what it stands on; `event` the ring-buffer records; `config` the load-time globals and run
+//! programs, `wait` those of waits and threads, `descriptor` what a wait's descriptor is, `release` who held what
+//! was waited for; `probe` the cookie that tells a probe what it stands on; `event` the ring-buffer records; `config` the load-time globals and run
 //! states; `counter` the numbered losses. Every type that crosses the boundary is `repr(C)`, has a fixed size
 //! without padding, and has that size asserted here. Feature `user` adds aya's `Pod` for userspace.
 #![cfg_attr(not(test), no_std)]
@@ -17,5 +17,6 @@ pub mod go;
 pub mod heap;
 pub mod pairing;
 pub mod probe;
+pub mod release;
 pub mod unwind;
 pub mod wait;

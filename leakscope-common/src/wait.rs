@@ -25,8 +25,13 @@ pub struct ThreadState {
     pub syscall: u64,
     /// Its voluntary context switches when it last blocked; 0: it has not.
     pub voluntary: u64,
+    /// The address of the futex that it waits on; 0: none.
+    pub futex: u64,
+    /// When a thread of the target released that futex and so woke it, CLOCK_MONOTONIC in ns; 0: something else
+    /// woke it.
+    pub released_ns: u64,
 }
-const _: () = assert!(size_of::<ThreadState>() == 80);
+const _: () = assert!(size_of::<ThreadState>() == 96);
 
 impl ThreadState {
     /// A thread that is not blocked.
@@ -40,6 +45,8 @@ impl ThreadState {
         entered: 0,
         syscall: 0,
         voluntary: 0,
+        futex: 0,
+        released_ns: 0,
     };
 }
 
@@ -158,16 +165,19 @@ pub struct WakeKey {
 }
 const _: () = assert!(size_of::<WakeKey>() == 32);
 
-/// Wait time that a waker ended at a site.
+/// Wait time of a site that a waker ended, and that passed while it held what was waited for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct WakeTotals {
-    /// Waits.
+    /// Waits that it ended; 0 if it only held.
     pub wakes: u64,
     /// Their time, ns.
     pub wait_ns: u64,
+    /// Its part of this and of other waits, ns: see [`crate::release`]. All parts of a site add up to the time of
+    /// the waits that somebody ended.
+    pub held_ns: u64,
 }
-const _: () = assert!(size_of::<WakeTotals>() == 16);
+const _: () = assert!(size_of::<WakeTotals>() == 24);
 
 /// Threads created by one stack; the key is its hash. 0: the map was full.
 #[repr(C)]

@@ -2,9 +2,35 @@
 //! added to one by one.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 
 use crate::atomic;
+
+/// A map from keys to values.
+pub(crate) trait Table<K, V> {
+    fn pointer(&self, key: &K) -> Option<*mut V>;
+
+    /// Makes an entry, unless there is one or no room.
+    fn make(&self, key: &K, new: &V);
+}
+
+macro_rules! tables {
+    ($($map:ident),*) => { $(
+        impl<K, V> Table<K, V> for $map<K, V> {
+            #[inline(always)]
+            fn pointer(&self, key: &K) -> Option<*mut V> {
+                self.get_ptr_mut(key)
+            }
+
+            #[inline(always)]
+            fn make(&self, key: &K, new: &V) {
+                // Another CPU may have been faster, which is as good.
+                let _ = self.insert(key, new, BPF_NOEXIST as u64);
+            }
+        }
+    )* };
+}
+tables!(HashMap, LruHashMap);
 
 /// A value in a map.
 ///
@@ -25,18 +51,17 @@ impl<V> Copy for Value<V> {}
 impl<V> Value<V> {
     /// The value at `key`.
     #[inline(always)]
-    pub(crate) fn find<K>(map: &HashMap<K, V>, key: &K) -> Option<Self> {
-        map.get_ptr_mut(key).map(Self)
+    pub(crate) fn find<K>(map: &impl Table<K, V>, key: &K) -> Option<Self> {
+        map.pointer(key).map(Self)
     }
 
     /// The value at `key`, made if it is missing; `None` where the map is full.
     #[inline(always)]
-    pub(crate) fn entry<K>(map: &HashMap<K, V>, key: &K, new: &V) -> Option<Self> {
+    pub(crate) fn entry<K>(map: &impl Table<K, V>, key: &K, new: &V) -> Option<Self> {
         if let Some(found) = Self::find(map, key) {
             return Some(found);
         }
-        // Another CPU may have been faster, which is as good.
-        let _ = map.insert(key, new, BPF_NOEXIST as u64);
+        map.make(key, new);
         Self::find(map, key)
     }
 

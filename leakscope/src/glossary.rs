@@ -56,6 +56,8 @@
 //! - **Idle rule**: a row of a table, or a test, by which a wait is taken for waiting for work
 //!   ([`wait::idle`](crate::wait::idle)).
 //! - **Waker**: who ended a wait: the stack of a thread, another process, or a timer or interrupt.
+//! - **Lock holder**: who held a lock while others waited, told by its release: a wait has one waker, and may have had
+//!   several holders.
 //! - **Lock owner**, or **holder**: the thread that a lock is held by. *Read* if the lock stores it,
 //!   *inferred* if only one thread's stack points to the lock ([`wait::owners`](crate::wait::owners)).
 //! - **Deadlock**: a cycle of threads each of which waits for a lock, or for the end, of the next.

@@ -7,6 +7,7 @@
 //! waker's fields while it is blocked. Both may do so at the same time, on two CPUs, so states and totals are
 //! reached word by word.
 
+mod holders;
 mod site;
 mod waker;
 
@@ -16,7 +17,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::Loss;
-use leakscope_common::wait::{PF_EXITING, TASK_DEAD, ThreadState, wait_entered};
+use leakscope_common::wait::{FUTEX, PF_EXITING, TASK_DEAD, ThreadState, wait_entered};
 
 use crate::counters::{lose, lose_some};
 use crate::shared::{Value, word};
@@ -115,6 +116,7 @@ fn block(task: *const u8, state: u32) {
     let regs = task::user_regs();
     let syscall = call_of(regs);
     word!(thread, syscall).store(syscall);
+    word!(thread, futex).store(if syscall == FUTEX + 1 { regs.rdi } else { 0 });
     word!(thread, since_ns).store(now());
     let Some(mut scratch) = Claimed::claim(Loss::WaitScratchBusy) else {
         word!(thread, since_ns).store(0);

@@ -127,5 +127,5 @@ pub(super) fn unblock(task: *const u8) {
         lose(Loss::WakerMissed);
         return;
     }
-    waker::charge(thread, waker_kind, site, wait_ns);
+    waker::charge(thread, waker_kind, site, since, wait_ns);
 }

@@ -1,16 +1,18 @@
-//! Who ends waits.
+//! Who ends waits, and who held what was waited for.
 
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::BtfTracePointContext;
 use leakscope_common::counter::{Loss, Tally};
+use leakscope_common::release::Release;
 use leakscope_common::wait::{
-    CLOCK_NANOSLEEP, NANOSLEEP, PF_EXITING, PF_KTHREAD, SIGNALLING, TS_COMPAT, ThreadState, WAKING, WakeKey,
-    WakeTotals, WakerKind,
+    CLOCK_NANOSLEEP, FUTEX, NANOSLEEP, PF_EXITING, PF_KTHREAD, SIGNALLING, TS_COMPAT, ThreadState, WAKING,
+    WakeKey, WakeTotals, WakerKind,
 };
 
-use super::state_of;
+use super::holders;
+use super::{now, state_of};
 use crate::counters::{lose, tally};
 use crate::shared::{Value, word};
 use crate::stack::{self, Claimed, Purpose};
@@ -24,7 +26,7 @@ static WAKES: HashMap<WakeKey, WakeTotals> = HashMap::with_max_entries(1, 0);
 static WAKER_STACKS: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
 
 /// What a waker starts with at a site.
-static NEW_WAKES: WakeTotals = WakeTotals { wakes: 0, wait_ns: 0 };
+static NEW_WAKES: WakeTotals = WakeTotals { wakes: 0, wait_ns: 0, held_ns: 0 };
 
 /// `sched_waking(task)`: notes who wakes a thread of the target that has blocked, or is about to: this may
 /// come before the switch on another CPU is seen. The kernel calls it once a wait, so the last one counts.
@@ -43,6 +45,7 @@ pub(crate) fn waking(ctx: &BtfTracePointContext) {
     let kind = waker_kind(word!(thread, syscall).load());
     word!(thread, waker[0]).store(0);
     word!(thread, waker[1]).store(0);
+    word!(thread, released_ns).store(0);
     match kind {
         WakerKind::TimerOrInterrupt => {}
         WakerKind::OtherProcess => {
@@ -51,9 +54,30 @@ pub(crate) fn waking(ctx: &BtfTracePointContext) {
             // a raw pointer; wakers of one task take turns (`pi_lock`), and the thread reads words.
             unsafe { bpf_get_current_comm((&raw mut (*state).waker).cast(), 16) };
         }
-        WakerKind::Thread => word!(thread, waker[0]).store(waker_stack()),
+        WakerKind::Thread => {
+            let stack = waker_stack();
+            word!(thread, waker[0]).store(stack);
+            releases(thread, stack);
+        }
     }
     word!(thread, waker_kind).store(kind as u64);
+}
+
+/// The current thread wakes `thread`: by releasing the futex that it waits for?
+#[inline(always)]
+fn releases(thread: Value<ThreadState>, stack: u64) {
+    let regs = task::user_regs();
+    if regs.orig_rax != FUTEX {
+        return;
+    }
+    // 0: it is about to block, and what it blocked on before tells nothing.
+    let since = word!(thread, since_ns).load();
+    if since != 0 && word!(thread, futex).load() != regs.rdi {
+        return;
+    }
+    let at_ns = now();
+    holders::released(regs.rdi, Release { at_ns, stack }, since);
+    word!(thread, released_ns).store(at_ns);
 }
 
 /// Who the current thread is, as a waker of a thread that waits in `syscall` (1 + its number).
@@ -118,15 +142,42 @@ fn waker_stack() -> u64 {
     id
 }
 
-/// Charges a wait that has ended to who ended it.
+/// Charges a wait that has ended to who ended it, and to who held what it was for.
 #[inline(always)]
-pub(super) fn charge(thread: Value<ThreadState>, kind: u64, site: u64, wait_ns: u64) {
+pub(super) fn charge(thread: Value<ThreadState>, kind: u64, site: u64, since_ns: u64, wait_ns: u64) {
+    let end_ns = since_ns.wrapping_add(wait_ns);
+    let mut from_ns = since_ns;
+    let futex = word!(thread, futex).load();
+    if futex != 0 {
+        let released_ns = word!(thread, released_ns).load();
+        let until_ns = if released_ns == 0 { end_ns } else { released_ns };
+        let held = |stack, ns| {
+            let key = WakeKey { kind: WakerKind::Thread as u64, waker: [stack, 0], site };
+            let found = entry(&key);
+            if let Some(wakes) = found {
+                word!(wakes, held_ns).add(ns);
+            }
+            found.is_some()
+        };
+        let split = holders::earlier(futex, since_ns, until_ns, released_ns != 0, held);
+        from_ns = split.from_ns;
+        if !split.whole {
+            lose(Loss::HoldersMerged);
+        }
+    }
     let waker = [word!(thread, waker[0]).load(), word!(thread, waker[1]).load()];
-    let new: &WakeTotals = &NEW_WAKES;
-    let Some(wakes) = Value::entry(&WAKES, &WakeKey { kind, waker, site }, new) else {
+    let Some(wakes) = entry(&WakeKey { kind, waker, site }) else {
         lose(Loss::WakesFull);
         return;
     };
     word!(wakes, wakes).add(1);
     word!(wakes, wait_ns).add(wait_ns);
+    word!(wakes, held_ns).add(end_ns.wrapping_sub(from_ns));
+}
+
+/// What a waker is charged with at a site.
+#[inline(always)]
+fn entry(key: &WakeKey) -> Option<Value<WakeTotals>> {
+    let new: &WakeTotals = &NEW_WAKES;
+    Value::entry(&WAKES, key, new)
 }

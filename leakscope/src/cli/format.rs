@@ -40,7 +40,7 @@ pub(super) enum ProfileArg {
     Allocs,
     /// What threads wait for
     Block,
-    /// Waits for mutexes and rwlocks
+    /// Waits for mutexes and rwlocks, by who held them
     Mutex,
     /// Goroutines; threads of a native process
     Goroutine,

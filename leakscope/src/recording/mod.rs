@@ -36,7 +36,7 @@ pub use rows::Rows;
 pub use write::Recorder;
 
 /// The version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Most bytes of a tape, before they are compressed.
 const MOST_BYTES: u64 = 1 << 30;
 /// Most bytes of the file that tells the version.

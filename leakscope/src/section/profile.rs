@@ -14,7 +14,7 @@ pub enum ProfileKind {
     Allocs,
     /// What threads wait for.
     Block,
-    /// The same, of mutexes and rwlocks alone.
+    /// Waits for mutexes and rwlocks, by who held them; those that go on by who waits.
     Mutex,
     /// Goroutines; the threads of a native process.
     Goroutine,

@@ -41,17 +41,19 @@ pub enum WakerId {
     TimerOrInterrupt,
 }
 
-/// Wait time of one site that was ended by one waker.
+/// Wait time of one site that was ended by one waker, or in which it held what was waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wakes {
     /// Who ended it.
     pub waker: WakerId,
     /// Where was waited.
     pub site: Option<WaitSiteId>,
-    /// Waits.
+    /// Waits that it ended; 0 if it only held.
     pub wakes: u64,
     /// Their time, ns.
     pub wait_ns: u64,
+    /// Its part of waits at the site, ns: all parts add up to the time of the waits that somebody ended.
+    pub held_ns: u64,
 }
 
 /// A thread that is blocked as the maps are read, and began to block in the window.
@@ -181,7 +183,8 @@ fn wakes((key, totals): &(WakeKey, WakeTotals)) -> Option<Wakes> {
         k if k == WakerKind::TimerOrInterrupt as u64 => WakerId::TimerOrInterrupt,
         _ => return None,
     };
-    Some(Wakes { waker, site: site(key.site), wakes: totals.wakes, wait_ns: totals.wait_ns })
+    let WakeTotals { wakes, wait_ns, held_ns } = *totals;
+    Some(Wakes { waker, site: site(key.site), wakes, wait_ns, held_ns })
 }
 
 #[cfg(test)]
@@ -255,7 +258,7 @@ mod tests {
         comm[..5].copy_from_slice(b"redis");
         let halves = [0, 8].map(|at| u64::from_ne_bytes(comm[at..at + 8].try_into().expect("8 bytes")));
         let key = |kind, waker| WakeKey { kind, waker, site: 7 };
-        let totals = WakeTotals { wakes: 1, wait_ns: 10 };
+        let totals = WakeTotals { wakes: 1, wait_ns: 10, held_ns: 10 };
         let all = [key(1, [5, 0]), key(2, halves), key(3, [0, 0]), key(9, [0, 0])].map(|k| (k, totals));
         let wakes = WaitAggregate::default()
             .snapshot(WaitObservation { threads: &[], sites: &[], wakes: &all })

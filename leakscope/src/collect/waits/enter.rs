@@ -36,6 +36,7 @@ pub(super) fn enter_waits(
             switches,
             entered: wait_entered::BY_USERSPACE,
             syscall,
+            futex: if syscall == FUTEX + 1 { args[0] } else { 0 },
             ..ThreadState::ZERO
         };
         (thread.tid, state, is_new.then_some(totals))

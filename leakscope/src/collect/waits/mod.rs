@@ -1,7 +1,8 @@
 //! Waits of threads, as the scheduler's events tell them.
 //!
-//! The kernel side times each wait (`THREADS`) and adds up by site (`WAIT_SITES`) and by who ended it (`WAKES`);
-//! stacks whose frames were sent are in `WAIT_STACKS` and `WAKER_STACKS`. Threads that had blocked before are
+//! The kernel side times each wait (`THREADS`) and adds up by site (`WAIT_SITES`) and by who ended it (`WAKES`),
+//! with the part in which it held what was waited for; that is told by the last releases of each futex
+//! (`FUTEX_RELEASES`). Stacks whose frames were sent are in `WAIT_STACKS` and `WAKER_STACKS`. Threads that had blocked before are
 //! found by a [`snapshot`], and entered. [`aggregate`] says what the maps show.
 
 pub mod aggregate;
@@ -27,6 +28,8 @@ use crate::wait::ThreadSnapshot;
 const WAIT_SITES: u32 = 1 << 14;
 /// Pairs of waker and wait site.
 const WAKES: u32 = 1 << 14;
+/// Futexes whose releases are remembered.
+const FUTEXES: u32 = 1 << 13;
 
 /// What the section on waits is made from.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +86,7 @@ impl Collector for Waits {
                 map("WAIT_STACKS", WAIT_SITES),
                 map("WAKES", WAKES),
                 map("WAKER_STACKS", WAKES),
+                map("FUTEX_RELEASES", FUTEXES),
             ],
             globals: vec![Global { name: "MIN_WAIT", value: self.min_wait_ns }],
             tracepoints: vec![

@@ -48,6 +48,63 @@ fn waits_are_counted_with_their_threads() {
     assert_eq!(mutex.totals()[0], 12);
 }
 
+/// The samples of the mutex profile, as `values what`.
+fn contention(report: &Report) -> Vec<String> {
+    let profile = profile(report, ProfileKind::Mutex);
+    let told = profile.samples.iter().map(|sample| {
+        let [n, ns, ..] = sample.values;
+        let leaf = sample.frames.first().and_then(|frame| frame.function.as_deref());
+        let what: Vec<&str> = leaf.into_iter().chain(sample.note.as_deref()).collect();
+        format!("{n} {ns} {}", what.join(" "))
+    });
+    told.collect()
+}
+
+/// Waits that ended are charged to who held the lock, and what nobody is known to have held is told as such.
+#[test]
+fn contention_is_charged_to_holders() {
+    let mut report = samples::attached();
+    let waits = report.waits.as_mut().expect("waits");
+    (waits.sites[0].waits, waits.sites[0].wait_ns) = (Some(100), Some(5_000));
+    (waits.sites[0].threads, waits.sites[0].blocked_now) = (Vec::new(), 0);
+    let holder = |by, comm: Option<&str>, contentions, wait_ns| LockHolder {
+        holder_id: String::new(),
+        rank: 0,
+        kind: WaitKind::Mutex,
+        wait_ns: 0,
+        contentions: 0,
+        by,
+        comm: comm.map(str::to_owned),
+        waiters: vec![HeldUp { site_id: waits.sites[0].site_id.clone(), wait_ns, contentions }],
+        stack: samples::whole(samples::stack("pthread_mutex_unlock", "append_log", 40)),
+    };
+    let mut holders = vec![
+        holder(WakerKind::Thread, None, 90, 4_000),
+        holder(WakerKind::OtherProcess, Some("peer"), 5, 500),
+        holder(WakerKind::TimerOrInterrupt, None, 2, 300),
+    ];
+    holders[1..].iter_mut().for_each(|holder| holder.stack = crate::section::stack::Stack::default());
+    holders.iter_mut().for_each(LockHolder::add_up);
+    waits.lock_holders = holders;
+    let ended = [
+        "90 4000 pthread_mutex_unlock",
+        "5 500 another process: peer",
+        "2 300 holder not known: a timer or an interrupt ended the wait",
+        "3 200 holder not known: its release was not seen",
+    ];
+    assert_eq!(contention(&report), ended);
+
+    let hot = samples::hot_mutex();
+    assert!(
+        contention(&hot).iter().all(|sample| sample.ends_with(" pthread_mutex_lock")),
+        "nothing was traced"
+    );
+    let mut traced = samples::attached();
+    traced.waits.as_mut().expect("waits").lock_holders.clear();
+    let open = contention(&traced);
+    assert!(open.iter().all(|sample| sample.ends_with(" pthread_mutex_lock still waiting")), "{open:?}");
+}
+
 #[test]
 fn a_census_counts_all_threads() {
     let mut report = samples::hot_mutex();
@@ -114,7 +171,7 @@ fn sums_stay_in_range() {
     for kind in [ProfileKind::Block, ProfileKind::Mutex, ProfileKind::Goroutine] {
         let profile = profile(&report, kind);
         assert_eq!(profile.totals()[0], u64::MAX);
-        assert_eq!(profile.stacks().next().map(|stack| stack.weight), Some(u64::MAX));
+        assert_eq!(profile.stacks().map(|stack| stack.weight).max(), Some(u64::MAX));
     }
 }
 

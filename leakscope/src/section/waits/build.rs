@@ -3,6 +3,7 @@
 
 mod book;
 mod holders;
+mod lock_holders;
 mod sites;
 mod suspects;
 mod wakers;
@@ -75,6 +76,8 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
     let holders = Holders::new(snapshot, &blocked, &mut book);
     let sites = sites::sites(inputs, snapshot, &blocked, &holders, &mut book);
     let wakers = inputs.window.map(|w| wakers::wakers(&w.wakes, &sites, &mut book)).unwrap_or_default();
+    let lock_holders =
+        inputs.window.map(|w| lock_holders::lock_holders(&w.wakes, &sites, &mut book)).unwrap_or_default();
     let long_waits = inputs.window.map(|w| long_waits(w, &sites, inputs.started_ns)).unwrap_or_default();
     let seen = snapshot.unsettled == 0 && blocked.iter().all(|b| b.thread.stack.is_some());
     let mut waits = Waits {
@@ -93,6 +96,7 @@ pub fn build(inputs: &WaitInputs<'_>, name: &mut NameStack<'_>) -> Waits {
         running: running(snapshot, &mut book),
         sites: sites.sites,
         wakers,
+        lock_holders,
         long_waits,
     };
     waits.count_stuck();

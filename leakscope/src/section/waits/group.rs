@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::section::by::By;
 use crate::section::group::{add, add_known, add_up};
-use crate::section::model::{WaitSite, Waits};
+use crate::section::model::{HeldUp, WaitSite, Waits};
 use crate::section::site::rank;
 
 /// Adds up the sites; what names one names the sum then.
@@ -20,6 +20,18 @@ pub(crate) fn group(waits: &mut Waits, by: By) {
     };
     waits.deadlocks.iter_mut().flat_map(|d| &mut d.cycle).for_each(|t| renamed(&mut t.site_id));
     waits.long_waits.iter_mut().for_each(|wait| renamed(&mut wait.site_id));
+    for holder in &mut waits.lock_holders {
+        let mut sums: BTreeMap<String, HeldUp> = BTreeMap::new();
+        for mut site in holder.waiters.drain(..) {
+            renamed(&mut site.site_id);
+            let new = HeldUp { site_id: site.site_id.clone(), wait_ns: 0, contentions: 0 };
+            let sum = sums.entry(site.site_id).or_insert(new);
+            add(&mut sum.wait_ns, site.wait_ns);
+            add(&mut sum.contentions, site.contentions);
+        }
+        holder.waiters = sums.into_values().collect();
+        holder.waiters.sort_by_key(|site| Reverse(site.wait_ns));
+    }
     for waker in &mut waits.wakers {
         waker.sites.iter_mut().for_each(renamed);
         let mut seen = Vec::new();

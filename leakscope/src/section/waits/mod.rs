@@ -87,8 +87,8 @@ impl Section for Waits {
     fn samples<'a>(&'a self, kind: ProfileKind, out: &mut Vec<Sample<'a>>) {
         match kind {
             ProfileKind::Goroutine => samples::all_threads(self, out),
-            ProfileKind::Mutex => samples::waits(self, |site| site.kind.is_lock(), out),
-            _ => samples::waits(self, |_| true, out),
+            ProfileKind::Mutex => samples::contention(self, out),
+            _ => samples::waits(self, out),
         }
     }
 
@@ -99,9 +99,10 @@ impl Section for Waits {
         }
         let mut told = vec![
             format!("waits: {exact}, {}", self.method),
-            "a wait that goes on counts as one, with its time so far; stacks are those of who waits; labels thread and \
-             lock are known only of waits that go on"
+            "a wait that goes on counts as one, with its time so far; labels thread and lock are known only of waits \
+             that go on"
                 .to_owned(),
+            self.whose_stacks(kind).to_owned(),
         ];
         if context.has_tasks() {
             told.push(
@@ -113,5 +114,17 @@ impl Section for Waits {
 
     fn viewed(&self) -> Option<&dyn Viewed> {
         Some(self)
+    }
+}
+
+impl Waits {
+    /// Whose stacks the samples of a profile have.
+    fn whose_stacks(&self, kind: ProfileKind) -> &'static str {
+        if kind != ProfileKind::Mutex || self.sites.iter().all(|site| site.waits.is_none()) {
+            return "stacks are those of who waits";
+        }
+        "stacks are those of who released the lock: each is charged with the time that others waited between the \
+         release before and its own, as far as releases woke somebody, and counts the waits that it ended; below \
+         [still waiting] they are those of who waits"
     }
 }

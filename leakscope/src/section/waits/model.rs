@@ -51,6 +51,9 @@ pub struct Waits {
     pub running: Vec<RunningThread>,
     /// Stacks that ended waits, by the wait time that they ended; empty for `dump`.
     pub wakers: Vec<Waker>,
+    /// Stacks that held locks while others waited, by the time that these waited in the window; empty for `dump`.
+    #[serde(default)]
+    pub lock_holders: Vec<LockHolder>,
     /// The longest single waits that ended in the window, at least `--min-wait` long; empty without it.
     pub long_waits: Vec<LongWait>,
 }
@@ -377,6 +380,58 @@ pub enum WakerKind {
     TimerOrInterrupt,
 }
 
+with_stack! {
+    /// Who held locks of a kind while others waited for them.
+    pub struct LockHolder {
+        /// Identifies the holder within this run.
+        pub holder_id: String,
+        /// Place, from 1.
+        pub rank: u64,
+        /// What it held.
+        pub kind: WaitKind,
+        /// How long others waited while it held: a wait is split at the releases that were seen during it.
+        pub wait_ns: u64,
+        /// Waits that it ended by its release.
+        pub contentions: u64,
+        /// What it is. Of a timer or interrupt nothing is known but that it ended a wait: who held meanwhile did not
+        /// release in time.
+        pub by: WakerKind,
+        /// Name of the other process.
+        pub comm: Option<String>,
+        /// The sites that waited, longest first.
+        pub waiters: Vec<HeldUp>,
+        @
+        /// The stack of its release.
+        pub stack: Stack {
+            /// Index into `frames` of the first frame that is the user's own.
+            blame: Option<u64>,
+            /// Frames, innermost first; empty if it is no thread of the target.
+            frames: Vec<Frame>,
+            /// Why the stack ended.
+            stack_end: Option<StackEnd>,
+        },
+    }
+}
+
+impl LockHolder {
+    /// Makes its sums those of its sites.
+    pub fn add_up(&mut self) {
+        let sum = |of: fn(&HeldUp) -> u64| self.waiters.iter().map(of).fold(0, u64::saturating_add);
+        (self.wait_ns, self.contentions) = (sum(|site| site.wait_ns), sum(|site| site.contentions));
+    }
+}
+
+/// A site that waited for what a holder held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldUp {
+    /// The site.
+    pub site_id: String,
+    /// How long threads waited there meanwhile.
+    pub wait_ns: u64,
+    /// Waits there that its release ended.
+    pub contentions: u64,
+}
+
 /// A single wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LongWait {
@@ -391,4 +446,4 @@ pub struct LongWait {
 }
 
 crate::section::site::sites!(WaitSite);
-crate::section::site::ranked!(Waker);
+crate::section::site::ranked!(Waker, LockHolder);

@@ -1,5 +1,7 @@
 //! A part of the stacks that wait.
 
+use std::cmp::Reverse;
+
 use super::words::WaitsSaid;
 use crate::section::focus::Focus;
 use crate::section::model::Waits;
@@ -18,5 +20,12 @@ pub(crate) fn select(waits: &mut Waits, focus: &Focus) -> WaitsSaid {
     waits.deadlocks.retain(|deadlock| deadlock.cycle.iter().all(|thread| kept(&thread.site_id)));
     waits.long_waits.retain(|wait| kept(&wait.site_id));
     waits.wakers.retain(|waker| waker.sites.iter().any(kept));
+    for holder in &mut waits.lock_holders {
+        holder.waiters.retain(|site| kept(&site.site_id));
+        holder.add_up();
+    }
+    waits.lock_holders.retain(|holder| !holder.waiters.is_empty());
+    waits.lock_holders.sort_by_key(|holder| Reverse(holder.wait_ns));
+    rank(&mut waits.lock_holders);
     WaitsSaid::Selected { blocked: waits.blocked_now, of: before }
 }

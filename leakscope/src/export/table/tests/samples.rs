@@ -224,6 +224,7 @@ pub(crate) fn waits(sites: Vec<WaitSite>) -> Waits {
         mutual_waits: Vec::new(),
         running: Vec::new(),
         wakers: Vec::new(),
+        lock_holders: Vec::new(),
         long_waits: Vec::new(),
     };
     waits.count_stuck();

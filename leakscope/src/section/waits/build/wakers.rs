@@ -8,6 +8,7 @@ use super::sites::Sites;
 use crate::collect::waits::aggregate::{WakerId, Wakes};
 use crate::section::model::{Waker, WakerKind};
 use crate::section::site::{rank, site_id};
+use crate::section::stack::Stack;
 
 #[derive(Default)]
 struct Sum {
@@ -21,7 +22,8 @@ struct Sum {
 pub(super) fn wakers(wakes: &[Wakes], sites: &Sites, book: &mut Book<'_, '_>) -> Vec<Waker> {
     let idle: HashSet<&str> = sites.sites.iter().filter(|s| s.idle).map(|s| s.site_id.as_str()).collect();
     let mut sums: BTreeMap<&WakerId, Sum> = BTreeMap::new();
-    for pair in wakes {
+    // Who only held is told elsewhere.
+    for pair in wakes.iter().filter(|pair| pair.wakes > 0) {
         let sum = sums.entry(&pair.waker).or_default();
         let site = sites.id(pair.site);
         sum.wait_ns = sum.wait_ns.saturating_add(pair.wait_ns);
@@ -39,19 +41,29 @@ pub(super) fn wakers(wakes: &[Wakes], sites: &Sites, book: &mut Book<'_, '_>) ->
     wakers
 }
 
-fn waker(id: &WakerId, sum: Sum, book: &mut Book<'_, '_>) -> Waker {
-    let stack = match id {
-        WakerId::Thread(stack) => *stack,
-        WakerId::OtherProcess(_) | WakerId::TimerOrInterrupt => None,
-    };
-    let entry = book.get(stack);
-    let (waker_id, by, comm) = match id {
-        WakerId::Thread(stack) => (site_id(*stack), WakerKind::Thread, None),
+/// A waker as a report tells it.
+pub(super) struct Told {
+    pub(super) id: String,
+    pub(super) by: WakerKind,
+    pub(super) comm: Option<String>,
+    pub(super) stack: Stack,
+}
+
+pub(super) fn told(id: &WakerId, book: &mut Book<'_, '_>) -> Told {
+    let (id, by, comm, stack) = match id {
+        WakerId::Thread(stack) => (site_id(*stack), WakerKind::Thread, None, *stack),
         WakerId::OtherProcess(comm) => {
-            (format!("process {comm}"), WakerKind::OtherProcess, Some(comm.clone()))
+            (format!("process {comm}"), WakerKind::OtherProcess, Some(comm.clone()), None)
         }
-        WakerId::TimerOrInterrupt => ("timer or interrupt".to_owned(), WakerKind::TimerOrInterrupt, None),
+        WakerId::TimerOrInterrupt => {
+            ("timer or interrupt".to_owned(), WakerKind::TimerOrInterrupt, None, None)
+        }
     };
+    Told { id, by, comm, stack: book.get(stack).stack.clone() }
+}
+
+fn waker(id: &WakerId, sum: Sum, book: &mut Book<'_, '_>) -> Waker {
+    let Told { id: waker_id, by, comm, stack } = told(id, book);
     let mut sites: Vec<(String, u64)> = sum.sites.into_iter().collect();
     sites.sort_by_key(|&(_, wait_ns)| Reverse(wait_ns));
     Waker {
@@ -63,6 +75,6 @@ fn waker(id: &WakerId, sum: Sum, book: &mut Book<'_, '_>) -> Waker {
         by,
         comm,
         sites: sites.into_iter().map(|(site, _)| site).collect(),
-        stack: entry.stack.clone(),
+        stack,
     }
 }

@@ -39,6 +39,7 @@ fn one_stack_that_waits_for_several_things() {
             site: Some(WaitSiteId(72)),
             wakes: 20,
             wait_ns: 20,
+            held_ns: 20,
         }],
         ..WaitsSnapshot::default()
     };
