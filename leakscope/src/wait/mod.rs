@@ -34,6 +34,7 @@ use std::ops::Range;
 use leakscope_common::descriptor::Descriptor;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::peers::{Others, Peer};
 use crate::stack::StackId;
 
 /// All threads of a process at one moment.
@@ -47,6 +48,9 @@ pub struct ThreadSnapshot {
     pub unsettled: u64,
     /// Threads that began or ended while the snapshot was taken, as far as that was seen.
     pub vanished: u64,
+    /// What is known of IDs in the kept memory of futexes that none of these threads has.
+    #[serde(default, skip_serializing_if = "Others::is_empty")]
+    pub others: Others,
 }
 
 /// What the scheduler says about a thread (`task_struct.__state`; include/linux/sched.h of Linux 6.18).
@@ -106,6 +110,9 @@ pub struct Thread {
     /// Addresses of futexes, that any thread of this snapshot waits on, to which an aligned word of this
     /// thread's live stack points.
     pub points_to: Vec<u64>,
+    /// What its system call waits for, and who is at the other end; `None` if that was not looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
 }
 
 /// Bytes of memory that are kept around a futex word.
@@ -157,6 +164,7 @@ pub(crate) mod tests {
             futex: None,
             descriptor: Descriptor::ZERO,
             points_to: Vec::new(),
+            peer: None,
         }
     }
 }

@@ -4,10 +4,12 @@
 //! The kernel's task iterator gives registers and scheduler state of every thread; stacks are read with
 //! process_vm_readv and walked over our own unwind rows; then the iterator runs again, and a thread is
 //! accepted only where its registers and its count of context switches did not change in between
-//! ([`take()`]). [`clock`] tells how long a thread has been blocked, [`memory`] reads the target.
+//! ([`take()`]). [`clock`] tells how long a thread has been blocked, [`memory`] reads the target, `peers` asks who is at
+//! the other end of what threads wait for.
 
 pub mod clock;
 pub mod memory;
+mod peers;
 mod take;
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,7 +17,7 @@ use std::collections::{BTreeMap, HashSet};
 use leakscope_common::counter::{COUNTERS, Tally};
 use serde::{Deserialize, Serialize};
 
-pub use take::{ITERATOR, living, take};
+pub use take::{ITERATOR, living, take, take_with_peers};
 
 use super::waits::WaitAccount;
 use super::{Collected, Collector, Moment, Scene, Source, SourceError};
@@ -97,7 +99,7 @@ impl Collector for Blocked {
 
     fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         let begun = std::time::Instant::now();
-        let snapshot = take(scene)?;
+        let snapshot = take_with_peers(scene)?;
         scene.log.detail(&format!(
             "{} threads in {:.1} ms, {} stacks",
             snapshot.threads.threads.len(),

@@ -8,13 +8,16 @@ use leakscope_common::wait::{PF_EXITING, TASK_RETURNS, TaskRecord, task_record};
 use super::Snapshot;
 use super::clock::Clocks;
 use super::memory::{Memory, StackMemory};
+use super::peers;
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
 use crate::collect::{Scene, SourceError};
-use crate::process::{AddressSpace, MappingKind};
+use crate::process::{AddressSpace, MappingKind, Process};
 use crate::stack::{RawStack, StackId};
 use crate::unwind::{PendingReturns, UnwindTable, Walked, walk};
-use crate::wait::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread, syscalls};
+use crate::wait::{
+    FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, Syscall, TaskState, Thread, ThreadSnapshot, syscalls,
+};
 
 /// Words of a stack in which pointers to futexes are looked for: 64 KiB.
 const SCANNED_WORDS: usize = 8192;
@@ -39,11 +42,25 @@ struct View<'a> {
 
 /// Takes a snapshot of the target's threads. Stacks go to the scene's.
 pub fn take(scene: &mut Scene<'_>) -> Result<Snapshot, SourceError> {
+    take_and(scene, |_, _| ())
+}
+
+/// The same for a report, with what threads wait for and who is at the other end.
+pub fn take_with_peers(scene: &mut Scene<'_>) -> Result<Snapshot, SourceError> {
+    take_and(scene, peers::add)
+}
+
+fn take_and(
+    scene: &mut Scene<'_>,
+    look_further: fn(&mut ThreadSnapshot, &Process),
+) -> Result<Snapshot, SourceError> {
     let Scene { process, space, .. } = *scene;
     let snapshot: Snapshot = scene.source.get("thread snapshot", |live| {
         let mappings = live.unwinding.mappings(space);
         let view = View { pid: process.through, space, mappings: &mappings, table: live.unwinding.table() };
-        read(&mut live.object, view)
+        let mut snapshot = read(&mut live.object, view)?;
+        look_further(&mut snapshot.threads, process);
+        Ok(snapshot)
     })?;
     for stack in &snapshot.stacks {
         scene.stacks.insert(stack, |address| space.locate(address));
@@ -258,5 +275,6 @@ fn thread(record: &TaskRecord, looked: Option<Looked>, clocks: &Clocks, snapshot
         futex,
         descriptor: record.descriptor,
         points_to,
+        peer: None,
     }
 }

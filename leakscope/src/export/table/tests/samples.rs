@@ -139,6 +139,7 @@ pub(crate) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<u64>) 
         at_least: false,
         since: Since::BeforeAttach,
         lock: lock.map(Address),
+        peer: None,
     }
 }
 

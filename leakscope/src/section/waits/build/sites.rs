@@ -242,6 +242,7 @@ fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
         at_least: blocked.at_least,
         since: blocked.since,
         lock: blocked.lock.as_ref().map(|lock| Address(lock.address)),
+        peer: blocked.thread.peer.clone(),
     }
 }
 
