@@ -151,7 +151,7 @@ impl Peer {
             What::Pipe => "a pipe".to_owned(),
             What::Fifo => named("FIFO"),
             What::Unix => {
-                self.path.as_ref().map_or("a UNIX socket".to_owned(), |p| format!("the UNIX socket {p}"))
+                self.path.as_ref().map_or("a UNIX socket".to_owned(), |p| format!("a UNIX socket to {p}"))
             }
             What::Tcp => format!("a TCP connection to {address}"),
             What::Udp => match &self.address {
@@ -242,22 +242,27 @@ impl Peer {
 
     fn connection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.thing())?;
-        let to = if self.what == What::Unix && self.path.is_none() { " to" } else { ":" };
+        let several = self.holders.len() as u64 + self.more > 1;
+        let (has, listens) = if several { ("have", "listen") } else { ("has", "listens") };
+        let nameless = self.what == What::Unix && self.path.is_none();
         match (self.state, self.others(), self.has_itself()) {
             (Some(PeerState::Connecting), ..) => f.write_str(" that is not established yet"),
             (Some(PeerState::NotAccepted), Some(others), _) => {
-                write!(f, " that is not accepted yet; {others} listens there")
+                write!(f, " that is not accepted yet; {others} {listens} there")
             }
             (Some(PeerState::NotAccepted), None, true) => {
                 f.write_str(" that is not accepted yet; this process itself listens there")
             }
             (Some(PeerState::NotAccepted), None, false) => f.write_str(" that no process has accepted yet"),
-            (_, Some(others), false) => write!(f, "{to} {others}"),
-            (_, Some(others), true) => write!(f, "{to} {others}, and to this process itself"),
-            (_, None, true) if self.unknown.is_none() => {
-                f.write_str(" whose other end only this process itself holds")
+            (_, Some(others), false) if nameless => write!(f, " to {others}"),
+            (_, Some(others), false) => write!(f, ", whose other end {others} {has} open"),
+            (_, Some(others), true) => {
+                write!(f, ", whose other end {others} and this process itself have open")
             }
-            (_, None, true) => f.write_str(" whose other end this process itself holds"),
+            (_, None, true) if self.unknown.is_none() => {
+                f.write_str(" whose other end only this process itself has open")
+            }
+            (_, None, true) => f.write_str(" whose other end this process itself has open"),
             (_, None, false) => self.unknown(f, "who is at its other end"),
         }
     }

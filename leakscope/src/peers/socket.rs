@@ -1,64 +1,70 @@
 //! What a socket is connected to.
 
-use std::collections::HashMap;
-
 use super::Target;
 use super::budget::{Budget, SPENT};
 use super::holders::Seek;
 use super::inet::{ESTABLISHED, InetSocket, LISTEN, SYN_SENT};
 use super::model::{Peer, PeerState, What};
 use super::proc;
-use super::unix::{self, Connected, UnixSocket};
+use super::unix;
 
 /// Sockets of one kind that are kept.
 const MOST_SOCKETS: usize = 1 << 18;
 
-/// The sockets of the target's network namespace, each list read when it is needed.
+/// The sockets of the target's network namespace. Those of TCP are listed when the first one is asked for.
 #[derive(Debug)]
 pub(super) struct Sockets {
     target: Target,
     tcp: Option<Vec<InetSocket>>,
-    unix: Option<HashMap<u64, UnixSocket>>,
-    /// Whether a list was not read to its end.
-    cut: bool,
 }
 
 impl Sockets {
     pub(super) fn new(target: Target) -> Self {
-        Self { target, tcp: None, unix: None, cut: false }
+        Self { target, tcp: None }
     }
 
     /// The socket with this inode number.
     pub(super) fn begin(&mut self, inode: u64, budget: &Budget) -> Seek {
-        self.load(budget);
+        if self.tcp.is_none() {
+            self.tcp = Some(self.list_tcp(budget));
+        }
         let tcp = self.tcp.as_deref().unwrap_or_default();
-        if let Some(socket) = tcp.iter().find(|socket| socket.inode == inode) {
-            return tcp_peer(socket, tcp);
+        match tcp.iter().find(|socket| socket.inode == inode) {
+            Some(socket) => tcp_peer(socket, tcp),
+            None => self.unix(inode, budget).unwrap_or_else(|| Seek::done(self.other(inode, budget))),
         }
-        let unix = self.unix.as_ref();
-        if let Some(socket) = unix.and_then(|unix| unix.get(&inode)) {
-            return unix_peer(socket, unix.into_iter().flatten(), self.target);
-        }
-        Seek::done(self.other(inode, budget))
     }
 
-    fn load(&mut self, budget: &Budget) {
-        if self.tcp.is_some() {
-            return;
-        }
-        let (mut tcp, mut unix) = (Vec::new(), HashMap::new());
-        let whole = ["tcp", "tcp6"].map(|list| {
-            self.list(list, budget, |line| {
+    fn list_tcp(&self, budget: &Budget) -> Vec<InetSocket> {
+        let mut tcp = Vec::new();
+        for name in ["tcp", "tcp6"] {
+            self.list(name, budget, |line| {
                 tcp.extend(InetSocket::parse(line));
                 tcp.len() < MOST_SOCKETS
-            })
+            });
+        }
+        tcp
+    }
+
+    /// A UNIX socket; `None` if it is none.
+    fn unix(&self, inode: u64, budget: &Budget) -> Option<Seek> {
+        let namespace = |process: &str| proc::link(&format!("{process}/ns/net"));
+        let here =
+            namespace("self").is_some_and(|own| Some(own) == namespace(&self.target.through.to_string()));
+        let why = match u32::try_from(inode) {
+            Ok(inode) if here => match unix::ask(inode) {
+                Ok(socket) => return Some(unix_peer(socket)),
+                Err(_) => "this kernel does not tell (CONFIG_UNIX_DIAG)",
+            },
+            Ok(_) => "it is in another network namespace",
+            Err(_) => "its number is too large to be asked for",
+        };
+        let mut listed = false;
+        self.list("unix", budget, |line| {
+            listed = unix::listed(line) == Some(inode);
+            !listed
         });
-        let all_unix = self.list("unix", budget, |line| {
-            unix.extend(UnixSocket::parse(line).map(|socket| (socket.inode, socket)));
-            unix.len() < MOST_SOCKETS
-        });
-        self.cut = !all_unix || !whole[0];
-        (self.tcp, self.unix) = (Some(tcp), Some(unix));
+        listed.then(|| Seek::done(Peer { unknown: Some(why.to_owned()), ..Peer::new(What::Unix) }))
     }
 
     fn list(&self, name: &str, budget: &Budget, each: impl FnMut(&str) -> bool) -> bool {
@@ -88,7 +94,7 @@ impl Sockets {
         if netlink {
             return Peer::new(What::Netlink);
         }
-        let why = if self.cut || budget.is_spent() { SPENT } else { "/proc/PID/net does not list it" };
+        let why = if budget.is_spent() { SPENT } else { "/proc/PID/net does not list it" };
         Peer { unknown: Some(why.to_owned()), ..Peer::new(What::Socket) }
     }
 }
@@ -120,34 +126,19 @@ fn tcp_peer(socket: &InetSocket, all: &[InetSocket]) -> Seek {
     }
 }
 
-fn unix_peer<'a>(
-    socket: &UnixSocket,
-    all: impl Iterator<Item = (&'a u64, &'a UnixSocket)>,
-    target: Target,
-) -> Seek {
+fn unix_peer(socket: unix::UnixSocket) -> Seek {
     if socket.listens {
-        return Seek::done(Peer { path: socket.path.clone(), ..Peer::new(What::Listening) });
+        return Seek::done(Peer { path: socket.name, ..Peer::new(What::Listening) });
     }
     let peer = Peer::new(What::Unix);
     let unknown = |why: &str| Seek::done(Peer { unknown: Some(why.to_owned()), ..Peer::new(What::Unix) });
-    let namespace = |process: &str| proc::link(&format!("{process}/ns/net"));
-    if namespace("self").is_none_or(|own| Some(own) != namespace(&target.through.to_string())) {
-        return unknown("it is in another network namespace");
-    }
-    let Ok(inode) = u32::try_from(socket.inode) else {
-        return unknown("its number is too large to be asked for");
-    };
-    match unix::connected(inode) {
-        Err(_) => unknown("this kernel does not tell (CONFIG_UNIX_DIAG)"),
-        Ok(Connected::Nobody) => unknown("it is not connected"),
-        Ok(Connected::To(0)) if socket.connects => {
-            Seek::done(Peer { state: Some(PeerState::NotAccepted), ..peer })
-        }
-        Ok(Connected::To(0)) => unknown("no process has the other end"),
-        Ok(Connected::To(other)) => {
+    match socket.peer {
+        None => unknown("it is not connected"),
+        Some(0) if socket.connects => Seek::done(Peer { state: Some(PeerState::NotAccepted), ..peer }),
+        Some(0) => unknown("no process has the other end"),
+        Some(other) => {
             // A server's end has its name.
-            let path =
-                all.into_iter().find(|(inode, _)| **inode == other).and_then(|(_, other)| other.path.clone());
+            let path = u32::try_from(other).ok().and_then(|other| unix::ask(other).ok()?.name);
             Seek::link(Peer { path, ..peer }, socket_link(other))
         }
     }

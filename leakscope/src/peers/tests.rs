@@ -137,6 +137,17 @@ fn sentences() {
         told(What::Unix, |p| p.holders = vec![holder(812, "postgres", false)]),
         "a UNIX socket to 812 (postgres)"
     );
+    assert_eq!(
+        told(What::Unix, |p| {
+            p.path = Some("/run/s".to_owned());
+            p.holders = vec![holder(8, "a", false), holder(9, "b", false)];
+        }),
+        "a UNIX socket to /run/s, whose other end 8 (a) and 9 (b) have open"
+    );
+    assert_eq!(
+        told(What::Unix, |p| p.holders = vec![holder(8, "me", true)]),
+        "a UNIX socket whose other end only this process itself has open"
+    );
     assert_eq!(told(What::Terminal, |p| p.path = Some("/dev/pts/3".to_owned())), "the terminal /dev/pts/3");
 }
 

@@ -36,7 +36,7 @@ pub struct OtherThread {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Others {
     pub threads: Vec<OtherThread>,
-    /// IDs that no living thread has in the target's PID namespace. An ID that is in neither list was not looked up, or
+    /// IDs that no living thread of a program has in the target's PID namespace. An ID that is in neither list was not looked up, or
     /// not to the end.
     pub nobody: Vec<u32>,
 }

@@ -1,4 +1,7 @@
-//! UNIX sockets: which ones there are (`/proc/PID/net/unix`), and who is connected to whom (sock_diag(7)).
+//! UNIX sockets, of which the kernel tells by sock_diag(7).
+//!
+//! `/proc/net/unix` says less, and a name in it can hold a line break and what looks like another line: only that a
+//! socket stands there is taken from it.
 
 use std::io;
 use std::time::Duration;
@@ -8,46 +11,21 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 
-/// A line of `/proc/PID/net/unix` (unix_seq_show, net/unix/af_unix.c of Linux 6.18).
+/// The inode number in a line of `/proc/PID/net/unix` (unix_seq_show, net/unix/af_unix.c of Linux 6.18).
+pub(super) fn listed(line: &str) -> Option<u64> {
+    line.split_whitespace().nth(6)?.parse().ok()
+}
+
+/// What the kernel tells of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UnixSocket {
-    pub(super) inode: u64,
     pub(super) listens: bool,
     /// Whether it is a stream, or keeps messages apart in one.
     pub(super) connects: bool,
     /// Its name; one that is in no file system begins with `@`.
-    pub(super) path: Option<String>,
-}
-
-impl UnixSocket {
-    pub(super) fn parse(line: &str) -> Option<Self> {
-        /// __SO_ACCEPTCON (include/uapi/linux/net.h)
-        const LISTENS: u32 = 1 << 16;
-        const STREAM: u32 = 1;
-        const SEQPACKET: u32 = 5;
-        let mut parts = line.splitn(8, ' ');
-        let mut hex = |at| u32::from_str_radix(parts.nth(at)?, 16).ok();
-        // Address, references, protocol.
-        let (flags, kind) = (hex(3)?, hex(0)?);
-        // The state; the inode number is filled up with spaces.
-        let rest = parts.nth(1)?.to_owned() + " " + parts.next().unwrap_or_default();
-        let rest = rest.trim_start();
-        let (inode, path) = rest.split_once(' ').unwrap_or((rest, ""));
-        Some(Self {
-            inode: inode.parse().ok()?,
-            listens: flags & LISTENS != 0,
-            connects: kind == STREAM || kind == SEQPACKET,
-            path: (!path.trim().is_empty()).then(|| path.trim().to_owned()),
-        })
-    }
-}
-
-/// Whom a socket is connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Connected {
-    /// The socket of this inode number; 0: one that no process has.
-    To(u64),
-    Nobody,
+    pub(super) name: Option<String>,
+    /// The inode number of the socket that it is connected to; 0: one that no process has.
+    pub(super) peer: Option<u64>,
 }
 
 /// How long the kernel may take to answer. It does so at once.
@@ -58,13 +36,14 @@ const HEADER: usize = 16;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const AF_UNIX: u8 = 1;
-const UDIAG_SHOW_PEER: u32 = 4;
+const UDIAG_SHOW: u32 = 1 | 4;
+const UNIX_DIAG_NAME: u16 = 0;
 const UNIX_DIAG_PEER: u16 = 2;
-/// Of `struct unix_diag_msg`.
+/// Of `struct unix_diag_msg`, in which the type is the second byte and the state the third.
 const MESSAGE: usize = 16;
 
-/// Asks the kernel whom a socket of our network namespace is connected to.
-pub(super) fn connected(inode: u32) -> io::Result<Connected> {
+/// Asks the kernel for a socket of our network namespace.
+pub(super) fn ask(inode: u32) -> io::Result<UnixSocket> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
@@ -85,32 +64,53 @@ fn request(inode: u32) -> Vec<u8> {
     bytes.extend([AF_UNIX, 0, 0, 0]);
     bytes.extend(u32::MAX.to_ne_bytes());
     bytes.extend(inode.to_ne_bytes());
-    bytes.extend(UDIAG_SHOW_PEER.to_ne_bytes());
+    bytes.extend(UDIAG_SHOW.to_ne_bytes());
     // No cookie.
     bytes.extend([0xff; 8]);
     bytes
 }
 
 /// The answer: a message with attributes, or an error.
-fn parse(answer: &[u8]) -> io::Result<Connected> {
+fn parse(answer: &[u8]) -> io::Result<UnixSocket> {
     const NLMSG_ERROR: u16 = 2;
+    /// TCP_LISTEN (include/net/tcp_states.h), which is a UNIX socket's state, too.
+    const LISTENS: u8 = 10;
+    const STREAM: u8 = 1;
+    const SEQPACKET: u8 = 5;
     let odd = || io::Error::from(io::ErrorKind::InvalidData);
     let kind = short(answer, 4).ok_or_else(odd)?;
     if kind == NLMSG_ERROR {
         let code = word(answer, HEADER).ok_or_else(odd)?.cast_signed();
         return Err(io::Error::from_raw_os_error(code.saturating_neg()));
     }
-    if kind != SOCK_DIAG_BY_FAMILY {
+    let (Some(&[_, kind, state]), SOCK_DIAG_BY_FAMILY) =
+        (answer[HEADER.min(answer.len())..].first_chunk(), kind)
+    else {
         return Err(odd());
-    }
+    };
+    let connects = kind == STREAM || kind == SEQPACKET;
+    let mut socket = UnixSocket { listens: state == LISTENS, connects, name: None, peer: None };
     let mut at = HEADER + MESSAGE;
     while let (Some(length), Some(kind)) = (short(answer, at), short(answer, at + 2)) {
-        if kind == UNIX_DIAG_PEER {
-            return word(answer, at + 4).map(|inode| Connected::To(inode.into())).ok_or_else(odd);
+        let value = answer.get(at + 4..at + usize::from(length)).unwrap_or_default();
+        match kind {
+            UNIX_DIAG_NAME => socket.name = name(value),
+            UNIX_DIAG_PEER => socket.peer = word(value, 0).map(u64::from),
+            _ => {}
         }
         at += usize::from(length).max(4).next_multiple_of(4);
     }
-    Ok(Connected::Nobody)
+    Ok(socket)
+}
+
+/// A path ends with a zero byte; a name that is in no file system begins with one.
+fn name(bytes: &[u8]) -> Option<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match bytes {
+        [] => None,
+        [0, rest @ ..] => Some(format!("@{}", text(rest))),
+        path => path.split(|byte| *byte == 0).next().map(text),
+    }
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<u16> {
@@ -124,25 +124,27 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd as _;
-    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 
     use super::*;
     use crate::peers::proc;
 
     #[test]
     fn lists() {
-        let parse = UnixSocket::parse;
         let line = "0000000000000000: 00000002 00000000 00010000 0001 01 16163 /run/a b.sock";
-        let socket = parse(line).expect("a socket");
-        assert_eq!((socket.inode, socket.listens, socket.connects), (16163, true, true));
-        assert_eq!(socket.path.as_deref(), Some("/run/a b.sock"));
-        let socket = parse("0000000000000000: 00000003 00000000 00000000 0002 03   177").expect("a socket");
-        assert_eq!((socket.inode, socket.listens, socket.connects, socket.path), (177, false, false, None));
-        for odd in
-            ["", "Num       RefCount Protocol Flags    Type St Inode Path", "a: b c d e f g h", "       "]
-        {
-            assert_eq!(parse(odd), None, "{odd}");
+        assert_eq!(listed(line), Some(16163));
+        assert_eq!(listed("0000000000000000: 00000003 00000000 00000000 0002 03   177"), Some(177));
+        for odd in ["", "Num       RefCount Protocol Flags    Type St Inode Path", "       "] {
+            assert_eq!(listed(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(name(b"/run/s\0"), Some("/run/s".to_owned()));
+        assert_eq!(name(b"\0dbus"), Some("@dbus".to_owned()));
+        assert_eq!(name(b""), None);
     }
 
     #[test]
@@ -152,13 +154,21 @@ mod tests {
             let link = proc::link(&format!("self/fd/{fd}")).expect("a link");
             link.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().expect("a number")
         };
-        let to = Connected::To(inode(other.as_raw_fd()).into());
-        match connected(inode(one.as_raw_fd())) {
-            Ok(found) => assert_eq!(found, to),
-            Err(error) => println!("skipped: this kernel has no unix_diag: {error}"),
+        let to = Some(inode(other.as_raw_fd()).into());
+        match ask(inode(one.as_raw_fd())) {
+            Ok(found) => {
+                assert_eq!(found, UnixSocket { listens: false, connects: true, name: None, peer: to })
+            }
+            Err(error) => return println!("skipped: this kernel has no unix_diag: {error}"),
         }
         let alone = UnixDatagram::unbound().expect("a socket");
-        assert!(connected(inode(alone.as_raw_fd())).is_ok_and(|found| found == Connected::Nobody));
+        let found = ask(inode(alone.as_raw_fd())).expect("a socket");
+        assert_eq!((found.connects, found.peer), (false, None));
+        assert_eq!(ask(u32::MAX).map_err(|error| error.raw_os_error()), Err(Some(libc::ENOENT)));
+        let name = SocketAddr::from_abstract_name(b"leakscope-test-of-unix-sockets");
+        let bound = UnixListener::bind_addr(&name.expect("a name")).expect("a listener");
+        let found = ask(inode(bound.as_raw_fd())).expect("a socket");
+        assert_eq!((found.listens, found.name.as_deref()), (true, Some("@leakscope-test-of-unix-sockets")));
     }
 
     proptest::proptest! {
@@ -168,11 +178,6 @@ mod tests {
                 *byte = kind;
             }
             let _ = parse(&bytes);
-        }
-
-        #[test]
-        fn any_line(line in "[0-9A-F: ]{0,80}.{0,20}") {
-            let _ = UnixSocket::parse(&line);
         }
     }
 }
