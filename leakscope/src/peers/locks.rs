@@ -134,7 +134,7 @@ pub(super) fn begin(target: Target, fd: i32, kind: Kind, budget: &Budget) -> Opt
         };
         return Some(Seek::done(Peer { unknown: Some(why.to_owned()), ..peer }));
     };
-    if let [] = *holders {
+    if holders.is_empty() {
         let why = "/proc/locks lists no lock in the way of it";
         return Some(Seek::done(Peer { unknown: Some(why.to_owned()), ..peer }));
     }

@@ -149,7 +149,7 @@ fn threads_of(namespace: &str, budget: &Budget) -> (HashMap<u32, u32>, bool) {
 
 /// Memory that processes share, as `/proc/PID/maps` identifies it: device and inode number, which shared memory
 /// without a file has, too.
-fn shared<'a>(line: &'a str, address: Option<u64>) -> Option<(&'a str, &'a str)> {
+fn shared(line: &str, address: Option<u64>) -> Option<(&str, &str)> {
     let mut parts = line.split_ascii_whitespace();
     let (start, end) = parts.next()?.split_once('-')?;
     let (rights, _offset) = (parts.next()?, parts.next()?);
