@@ -61,6 +61,8 @@
 //! - **Lock owner**, or **holder**: the thread that a lock is held by. *Read* if the lock stores it,
 //!   *inferred* if only one thread's stack points to the lock ([`wait::owners`](crate::wait::owners)).
 //! - **Deadlock**: a cycle of threads each of which waits for a lock, or for the end, of the next.
+//! - **Peer**: what a thread waits for outside of the process, and who is at the other end: of a pipe or socket, a file
+//!   lock, a child ([`peers`](crate::peers)).
 //! - **Thread snapshot**: all threads with their state and stack at one moment, taken without stopping them
 //!   ([`collect::snapshot`](crate::collect::snapshot)). A thread is **unsettled** if it changed
 //!   each time it was looked at, and has **vanished** if it began or ended meanwhile.

@@ -7,7 +7,7 @@
 //! all modules and fails on an import against it.
 //!
 //! Beside the stream: [`unwind`] builds the rows that the kernel side unwinds by, [`symbol`] names frames, [`wait`] knows
-//! what blocked threads wait for, [`runtime`] has what each language adds (one folder and one row of a list each), and
+//! what blocked threads wait for and [`peers`] who is at the other end, [`runtime`] has what each language adds (one folder and one row of a list each), and
 //! sections and exporters write on what [`layout`] offers. [`session`] arms, polls and asks, and alone sees both ends;
 //! [`recording`] keeps what it has read, to be replayed. [`diff`] compares two reports, [`threshold`] tells when to fail,
 //! [`processes`] samples what all processes of the machine hold, [`cli`] holds the subcommands. [`failure`] says what an
@@ -30,6 +30,7 @@ pub mod human;
 pub mod interrupt;
 pub mod layout;
 pub mod losses;
+pub mod peers;
 pub mod probe;
 pub mod process;
 pub mod processes;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the lowest to the highest. One may use those before it, never those after it.
 #[rustfmt::skip]
-const FLOW: [&str; 26] = [
+const FLOW: [&str; 27] = [
     "files", "interrupt", "human", "losses", "glossary", "layout", "process", "probe", "bpf",
-    "stack", "unwind", "recording", "symbol", "wait", "collect", "runtime", "section", "report",
+    "stack", "unwind", "recording", "symbol", "peers", "wait", "collect", "runtime", "section", "report",
     "diff", "threshold", "export", "processes", "failure", "session", "tui", "cli",
 ];
 

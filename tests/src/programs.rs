@@ -380,6 +380,8 @@ pub const TCMALLOC_API: Program =
     Program { flags: &["-ltcmalloc_minimal"], ..Program::new(Kind::C, "tcmalloc_api") };
 /// mimalloc's own functions.
 pub const MIMALLOC_API: Program = Program { flags: &["-lmimalloc"], ..Program::new(Kind::C, "mimalloc_api") };
+/// A mutex whose holder is another process.
+pub const SHARED_MUTEX: Program = Program::new(Kind::C, "shared_mutex");
 /// Threads that are blocked: a scenario for each kind of wait.
 pub const BLOCKED: Program = Program { with: WAITERS, ..Program::new(Kind::C, "blocked") };
 /// One stack that waits in many ways.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod command;
 mod deadlocks;
+mod peers;
 mod stacks;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -37,6 +37,7 @@ use std::ops::Range;
 use leakscope_common::descriptor::Descriptor;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::peers::{Others, Peer};
 use crate::stack::StackId;
 
 /// All threads of a process at one moment.
@@ -50,6 +51,9 @@ pub struct ThreadSnapshot {
     pub unsettled: u64,
     /// Threads that began or ended while the snapshot was taken, as far as that was seen.
     pub vanished: u64,
+    /// What is known of IDs in the kept memory of futexes that none of these threads has.
+    #[serde(default, skip_serializing_if = "Others::is_empty")]
+    pub others: Others,
 }
 
 /// What the scheduler says about a thread (`task_struct.__state`; include/linux/sched.h of Linux 6.18).
@@ -116,6 +120,9 @@ pub struct Thread {
     pub points_to: Vec<Pointer>,
     /// The addresses from its stack pointer to the outermost frame that was reached.
     pub live: Range<u64>,
+    /// What its system call waits for, and who is at the other end; `None` if that was not looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
 }
 
 impl Thread {
@@ -197,6 +204,7 @@ pub(crate) mod tests {
             descriptor: Descriptor::ZERO,
             points_to: Vec::new(),
             live: 0..0,
+            peer: None,
         }
     }
 }

@@ -4,12 +4,14 @@
 //! The kernel's task iterator gives registers and scheduler state of every thread; stacks are read with
 //! process_vm_readv and walked over our own unwind rows; then the iterator runs again, and a thread is
 //! accepted only where its registers and its count of context switches did not change in between
-//! ([`take()`]). [`clock`] tells how long a thread has been blocked, [`memory`] reads the target.
+//! ([`take()`]). [`clock`] tells how long a thread has been blocked, [`memory`] reads the target, `peers` asks who is at
+//! the other end of what threads wait for.
 
 mod again;
 pub mod clock;
 mod looker;
 pub mod memory;
+mod peers;
 mod running;
 mod take;
 
@@ -52,8 +54,9 @@ pub struct Snapshot {
 pub enum Depth {
     /// Nothing.
     Blocked,
-    /// Threads that run: their stacks are sampled.
-    Running,
+    /// All that a report tells: where running threads are, by samples, and who is at the other end of what threads
+    /// wait for.
+    Report,
 }
 
 impl Snapshot {
@@ -105,7 +108,7 @@ impl Collector for Blocked {
 
     fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         let begun = std::time::Instant::now();
-        let mut snapshot = take(scene, Depth::Running)?;
+        let mut snapshot = take(scene, Depth::Report)?;
         let mut earlier = Earlier::default();
         snapshot.since(&mut earlier);
         if snapshot.may_come_back() {
@@ -113,7 +116,7 @@ impl Collector for Blocked {
                 std::thread::sleep(SECOND_LOOK);
                 Ok::<(), SourceError>(())
             })?;
-            snapshot = take(scene, Depth::Running)?;
+            snapshot = take(scene, Depth::Report)?;
             snapshot.since(&mut earlier);
         }
         scene.log.detail(&format!(

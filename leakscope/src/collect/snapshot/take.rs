@@ -7,7 +7,7 @@ use leakscope_common::wait::{PF_EXITING, TaskRecord, task_record};
 use super::again::Place;
 use super::clock::Clocks;
 use super::looker::{Looked, Looker, View};
-use super::{Depth, Snapshot};
+use super::{Depth, Snapshot, peers};
 use crate::bpf::BpfError;
 use crate::bpf::object::Object;
 use crate::collect::{Scene, SourceError};
@@ -32,7 +32,11 @@ pub fn take(scene: &mut Scene<'_>, depth: Depth) -> Result<Snapshot, SourceError
             mappings: &mappings,
             table: live.unwinding.table(),
         };
-        read(&mut live.object, view, depth)
+        let mut snapshot = read(&mut live.object, view, depth)?;
+        if depth == Depth::Report {
+            peers::add(&mut snapshot.threads, process);
+        }
+        Ok(snapshot)
     })?;
     for stack in &snapshot.stacks {
         scene.stacks.insert(stack, |address| space.locate(address));
@@ -67,7 +71,7 @@ fn read(object: &mut Object, view: View<'_>, depth: Depth) -> Result<Snapshot, B
     cpus.dedup();
     let clocks = Clocks::read(object, &cpus)?;
     let mut running = match depth {
-        Depth::Running => looker.look_at_running(&records),
+        Depth::Report => looker.look_at_running(&records),
         Depth::Blocked => HashMap::new(),
     };
 
@@ -169,6 +173,7 @@ fn thread(
         descriptor: record.descriptor,
         points_to: Vec::new(),
         live: 0..0,
+        peer: None,
     };
     if let Some(Looked { stack, futex, points_to, sp, limit }) = looked {
         let id = StackId(stack.hash);

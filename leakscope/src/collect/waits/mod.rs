@@ -143,7 +143,7 @@ impl Collector for Waits {
 
     fn look(&mut self, scene: &mut Scene<'_>) -> Result<(), SourceError> {
         // Before the account is read: a wait that is open in both began before the threads were looked at.
-        let mut snapshot = snapshot::take(scene, Depth::Running)?;
+        let mut snapshot = snapshot::take(scene, Depth::Report)?;
         snapshot.since(&mut self.earlier);
         self.counters = snapshot.counters(scene.stacks);
         self.snapshot = Some(snapshot);

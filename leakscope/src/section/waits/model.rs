@@ -7,6 +7,7 @@ use serde::de::IntoDeserializer as _;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::peers::Peer;
 use crate::section::json::with_stack;
 use crate::section::model::{Address, Frame, Stack, StackEnd};
 use crate::wait::WaitKind;
@@ -181,6 +182,11 @@ pub struct WaitThread {
     /// Address of the futex that it waits on, whatever that stands for.
     #[serde(default)]
     pub futex: Option<Address>,
+    /// What its system call waits for outside of the process's memory, and who is at the other end: of a pipe or
+    /// socket, a file lock, a child, or of the one descriptor that is polled. Null if there is no such thing, or if it
+    /// was not looked up: a snapshot asks for 200 of them.
+    #[serde(default)]
+    pub peer: Option<Peer>,
 }
 
 /// Where a time of blocking comes from.

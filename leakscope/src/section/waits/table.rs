@@ -2,6 +2,7 @@
 
 pub(crate) mod deadlock;
 mod held;
+pub(crate) mod peers;
 pub(crate) mod wakers;
 
 use std::collections::HashSet;
@@ -130,6 +131,9 @@ pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
         }
         if !site.threads.is_empty() {
             page.paragraph(paint, 2, 3, &held::threads(site))?;
+        }
+        for line in peers::lines(site) {
+            page.paragraph(paint, 2, 4, &line)?;
         }
         held::locks(waits, site, &shown, &mut owners, page)?;
         if let (Some(n @ 1..), Some(total), Some(most)) = (site.waits, site.wait_ns, site.max_wait_ns) {

@@ -1,5 +1,6 @@
 //! Blocked threads on the screen of `top`.
 
+use super::table::peers;
 use crate::human::{count, counted, duration};
 use crate::layout::narrow::span;
 use crate::section::model::{WaitLock, WaitSite, Waits};
@@ -98,6 +99,7 @@ impl Viewed for Waits {
             let waits = counted(waits, "wait");
             (format!("{waits} ended here since attach, {} in all", duration(ns)), Tone::Plain)
         }));
+        told.extend(peers::lines(site).into_iter().map(|line| (line, Tone::Plain)));
         told.extend(site.locks.iter().take(MOST_LOCKS).map(|lock| (of_lock(lock), Tone::Warn)));
         let threads: Vec<String> =
             site.threads.iter().take(MOST_THREADS).map(|t| format!("{} \"{}\"", t.tid, t.name)).collect();

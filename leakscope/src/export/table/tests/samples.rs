@@ -141,6 +141,7 @@ pub(crate) fn blocked(tid: u32, name: &str, blocked_ns: u64, lock: Option<u64>) 
         again_ns: None,
         lock: lock.map(Address),
         futex: lock.map(Address),
+        peer: None,
     }
 }
 

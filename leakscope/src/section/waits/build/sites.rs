@@ -286,6 +286,7 @@ fn wait_thread(blocked: &Blocked<'_>) -> WaitThread {
         again_ns: blocked.thread.again.map(|again| again.period_ns),
         lock: blocked.lock.as_ref().map(|lock| Address(lock.address)),
         futex: blocked.thread.futex.as_ref().map(|futex| Address(futex.address)),
+        peer: blocked.thread.peer.clone(),
     }
 }
 
