@@ -7,7 +7,7 @@ pub use super::heap::model::{GoSizeClass, Heap, Site, Source, Totals};
 pub use super::stack::{Cut, Stack, StackEnd};
 pub use super::threads::model::{ThreadSite, Threads};
 pub use super::waits::model::{
-    Deadlock, DeadlockThread, HeldUp, LockHolder, LongWait, OwnerState, RunningThread, Since, WaitLock,
-    WaitSite, WaitThread, Waits, Waker, WakerKind,
+    Deadlock, DeadlockThread, HeldUp, LockHolder, LongWait, OwnerProcess, OwnerState, RunningThread, Since,
+    WaitLock, WaitSite, WaitThread, Waits, Waker, WakerKind,
 };
 pub use crate::wait::WaitKind;

@@ -26,6 +26,8 @@ pub struct Site<'a> {
     pub main_thread: bool,
     /// Whether one of them holds a lock that others wait for.
     pub holds_wanted_lock: bool,
+    /// Whether the one descriptor that it waits for listens for connections.
+    pub listens: bool,
     /// Whether the thread whose end is waited for is known.
     pub joined: bool,
     /// Whether a library on the stack runs code of the program in another thread.
@@ -115,7 +117,8 @@ pub(super) fn event_loop(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'stat
     match known(site, workers) {
         Found::Loop(words) => Some(words),
         Found::Job => None,
-        Found::Nothing => epoll.then_some(EVENT_LOOP),
+        Found::Nothing if epoll => Some(EVENT_LOOP),
+        Found::Nothing => site.listens.then_some(ACCEPT),
     }
 }
 
@@ -164,8 +167,17 @@ enum Found {
     Nothing,
 }
 
+/// Functions that run a loop of events until one thing has happened, for which their caller waits: src/spawn_sync.cc
+/// of Node 18, glib/gspawn.c of GLib 2.74.
+const WAITS_BY_A_LOOP: &[&str] =
+    &["node::SyncProcessRunner::Run", "node::SyncProcessRunner::Spawn", "g_spawn_sync"];
+
 /// Looks for the loops of workers that are known.
 fn known(site: &Site<'_>, workers: &[IdleRule]) -> Found {
+    let named = |frame: &Mark| frame.function.as_deref().is_some_and(|name| WAITS_BY_A_LOOP.contains(&name));
+    if site.frames.iter().any(named) {
+        return Found::Job;
+    }
     let first = site.primitive.unwrap_or(0);
     let (mut between, mut nameless, mut job) = (0, 0, false);
     for (at, frame) in site.frames.iter().enumerate() {

@@ -9,6 +9,7 @@ use super::primitive_tables::ONCE;
 use super::primitives::Layout;
 use super::syscalls::{FutexWait, futex};
 use super::{FUTEX_MEMORY, FUTEX_MEMORY_BEFORE, FutexMemory, ThreadSnapshot};
+use crate::peers::{OtherThread, Others};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
@@ -28,12 +29,22 @@ pub enum Owner {
         /// How that is known.
         method: &'static str,
     },
+    /// A thread of another process.
+    Elsewhere(Elsewhere),
     /// It is not known.
     Unknown {
         why: String,
         /// Whether somebody of this process holds it, and the lock just does not tell who.
         held: Held,
     },
+}
+
+/// A thread of another process that holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub thread: OtherThread,
+    /// Whether a fork has copied the lock while it was held: what happens to the original does not reach the copy.
+    pub copied: bool,
 }
 
 /// Whether a lock is held, as far as it tells.
@@ -61,17 +72,26 @@ impl Owner {
 
 /// Threads by the TID that they have in their own namespace.
 #[derive(Clone, Debug, Default)]
-pub struct ThreadIds(HashMap<u32, u32>);
+pub struct ThreadIds {
+    own: HashMap<u32, u32>,
+    others: Others,
+}
 
 impl ThreadIds {
     /// Those of a snapshot.
     pub fn new(snapshot: &ThreadSnapshot) -> Self {
-        Self(snapshot.threads.iter().map(|thread| (thread.ns_tid, thread.tid)).collect())
+        let own = snapshot.threads.iter().map(|thread| (thread.ns_tid, thread.tid)).collect();
+        Self { own, others: snapshot.others.clone() }
     }
 
     /// Our TID of the thread that calls itself `ns_tid`.
     pub fn get(&self, ns_tid: u32) -> Option<u32> {
-        self.0.get(&ns_tid).copied()
+        self.own.get(&ns_tid).copied()
+    }
+
+    /// The thread of another process that calls itself `ns_tid`.
+    fn other(&self, ns_tid: u32) -> Option<&OtherThread> {
+        self.others.threads.iter().find(|thread| thread.ns_tid == ns_tid)
     }
 }
 
@@ -127,8 +147,21 @@ impl View<'_> {
 
     /// The owner that a TID in a lock names.
     fn thread(&self, ns_tid: u32, shared: bool, method: &'static str) -> Owner {
-        match self.threads.get(ns_tid) {
-            Some(tid) => Owner::Thread { tid, method },
+        if let Some(tid) = self.threads.get(ns_tid) {
+            return Owner::Thread { tid, method };
+        }
+        match self.threads.other(ns_tid) {
+            Some(thread) if thread.related => {
+                Owner::Elsewhere(Elsewhere { thread: thread.clone(), copied: !shared })
+            }
+            Some(thread) => Owner::unknown(format!(
+                "TID {ns_tid} is no thread of this process; thread {} of process {} ({}) has that number now, which need \
+                 not have been the holder",
+                thread.tid, thread.pid, thread.process_name
+            )),
+            None if self.threads.others.nobody.contains(&ns_tid) => {
+                Owner::unknown(format!("thread {ns_tid}, which took it, has ended without releasing it"))
+            }
             None if shared => Owner::unknown(format!(
                 "TID {ns_tid} is no thread of this process: the lock is shared between processes"
             )),

@@ -42,15 +42,15 @@ pub struct Judgement {
 /// A page of memory, or a disk, may take that long.
 pub const STORAGE_NS: u64 = 10_000_000_000;
 
-const DEADLOCKED: &str = "it is part of a circle of threads that wait for each other";
-const MUTUAL: &str = "it and others wait for each other, until a time limit";
-const WANTS_LOCK: &str = "it wants a lock that is held";
-const WANTS_FILE_LOCK: &str = "it wants a lock on a file that is held";
+const DEADLOCKED: &str = "in a circle of threads that wait for each other";
+const MUTUAL: &str = "in a circle of threads that wait for each other, until a time limit";
+const WANTS_LOCK: &str = "wants a lock that is held";
+const WANTS_FILE_LOCK: &str = "wants a lock on a file that is held";
 const STOPPED: &str = "a signal or a debugger has stopped it";
 const NO_PAGE: &str = "a page of memory does not come";
-const MAY_BE_CONDITION: &str =
-    "conditions, events and queues are made from such locks: whether it wants one is not visible";
-const NOT_VISIBLE: &str = "what it waits for is not visible";
+const MAY_BE_CONDITION: &str = "Python's conditions, events and queues wait in this way, too";
+const HOLDS: &str = "others want a lock that is held here";
+const NOT_VISIBLE: &str = "what for is not visible";
 
 /// Whether threads are in a circle, and whether that one has an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,7 @@ pub fn judge(site: &Site<'_>, circle: Circle, longest_ns: u64, workers: &[IdleRu
         Stuck::Always => judgement(Verdict::Stuck, STOPPED),
         Stuck::Late if longest_ns >= STORAGE_NS => judgement(Verdict::Stuck, NO_PAGE),
         Stuck::Late | Stuck::Never if wants_file_lock(site) => judgement(Verdict::Stuck, WANTS_FILE_LOCK),
+        Stuck::Late | Stuck::Never if site.holds_wanted_lock => judgement(Verdict::Unknown, HOLDS),
         Stuck::Late | Stuck::Never => judgement(Verdict::Unknown, missing(site.kind)),
     }
 }
@@ -98,11 +99,11 @@ fn may_be_condition(site: &Site<'_>) -> bool {
 /// What would have to be known of a wait.
 const fn missing(kind: WaitKind) -> &'static str {
     match kind {
-        WaitKind::Condvar | WaitKind::Semaphore => "who is to wake it is not visible",
-        WaitKind::Barrier => "which threads it waits for is not visible",
-        WaitKind::Pipe | WaitKind::Socket | WaitKind::Poll => "its other end decides",
+        WaitKind::Condvar | WaitKind::Semaphore => "nothing shows who is to end the wait",
+        WaitKind::Barrier => "nothing shows which threads have yet to arrive",
+        WaitKind::Pipe | WaitKind::Socket | WaitKind::Poll => "the other end decides",
         WaitKind::Child => "what that process does tells more",
-        WaitKind::Join => "which thread it waits for is not visible",
+        WaitKind::Join => "nothing shows for which thread",
         _ => NOT_VISIBLE,
     }
 }

@@ -64,9 +64,16 @@ pub fn waits_idle(waits: &Waits) -> WaitsSaid {
             // Of one stack that waits for several kinds of things this is one.
             kind: several(site).then_some(site.kind),
             longest_blocked_ns: site.longest_blocked_ns.unwrap_or_default(),
-            why: site.verdict_reason.clone().unwrap_or_default(),
+            why: waited_for(site).or_else(|| site.verdict_reason.clone()).unwrap_or_default(),
         }),
     }
+}
+
+/// What all threads of a site wait for, if that is one thing outside of the process.
+fn waited_for(site: &WaitSite) -> Option<String> {
+    let first = site.threads.first()?.peer.as_ref()?;
+    let all = site.threads.iter().all(|thread| thread.peer.as_ref() == Some(first));
+    all.then(|| first.to_string())
 }
 
 /// Who waits for locks, where nobody has done so for long.
@@ -88,8 +95,8 @@ fn lock_waits(waits: &Waits) -> LockWaits {
 /// Whether a wait of which little is known may be one for a lock: locks are made of such things.
 fn may_want_lock(site: &WaitSite) -> bool {
     let made_of = matches!(site.kind, WaitKind::Futex | WaitKind::Semaphore | WaitKind::Unknown);
-    let parked = site.primitive.as_deref().is_some_and(|name| name.contains("park"));
-    made_of || parked || site.kind.is_lock()
+    let name = site.primitive.as_deref().unwrap_or_default().to_lowercase();
+    made_of || site.kind.is_lock() || ["park", "lock", "acquire"].iter().any(|part| name.contains(part))
 }
 
 /// Facts of second rank, most important first; what [`waits()`] says is not repeated.
@@ -157,6 +164,8 @@ fn stuck(site: &WaitSite, waits: &Waits) -> WaitsSaid {
         spot: spot(site),
         longest_blocked_ns: site.longest_blocked_ns,
         at_least: site.is_at_least(),
+        waits_for: waited_for(site),
+        hidden: site.kind.is_lock() && site.locks.is_empty(),
         held: held(&site.locks),
     }
 }
@@ -166,6 +175,7 @@ fn held(locks: &[WaitLock]) -> Option<Held> {
     let most = locks.first()?;
     let owner = most.owner_tid.map(|tid| Owner {
         thread: ThreadName { tid, name: most.owner_name.clone().unwrap_or_default() },
+        process: most.owner_process.clone(),
         inferred: most.owner_inferred,
         state: most.owner_state.clone(),
         place: most.owner_stack.as_ref().and_then(|stack| line_first(stack.blamed()?)),

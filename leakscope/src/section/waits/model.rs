@@ -210,6 +210,9 @@ with_stack! {
         pub owner_tid: Option<u32>,
         /// Its name.
         pub owner_name: Option<String>,
+        /// If it is a thread of another process: which.
+        #[serde(default)]
+        pub owner_process: Option<OwnerProcess>,
         /// What the owner does: its kind of wait, or `running`.
         pub owner_state: Option<OwnerState>,
         @
@@ -230,6 +233,27 @@ with_stack! {
         pub owner_method: Option<String>,
         /// Why the owner is not known.
         pub owner_unknown: Option<String>,
+    }
+}
+
+/// The process of a lock's owner, where that is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnerProcess {
+    /// Its PID.
+    pub pid: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether a fork has copied the lock while that process held it: its release does not reach the copy.
+    pub copied: bool,
+}
+
+impl fmt::Display for OwnerProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of process {} ({})", self.pid, self.name)?;
+        if self.copied {
+            f.write_str(", from which a fork has copied the lock: its release does not reach the copy")?;
+        }
+        Ok(())
     }
 }
 

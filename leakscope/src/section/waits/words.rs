@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::human::{count, counted, cut, duration};
 use crate::section::finding::findings;
-use crate::section::model::{OwnerState, WaitKind};
+use crate::section::model::{OwnerProcess, OwnerState, WaitKind};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ThreadName {
@@ -37,6 +37,8 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Owner {
     pub thread: ThreadName,
+    /// The process that it is of, where that is another one.
+    pub process: Option<OwnerProcess>,
     /// Whether it was inferred.
     pub inferred: bool,
     /// What it does.
@@ -93,6 +95,8 @@ findings! {
             spot: Spot,
             longest_blocked_ns: Option<u64>,
             at_least: bool,
+            waits_for: Option<String>,
+            hidden: bool,
             held: Option<Held>,
         },
         /// Threads that wait for each other, until one of them gives up.
@@ -246,7 +250,12 @@ fn unknown_ones(unknown: &Unknown, threads: u64) -> String {
         n => format!("; {} more wait elsewhere, for what is not known either", count(n)),
     };
     let time = duration(*longest_blocked_ns);
-    format!("{who} {wait} in {}{kind}{} for {up_to}{time} ({why}){more}", spot.what, at(spot))
+    // `a wait for a page of memory`
+    let what = match spot.what.strip_prefix("a wait ") {
+        Some(what) => what.to_owned(),
+        None => format!("in {}", spot.what),
+    };
+    format!("{who} {wait} {what}{kind}{} for {up_to}{time} ({why}){more}", at(spot))
 }
 
 fn mutual_wait(said: &WaitsSaid) -> String {
@@ -269,7 +278,18 @@ fn mutual_wait(said: &WaitsSaid) -> String {
 }
 
 fn stuck(said: &WaitsSaid) -> String {
-    let WaitsSaid::Stuck { blocked, threads, only, spot, longest_blocked_ns, at_least, held } = said else {
+    let WaitsSaid::Stuck {
+        blocked,
+        threads,
+        only,
+        spot,
+        longest_blocked_ns,
+        at_least,
+        waits_for,
+        hidden,
+        held,
+    } = said
+    else {
         return String::new();
     };
     let who = match only {
@@ -283,8 +303,10 @@ fn stuck(said: &WaitsSaid) -> String {
         (true, false) => format!("up to {span}"),
         (false, false) => span,
     };
-    let held = held.as_ref().map(held_by).unwrap_or_default();
-    format!("{who} blocked in {}{} for {span}{held}.", spot.what, at(spot))
+    let waits_for = waits_for.as_ref().map(|what| format!(", for {what}")).unwrap_or_default();
+    let nothing = if *hidden { "; which lock that is, and who holds it, is not visible" } else { "" };
+    let held = held.as_ref().map_or(nothing.to_owned(), held_by);
+    format!("{who} blocked in {}{} for {span}{waits_for}{held}.", spot.what, at(spot))
 }
 
 /// All stopped threads, wherever they are.
@@ -317,7 +339,8 @@ fn held_by(held: &Held) -> String {
         (Some(state), None) => format!(", itself blocked ({state})"),
         (None, _) => String::new(),
     };
-    format!("{many}{which}, {by} {}{state}", told(&owner.thread))
+    let process = owner.process.as_ref().map(|process| format!(" {process}")).unwrap_or_default();
+    format!("{many}{which}, {by} {}{process}{state}", told(&owner.thread))
 }
 
 fn deadlock(said: &WaitsSaid) -> String {
@@ -337,10 +360,11 @@ fn deadlock(said: &WaitsSaid) -> String {
         }
     };
     let age = blocked_ns.map(|ns| format!(", for {}", duration(ns))).unwrap_or_default();
+    let them = if *threads == 1 { "it" } else { "them" };
     let behind = match also_blocked {
         0 => String::new(),
-        1 => "; 1 more thread is blocked behind them".to_owned(),
-        n => format!("; {} more threads are blocked behind them", count(*n)),
+        1 => format!("; 1 more thread is blocked behind {them}"),
+        n => format!("; {} more threads are blocked behind {them}", count(*n)),
     };
     let title = if *certain { "Deadlock" } else { "Probable deadlock (a holder is inferred)" };
     format!("{title}: {who}{places}{age}{behind}.")

@@ -24,6 +24,7 @@ fn site<'a>(kind: WaitKind, frames: &'a [Mark]) -> Site<'a> {
         blocked_now: 4,
         main_thread: false,
         holds_wanted_lock: false,
+        listens: false,
         joined: false,
         library_at_work: false,
     }

@@ -51,13 +51,13 @@ fn mutex(op: u32, words: &[u32]) -> Lock {
 fn owner_of(lock: &Lock) -> Option<u32> {
     match lock.owner {
         Owner::Thread { tid, .. } => Some(tid),
-        Owner::Unknown { .. } => None,
+        Owner::Elsewhere(_) | Owner::Unknown { .. } => None,
     }
 }
 
 fn why(lock: &Lock) -> &str {
     match &lock.owner {
-        Owner::Thread { .. } => "known",
+        Owner::Thread { .. } | Owner::Elsewhere(_) => "known",
         Owner::Unknown { why, .. } => why,
     }
 }
@@ -210,7 +210,7 @@ proptest::proptest! {
 fn a_lock_at_the_edge_of_its_mapping() {
     let word = 0x7f00_0000_1000;
     let whole = memory(word, &[], &[2, 0, 12, 1, 0]);
-    let threads = ThreadIds([(12, 1012)].into());
+    let threads = ThreadIds { own: [(12, 1012)].into(), others: Others::default() };
     let futex = FutexWait { word, command: futex::WAIT, shared: false, expected: 2, timed: false };
     let lock = LockRef { futex, layout: Layout::PthreadMutex };
     let owner = |known: std::ops::Range<usize>| {
@@ -224,4 +224,31 @@ fn a_lock_at_the_edge_of_its_mapping() {
     // Its own words are needed.
     assert_eq!(owner(0..FUTEX_MEMORY_BEFORE + 16), Owner::unknown(UNREADABLE));
     assert_eq!(owner(0..0), Owner::unknown(UNREADABLE));
+}
+
+#[test]
+fn threads_of_other_processes() {
+    let other = |related| OtherThread {
+        ns_tid: 400,
+        tid: 1400,
+        pid: 1399,
+        thread_name: "flush".to_owned(),
+        process_name: "parent".to_owned(),
+        related,
+    };
+    let of = |kind: u32, others| {
+        let threads = ThreadIds { own: HashMap::new(), others };
+        let memory = memory(0x1000, &[], &[2, 0, 400, 1, kind]);
+        decode(&lock_ref(Layout::PthreadMutex, 0x1000, 0x80, 2), Some(&memory), &threads).expect("a lock")
+    };
+    for (kind, copied) in [(0x80, false), (0, true)] {
+        let lock = of(kind, Others { threads: vec![other(true)], nobody: vec![] });
+        assert_eq!(lock.owner, Owner::Elsewhere(Elsewhere { thread: other(true), copied }));
+    }
+    let stranger = of(0, Others { threads: vec![other(false)], nobody: vec![] });
+    assert!(why(&stranger).contains("need not have been the holder"), "{}", why(&stranger));
+    let gone = of(0, Others { threads: vec![], nobody: vec![400] });
+    assert!(why(&gone).contains("has ended"), "{}", why(&gone));
+    let not_asked = of(0, Others::default());
+    assert!(why(&not_asked).contains("or is one of another process"), "{}", why(&not_asked));
 }

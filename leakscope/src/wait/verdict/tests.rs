@@ -18,6 +18,7 @@ fn judge(kind: WaitKind, operation: &str, primitive: &str, circle: Circle, longe
         blocked_now: 1,
         main_thread: false,
         holds_wanted_lock: false,
+        listens: false,
         joined: false,
         library_at_work: false,
     };

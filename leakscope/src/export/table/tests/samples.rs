@@ -183,6 +183,7 @@ pub(crate) fn lock(address: u64, waiters: u64, owner: &str) -> WaitLock {
         waiters,
         owner_tid: Some(4711),
         owner_name: Some(owner.to_owned()),
+        owner_process: None,
         owner_state: Some(OwnerState::Waits(WaitKind::Sleep)),
         owner_stack: Some(whole(stack("clock_nanosleep", "flush_log", 77))),
         owner_inferred: false,

@@ -155,7 +155,7 @@ fn sockets_are_told_but_not_called_stuck() {
         |tid| Thread { syscall: Some(Syscall { number: 45, args: [3, 0, 0, 0, 0, 0] }), ..sleeps(tid) };
     let some = section(vec![receives(1), receives(2), runs(3), runs(4)], None);
     assert_eq!(waits(&some), None);
-    let other = "(its other end decides)";
+    let other = "(the other end decides)";
     assert_eq!(
         waits_idle(&section(vec![receives(1)], None)),
         format!(

@@ -6,7 +6,7 @@ use super::book::Book;
 use super::sites::Blocked;
 use super::suspects::{interrupted, suspects};
 use crate::wait::deadlock::{Cycle, Edge, cycles};
-use crate::wait::locks::{Held, Owner, RELEASED_BETWEEN};
+use crate::wait::locks::{Elsewhere, Held, Owner, RELEASED_BETWEEN};
 use crate::wait::owners::{self, INTERRUPTED, Inference, Question, Suspect};
 use crate::wait::{ThreadSnapshot, WaitKind};
 
@@ -14,6 +14,7 @@ use crate::wait::{ThreadSnapshot, WaitKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Known { tid: u32, method: &'static str, inferred: bool },
+    Elsewhere(Elsewhere),
     Unknown(String),
 }
 
@@ -65,7 +66,7 @@ impl Holders {
             Holder::Known { tid, inferred, .. } => {
                 Some(Edge { tid: thread.thread.tid, lock, owner: *tid, certain: !inferred, timed })
             }
-            Holder::Unknown(_) => None,
+            Holder::Elsewhere(_) | Holder::Unknown(_) => None,
         }
     }
 
@@ -95,7 +96,7 @@ fn holder(waiters: &[&Blocked<'_>], suspects: &[Suspect], book: &mut Book<'_, '_
     let named: BTreeSet<(u32, &'static str)> = owners()
         .filter_map(|owner| match owner {
             Owner::Thread { tid, method } => Some((*tid, *method)),
-            Owner::Unknown { .. } => None,
+            Owner::Elsewhere(_) | Owner::Unknown { .. } => None,
         })
         .collect();
     let mut named_tids = named.iter().map(|&(tid, _)| tid).collect::<BTreeSet<_>>().into_iter();
@@ -104,9 +105,16 @@ fn holder(waiters: &[&Blocked<'_>], suspects: &[Suspect], book: &mut Book<'_, '_
         (Some(_), Some(_), _) => return Holder::Unknown(RELEASED_BETWEEN.to_owned()),
         _ => {}
     }
+    let elsewhere = owners().find_map(|owner| match owner {
+        Owner::Elsewhere(thread) => Some(thread),
+        Owner::Thread { .. } | Owner::Unknown { .. } => None,
+    });
+    if let Some(elsewhere) = elsewhere {
+        return Holder::Elsewhere(elsewhere.clone());
+    }
     let why = owners().find_map(|owner| match owner {
         Owner::Unknown { why, held } => Some((why, *held)),
-        Owner::Thread { .. } => None,
+        Owner::Thread { .. } | Owner::Elsewhere(_) => None,
     });
     let Some((why, held)) = why else { return Holder::Unknown("nothing is known of it".to_owned()) };
     if held == Held::Unknown || !waiters.iter().all(|thread| wants_lock(thread, book)) {

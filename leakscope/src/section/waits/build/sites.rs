@@ -7,13 +7,16 @@ use super::WaitInputs;
 use super::book::{Book, Entry};
 use super::holders::{Holder, Holders};
 use crate::collect::waits::aggregate::SiteWaits;
-use crate::section::model::{Address, Cut, OwnerState, Since, StackEnd, WaitLock, WaitSite, WaitThread};
+use crate::peers::What;
+use crate::section::model::{
+    Address, Cut, OwnerProcess, OwnerState, Since, StackEnd, WaitLock, WaitSite, WaitThread,
+};
 use crate::section::site::site_id;
 use crate::section::waits::answer::is_notable;
 use crate::stack::StackId;
 use crate::symbol::FrameOwner;
 use crate::wait::classify::{Classified, Facts};
-use crate::wait::locks::{Lock, ThreadIds, decode};
+use crate::wait::locks::{Elsewhere, Lock, ThreadIds, decode};
 use crate::wait::primitives::Mark;
 use crate::wait::verdict::{Circle, Verdict, judge};
 use crate::wait::{FdTarget, TaskState, Thread, ThreadSnapshot, WaitKind, WaitSiteId, classify, idle};
@@ -61,7 +64,8 @@ pub(super) fn blocked<'a>(
         };
         // A wait with a limit may not be the first one here.
         let blocked_ns = thread.again.map_or(this_wait_ns, |again| again.for_ns.max(this_wait_ns));
-        let at_least = at_least || thread.again.is_some();
+        let renewed = thread.limit_ns.is_some() && classified.kind.is_lock();
+        let at_least = at_least || thread.again.is_some() || renewed;
         Some(Blocked { thread, classified, key, lock, blocked_ns, at_least, since })
     };
     snapshot.threads.iter().filter_map(blocked).collect()
@@ -261,6 +265,8 @@ fn facts<'a>(
         blocked_now: parts.blocked.len() as u64,
         main_thread: threads().any(|thread| thread.main),
         holds_wanted_lock: threads().any(|thread| owners.holders.held_by(thread.tid).next().is_some()),
+        listens: threads()
+            .any(|thread| thread.peer.as_ref().is_some_and(|peer| peer.what == What::Listening)),
         joined: parts.blocked.iter().all(|blocked| blocked.lock.is_some()),
         library_at_work: entry.marks.iter().any(|mark| owners.at_work.contains(&mark.file)),
     }
@@ -344,6 +350,7 @@ fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '
         waiters,
         owner_tid: None,
         owner_name: None,
+        owner_process: None,
         owner_state: None,
         owner_stack: None,
         owner_inferred: false,
@@ -365,6 +372,14 @@ fn lock(address: u64, waiters: u64, with_frames: bool, owners: &mut Owners<'_, '
                 lock.owner_stack =
                     Some(entry.charged(blocked.and_then(|owner| owner.classified.primitive_frame)));
             }
+        }
+        Some(Holder::Elsewhere(Elsewhere { thread, copied })) => {
+            lock.owner_tid = Some(thread.tid);
+            lock.owner_name = Some(thread.thread_name.clone());
+            lock.owner_process =
+                Some(OwnerProcess { pid: thread.pid, name: thread.process_name.clone(), copied: *copied });
+            lock.owner_method =
+                Some("the TID in the lock, and the process that has such a thread".to_owned());
         }
         Some(Holder::Unknown(why)) => lock.owner_unknown = Some(why.clone()),
         None => lock.owner_unknown = Some("nothing is known of it".to_owned()),

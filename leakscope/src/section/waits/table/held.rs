@@ -165,7 +165,8 @@ fn owner(kind: WaitKind, lock: &WaitLock) -> String {
         (true, Some(method)) => ("probably held by thread", format!(", {method}")),
         (true, None) => ("probably held by thread", ", inferred".to_owned()),
     };
-    format!("{held} {tid}{name}{state}{how}")
+    let process = lock.owner_process.as_ref().map(|process| format!(" {process}")).unwrap_or_default();
+    format!("{held} {tid}{name}{process}{state}{how}")
 }
 
 #[cfg(test)]
