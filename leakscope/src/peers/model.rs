@@ -253,6 +253,9 @@ impl Peer {
             (Some(PeerState::NotAccepted), None, true) => {
                 f.write_str(" that is not accepted yet; this process itself listens there")
             }
+            (Some(PeerState::NotAccepted), None, false) if self.what == What::Unix => {
+                f.write_str(" whose connection no process has accepted yet")
+            }
             (Some(PeerState::NotAccepted), None, false) => f.write_str(" that no process has accepted yet"),
             (_, Some(others), false) if nameless => write!(f, " to {others}"),
             (_, Some(others), false) => write!(f, ", whose other end {others} {has} open"),

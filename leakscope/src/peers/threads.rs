@@ -56,8 +56,15 @@ pub fn others(target: Target, words: &[(u32, u64)], budget: &Budget) -> Others {
     }
     let mut lookup = Lookup::new(target, budget);
     for (ns_tid, address) in words.iter().take(MOST_LOOKUPS) {
+        let known = others.threads.iter().position(|thread| thread.ns_tid == *ns_tid);
+        if others.nobody.contains(ns_tid) || known.is_some_and(|known| others.threads[known].related) {
+            continue;
+        }
         match lookup.thread_of(*ns_tid, *address, budget) {
-            Found::Thread(thread) => others.threads.push(thread),
+            Found::Thread(thread) => match known {
+                Some(known) => others.threads[known] = thread,
+                None => others.threads.push(thread),
+            },
             Found::Nobody => others.nobody.push(*ns_tid),
             Found::Unknown => {}
         }

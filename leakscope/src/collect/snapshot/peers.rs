@@ -159,7 +159,10 @@ fn opening(tid: u32, directory: i32, path: u64, flags: u64, memory: &Memory) -> 
 /// They stand in the word itself or behind it: of a mutex 8 bytes, of a readers-writer lock 12 or 16
 /// ([`crate::wait::locks`]).
 fn words(snapshot: &ThreadSnapshot) -> Vec<(u32, u64)> {
-    const OFFSETS: [usize; 5] = [0, 8, 12, 16, 24];
+    // Owners first: what else lies there is never looked up if there are many locks.
+    const OFFSETS: [usize; 5] = [8, 0, 16, 12, 24];
+    /// Locks of one word, which may lie in different memory.
+    const MOST_LOCKS: usize = 4;
     /// FUTEX_TID_MASK (include/uapi/linux/futex.h)
     const TID_MASK: u32 = 0x3fff_ffff;
     /// PID_MAX_LIMIT (include/linux/threads.h)
@@ -170,7 +173,7 @@ fn words(snapshot: &ThreadSnapshot) -> Vec<(u32, u64)> {
         return Vec::new();
     }
     let own: BTreeSet<u32> = snapshot.threads.iter().map(|thread| thread.ns_tid).collect();
-    let mut seen = BTreeSet::new();
+    let mut seen: HashMap<u32, Vec<u64>> = HashMap::new();
     let mut words = Vec::new();
     for offset in OFFSETS {
         for futex in &futexes {
@@ -179,7 +182,12 @@ fn words(snapshot: &ThreadSnapshot) -> Vec<(u32, u64)> {
             let Some(bytes) = futex.bytes.get(start..start + 4).filter(|_| known) else { continue };
             let word = bytes.try_into().map_or(0, u32::from_le_bytes) & TID_MASK;
             // 1 is the first process of a namespace, and a value that most locks have somewhere.
-            if (2..=MOST).contains(&word) && !own.contains(&word) && seen.insert((word, futex.address)) {
+            if !(2..=MOST).contains(&word) || own.contains(&word) {
+                continue;
+            }
+            let locks = seen.entry(word).or_default();
+            if locks.len() < MOST_LOCKS && !locks.contains(&futex.address) {
+                locks.push(futex.address);
                 words.push((word, futex.address));
             }
         }
@@ -256,5 +264,10 @@ mod tests {
         let threads = vec![Thread { futex: Some(futex), ..thread(7) }, thread(8)];
         let snapshot = ThreadSnapshot { threads, ..ThreadSnapshot::default() };
         assert_eq!(words(&snapshot), [(4711, 0x5000)], "7 is its own, and what lies behind was not read");
+        let futex = |address| FutexMemory { address, bytes, known: 0..FUTEX_MEMORY };
+        let threads = (0..9).map(|n| Thread { futex: Some(futex(0x5000 + n * 64)), ..thread(7) }).collect();
+        let many = words(&ThreadSnapshot { threads, ..ThreadSnapshot::default() });
+        assert_eq!(many.iter().filter(|(word, _)| *word == 4711).count(), 4, "{many:x?}");
+        assert_eq!(many.len(), 8, "and four of 4712");
     }
 }
