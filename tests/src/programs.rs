@@ -394,6 +394,8 @@ pub const DEADLOCK_CPP: Program = Program { with: WAITERS, ..Program::new(Kind::
 pub const DEADLOCK_RUST: Program = Program::new(Kind::Rust, "deadlock");
 /// Waits of known number and length.
 pub const PINGPONG: Program = Program { with: WAITERS, ..Program::new(Kind::C, "pingpong") };
+/// Threads that queue behind one that holds a lock.
+pub const CONVOY: Program = Program { with: WAITERS, ..Program::new(Kind::C, "convoy") };
 /// Threads that are created and stay, or end.
 pub const SPAWN: Program = Program { with: WAITERS, ..Program::new(Kind::C, "spawn") };
 /// Threads that come and go at full speed.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use leakscope_tests::lines::Lines;
 use leakscope_tests::process::{Guard, poll};
-use leakscope_tests::programs::{BLOCKED, CASES, CHURN, DEADLOCK_C, I386, PINGPONG, SPAWN, THREADS};
+use leakscope_tests::programs::{BLOCKED, CASES, CHURN, CONVOY, DEADLOCK_C, I386, PINGPONG, SPAWN, THREADS};
 use leakscope_tests::report::names;
 use leakscope_tests::scope::Invocation;
 use leakscope_tests::snapshot::{Snapshot, now_ns};
@@ -122,6 +122,44 @@ fn wakers() -> Result<()> {
     let ranks: Vec<_> =
         list(&report, "/waits/wakers").iter().filter_map(|one| one["rank"].as_u64()).collect();
     assert_eq!(ranks, (1..=ranks.len() as u64).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// In a convoy each one is woken by the one before it, and has waited for the one that held the lock for long.
+#[test]
+fn a_convoy_is_charged_to_the_holder() -> Result<()> {
+    for kind in ["mutex", "rwlock"] {
+        let mut fixture = Fixture::start(&CONVOY, &[kind])?;
+        let scope = watch(fixture.pid()).start()?;
+        let truth = fixture.go()?;
+        let report = scope.finish()?.report()?;
+        let missed: i64 = report.losses().iter().map(|(_, number)| number).sum();
+        let sites: Vec<_> = report.wait_sites().filter(|site| site.text("kind") == kind).collect();
+        let sum = |field: &str| -> i64 { sites.iter().filter_map(|site| site.at(field).as_i64()).sum() };
+        let holders = list(&report, "/waits/lock_holders");
+        let of = |function: &str, field: &str| -> i64 {
+            let all = holders.iter().filter(|one| function.is_empty() || passes(one, function));
+            all.filter_map(|one| one[field].as_i64()).sum()
+        };
+        let (slow_ns, quick_ns) = (truth.numbers["slow.ns"], truth.numbers["quick.ns"]);
+        println!(
+            "{kind}: waited for the slow one {slow_ns} ns, {} reported, for the quick ones {quick_ns} ns, {}; lost {:?}",
+            of("slow_step", "wait_ns"),
+            of("quick_step", "wait_ns"),
+            report.losses()
+        );
+        let waits = truth.numbers["waits"];
+        assert!((waits - missed..=waits * 2).contains(&sum("waits")), "{} of {waits}", sum("waits"));
+        // Whatever was not lost is charged to somebody, and once.
+        let slack_ns = if missed == 0 { 0 } else { slow_ns / 10 };
+        assert!((0..=missed).contains(&(sum("waits") - of("", "contentions"))), "{holders:#?}");
+        assert!((0..=slack_ns).contains(&(sum("wait_ns") - of("", "wait_ns"))), "{holders:#?}");
+        let off_ns = (of("slow_step", "wait_ns") - slow_ns).abs();
+        assert!(off_ns <= slow_ns / 50 + slack_ns, "{holders:#?}");
+        assert!(of("quick_step", "wait_ns") <= quick_ns + slack_ns, "{holders:#?}");
+        assert!(passes(&holders[0], "slow_step") && holders[0]["kind"] == kind, "{holders:#?}");
+        assert_eq!(holders[0]["stack_end"], "root");
+    }
     Ok(())
 }
 

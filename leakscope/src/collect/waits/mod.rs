@@ -2,8 +2,8 @@
 //!
 //! The kernel side times each wait (`THREADS`) and adds up by site (`WAIT_SITES`) and by who ended it (`WAKES`),
 //! with the part in which it held what was waited for; that is told by the last releases of each futex
-//! (`FUTEX_RELEASES`). Stacks whose frames were sent are in `WAIT_STACKS` and `WAKER_STACKS`. Threads that had blocked before are
-//! found by a [`snapshot`], and entered. [`aggregate`] says what the maps show.
+//! (`FUTEX_RELEASES`). Stacks whose frames were sent are in `WAIT_STACKS` and `WAKER_STACKS`. Threads that had
+//! blocked before are found by a [`snapshot`], and entered. [`aggregate`] says what the maps show.
 
 pub mod aggregate;
 mod enter;

@@ -10,6 +10,9 @@ use crate::collect::waits::aggregate::{WakerId, Wakes};
 use crate::section::model::{HeldUp, LockHolder, WaitKind};
 use crate::section::site::rank;
 
+/// Waits that were ended, and time that was waited, by site.
+type BySite = BTreeMap<String, (u64, u64)>;
+
 /// The holders of each kind of lock, ranked by the time that others waited.
 pub(super) fn lock_holders(wakes: &[Wakes], sites: &Sites, book: &mut Book<'_, '_>) -> Vec<LockHolder> {
     let locks: HashMap<&str, WaitKind> = sites
@@ -18,7 +21,7 @@ pub(super) fn lock_holders(wakes: &[Wakes], sites: &Sites, book: &mut Book<'_, '
         .filter(|site| site.kind.is_lock())
         .map(|site| (site.site_id.as_str(), site.kind))
         .collect();
-    let mut sums: BTreeMap<(&WakerId, WaitKind), BTreeMap<String, (u64, u64)>> = BTreeMap::new();
+    let mut sums: BTreeMap<(&WakerId, WaitKind), BySite> = BTreeMap::new();
     for pair in wakes {
         let site = sites.id(pair.site);
         let Some(kind) = locks.get(site.as_str()) else { continue };
@@ -33,12 +36,7 @@ pub(super) fn lock_holders(wakes: &[Wakes], sites: &Sites, book: &mut Book<'_, '
     holders
 }
 
-fn holder(
-    id: &WakerId,
-    kind: WaitKind,
-    sites: BTreeMap<String, (u64, u64)>,
-    book: &mut Book<'_, '_>,
-) -> LockHolder {
+fn holder(id: &WakerId, kind: WaitKind, sites: BySite, book: &mut Book<'_, '_>) -> LockHolder {
     let who = told(id, book);
     let held_up = |(site_id, (contentions, wait_ns))| HeldUp { site_id, contentions, wait_ns };
     let mut waiters: Vec<HeldUp> = sites.into_iter().map(held_up).collect();
@@ -64,7 +62,9 @@ mod tests {
 
     use super::super::tests::waits;
     use crate::collect::waits::aggregate::{SiteWaits, WaitsSnapshot, WakerId, Wakes};
+    use crate::section::by::By;
     use crate::section::model::{WaitKind, WakerKind};
+    use crate::section::waits::group::group;
     use crate::stack::StackId;
     use crate::wait::{Syscall, WaitSiteId};
 
@@ -87,6 +87,24 @@ mod tests {
 
     fn wakes(waker: WakerId, site: u64, wakes: u64, wait_ns: u64, held_ns: u64) -> Wakes {
         Wakes { waker, site: Some(WaitSiteId(site)), wakes, wait_ns, held_ns }
+    }
+
+    /// Sites of a group are one, and the holders' parts of them, too.
+    #[test]
+    fn holders_of_a_group() {
+        let slow = WakerId::Thread(Some(StackId(6)));
+        let window = WaitsSnapshot {
+            sites: vec![finished(1, 1, 4, 80), finished(2, 2, 1, 20)],
+            wakes: vec![wakes(slow.clone(), 1, 4, 80, 80), wakes(slow, 2, 1, 20, 20)],
+            ..WaitsSnapshot::default()
+        };
+        let mut waits = waits(Vec::new(), Some(&window));
+        assert_eq!(waits.lock_holders[0].waiters.len(), 2);
+        group(&mut waits, By::Module);
+        let [holder] = waits.lock_holders.as_slice() else { panic!("{:?}", waits.lock_holders) };
+        let [site] = holder.waiters.as_slice() else { panic!("{holder:?}") };
+        assert_eq!((site.contentions, site.wait_ns, &site.site_id), (5, 100, &waits.sites[0].site_id));
+        assert_eq!((holder.contentions, holder.wait_ns), (5, 100));
     }
 
     /// Two sites of a mutex, and a condition variable, which nobody holds.
