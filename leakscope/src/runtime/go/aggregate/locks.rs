@@ -78,6 +78,9 @@ pub(super) fn wanted(read: &GoroutineSnapshot, places: &[u64]) -> Vec<GoLock> {
     locks
 }
 
+/// A step of a circle, as it is compared: a place, and the function that unlocks.
+type Step = (u64, Option<Arc<str>>);
+
 /// The circles: those in the same places and functions once.
 pub(super) fn circles(read: &GoroutineSnapshot, places: &[u64]) -> Vec<GoCircle> {
     let party = |link: &Link| {
@@ -88,10 +91,10 @@ pub(super) fn circles(read: &GoroutineSnapshot, places: &[u64]) -> Vec<GoCircle>
         })
     };
     let mut circles: Vec<GoCircle> = Vec::new();
-    let mut known: BTreeMap<Vec<(u64, Option<Arc<str>>)>, usize> = BTreeMap::new();
+    let mut known: BTreeMap<Vec<Step>, usize> = BTreeMap::new();
     for circle in &read.circles {
         let parties: Vec<GoParty> = circle.iter().filter_map(party).collect();
-        let mut key: Vec<_> = parties.iter().map(|party| (party.place, party.function.clone())).collect();
+        let mut key: Vec<Step> = parties.iter().map(|party| (party.place, party.function.clone())).collect();
         key.sort();
         let at = *known.entry(key).or_insert(circles.len());
         match circles.get_mut(at) {
