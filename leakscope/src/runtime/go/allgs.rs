@@ -89,3 +89,18 @@ fn is_goroutine(program: &Program, g: &[u8]) -> bool {
     let id = word(layout.id);
     status <= HIGHEST_STATUS && stack && (id > 0 && id < 1 << 48 || matches!(status, 0 | 6 | 11))
 }
+
+/// Leaves out goroutines that would lie within others, and says how many: the runtime's list has none, and
+/// a list that is a lie would make more of them than there is memory.
+pub(super) fn without_overlaps(addresses: &mut Vec<u64>, size: u64) -> u64 {
+    let overlap = |earlier: u64, later: u64| later - earlier < size;
+    let mut sorted = addresses.clone();
+    sorted.sort_unstable();
+    if !sorted.windows(2).any(|pair| overlap(pair[0], pair[1])) {
+        return 0;
+    }
+    sorted.dedup_by(|later, earlier| overlap(*earlier, *later));
+    let left_out = addresses.len() - sorted.len();
+    *addresses = sorted;
+    left_out as u64
+}

@@ -51,6 +51,11 @@ pub fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
     blame_by(&owners).map(|at| at as u64)
 }
 
+/// Whether a function is the user's own, as far as its name tells.
+pub fn is_users(function: &str) -> bool {
+    of(function, None) == FrameOwner::User
+}
+
 fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
     let begins = |table: &[&str]| table.iter().any(|prefix| function.starts_with(prefix));
     let own = |module: &str| {

@@ -69,6 +69,7 @@ fn derive(sched_g: usize, start: usize, id: usize, like: &GLayout) -> Option<GLa
         created_at: start.checked_sub(16)?,
         start,
         labels: start + 48,
+        waiting: Some(start + 16),
         m_thread: like.m_thread,
     })
 }

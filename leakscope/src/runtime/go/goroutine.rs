@@ -114,6 +114,32 @@ pub enum Blocked {
     No,
 }
 
+/// What can wake a parked goroutine, as far as the runtime's memory tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Wakes {
+    /// It is not known.
+    #[default]
+    Unknown,
+    /// Nothing: it selects among channels that are all nil.
+    Nothing,
+    /// A timer that is set, once.
+    Timer,
+    /// A ticker that runs.
+    Ticker,
+}
+
+impl Wakes {
+    /// In a word; `None` where it is not known.
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => None,
+            Self::Nothing => Some("nothing"),
+            Self::Timer => Some("timer"),
+            Self::Ticker => Some("ticker"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goroutine {
     /// Its number.
@@ -126,6 +152,10 @@ pub struct Goroutine {
     pub wait_reason: Option<Arc<str>>,
     /// How long.
     pub blocked: Blocked,
+    /// What can wake it.
+    pub wakes: Wakes,
+    /// Whether it waits in a circle of locks, or behind one.
+    pub deadlocked: bool,
     /// Index into [`GoroutineSnapshot::stacks`].
     pub stack: usize,
     /// Where it was created: the `go` statement; `None` for the first ones.
@@ -142,6 +172,39 @@ pub struct Goroutine {
     pub tid: Option<u32>,
 }
 
+/// What is known to hold a lock: a goroutine that has deferred the call that unlocks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Index into [`GoroutineSnapshot::goroutines`].
+    pub goroutine: usize,
+    /// The function whose return unlocks it.
+    pub function: Arc<str>,
+}
+
+/// A lock that goroutines wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedLock {
+    /// Where it lies.
+    pub address: u64,
+    /// Whether it is a `sync.RWMutex`.
+    pub read_write: bool,
+    /// Who waits: indices into [`GoroutineSnapshot::goroutines`].
+    pub waiters: Vec<usize>,
+    /// Who holds it, where that shows.
+    pub holders: Vec<Holder>,
+}
+
+/// A goroutine of a circle: it waits for what the next one holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Index into [`GoroutineSnapshot::goroutines`].
+    pub goroutine: usize,
+    /// Index into [`GoroutineSnapshot::locks`] of what it waits for.
+    pub lock: usize,
+    /// The function of the next one that holds it; `None` where that one only waits to write.
+    pub held_by: Option<Arc<str>>,
+}
+
 /// All goroutines of a program, as they were read while it ran. [`super::aggregate`] adds them up by site.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GoroutineSnapshot {
@@ -153,6 +216,10 @@ pub struct GoroutineSnapshot {
     pub stacks: Vec<GoStack>,
     /// Distinct sets of labels.
     pub labels: Vec<BTreeMap<String, String>>,
+    /// Locks that goroutines wait for.
+    pub locks: Vec<WantedLock>,
+    /// Circles of goroutines that wait for each other's locks.
+    pub circles: Vec<Vec<Link>>,
     /// How many had to be read again because they changed.
     pub retried: u64,
     /// Losses by name (see `aggregate::losses`).

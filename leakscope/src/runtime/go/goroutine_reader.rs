@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 
-use super::allgs::{LARGEST_STACK, MOST, SCAN};
+use super::allgs::{LARGEST_STACK, MOST, SCAN, without_overlaps};
 use super::bytes::{u32_at, u64_at};
 use super::error::GoError;
 use super::frames::{CodeAddress, Frames};
-use super::goroutine::{Blocked, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot};
-use super::labels;
+use super::goroutine::{Blocked, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot, Wakes};
 use super::memory::Piece;
 use super::offsets::GLayout;
+use super::parked::{self, Parked};
 use super::program::Program;
 use super::unwind::{self, Start};
+use super::{labels, locks};
 use crate::losses::{GO_DAMAGED, GO_LABELS, GO_UNSETTLED};
 
 /// The main goroutine, as Go itself knows it (runtime/traceback.go, 1.19 to 1.27).
@@ -47,7 +48,7 @@ const TOLERATED: u64 = 50;
 
 /// What a goroutine was found to do: the members that must not change while its stack is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Scheduling {
+pub(super) struct Scheduling {
     id: u64,
     status: u32,
     low: u64,
@@ -59,7 +60,7 @@ struct Scheduling {
 }
 
 impl Scheduling {
-    fn read(layout: &GLayout, g: &[u8]) -> Option<Self> {
+    pub(super) fn read(layout: &GLayout, g: &[u8]) -> Option<Self> {
         Some(Self {
             id: u64_at(g, layout.id)?,
             status: u32_at(g, layout.status)? & !SCAN,
@@ -86,8 +87,18 @@ impl Scheduling {
         }
     }
 
+    /// Whether it waits in the runtime, and its stack stays where it is.
+    pub(super) fn is_parked(&self) -> bool {
+        self.status == 4 && self.has_stack()
+    }
+
+    /// First address of its stack, and the one after its last.
+    pub(super) fn stack(&self) -> (u64, u64) {
+        (self.low, self.high)
+    }
+
     /// Stack pointer and address where it goes on.
-    fn resumes(&self) -> (u64, u64) {
+    pub(super) fn resumes(&self) -> (u64, u64) {
         if self.syscall_sp != 0 { (self.syscall_sp, self.syscall_pc) } else { (self.sched_sp, self.sched_pc) }
     }
 
@@ -109,6 +120,8 @@ struct Reading<'a> {
     program: &'a Program,
     frames: &'a mut Frames,
     snapshot: GoroutineSnapshot,
+    /// Where each goroutine of the snapshot was found.
+    parked: Vec<Parked>,
     stacks: HashMap<(Vec<CodeAddress>, GoStackEnd), usize>,
     labels: HashMap<u64, Option<usize>>,
     threads: HashMap<u64, Option<u32>>,
@@ -154,6 +167,7 @@ impl GoroutineReader {
             program,
             frames: &mut self.frames,
             snapshot: GoroutineSnapshot { at_ns: now_ns, ..GoroutineSnapshot::default() },
+            parked: Vec::new(),
             stacks: HashMap::new(),
             labels: HashMap::new(),
             threads: HashMap::new(),
@@ -180,6 +194,8 @@ impl GoroutineReader {
                 }
             }
         }
+        parked::tell(program, &reading.parked, &mut reading.snapshot);
+        locks::tell(program, reading.frames, &reading.stacks, &reading.parked, &mut reading.snapshot);
         reading.finish()
     }
 }
@@ -320,6 +336,8 @@ impl Reading<'_> {
                 (true, 0) => Blocked::SinceLastGc,
                 (true, since) => Blocked::AtLeast(self.snapshot.at_ns.saturating_sub(since)),
             },
+            wakes: Wakes::Unknown,
+            deadlocked: false,
             system: self.is_system(start_function.as_deref(), stack),
             stack,
             created_by,
@@ -329,6 +347,8 @@ impl Reading<'_> {
             tid: on_thread.then(|| self.thread(word(layout.m))).flatten(),
         };
         self.snapshot.goroutines.push(goroutine);
+        let waiting = layout.waiting.map_or(0, word);
+        self.parked.push(Parked { address, scheduling: *scheduling, waiting });
     }
 
     fn reason(&self, number: u8) -> Arc<str> {
@@ -455,21 +475,6 @@ impl Reading<'_> {
         self.snapshot.losses = losses.into_iter().filter(|(_, n)| *n > 0).collect();
         Ok(self.snapshot)
     }
-}
-
-/// Leaves out goroutines that would lie within others, and says how many: the runtime's list has none, and
-/// a list that is a lie would make more of them than there is memory.
-fn without_overlaps(addresses: &mut Vec<u64>, size: u64) -> u64 {
-    let overlap = |earlier: u64, later: u64| later - earlier < size;
-    let mut sorted = addresses.clone();
-    sorted.sort_unstable();
-    if !sorted.windows(2).any(|pair| overlap(pair[0], pair[1])) {
-        return 0;
-    }
-    sorted.dedup_by(|later, earlier| overlap(*earlier, *later));
-    let left_out = addresses.len() - sorted.len();
-    *addresses = sorted;
-    left_out as u64
 }
 
 fn stack_bytes(scheduling: &Scheduling) -> usize {

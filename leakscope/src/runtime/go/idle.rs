@@ -27,6 +27,10 @@ struct Rule {
     frames: &'static [&'static str],
     /// A function that is not on the stack: what it calls is the user's.
     without: Option<&'static str>,
+    /// A function that calls another one directly: one of these pairs.
+    calls: &'static [(&'static str, &'static str)],
+    /// What wakes them; empty: it does not matter.
+    woken_by: &'static [&'static str],
     /// First functions of goroutines that a library starts for itself. Its functions on a stack do not
     /// tell: the user's code calls them too.
     start: &'static [&'static str],
@@ -40,7 +44,7 @@ const fn row(
     most: Most,
     words: &'static str,
 ) -> Rule {
-    Rule { reasons, frames, without: None, start: &[], most, words }
+    Rule { reasons, frames, without: None, calls: &[], woken_by: &[], start: &[], most, words }
 }
 
 const IO: &[&str] = &["IO wait"];
@@ -90,9 +94,19 @@ const RULES: &[Rule] = &[
         Most::Steady,
         "watches a connection while its request is answered",
     ),
+    // It peeks before the next request, and reads the first line of a new connection's first one. In the headers or
+    // the body, it waits for the rest of a request.
+    Rule {
+        calls: &[("net/http.(*conn).serve", "bufio.(*Reader).Peek")],
+        ..row(IO, &[], Most::Steady, NEXT_REQUEST)
+    },
     Rule {
         without: Some("net/http.serverHandler.ServeHTTP"),
-        ..row(IO, &["net/http.(*conn).serve"], Most::Steady, NEXT_REQUEST)
+        calls: &[
+            ("net/http.readRequest", "net/textproto.(*Reader).ReadLine"),
+            ("net/http.readRequestLimit", "net/textproto.(*Reader).ReadLine"),
+        ],
+        ..row(IO, &["net/http.(*conn).serve"], Most::Steady, "waits for the first line of a request")
     },
     row(
         IO,
@@ -162,7 +176,12 @@ const RULES: &[Rule] = &[
         ..row(&["semacquire"], &["sync.(*WaitGroup).Wait"], Most::One, MAIN_WAITS)
     },
     Rule { start: &["runtime.main"], ..row(MAIN, &[], Most::One, MAIN_WAITS) },
-    row(&["sleep"], &[], Most::Few, "sleeps between two turns"),
+    Rule {
+        woken_by: &["ticker"],
+        ..row(&["chan receive", "select"], &[], Most::Steady, "waits for its ticker")
+    },
+    Rule { woken_by: &["timer"], ..row(&["chan receive"], &[], Most::Steady, "waits for a timer") },
+    row(&["sleep"], &[], Most::Steady, "sleeps between two turns"),
 ];
 
 /// Goroutines that do the same in the same place, as far as the rules ask. `F` gives the functions of their stack.
@@ -176,6 +195,8 @@ pub struct IdleSite<'a, F> {
     pub functions: F,
     /// The function of their `go` statement.
     pub start_function: Option<&'a str>,
+    /// What can wake them, in a word.
+    pub woken_by: Option<&'a str>,
     /// How many there are.
     pub count: u64,
     /// Whether they are the runtime's own.
@@ -196,6 +217,9 @@ where
         (rule.reasons.is_empty() || site.wait_reason.is_some_and(|reason| rule.reasons.contains(&reason)))
             && (rule.frames.is_empty() || on_stack(rule.frames))
             && rule.without.is_none_or(|function| !on_stack(&[function]))
+            && (rule.calls.is_empty()
+                || rule.calls.iter().any(|call| has_call(site.functions.clone(), *call)))
+            && (rule.woken_by.is_empty() || site.woken_by.is_some_and(|by| rule.woken_by.contains(&by)))
             && (rule.start.is_empty() || site.start_function.is_some_and(|f| is_one(f, rule.start)))
             && rule.most.takes(site.count, all, piles_up)
     });
@@ -214,6 +238,11 @@ impl Most {
     }
 }
 
+/// Whether the first of two functions called the second one; `stack` begins with the innermost.
+fn has_call<'a>(stack: impl Iterator<Item = &'a str> + Clone, (caller, callee): (&str, &str)) -> bool {
+    stack.clone().zip(stack.skip(1)).any(|(inner, outer)| inner == callee && outer == caller)
+}
+
 fn is_one(function: &str, table: &[&str]) -> bool {
     table.iter().any(|entry| match entry.strip_suffix('*') {
         Some(prefix) => function.starts_with(prefix),
@@ -227,7 +256,7 @@ mod tests {
     use crate::runtime::go::aggregate::GoroutineAggregate;
     use crate::runtime::go::aggregate::goroutine_sites::GoSite;
     use crate::runtime::go::aggregate::goroutine_sites::tests::{stack, waiting};
-    use crate::runtime::go::goroutine::GoroutineSnapshot;
+    use crate::runtime::go::goroutine::{GoroutineSnapshot, Wakes};
 
     fn site(reason: &str, functions: &[&str], count: u64) -> GoSite {
         let frames: Vec<(&str, u32)> = functions.iter().map(|function| (*function, 1)).collect();
@@ -245,6 +274,7 @@ mod tests {
             wait_reason: site.wait_reason.as_deref(),
             functions: site.frames.iter().map(|frame| &*frame.function),
             start_function: site.start_function.as_deref(),
+            woken_by: site.wakes.name(),
             count: site.count,
             system: site.system,
         };
@@ -261,9 +291,21 @@ mod tests {
     fn what_waits_for_work() {
         let accept = ["internal/poll.(*FD).Accept", "net.(*netFD).accept", "main.main"];
         assert_idle(&site("IO wait", &accept, 1), 1, "connections");
-        let keep_alive =
-            ["internal/poll.(*FD).Read", "bufio.(*GoroutineReader).Peek", "net/http.(*conn).serve"];
+        let keep_alive = ["internal/poll.(*FD).Read", "bufio.(*Reader).Peek", "net/http.(*conn).serve"];
         assert_idle(&site("IO wait", &keep_alive, 5_000), 5_001, "next request");
+        let new = [
+            "bufio.(*Reader).ReadLine",
+            "net/textproto.(*Reader).ReadLine",
+            "net/http.readRequest",
+            "net/http.(*conn).readRequest",
+            "net/http.(*conn).serve",
+        ];
+        assert_idle(&site("IO wait", &new, 5_000), 5_001, "first line");
+        let woken = |reason, wakes| GoSite { wakes, ..site(reason, &["main.loop"], 300) };
+        assert_idle(&woken("chan receive", Wakes::Ticker), 300, "ticker");
+        assert_idle(&woken("select", Wakes::Ticker), 300, "ticker");
+        assert_idle(&woken("chan receive", Wakes::Timer), 300, "timer");
+        assert_idle(&site("sleep", &["time.Sleep", "main.loop"], 300), 301, "sleeps");
         assert_idle(&site("IO wait", &["net/http.(*connReader).backgroundRead"], 900), 1_000, "watches");
         assert_idle(&site("select", &["database/sql.(*DB).connectionOpener"], 1), 9, "database");
         assert_idle(&site("sleep", &["time.Sleep", "main.loop"], 3), 9, "sleeps");
@@ -299,12 +341,21 @@ mod tests {
         let call = ["google.golang.org/grpc/internal/transport.(*Stream).waitOnHeader", "main.call"];
         not(&site("select", &call, 3), 9, false);
         not(&site("chan receive", &["main.handle", "net/http.(*conn).serve"], 3), 9, false);
+        // The rest of a request that has begun, or an answer before a timeout.
+        let headers =
+            ["net/textproto.(*Reader).ReadMIMEHeader", "net/http.readRequest", "net/http.(*conn).serve"];
+        not(&site("IO wait", &headers, 3), 9, false);
+        let peek = ["bufio.(*Reader).Peek", "net/http.(*conn).readRequest", "net/http.(*conn).serve"];
+        not(&site("IO wait", &peek, 3), 9, false);
+        not(&GoSite { wakes: Wakes::Timer, ..site("select", &["main.call"], 1) }, 9, false);
         // Many, more than half, or ever more of what is idle else.
+        let opens = |n| site("select", &["database/sql.(*DB).connectionOpener"], n);
+        not(&opens(101), 9_999, false);
+        not(&opens(60), 100, false);
         let sleeps = |n| site("sleep", &["time.Sleep", "main.loop"], n);
-        not(&sleeps(101), 9_999, false);
-        not(&sleeps(60), 100, false);
         not(&sleeps(9), 100, true);
-        not(&site("IO wait", &["net/http.(*conn).serve"], 5_000), 5_001, true);
+        let keep_alive = ["bufio.(*Reader).Peek", "net/http.(*conn).serve"];
+        not(&site("IO wait", &keep_alive, 5_000), 5_001, true);
         let main = GoSite { start_function: Some("runtime.main".into()), ..site("sync.Mutex.Lock", &[], 1) };
         not(&main, 9, false);
         not(&GoSite { state: GoState::Leaked, ..sleeps(1) }, 9, false);

@@ -97,6 +97,8 @@ pub struct GLayout {
     pub start: usize,
     /// `labels`: those of the profiler.
     pub labels: usize,
+    /// `waiting`: what it is parked on.
+    pub waiting: Option<usize>,
     /// Of `runtime.m`: the thread's ID.
     pub m_thread: usize,
 }
@@ -129,6 +131,7 @@ impl GLayout {
             created_at: g("gopc")?,
             start: g("startpc")?,
             labels: g("labels")?,
+            waiting: g("waiting"),
             m_thread: offsets.find("m", "procid").filter(|at| *at < LARGEST)?,
         })
     }

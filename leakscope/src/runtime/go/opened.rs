@@ -95,14 +95,15 @@ impl GoProcess {
             if refused.is_none() { "its tables found" } else { "not read" },
             begun.elapsed().as_secs_f64() * 1e3
         ));
+        let main_module = found.info.module.map(|(path, _)| path).or(found.info.path);
         Some(Self {
             module: found.module,
             program: found.program.map(Rc::new),
             version: found.info.version,
-            main_module: found.info.module.map(|(path, _)| path).or(found.info.path),
+            aggregate: GoroutineAggregate::of(main_module.as_deref()),
+            main_module,
             settings: found.info.settings.into_iter().collect(),
             reader: GoroutineReader::default(),
-            aggregate: GoroutineAggregate::default(),
             last: None,
             read_ns: None,
             refused,

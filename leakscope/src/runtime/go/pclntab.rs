@@ -28,6 +28,8 @@ const ALL_STEPS: u64 = 1 << 32;
 /// `_FUNCDATA_InlTree`, `_PCDATA_InlTreeIndex` (`internal/abi/symtab.go`).
 const FUNCDATA_INLINE_TREE: usize = 3;
 const PCDATA_INLINE_INDEX: usize = 2;
+/// `FUNCDATA_OpenCodedDeferInfo`.
+const FUNCDATA_DEFERS: usize = 4;
 /// Entry of the inline tree: the first layout is of Go 1.18 and 1.19.
 const INLINED_CALL_118: usize = 20;
 const INLINED_CALL_120: usize = 16;
@@ -327,11 +329,21 @@ impl Pclntab {
     /// Where the tree of what was inlined into a function lies, from the start of the function data
     /// (`moduledata.gofunc`).
     pub fn inline_tree(&self, function: Function) -> Option<u32> {
+        self.function_data(function, FUNCDATA_INLINE_TREE)
+    }
+
+    /// Where it is told how a function keeps its deferred calls, from the start of the function data; `None`
+    /// where it has none, or keeps them in a list.
+    pub fn defers(&self, function: Function) -> Option<u32> {
+        self.function_data(function, FUNCDATA_DEFERS)
+    }
+
+    fn function_data(&self, function: Function, which: usize) -> Option<u32> {
         let (values, data) = self.tables(function)?;
-        if FUNCDATA_INLINE_TREE >= data {
+        if which >= data {
             return None;
         }
-        let at = values.checked_add(FUNCDATA_INLINE_TREE)?.checked_mul(4)?;
+        let at = values.checked_add(which)?.checked_mul(4)?;
         self.record_u32(function, self.record_size().checked_add(at)?).filter(|at| *at != u32::MAX)
     }
 

@@ -33,6 +33,8 @@ pub struct Program {
     pub minor: u32,
     /// Where members lie.
     pub offsets: Offsets,
+    /// Whether `offsets` are known to be of this version, not those of another one.
+    pub offsets_known: bool,
     /// Where the members of a goroutine lie.
     pub layout: GLayout,
     /// The program, then its plugins.
@@ -133,6 +135,7 @@ impl Program {
             info,
             minor,
             offsets,
+            offsets_known: known || told,
             layout,
             parts: vec![first],
             path,

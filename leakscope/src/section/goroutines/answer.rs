@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use super::build::judge;
 use super::group::add_goroutines;
+use super::stuck::in_deadlock;
 use super::words::{Doing, GoroutinesSaid, Group, Grown, Since};
+use super::{growth, lock_answer};
 use crate::human::cut;
 use crate::runtime::go::goroutine::GoState;
 use crate::runtime::go::named::without_path;
@@ -17,18 +19,32 @@ use crate::section::model::{Frame, GoroutineSite, Goroutines};
 const MANY: u64 = 100;
 /// One in so many.
 const SHARE: u64 = 4;
-/// Second-rank findings about sites.
-const MORE_SITES: usize = 3;
+/// Second-rank findings.
+const MORE: usize = 4;
 /// So many new goroutines in all are worth a sentence, if they are a tenth of all.
-const SCATTERED: u64 = 10;
-/// Whether a site looks stuck, or leaks.
-pub(super) fn is_notable(site: &GoroutineSite, goroutines: &Goroutines) -> bool {
+const SCATTERED: i64 = 10;
+/// Why a site is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Stuck,
+    PilesUp,
+    Crowded,
+}
+
+/// Why a site is told of. Deadlocks are told apart.
+fn why(site: &GoroutineSite, all: &Goroutines) -> Option<Why> {
     if site.idle || site.system {
-        return false;
+        return None;
     }
+    let deadlocked = !all.deadlocks.is_empty() && in_deadlock(site);
     let blocked = site.state == GoState::Waiting.name() && !waits_for_the_world(site);
-    let many = site.count > MANY && site.count >= goroutines.total / SHARE;
-    site.piling_up || site.state == GoState::Leaked.name() || (blocked && many)
+    let many = site.count > MANY && site.count >= all.total / SHARE;
+    match site {
+        GoroutineSite { stuck: 1.., .. } if !deadlocked => Some(Why::Stuck),
+        GoroutineSite { piling_up: true, .. } => Some(Why::PilesUp),
+        _ if blocked && many && site.stuck == 0 => Some(Why::Crowded),
+        _ => None,
+    }
 }
 
 /// Whether what is waited for comes from outside or from a clock, so that many do so in a healthy program.
@@ -36,10 +52,9 @@ fn waits_for_the_world(site: &GoroutineSite) -> bool {
     matches!(site.wait_reason.as_deref(), Some("IO wait" | "sleep"))
 }
 
-/// What is stuck; `None` if nothing looks so. Growth is told from `since` on.
+/// What is most worth telling; `None` if nothing is. Growth is told from `since` on.
 pub(crate) fn goroutines(all: &Goroutines, since: Since) -> Option<GoroutinesSaid> {
-    let all = &*without_labels(all);
-    notable(all).next().map(|site| stuck(site, all, since))
+    told(&without_labels(all), since).into_iter().next()
 }
 
 /// Goroutines in one place are told of as one site, whatever labels they have.
@@ -65,20 +80,20 @@ fn without_labels(all: &Goroutines) -> Cow<'_, Goroutines> {
     Cow::Owned(all)
 }
 
-fn notable(all: &Goroutines) -> impl Iterator<Item = &GoroutineSite> {
-    all.sites.iter().filter(|site| is_notable(site, all))
+/// All that is worth telling: deadlocks, sites as they are ranked, locks.
+fn told(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
+    let sites = all.sites.iter().filter_map(|site| Some(many(why(site, all)?, site, all, since)));
+    lock_answer::deadlocks(all).chain(sites).chain(lock_answer::most_wanted(all)).collect()
 }
 
 /// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
 pub(crate) fn findings(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
-    let all = &*without_labels(all);
-    notable(all).skip(1).take(MORE_SITES).map(|site| stuck(site, all, since)).collect()
+    told(&without_labels(all), since).into_iter().skip(1).take(MORE).collect()
 }
 
-/// All that is ever said of them: of each site that is worth it, and that all is well.
+/// All that is ever said of them: all that is worth it, and that all is well.
 pub(crate) fn all(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
-    let told = &*without_labels(all);
-    notable(told).map(|site| stuck(site, told, since)).chain([calm(all, since)]).collect()
+    told(&without_labels(all), since).into_iter().chain([calm(all, since)]).collect()
 }
 
 /// What there is to say if [`goroutines()`] has nothing.
@@ -87,8 +102,9 @@ pub(crate) fn calm(all: &Goroutines, since: Since) -> GoroutinesSaid {
     if all.total == 0 {
         return GoroutinesSaid::Nothing {};
     }
-    let grown_by = all.growth_since_first.unwrap_or(0).max(0).unsigned_abs();
-    if grown_by >= SCATTERED && grown_by >= all.total / 10 {
+    let grown_by = all.growth_since_first.unwrap_or(0).max(0);
+    let now = i64::try_from(all.total).unwrap_or(i64::MAX);
+    if grown_by >= SCATTERED && grown_by >= now / 10 && growth::exceeds_chance(grown_by, now) {
         let growth = grown(all.growth_since_first, all.since_first_ns, since);
         return GoroutinesSaid::Scattered { total: all.total, growth };
     }
@@ -100,25 +116,40 @@ pub(crate) fn calm(all: &Goroutines, since: Since) -> GoroutinesSaid {
         idle: own().filter(|site| site.idle).map(|site| site.count).sum(),
         largest: largest.map(|site| Group { count: site.count, doing: doing(site) }),
         watched: all.growth_since_first.is_some(),
+        want_locks: lock_answer::want_locks(all),
     }
 }
 
-fn stuck(site: &GoroutineSite, all: &Goroutines, since: Since) -> GoroutinesSaid {
-    GoroutinesSaid::Stuck {
-        count: site.count,
-        total: all.total,
-        doing: doing(site),
-        created_by: site.created_by.as_ref().and_then(short_place),
-        longest_blocked_ns: site.longest_blocked_ns,
-        growth: grown(site.growth_since_first, all.since_first_ns, since),
+fn many(why: Why, site: &GoroutineSite, all: &Goroutines, since: Since) -> GoroutinesSaid {
+    let (count, total, doing) = (site.count, all.total, doing(site));
+    let created_by = site.created_by.as_ref().and_then(short_place);
+    let longest_blocked_ns = site.longest_blocked_ns;
+    let growth = grown(growth::of(site, all.growth_since_first), all.since_first_ns, since);
+    match why {
+        Why::Stuck => GoroutinesSaid::Stuck {
+            count: site.stuck,
+            total,
+            doing,
+            created_by,
+            longest_blocked_ns,
+            growth,
+            why: site.stuck_rule.clone(),
+        },
+        Why::PilesUp => {
+            GoroutinesSaid::PilingUp { count, total, doing, created_by, longest_blocked_ns, growth }
+        }
+        Why::Crowded => {
+            GoroutinesSaid::Crowded { count, total, doing, created_by, longest_blocked_ns, growth }
+        }
     }
 }
 
-fn doing(site: &GoroutineSite) -> Doing {
+pub(super) fn doing(site: &GoroutineSite) -> Doing {
     let start = || Some(cut(without_path(site.start_function.as_deref()?), LONGEST_NAME));
     Doing {
         state: site.state.clone(),
         wait_reason: site.wait_reason.clone(),
+        woken_by: site.woken_by.clone(),
         place: site.stack.blamed().and_then(short_place).or_else(start),
     }
 }
@@ -253,18 +284,19 @@ mod tests {
         none(&ends);
         assert_eq!(
             calm(&ends),
-            "No goroutines pile up: all 20 are blocked in select at main.(*WebSocket).notifyFxn at websocket.go:156."
+            "No goroutines pile up: all 20 are blocked in select at main.(*WebSocket).notifyFxn at websocket.go:156 (what for \
+             is not visible)."
         );
         assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
         assert_eq!(
             calm(&section(&[look(0, &[(3, "sleep")])])),
-            "No goroutines look stuck: all 3 wait for work."
+            "No goroutine waits for a lock: all 3 wait for work."
         );
         assert_eq!(
             calm(&section(&[look(0, &[(1, "sleep")])])),
-            "No goroutines look stuck: the only one waits for work."
+            "No goroutine waits for a lock: the only one waits for work."
         );
-        let at = "at main.(*WebSocket).notifyFxn at websocket.go:156";
+        let at = "at main.(*WebSocket).notifyFxn at websocket.go:156 (what for is not visible)";
         for (groups, text) in [
             (
                 &[(2, "sleep"), (1, "select")][..],
@@ -290,7 +322,7 @@ mod tests {
             ),
             (&[(1, "select")], format!("the only one is blocked in select {at}")),
         ] {
-            assert_eq!(calm(&section(&[look(0, groups)])), format!("No goroutines look stuck: {text}."));
+            assert_eq!(calm(&section(&[look(0, groups)])), format!("No goroutine waits for a lock: {text}."));
         }
     }
 

@@ -1,20 +1,19 @@
 //! The section on goroutines.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
+use super::{growth, locks, stuck};
 use crate::runtime::go::aggregate::goroutine_sites::{GoSite, GoroutineSites};
-use crate::runtime::go::blame::{blame, blame_goroutine};
+use crate::runtime::go::blame::{self, blame, blame_goroutine};
 use crate::runtime::go::creations::GoCreation;
 use crate::runtime::go::goroutine::{GoStackEnd, GoState};
 use crate::runtime::go::idle::{self, IdleSite};
 use crate::runtime::go::named::{GoCode, frame};
 use crate::section::made::{Facts, Made};
-use crate::section::model::{Cut, GoroutineCreation, GoroutineSite, Goroutines, Stack, StackEnd};
+use crate::section::model::{Cut, Frame, GoroutineCreation, GoroutineSite, Goroutines, Stack, StackEnd};
 use crate::section::site::rank;
 use crate::symbol::name;
-
-/// Fewer new goroutines than this are no pile.
-const PILE: i64 = 10;
 
 impl Made for Goroutines {
     fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
@@ -48,23 +47,55 @@ pub(crate) fn goroutines(
         retried: snapshot.retried,
         sites,
         creations: creations.map(|all| self::creations(all, code)),
+        stuck: 0,
+        locks: snapshot.locks.iter().map(locks::lock).collect(),
+        deadlocks: snapshot.circles.iter().map(locks::deadlock).collect(),
     };
+    all.stuck = all.sites.iter().fold(0, |sum, site| sum.saturating_add(site.stuck));
+    bound_by_creations(&mut all);
     judge(&mut all);
     all
 }
 
+/// Where beginnings and ends were traced, nothing has grown by more than these tell.
+fn bound_by_creations(all: &mut Goroutines) {
+    let Some(creations) = &all.creations else { return };
+    let key = |frame: &Frame| (frame.function.clone(), frame.file.clone(), frame.line);
+    let mut growth: HashMap<_, i64> = HashMap::new();
+    for creation in creations {
+        if let Some(frame) = creation.stack.frames.first() {
+            let sum = growth.entry(key(frame)).or_default();
+            *sum = sum.saturating_add(creation.growth);
+        }
+    }
+    for site in &mut all.sites {
+        let Some(created_by) = &site.created_by else { continue };
+        let traced = growth.get(&key(created_by)).copied().unwrap_or(0);
+        site.creator_growth_since_first = site.creator_growth_since_first.map(|grown| grown.min(traced));
+    }
+}
+
 /// Tells from the growth of sites which ones pile up and which are idle, and ranks them.
 pub(crate) fn judge(all: &mut Goroutines) {
+    let total = all.growth_since_first;
+    let grown = |site: &GoroutineSite| growth::of(site, total).unwrap_or(0).max(0);
     let growth = all.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add);
     for site in &mut all.sites {
-        site.piling_up = piles_up(site, growth);
-        let rule = idle::rule(&idle_site(site), all.total, site.piling_up);
+        site.piling_up = !site.system && growth::is_pile(grown(site), site.count, growth);
+        let rule = idle::rule(&idle_site(site), all.total, site.piling_up).filter(|_| site.stuck == 0);
         site.idle = rule.is_some();
         site.idle_rule = rule.map(ToOwned::to_owned);
     }
-    // Stable: within a group those with most goroutines come first.
-    all.sites.sort_by_key(|site| (order(site), Reverse(site.count)));
+    // Within a group those with most goroutines come first, and of equally many those that are stuck, then the user's
+    // own.
+    let ties = |site: &GoroutineSite| (site.stuck == 0, !is_users(site));
+    all.sites.sort_by_cached_key(|site| (order(site, grown(site)), Reverse(site.count), ties(site)));
     rank(&mut all.sites);
+}
+
+/// Whether the frame to blame is the user's own code.
+fn is_users(site: &GoroutineSite) -> bool {
+    site.stack.blamed().and_then(|frame| frame.function.as_deref()).is_some_and(blame::is_users)
 }
 
 fn creations(all: &[GoCreation], code: GoCode<'_>) -> Vec<GoroutineCreation> {
@@ -95,6 +126,7 @@ fn idle_site(site: &GoroutineSite) -> IdleSite<'_, impl Iterator<Item = &str> + 
         wait_reason: site.wait_reason.as_deref(),
         functions: site.stack.frames.iter().filter_map(|frame| frame.function.as_deref()),
         start_function: site.start_function.as_deref(),
+        woken_by: site.woken_by.as_deref(),
         count: site.count,
         system: site.system,
     }
@@ -108,27 +140,13 @@ const fn method(nothing_lost: bool) -> &'static str {
     }
 }
 
-/// By how much a site grew while leakscope watched. Labels that come while others go are no growth.
-fn grown(site: &GoroutineSite) -> i64 {
-    let place = site.place_growth_since_first.unwrap_or(i64::MAX);
-    site.growth_since_first.unwrap_or(0).min(place).max(0)
-}
-
-/// Whether a site grows so much that it is no chance: notable, at least a hundredth of what is there and
-/// a tenth of all growth.
-fn piles_up(site: &GoroutineSite, all_growth: i64) -> bool {
-    let grown = grown(site);
-    let count = i64::try_from(site.count).unwrap_or(i64::MAX);
-    !site.system && grown >= PILE && grown >= count / 100 && grown >= all_growth / 10
-}
-
 /// What ranks sites: group, then growth; the rest stays as it is, by count.
-fn order(site: &GoroutineSite) -> (u8, Reverse<i64>) {
-    let grown = Reverse(site.growth_since_first.filter(|_| site.piling_up).unwrap_or(0));
+fn order(site: &GoroutineSite, grown: i64) -> (u8, Reverse<i64>) {
+    let grown = Reverse(if site.piling_up { grown } else { 0 });
     match site {
         GoroutineSite { system: true, .. } => (4, grown),
         GoroutineSite { idle: true, .. } => (3, grown),
-        _ if site.state == GoState::Leaked.name() => (0, grown),
+        _ if stuck::in_deadlock(site) || site.state == GoState::Leaked.name() => (0, grown),
         GoroutineSite { piling_up: true, .. } => (1, grown),
         _ => (2, grown),
     }
@@ -136,6 +154,7 @@ fn order(site: &GoroutineSite) -> (u8, Reverse<i64>) {
 
 /// A site; [`judge`] says the rest of it.
 fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
+    let (stuck, stuck_rule) = stuck::stuck(seen);
     GoroutineSite {
         site_id: format!("{:016x}", seen.id),
         place_id: format!("{:016x}", seen.place),
@@ -144,12 +163,17 @@ fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
         growth: seen.growth,
         growth_since_first: seen.growth_since_first,
         place_growth_since_first: seen.place_growth,
+        spot_growth_since_first: seen.spot_growth,
+        creator_growth_since_first: seen.creator_growth,
         piling_up: false,
         state: seen.state.name().to_owned(),
         wait_reason: seen.wait_reason.as_deref().map(ToOwned::to_owned),
         longest_blocked_ns: seen.longest_blocked_ns,
         blocked_at_least: seen.longest_blocked_ns.is_some(),
         since_last_gc: seen.since_last_gc,
+        stuck,
+        stuck_rule: stuck_rule.map(ToOwned::to_owned),
+        woken_by: seen.wakes.name().map(ToOwned::to_owned),
         idle: false,
         idle_rule: None,
         system: seen.system,

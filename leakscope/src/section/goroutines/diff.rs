@@ -7,10 +7,10 @@ use std::io;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer;
 use super::build::judge;
 use super::model::{GoroutineSite, Goroutines};
 use super::words::{GoroutinesSaid, Since};
+use super::{answer, growth as growth_of_sites};
 use crate::human::{count, signed_count};
 use crate::layout::grid::{Row, number, text};
 use crate::layout::page::{Page, Paint};
@@ -130,6 +130,7 @@ impl Compared for Goroutines {
             site.place_growth_since_first =
                 if named { places.get(&site.place_id).copied() } else { site.growth };
         }
+        growth_of_sites::between(first, self);
         judge(self);
         Some(Retold {
             replaces,

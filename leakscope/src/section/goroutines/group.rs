@@ -24,6 +24,16 @@ pub(super) fn add_goroutines(sum: &mut GoroutineSite, site: GoroutineSite) {
         sum.place_id.clear();
         add_change(&mut sum.place_growth_since_first, site.place_growth_since_first);
     }
+    // Sites of one spot or creator have its growth, all of it.
+    sum.spot_growth_since_first = sum.spot_growth_since_first.max(site.spot_growth_since_first);
+    sum.creator_growth_since_first = sum.creator_growth_since_first.max(site.creator_growth_since_first);
+    add(&mut sum.stuck, site.stuck);
+    if sum.stuck_rule.is_none() {
+        sum.stuck_rule.clone_from(&site.stuck_rule);
+    }
+    if sum.woken_by != site.woken_by {
+        sum.woken_by = None;
+    }
     sum.piling_up |= site.piling_up;
     if site.longest_blocked_ns > sum.longest_blocked_ns {
         sum.longest_blocked_ns = site.longest_blocked_ns;

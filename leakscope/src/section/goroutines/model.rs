@@ -19,6 +19,9 @@ pub struct Goroutines {
     pub total: u64,
     /// The runtime's own.
     pub system: u64,
+    /// Those that are known to be stuck: nothing can wake them.
+    #[serde(default)]
+    pub stuck: u64,
     /// Change of `total` since the look before; null in the first one.
     pub growth: Option<i64>,
     /// Change of `total` since the first look; null in that one.
@@ -34,6 +37,57 @@ pub struct Goroutines {
     /// Goroutines that began and ended while leakscope watched, by the `go` statement that created them,
     /// those with most growth first; null where that was not traced.
     pub creations: Option<Vec<GoroutineCreation>>,
+    /// Locks that goroutines wait for, those with most of them first. Of versions of Go whose layout is not known,
+    /// there are none.
+    #[serde(default)]
+    pub locks: Vec<GoroutineLock>,
+    /// Circles of goroutines that wait for each other's locks, or for a lock of their own.
+    #[serde(default)]
+    pub deadlocks: Vec<GoroutineDeadlock>,
+}
+
+/// A goroutine and a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutineParty {
+    /// Its number.
+    pub goroutine_id: u64,
+    /// What it does: the `place_id` of its site.
+    pub place_id: String,
+    /// The function that unlocks the lock as it returns; null where the goroutine does not hold it.
+    pub unlocks_in: Option<String>,
+}
+
+/// A lock that goroutines wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutineLock {
+    /// Where it lies, in hex.
+    pub address: String,
+    /// `sync.Mutex` or `sync.RWMutex`.
+    pub kind: String,
+    /// Goroutines that wait for it.
+    pub waiters: u64,
+    /// Where most of them wait.
+    pub places: Vec<GoroutineLockPlace>,
+    /// Who holds it, as far as that shows: a function that it is in has deferred the call that unlocks it.
+    pub holders: Vec<GoroutineParty>,
+}
+
+/// Goroutines that wait for a lock in the same place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutineLockPlace {
+    /// The `place_id` of their site.
+    pub place_id: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// Goroutines of which each waits for the lock that the next one holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutineDeadlock {
+    /// They, with the function of the next one (of the first one, for the last) that unlocks what they wait for.
+    pub goroutines: Vec<GoroutineParty>,
+    /// Deadlocks in the same places.
+    pub count: u64,
 }
 
 with_stack! {
@@ -78,7 +132,15 @@ with_stack! {
         /// gone; null in that one.
         #[serde(default)]
         pub place_growth_since_first: Option<i64>,
-        /// Whether they pile up: they grew enough since the first look.
+        /// Change, since the first look, of all goroutines at the frame to blame that have this creator, whatever
+        /// they do; null in that one.
+        #[serde(default)]
+        pub spot_growth_since_first: Option<i64>,
+        /// Change, since the first look, of all goroutines that this creator has made; where beginnings and ends were
+        /// traced, no more than these tell. Null in that look.
+        #[serde(default)]
+        pub creator_growth_since_first: Option<i64>,
+        /// Whether they pile up: they grew enough since the first look, and so did all of their creator.
         pub piling_up: bool,
         /// What they do, as Go's stack dumps say it: `runnable`, `running`, `syscall`, `waiting`, `preempted`
         /// or `leaked`.
@@ -91,6 +153,16 @@ with_stack! {
         pub blocked_at_least: bool,
         /// Whether they began to wait after the last garbage collection, so that no time is known.
         pub since_last_gc: bool,
+        /// How many of them are known to be stuck: nothing can wake them.
+        #[serde(default)]
+        pub stuck: u64,
+        /// What shows that.
+        #[serde(default)]
+        pub stuck_rule: Option<String>,
+        /// What can wake them, where the runtime's memory tells: `ticker` or `timer`, perhaps beside other
+        /// channels, or `nothing`.
+        #[serde(default)]
+        pub woken_by: Option<String>,
         /// Whether this looks like waiting for work, not like being stuck.
         pub idle: bool,
         /// The rule that says so.

@@ -38,11 +38,15 @@ pub(crate) fn totals(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
         n if n == all.total => ", all of them idle".to_owned(),
         n => format!(", {} of them idle", count(n)),
     };
+    let stuck = match all.stuck {
+        0 => String::new(),
+        n => format!(", {} of them stuck", count(n)),
+    };
     let system = match all.system {
         0 => String::new(),
         n => format!("; {} more of the runtime's own", count(n)),
     };
-    page.sentences(Paint::Plain, &format!("Goroutines: {}{growth}{idle}{system}", count(all.total)))?;
+    page.sentences(Paint::Plain, &format!("Goroutines: {}{growth}{stuck}{idle}{system}", count(all.total)))?;
     let exact = if all.exact { "exact" } else { "not exact" };
     page.sentences(Paint::Plain, &format!("Their stacks: {exact}, {}", all.method))
 }
@@ -132,6 +136,9 @@ pub(crate) fn details(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
         page.blank()?;
         let title_paint = if site.idle { Paint::Plain } else { Paint::Bold };
         page.paragraph(title_paint, 0, 3, &title(site, all.since_first_ns))?;
+        if let Some(stuck) = stuck(site) {
+            page.paragraph(paint, 2, 3, &stuck)?;
+        }
         if let Some(rule) = &site.idle_rule {
             page.paragraph(paint, 2, 3, &format!("rule: {rule}"))?;
             page.idle_stack(&site.stack, 2)?;
@@ -170,6 +177,14 @@ fn title(site: &GoroutineSite, since_ns: Option<u64>) -> String {
         None => String::new(),
     };
     format!("#{} {}{idle}: {}{growth}{time}", site.rank, state(site), counted(site.count, "goroutine"))
+}
+
+/// What shows that they are stuck.
+pub(super) fn stuck(site: &GoroutineSite) -> Option<String> {
+    let rule = site.stuck_rule.as_ref().filter(|_| site.stuck > 0)?;
+    let some =
+        if site.stuck < site.count { format!("{} of them ", count(site.stuck)) } else { String::new() };
+    Some(format!("{some}stuck: {rule}"))
 }
 
 /// What they do: the wait reason, or the state.
@@ -256,6 +271,7 @@ fn paint(site: &GoroutineSite) -> Paint {
     match site.state.as_str() {
         _ if site.idle => Paint::Dim,
         "leaked" => Paint::Alarm,
+        _ if site.stuck > 0 => Paint::Alarm,
         _ if site.piling_up => Paint::Warn,
         _ => Paint::Plain,
     }

@@ -1,6 +1,6 @@
 //! Goroutines on the screen of `top`.
 
-use super::table::place;
+use super::table::{place, stuck};
 use crate::human::{count, counted, duration};
 use crate::layout::narrow::span;
 use crate::section::label::name;
@@ -77,6 +77,7 @@ impl Viewed for Goroutines {
             let least = if site.blocked_at_least { "at least " } else { "" };
             (format!("the longest waits for {least}{}", duration(ns)), Tone::Plain)
         }));
+        told.extend(stuck(site).map(|stuck| (stuck, Tone::Plain)));
         told.extend(site.idle_rule.as_ref().map(|rule| (format!("idle: {rule}"), Tone::Dim)));
         told.extend(
             site.created_by.as_ref().map(|frame| (format!("created by {}", name(frame)), Tone::Plain)),

@@ -2,11 +2,15 @@
 
 use serde::Serialize;
 
+use super::lock_words;
 use crate::human::{count, counted, cut, duration};
 use crate::section::finding::findings;
 
 /// Characters of a wait reason.
 const LONGEST_REASON: usize = 40;
+/// Wait reasons that tell the means and not the end (`runtime/runtime2.go`, `waitReasonStrings`).
+const HIDDEN_ENDS: [&str; 5] =
+    ["chan receive", "chan send", "select", "sync.Cond.Wait", "sync.WaitGroup.Wait"];
 
 /// What goroutines do, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +19,8 @@ pub struct Doing {
     pub state: String,
     /// Why they wait, in the program's.
     pub wait_reason: Option<String>,
+    /// What can wake them, where that is known.
+    pub woken_by: Option<String>,
     /// The frame to blame, or their first function.
     pub place: Option<String>,
 }
@@ -49,10 +55,40 @@ pub struct Group {
     pub doing: Doing,
 }
 
+/// A goroutine that waits for a lock of another one, or of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deadlocked {
+    /// Its number.
+    pub goroutine_id: u64,
+    /// What it waits in, and where.
+    pub doing: Option<Doing>,
+    /// The function of the next one that unlocks what it waits for.
+    pub unlocked_by: Option<String>,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldBy {
+    /// Its number.
+    pub goroutine_id: u64,
+    /// What it does.
+    pub doing: Option<Doing>,
+    /// The function that unlocks as it returns.
+    pub unlocks_in: String,
+}
+
 findings! {
     /// What is said of goroutines.
     pub enum GoroutinesSaid, in the words of text {
-        /// Goroutines that look stuck, or leak.
+        /// Goroutines that wait for each other's locks, or for their own; `count` such deadlocks are alike, and `stuck`
+        /// goroutines are in deadlocks of all kinds, or behind them.
+        Alarm Deadlocked = "goroutines_deadlocked" {
+            circle: Vec<Deadlocked>,
+            count: u64,
+            stuck: u64,
+            total: u64,
+        },
+        /// Goroutines that nothing can wake.
         Warning Stuck = "goroutines_stuck" {
             count: u64,
             total: u64,
@@ -60,13 +96,49 @@ findings! {
             created_by: Option<String>,
             longest_blocked_ns: Option<u64>,
             growth: Option<Grown>,
+            why: Option<String>,
+        },
+        /// Goroutines that become more and more.
+        Warning PilingUp = "goroutines_piling_up" {
+            count: u64,
+            total: u64,
+            doing: Doing,
+            created_by: Option<String>,
+            longest_blocked_ns: Option<u64>,
+            growth: Option<Grown>,
+        },
+        /// Many goroutines in one place; what they wait for does not show.
+        Note Crowded = "goroutines_crowded" {
+            count: u64,
+            total: u64,
+            doing: Doing,
+            created_by: Option<String>,
+            longest_blocked_ns: Option<u64>,
+            growth: Option<Grown>,
+        },
+        /// Goroutines wait for a lock, and `elsewhere` for others.
+        Note WantLock = "goroutines_want_lock" {
+            count: u64,
+            total: u64,
+            lock: String,
+            places: u64,
+            most: Option<Group>,
+            holder: Option<HeldBy>,
+            elsewhere: u64,
+            other_locks: u64,
         },
         /// There are none but the runtime's own.
         Note Nothing = "no_goroutines" {},
         /// There are many more than before, each somewhere else.
         Warning Scattered = "goroutines_scattered" { total: u64, growth: Option<Grown>, },
         /// All is well.
-        Note Calm = "goroutines_calm" { total: u64, idle: u64, largest: Option<Group>, watched: bool, },
+        Note Calm = "goroutines_calm" {
+            total: u64,
+            idle: u64,
+            largest: Option<Group>,
+            watched: bool,
+            want_locks: u64,
+        },
         /// They could not be read.
         Warning Refused = "goroutines_refused" { why: String, },
         /// They could not be read again.
@@ -80,17 +152,28 @@ findings! {
 
 fn text(said: &GoroutinesSaid) -> String {
     match said {
-        GoroutinesSaid::Stuck { .. } => stuck(said),
+        GoroutinesSaid::Deadlocked { circle, count, stuck, total } => {
+            lock_words::deadlocked(circle, *count, *stuck, *total)
+        }
+        GoroutinesSaid::Stuck { .. } | GoroutinesSaid::PilingUp { .. } | GoroutinesSaid::Crowded { .. } => {
+            many(said)
+        }
+        GoroutinesSaid::WantLock { .. } => lock_words::want_lock(said),
         GoroutinesSaid::Nothing {} => "The program has no goroutines of its own.".to_owned(),
         GoroutinesSaid::Scattered { total, growth } => format!(
             "{} are there{}, but they pile up in no single place.",
             counted(*total, "goroutine"),
             grown(*growth)
         ),
-        GoroutinesSaid::Calm { total, idle, largest, watched } => {
-            // One look tells of no trend.
-            let calm = if *watched { "pile up" } else { "look stuck" };
-            format!("No goroutines {calm}: {}.", who_does_what(*total, *idle, largest.as_ref()))
+        GoroutinesSaid::Calm { total, idle, largest, watched, want_locks } => {
+            let calm = match (*watched, *want_locks) {
+                // One look tells of no trend.
+                (true, _) => "No goroutines pile up".to_owned(),
+                (false, 0) => "No goroutine waits for a lock".to_owned(),
+                (false, 1) => "1 goroutine waits for a lock".to_owned(),
+                (false, n) => format!("{} goroutines wait for locks", count(n)),
+            };
+            format!("{calm}: {}.", who_does_what(*total, *idle, largest.as_ref()))
         }
         GoroutinesSaid::Refused { why } => format!("The goroutines could not be read: {why}."),
         GoroutinesSaid::Old { why } => format!("The goroutines could not be looked at again: {why}."),
@@ -104,16 +187,16 @@ fn text(said: &GoroutinesSaid) -> String {
     }
 }
 
-fn stuck(said: &GoroutinesSaid) -> String {
-    let GoroutinesSaid::Stuck { count: n, total, doing: what, created_by, longest_blocked_ns, growth } = said
+/// Goroutines that do the same.
+fn many(said: &GoroutinesSaid) -> String {
+    let (GoroutinesSaid::Stuck {
+        count: n, total, doing: what, created_by, longest_blocked_ns, growth, ..
+    }
+    | GoroutinesSaid::PilingUp { count: n, total, doing: what, created_by, longest_blocked_ns, growth }
+    | GoroutinesSaid::Crowded { count: n, total, doing: what, created_by, longest_blocked_ns, growth }) =
+        said
     else {
         return String::new();
-    };
-    let who = match (*n, *total) {
-        (1, 1) => "The only goroutine is".to_owned(),
-        (n, total) if n == total => format!("All {} goroutines are", count(n)),
-        (1, total) => format!("1 of {} is", counted(total, "goroutine")),
-        (n, total) => format!("{} of {} are", count(n), counted(total, "goroutine")),
     };
     let created = created_by.as_ref().map(|place| format!(", created by {place}")).unwrap_or_default();
     let blocked = match (*longest_blocked_ns, *n) {
@@ -121,7 +204,24 @@ fn stuck(said: &GoroutinesSaid) -> String {
         (Some(ns), 1) => format!(", for at least {}", duration(ns)),
         (Some(ns), _) => format!(", the longest for at least {}", duration(ns)),
     };
-    format!("{who} {}{created}{blocked}{}.", doing(what), grown(*growth))
+    let (what, why) = match said {
+        GoroutinesSaid::Stuck { why, .. } => (
+            doing(what).replacen("blocked in", "stuck in", 1),
+            why.as_ref().map(|why| format!(": {why}")).unwrap_or_default(),
+        ),
+        _ => (doing(what), String::new()),
+    };
+    format!("{} {what}{created}{blocked}{}{why}.", who(*n, *total, ["is", "are"]), grown(*growth))
+}
+
+/// So many of all: `2 of 7 goroutines are`.
+pub(super) fn who(n: u64, total: u64, [one, more]: [&str; 2]) -> String {
+    match (n, total) {
+        (1, 1) => format!("The only goroutine {one}"),
+        (n, total) if n == total => format!("All {} goroutines {more}", count(n)),
+        (1, total) => format!("1 of {} {one}", counted(total, "goroutine")),
+        (n, total) => format!("{} of {} {more}", count(n), counted(total, "goroutine")),
+    }
 }
 
 /// What most of them do, `idle` of which wait for work.
@@ -133,22 +233,34 @@ fn who_does_what(total: u64, idle: u64, largest: Option<&Group>) -> String {
             n => format!("all {} wait for work", count(n)),
         };
     };
+    let does = || format!("{}{}", doing(what), what_for(what));
     let most = match (*most, others) {
-        (1, 1) if idle == 0 => format!("the only one is {}", doing(what)),
-        (1, 1) => format!("the other one is {}", doing(what)),
+        (1, 1) if idle == 0 => format!("the only one is {}", does()),
+        (1, 1) => format!("the other one is {}", does()),
         (1, n) if idle == 0 => format!("each of the {} is in a place of its own", count(n)),
         (1, n) => format!("each of the other {} is in a place of its own", count(n)),
-        (most, n) if most == n && idle == 0 => format!("all {} are {}", count(n), doing(what)),
-        (most, n) if most == n => format!("the other {} are {}", count(n), doing(what)),
+        (most, n) if most == n && idle == 0 => format!("all {} are {}", count(n), does()),
+        (most, n) if most == n => format!("the other {} are {}", count(n), does()),
         (most, n) => {
             let other = if idle == 0 { "" } else { "other " };
-            format!("at most {} of the {other}{} are in one place, {}", count(most), count(n), doing(what))
+            format!("at most {} of the {other}{} are in one place, {}", count(most), count(n), does())
         }
     };
     match idle {
         0 => most,
         1 => format!("1 of {} waits for work; {most}", count(total)),
         n => format!("{} of {} wait for work; {most}", count(n), count(total)),
+    }
+}
+
+/// What ends the wait, where that is a matter of the program's, which its memory does not tell.
+fn what_for(doing: &Doing) -> &'static str {
+    let reason = doing.wait_reason.as_deref().unwrap_or_default();
+    let hidden = HIDDEN_ENDS.contains(&reason) || reason.starts_with("semacquire");
+    match doing.woken_by.as_deref() {
+        Some("timer" | "ticker") => " (until a timer fires at the latest)",
+        _ if doing.state == "waiting" && hidden => " (what for is not visible)",
+        _ => "",
     }
 }
 

@@ -11,8 +11,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::difference;
+use super::locks::{self, GoCircle, GoLock};
 use super::text_id::TextId;
-use crate::runtime::go::goroutine::{Blocked, GoFrame, GoStackEnd, GoState, Goroutine, GoroutineSnapshot};
+use crate::runtime::go::blame::blame_goroutine;
+use crate::runtime::go::goroutine::{
+    Blocked, GoFrame, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot, Wakes,
+};
 
 /// Goroutines of a site that are named.
 pub const SAMPLE: usize = 5;
@@ -30,6 +34,18 @@ pub struct GoSite {
     pub place: u64,
     /// Change, since the first look, of all goroutines there are with this `place`; `None` in that one.
     pub place_growth: Option<i64>,
+    /// The same of all goroutines at the frame to blame that have this creator, whatever they do there.
+    #[serde(default)]
+    pub spot_growth: Option<i64>,
+    /// The same of all goroutines that have this creator.
+    #[serde(default)]
+    pub creator_growth: Option<i64>,
+    /// What can wake them.
+    #[serde(default)]
+    pub wakes: Wakes,
+    /// How many of them wait in a circle of locks, or behind one.
+    #[serde(default)]
+    pub deadlocked: u64,
     /// How many goroutines do it now.
     pub count: u64,
     /// Change of `count` since the look before; `None` in the first one.
@@ -87,6 +103,12 @@ pub struct GoroutineSites {
     pub retried: u64,
     /// Goroutines whose stack could not be read.
     pub unread: u64,
+    /// Locks that goroutines wait for, those with most of them first.
+    #[serde(default)]
+    pub locks: Vec<GoLock>,
+    /// Circles of goroutines that wait for each other's locks; equal ones once.
+    #[serde(default)]
+    pub circles: Vec<GoCircle>,
     /// What was missed as they were read, by name; none that is 0.
     #[serde(with = "crate::losses::of_goroutines")]
     pub losses: Vec<(&'static str, u64)>,
@@ -97,7 +119,7 @@ pub struct GoroutineSites {
 struct Counts {
     at_ns: u64,
     total: u64,
-    /// By the number of the site, and by the number of the site whatever its labels.
+    /// By the numbers of the site, of the site whatever its labels, of the spot and of the creator.
     sites: HashMap<u64, u64>,
 }
 
@@ -108,6 +130,8 @@ pub struct GoroutineAggregate {
     previous: Option<Counts>,
     /// Sites that had too many sets of labels.
     merged: HashSet<u64>,
+    /// Path of the program's own module, whose code is to blame first.
+    main_module: Option<String>,
 }
 
 /// A site while goroutines are counted.
@@ -115,6 +139,9 @@ pub struct GoroutineAggregate {
 struct Group {
     /// The number that does not tell labels.
     base: u64,
+    /// The number of the frame to blame and the creator, and that of the creator.
+    spot: u64,
+    creator: u64,
     id: u64,
     /// Index of one of them, which stands for all.
     example: usize,
@@ -126,38 +153,55 @@ struct Group {
     ids: Vec<u64>,
     locked: u64,
     tids: Vec<u32>,
+    deadlocked: u64,
+}
+
+/// Changes of numbers.
+#[derive(Clone, Copy, Debug)]
+struct Growth {
+    since_previous: Option<i64>,
+    since_first: Option<i64>,
+    of_place: Option<i64>,
+    of_spot: Option<i64>,
+    of_creator: Option<i64>,
 }
 
 impl GoroutineAggregate {
+    /// For the program with this main module.
+    pub fn of(main_module: Option<&str>) -> Self {
+        Self { main_module: main_module.map(ToOwned::to_owned), ..Self::default() }
+    }
+
     /// Adds up a snapshot. Growth is measured from the one before and from the first.
     pub fn sites(&mut self, read: &GoroutineSnapshot) -> GoroutineSites {
-        let groups = self.merge(groups(read));
+        let (groups, places) = groups(read, self.main_module.as_deref());
+        let groups = self.merge(groups);
         let mut now = Counts { at_ns: read.at_ns, total: 0, sites: HashMap::with_capacity(groups.len()) };
         let mut summed = GoroutineSites {
             retried: read.retried,
+            locks: locks::wanted(read, &places),
+            circles: locks::circles(read, &places),
             losses: read.losses.iter().filter(|(_, n)| *n > 0).copied().collect(),
             ..GoroutineSites::default()
         };
-        let mut places: HashMap<u64, u64> = HashMap::new();
         for group in &groups {
-            *places.entry(group.base).or_default() += group.count;
+            for number in group.numbers() {
+                *now.sites.entry(number).or_default() += group.count;
+            }
         }
         for group in groups {
-            *now.sites.entry(group.base).or_default() += group.count;
-            if group.id != group.base {
-                *now.sites.entry(group.id).or_default() += group.count;
-            }
-            let growth = |before: &Option<Counts>| {
-                let before = before.as_ref()?.sites.get(&group.id).copied().unwrap_or(0);
-                Some(difference(group.count, before))
+            let since = |before: &Option<Counts>, number: u64| {
+                let at = |counts: &Counts| counts.sites.get(&number).copied().unwrap_or(0);
+                Some(difference(at(&now), at(before.as_ref()?)))
             };
-            let (growth, growth_since_first) = (growth(&self.previous), growth(&self.first));
-            let of_place = |first: &Counts| {
-                let before = first.sites.get(&group.base).copied().unwrap_or(0);
-                difference(places.get(&group.base).copied().unwrap_or(0), before)
+            let growth = Growth {
+                since_previous: since(&self.previous, group.id),
+                since_first: since(&self.first, group.id),
+                of_place: since(&self.first, group.base),
+                of_spot: since(&self.first, group.spot),
+                of_creator: since(&self.first, group.creator),
             };
-            let place_growth = self.first.as_ref().map(of_place);
-            let Some(site) = site(group, read, growth, growth_since_first, place_growth) else { continue };
+            let Some(site) = site(group, read, growth) else { continue };
             *(if site.system { &mut summed.system } else { &mut summed.total }) += site.count;
             summed.unread += if site.end == GoStackEnd::Unreadable { site.count } else { 0 };
             summed.sites.push(site);
@@ -203,8 +247,15 @@ impl GoroutineAggregate {
 }
 
 impl Group {
+    /// What it counts for.
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        let labelled = (self.id != self.base).then_some(self.id);
+        [self.base, self.spot, self.creator].into_iter().chain(labelled)
+    }
+
     fn add(&mut self, goroutine: &Goroutine) {
         self.count += 1;
+        self.deadlocked += u64::from(goroutine.deadlocked);
         match goroutine.blocked {
             Blocked::AtLeast(ns) => self.longest = self.longest.max(Some(ns)),
             Blocked::SinceLastGc => self.since_last_gc = true,
@@ -222,6 +273,7 @@ impl Group {
         self.labels.retain(|key, value| other.labels.get(key) == Some(value));
         self.label_sets += other.label_sets;
         self.locked += other.locked;
+        self.deadlocked += other.deadlocked;
         keep_lowest(&mut self.ids, other.ids);
         keep_lowest(&mut self.tids, other.tids);
     }
@@ -238,8 +290,8 @@ fn keep_lowest<T: Ord + Copy>(kept: &mut Vec<T>, more: impl IntoIterator<Item = 
     }
 }
 
-/// The goroutines by everything that tells sites apart.
-fn groups(read: &GoroutineSnapshot) -> Vec<Group> {
+/// The goroutines by everything that tells sites apart, and the number of the place of each.
+fn groups(read: &GoroutineSnapshot, main_module: Option<&str>) -> (Vec<Group>, Vec<u64>) {
     let stacks: Vec<u64> = read
         .stacks
         .iter()
@@ -251,18 +303,24 @@ fn groups(read: &GoroutineSnapshot) -> Vec<Group> {
         .collect();
     let labels: Vec<u64> = read.labels.iter().map(labels_id).collect();
     let without = labels_id(&BTreeMap::new());
+    let blamed: Vec<Option<&GoFrame>> = read.stacks.iter().map(|stack| blamed(stack, main_module)).collect();
     let mut groups: Vec<Group> = Vec::new();
+    let mut places = vec![0; read.goroutines.len()];
     let mut index: HashMap<(u64, u64), usize> = HashMap::new();
     for (example, goroutine) in read.goroutines.iter().enumerate() {
         // A stack that is not there has no site.
         let Some(stack) = stacks.get(goroutine.stack) else { continue };
         let base = base_id(*stack, goroutine);
+        places[example] = base;
         let set = goroutine.labels.and_then(|at| labels.get(at)).copied().unwrap_or(without);
         let at = *index.entry((base, set)).or_insert_with(|| {
             let mut id = TextId::new();
             id.number(base).number(set);
+            let creator = creator_id(goroutine);
             groups.push(Group {
                 base,
+                spot: spot_id(creator, blamed.get(goroutine.stack).copied().flatten()),
+                creator,
                 id: id.finish(),
                 example,
                 count: 0,
@@ -273,12 +331,17 @@ fn groups(read: &GoroutineSnapshot) -> Vec<Group> {
                 ids: Vec::new(),
                 locked: 0,
                 tids: Vec::new(),
+                deadlocked: 0,
             });
             groups.len() - 1
         });
         groups[at].add(goroutine);
     }
-    groups
+    (groups, places)
+}
+
+fn blamed<'a>(stack: &'a GoStack, main_module: Option<&str>) -> Option<&'a GoFrame> {
+    stack.frames.get(usize::try_from(blame_goroutine(&stack.frames, main_module)?).ok()?)
 }
 
 fn labels_id(labels: &BTreeMap<String, String>) -> u64 {
@@ -292,6 +355,9 @@ fn labels_id(labels: &BTreeMap<String, String>) -> u64 {
 fn base_id(stack: u64, goroutine: &Goroutine) -> u64 {
     let mut id = TextId::new();
     id.number(stack).text(goroutine.state.name()).maybe(goroutine.wait_reason.as_deref());
+    if goroutine.wakes != Wakes::Unknown {
+        id.number(goroutine.wakes as u64);
+    }
     match &goroutine.created_by {
         Some(frame) => id.number(1).frame(frame),
         None => id.number(0),
@@ -299,22 +365,36 @@ fn base_id(stack: u64, goroutine: &Goroutine) -> u64 {
     id.maybe(goroutine.start_function.as_deref()).number(u64::from(goroutine.system)).finish()
 }
 
-fn site(
-    group: Group,
-    read: &GoroutineSnapshot,
-    growth: Option<i64>,
-    growth_since_first: Option<i64>,
-    place_growth: Option<i64>,
-) -> Option<GoSite> {
+fn creator_id(goroutine: &Goroutine) -> u64 {
+    let mut id = TextId::new();
+    if let Some(frame) = &goroutine.created_by {
+        id.frame(frame);
+    }
+    id.text("creator").maybe(goroutine.start_function.as_deref()).number(u64::from(goroutine.system)).finish()
+}
+
+fn spot_id(creator: u64, blamed: Option<&GoFrame>) -> u64 {
+    let mut id = TextId::new();
+    if let Some(frame) = blamed {
+        id.frame(frame);
+    }
+    id.text("spot").number(creator).finish()
+}
+
+fn site(group: Group, read: &GoroutineSnapshot, growth: Growth) -> Option<GoSite> {
     let example = read.goroutines.get(group.example)?;
     let stack = read.stacks.get(example.stack)?;
     Some(GoSite {
         id: group.id,
         place: group.base,
-        place_growth,
+        place_growth: growth.of_place,
+        spot_growth: growth.of_spot,
+        creator_growth: growth.of_creator,
+        wakes: example.wakes,
+        deadlocked: group.deadlocked,
         count: group.count,
-        growth,
-        growth_since_first,
+        growth: growth.since_previous,
+        growth_since_first: growth.since_first,
         state: example.state,
         wait_reason: example.wait_reason.clone(),
         longest_blocked_ns: group.longest,

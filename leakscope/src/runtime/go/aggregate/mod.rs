@@ -2,6 +2,7 @@
 
 pub mod goroutine_sites;
 pub mod heap_sites;
+pub mod locks;
 mod text_id;
 
 pub use goroutine_sites::{GoroutineAggregate, GoroutineSites};

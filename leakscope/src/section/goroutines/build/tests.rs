@@ -140,3 +140,51 @@ fn statements_are_ranked_by_growth() {
     assert_eq!(told, [(1, 70, Some(3)), (2, 0, Some(1)), (3, -45, Some(2))]);
     assert_eq!(goroutines(&seen(&[]), None, GoCode::default()).creations, None, "not traced");
 }
+
+/// Always the same goroutines, that go from one place to another: a broadcast to many subscribers.
+#[test]
+fn goroutines_that_move_do_not_pile_up() {
+    let mut busy = look(9, &[(60, "chan receive")]);
+    for goroutine in &mut busy.goroutines {
+        goroutine.state = GoState::Runnable;
+        goroutine.wait_reason = None;
+    }
+    let all = section(&[look(0, &[(60, "chan receive")]), busy]);
+    assert_eq!(all.sites[0].growth_since_first, Some(60));
+    assert_eq!(all.sites[0].creator_growth_since_first, Some(0));
+    assert!(!all.sites[0].piling_up);
+}
+
+/// What was traced of the creator says that fewer are there than the looks tell.
+#[test]
+fn growth_agrees_with_what_was_traced() {
+    let looks = || seen(&[look(0, &[(5, "select")]), look(9, &[(65, "select")])]);
+    let creator = look(0, &[(1, "select")]).goroutines.remove(0).created_by;
+    let traced = |exited| GoCreation {
+        address: 1,
+        created: 400,
+        exited,
+        frames: creator.clone().into_iter().collect(),
+    };
+    assert!(goroutines(&looks(), Some(&[traced(340)]), chat()).sites[0].piling_up);
+    assert!(!goroutines(&looks(), Some(&[traced(398)]), chat()).sites[0].piling_up);
+}
+
+#[test]
+fn what_nothing_can_wake_is_stuck() {
+    let reasons = ["chan receive (nil chan)", "select (no cases)", "select", "chan receive"];
+    let mut snapshot = look(0, &reasons.map(|reason| (2, reason)));
+    snapshot.goroutines[4].wakes = crate::runtime::go::goroutine::Wakes::Nothing;
+    let all = section(&[snapshot]);
+    let stuck = |reason: &str| {
+        let sites = all.sites.iter().filter(|site| site.wait_reason.as_deref() == Some(reason));
+        sites.map(|site| site.stuck).sum::<u64>()
+    };
+    assert_eq!(reasons.map(stuck), [2, 2, 1, 0]);
+    assert_eq!(all.stuck, 5);
+    // The main goroutine of a server waits so.
+    let mut main = look(0, &[(1, "select (no cases)")]);
+    main.goroutines[0].start_function = Some("runtime.main".into());
+    let all = section(&[main]);
+    assert_eq!((all.stuck, all.sites[0].idle), (0, true));
+}

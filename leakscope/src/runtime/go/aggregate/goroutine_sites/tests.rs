@@ -1,5 +1,5 @@
 use super::*;
-use crate::runtime::go::goroutine::GoStack;
+use crate::runtime::go::goroutine::{GoStack, Wakes};
 
 /// A frame of Go code in `server.go`.
 pub(crate) fn frame(function: &str, line: u32) -> GoFrame {
@@ -28,6 +28,8 @@ pub(crate) fn waiting(id: u64, reason: &str) -> Goroutine {
         state: GoState::Waiting,
         wait_reason: Some(reason.into()),
         blocked: Blocked::SinceLastGc,
+        wakes: Wakes::Unknown,
+        deadlocked: false,
         stack: 0,
         created_by: Some(frame("main.main", 12)),
         start_function: Some("main.work".into()),
@@ -109,7 +111,7 @@ fn growth_is_since_the_look_before_and_since_the_first() {
     let fourth = look(&mut aggregate, 5_000, 30, 4);
     assert_eq!((fourth.sites[1].growth, fourth.sites[1].growth_since_first), (Some(4), Some(-1)));
     // Only the first look and the last one are remembered.
-    assert!(aggregate.previous.as_ref().is_some_and(|counts| counts.sites.len() <= 4));
+    assert!(aggregate.previous.as_ref().is_some_and(|counts| counts.sites.len() <= 6));
 }
 
 fn labelled(sets: usize, each: usize) -> GoroutineSnapshot {
