@@ -392,6 +392,10 @@ pub const DEADLOCK_C: Program = Program { with: WAITERS, ..Program::new(Kind::C,
 pub const DEADLOCK_CPP: Program = Program { with: WAITERS, ..Program::new(Kind::Cpp, "deadlock") };
 /// Deadlocks of Rust's locks, and its other primitives.
 pub const DEADLOCK_RUST: Program = Program::new(Kind::Rust, "deadlock");
+/// What must not be judged by more than is seen, with pthread's locks.
+pub const VERDICTS_C: Program = Program::new(Kind::C, "verdicts");
+/// The same with Rust's.
+pub const VERDICTS_RUST: Program = Program::new(Kind::Rust, "verdicts");
 /// Waits of known number and length.
 pub const PINGPONG: Program = Program { with: WAITERS, ..Program::new(Kind::C, "pingpong") };
 /// Threads that queue behind one that holds a lock.

@@ -5,6 +5,7 @@ mod command;
 mod deadlocks;
 mod peers;
 mod stacks;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -48,16 +49,14 @@ fn assert_whole(report: &Report, threads: usize) {
     assert_eq!(listed, threads, "every thread is at one site");
 }
 
-/// Whether the threads of the scenario are idle; `Open` where the rules may say either.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Idle {
-    Yes,
-    No,
-    Open,
-}
-
-/// Compares a scenario of [`BLOCKED`], every group of it; returns the report and the truth.
-fn check(scenario: &str, threads: usize, primitive: &str, idle: Idle) -> Result<Option<(Report, Blocked)>> {
+/// Compares a scenario of [`BLOCKED`], every group of it; returns the report and the truth. An
+/// empty verdict is any.
+fn check(
+    scenario: &str,
+    threads: usize,
+    primitive: &str,
+    verdict: &str,
+) -> Result<Option<(Report, Blocked)>> {
     let fixture = Fixture::start(&BLOCKED, &[scenario, &threads.to_string()])?;
     let truth = fixture.blocked()?;
     if let Some(error) = truth.impossible {
@@ -75,63 +74,63 @@ fn check(scenario: &str, threads: usize, primitive: &str, idle: Idle) -> Result<
     if !primitive.is_empty() {
         assert!(names(site.text("primitive"), primitive), "{primitive}: {}", site.describe());
     }
-    if idle != Idle::Open {
-        assert_eq!(site.is_idle(), idle == Idle::Yes, "{}", site.describe());
+    if !verdict.is_empty() {
+        assert_eq!(site.text("verdict"), verdict, "{}", site.describe());
     }
     Ok(Some((snapshot.report, truth)))
 }
 
 /// A test a kind: 1,000 threads blocked at one site.
 macro_rules! kinds {
-    ($($test:ident: $scenario:literal, $primitive:literal, $idle:ident;)*) => {$(
+    ($($test:ident: $scenario:literal, $primitive:literal, $verdict:literal;)*) => {$(
         #[test]
         fn $test() -> Result<()> {
-            check($scenario, 1000, $primitive, Idle::$idle).map(drop)
+            check($scenario, 1000, $primitive, $verdict).map(drop)
         }
     )*};
 }
 
 kinds! {
-    mutex_recursive: "mutex-recursive", "pthread_mutex_lock", No;
-    mutex_errorcheck: "mutex-errorcheck", "pthread_mutex_lock", No;
-    mutex_adaptive: "mutex-adaptive", "pthread_mutex_lock", No;
-    mutex_robust: "mutex-robust", "pthread_mutex_lock", No;
-    mutex_with_priority_inheritance: "mutex-pi", "pthread_mutex_lock", No;
-    mutex_timed: "mutex-timed", "pthread_mutex_clocklock", No;
-    rwlock_for_reading: "rwlock-read", "pthread_rwlock_rdlock", No;
-    rwlock_for_writing: "rwlock-write", "pthread_rwlock_wrlock", No;
-    mutex_of_a_thread_that_has_ended: "mutex-dead-owner", "pthread_mutex_lock", No;
-    rwlock_held_by_readers: "rwlock-write-behind-readers", "pthread_rwlock_wrlock", No;
-    one_site_that_waits_on_many_locks: "many-locks", "pthread_mutex_lock", No;
-    condvar: "condvar", "pthread_cond_wait", Open;
-    condvar_timed: "condvar-timed", "pthread_cond_timedwait", Open;
-    semaphore: "semaphore", "sem_wait", Open;
-    barrier: "barrier", "pthread_barrier_wait", Open;
-    join: "join", "pthread_join", Open;
-    idle_pool_on_a_condvar: "pool", "pthread_cond_wait", Yes;
-    raw_futex: "futex", "", Open;
-    sleep: "sleep", "", Open;
-    pause: "pause", "", Open;
-    sigwait: "sigwait", "", Open;
-    poll_: "poll", "", Yes;
-    epoll: "epoll", "", Yes;
-    select: "select", "", Yes;
-    pipe_read: "pipe-read", "", Open;
-    pipe_write: "pipe-write", "", No;
-    eventfd: "eventfd", "", Open;
-    tty: "tty", "", Open;
-    socket_recv: "socket-recv", "", Open;
-    socket_read: "socket-read", "", Open;
-    socket_send: "socket-send", "", No;
-    accept: "accept", "", Open;
-    message_queue: "message-queue", "", Open;
-    flock: "flock", "", No;
-    file_lock: "file-lock", "", No;
-    child: "child", "", Open;
-    io_uring: "io-uring", "", Open;
-    page_fault: "page-fault", "", No;
-    signal_handler_on_an_alternate_stack: "signal-handler", "", Open;
-    hundred_frames_deep: "deep", "", Open;
+    mutex_recursive: "mutex-recursive", "pthread_mutex_lock", "stuck";
+    mutex_errorcheck: "mutex-errorcheck", "pthread_mutex_lock", "stuck";
+    mutex_adaptive: "mutex-adaptive", "pthread_mutex_lock", "stuck";
+    mutex_robust: "mutex-robust", "pthread_mutex_lock", "stuck";
+    mutex_with_priority_inheritance: "mutex-pi", "pthread_mutex_lock", "stuck";
+    mutex_timed: "mutex-timed", "pthread_mutex_clocklock", "stuck";
+    rwlock_for_reading: "rwlock-read", "pthread_rwlock_rdlock", "stuck";
+    rwlock_for_writing: "rwlock-write", "pthread_rwlock_wrlock", "stuck";
+    mutex_of_a_thread_that_has_ended: "mutex-dead-owner", "pthread_mutex_lock", "stuck";
+    rwlock_held_by_readers: "rwlock-write-behind-readers", "pthread_rwlock_wrlock", "stuck";
+    one_site_that_waits_on_many_locks: "many-locks", "pthread_mutex_lock", "stuck";
+    condvar: "condvar", "pthread_cond_wait", "idle";
+    condvar_timed: "condvar-timed", "pthread_cond_timedwait", "idle";
+    semaphore: "semaphore", "sem_wait", "unknown";
+    barrier: "barrier", "pthread_barrier_wait", "unknown";
+    join: "join", "pthread_join", "idle";
+    idle_pool_on_a_condvar: "pool", "pthread_cond_wait", "idle";
+    raw_futex: "futex", "", "unknown";
+    sleep: "sleep", "", "idle";
+    pause: "pause", "", "idle";
+    sigwait: "sigwait", "", "idle";
+    poll_: "poll", "", "unknown";
+    epoll: "epoll", "", "idle";
+    select: "select", "", "unknown";
+    pipe_read: "pipe-read", "", "unknown";
+    pipe_write: "pipe-write", "", "unknown";
+    eventfd: "eventfd", "", "";
+    tty: "tty", "", "idle";
+    socket_recv: "socket-recv", "", "unknown";
+    socket_read: "socket-read", "", "unknown";
+    socket_send: "socket-send", "", "unknown";
+    accept: "accept", "", "idle";
+    message_queue: "message-queue", "", "unknown";
+    flock: "flock", "", "stuck";
+    file_lock: "file-lock", "", "stuck";
+    child: "child", "", "unknown";
+    io_uring: "io-uring", "", "idle";
+    page_fault: "page-fault", "", "";
+    signal_handler_on_an_alternate_stack: "signal-handler", "", "";
+    hundred_frames_deep: "deep", "", "";
 }
 
 /// The story that the tool is for: the headline says it all.
@@ -180,7 +179,7 @@ fn mutex_whose_holder_runs() -> Result<()> {
 /// A futex that only looks like a mutex has no owner.
 #[test]
 fn futex_that_looks_like_a_mutex() -> Result<()> {
-    let Some((report, truth)) = check("lookalike", 20, "", Idle::Open)? else { return Ok(()) };
+    let Some((report, truth)) = check("lookalike", 20, "", "")? else { return Ok(()) };
     let site = report.wait_site_of(truth.group("waiters").threads[0].tid).context("its site")?;
     let owners: Vec<_> = site.locks().filter(|lock| !lock["owner_tid"].is_null()).collect();
     assert!(owners.is_empty(), "{owners:?}: {}", site.describe());

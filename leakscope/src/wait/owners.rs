@@ -3,7 +3,8 @@
 //! A thread that holds a lock has a reference to it: a guard on its stack, or the argument of the function that took
 //! it. So has many an innocent one: who made the lock, who lends it to others, who is done with it. A guess is
 //! made only where nobody runs, every stack is whole, and just one stack besides those of the waiters points to the
-//! lock: from a frame of the program's, and not because the lock lies in that stack itself.
+//! lock: from a frame of the program's, not because the lock lies in that stack itself, and not in a thread that waits
+//! for others to end, to which it may have lent the lock.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -39,6 +40,8 @@ pub struct Suspect {
     pub live: Range<u64>,
     /// Whether it is in an initialisation that runs once.
     pub initialises: bool,
+    /// Whether it waits for a thread to end: it has lent that what it owns.
+    pub joins: bool,
 }
 
 /// What is known of a lock whose owner is not stored.
@@ -80,6 +83,10 @@ pub fn holder(suspects: &[Suspect], question: &Question<'_>) -> Inference {
             Some(tid) => Inference::Holder(tid, READS),
             None => Inference::Unknown("no other thread's stack points to it".to_owned()),
         },
+        (Some(only), 0) if question.reads.is_some() => Inference::Unknown(format!(
+            "it may be one of those that wait, or thread {}, whose stack points to it",
+            only.tid
+        )),
         (Some(only), 0) => one_points(only, question),
         (Some(_), more) => {
             Inference::Unknown(format!("the stacks of {} other threads point to it", more + 1))
@@ -91,6 +98,10 @@ fn one_points(only: &Suspect, question: &Question<'_>) -> Inference {
     let unknown = |why: String| Inference::Unknown(why);
     if question.words.iter().any(|word| only.live.contains(word)) {
         return unknown(format!("it lies in the stack of thread {}, which need not hold it", only.tid));
+    }
+    if only.joins {
+        let tid = only.tid;
+        return unknown(format!("only the stack of thread {tid} points to it, which waits for a thread to end"));
     }
     let holds = only.points_to.iter().any(|(futex, may_hold)| *may_hold && question.words.contains(futex));
     if holds {
@@ -172,6 +183,8 @@ mod tests {
     fn who_made_the_lock_need_not_hold_it() {
         let owns = Suspect { live: 0x8..0x20, ..suspect(1, &[0x10]) };
         assert_unknown(&ask(&[owns], &[2]), "lies in the stack of thread 1");
+        let lends = Suspect { joins: true, ..suspect(1, &[0x10]) };
+        assert_unknown(&ask(&[lends], &[2]), "waits for a thread to end");
         let library = Suspect { points_to: vec![(0x10, false)], ..suspect(1, &[]) };
         assert_unknown(&ask(&[library], &[2]), "library");
     }
@@ -189,6 +202,7 @@ mod tests {
         assert_unknown(&holder(&[suspect(2, &[])], &question), "no stack shows");
         let question = Question { once: false, reads: Some(1), ..question };
         assert_eq!(holder(&[suspect(1, &[0x10])], &question), Inference::Holder(1, READS));
+        assert_unknown(&holder(&[suspect(2, &[0x10])], &question), "or thread 2, whose stack");
         assert_unknown(&holder(&[suspect(2, &[0x10]), suspect(3, &[0x10])], &question), "2 other threads");
     }
 }

@@ -18,7 +18,12 @@ fn site<'a>(kind: WaitKind, frames: &'a [Mark]) -> Site<'a> {
         kind,
         operation: Some("futex"),
         fd: None,
-        primitive: frames.iter().rposition(|frame| frame.row.is_some()),
+        primitive: frames
+            .iter()
+            .take_while(|frame| !frame.is_user())
+            .collect::<Vec<_>>()
+            .iter()
+            .rposition(|frame| frame.row.is_some()),
         frames,
         complete: true,
         blocked_now: 4,

@@ -36,7 +36,7 @@ impl Holders {
                 waiters.entry(lock.address).or_default().push(thread);
             }
         }
-        let suspects = suspects(snapshot, book);
+        let suspects = suspects(snapshot, blocked, book);
         let mut this = Self::default();
         for (&address, threads) in &waiters {
             let holder = holder(threads, &suspects, book);

@@ -1,5 +1,6 @@
 //! Threads, as far as they may hold a lock that does not tell.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::book::{Book, Entry};
@@ -12,8 +13,18 @@ use crate::wait::primitives::Mark;
 use crate::wait::{Pointer, Thread, ThreadSnapshot, WaitKind};
 
 /// All threads.
-pub(super) fn suspects(snapshot: &ThreadSnapshot, book: &mut Book<'_, '_>) -> Vec<Suspect> {
-    snapshot.threads.iter().map(|thread| suspect(thread, &book.get(thread.stack))).collect()
+pub(super) fn suspects(
+    snapshot: &ThreadSnapshot,
+    blocked: &[Blocked<'_>],
+    book: &mut Book<'_, '_>,
+) -> Vec<Suspect> {
+    let join = |thread: &&Blocked<'_>| thread.classified.kind == WaitKind::Join;
+    let joins: HashSet<u32> = blocked.iter().filter(join).map(|thread| thread.thread.tid).collect();
+    let suspect = |thread: &Thread| Suspect {
+        joins: joins.contains(&thread.tid),
+        ..suspect(thread, &book.get(thread.stack))
+    };
+    snapshot.threads.iter().map(suspect).collect()
 }
 
 fn suspect(thread: &Thread, entry: &Entry) -> Suspect {
@@ -25,6 +36,7 @@ fn suspect(thread: &Thread, entry: &Entry) -> Suspect {
         points_to: thread.points_to.iter().map(|at| (at.futex, may_hold(*at, entry))).collect(),
         live: thread.live.clone(),
         initialises: initialises(&entry.marks),
+        joins: false,
     }
 }
 

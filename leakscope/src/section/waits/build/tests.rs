@@ -290,7 +290,7 @@ fn window() -> WaitsSnapshot {
 fn a_window() {
     let window = window();
     let waits = waits(
-        vec![waits_for(12, 1, 0x1000, 50), waits_for(13, 1, 0x1000, 50), idles(60), runs(50)],
+        vec![waits_for(12, 1, 0x1000, 50), waits_for(13, 1, 0x1000, 50), idles(60), idles(61), runs(50)],
         Some(&window),
     );
     let merged = site(&waits, 1);
