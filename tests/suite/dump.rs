@@ -172,7 +172,11 @@ fn mutex_whose_holder_runs() -> Result<()> {
     let site = snapshot.report.wait_sites().next().context("a site")?;
     let lock = site.locks().next().context("its lock")?;
     assert_eq!(lock["owner_state"], "running", "{lock}");
-    assert!(lock["owner_frames"].is_null(), "{lock}");
+    // A sample may come too late on a busy machine.
+    let busy = |frame: &serde_json::Value| {
+        frame["function"].as_str().is_some_and(|function| names(function, "with_mutex_busy"))
+    };
+    assert!(lock["owner_frames"].as_array().is_none_or(|frames| frames.iter().any(busy)), "{lock}");
     Ok(())
 }
 

@@ -179,21 +179,30 @@ fn known(site: &Site<'_>, workers: &[IdleRule]) -> Found {
         return Found::Job;
     }
     let first = site.primitive.unwrap_or(0);
-    let (mut between, mut nameless, mut job) = (0, 0, false);
+    let mut job = false;
     for (at, frame) in site.frames.iter().enumerate() {
-        let of_loop = workers.iter().filter(|worker| worker.is(frame));
-        for worker in of_loop {
-            if worker.kinds.contains(&site.kind) && between <= nameless && nameless <= worker.nameless {
-                return Found::Loop(worker.words);
-            }
-            job = true;
+        let mut of_loop = workers.iter().filter(|worker| worker.is(frame)).peekable();
+        if of_loop.peek().is_none() {
+            continue;
         }
-        if at >= first && frame.runs_code() {
-            between += 1;
-            nameless += usize::from(frame.function.is_none());
+        let own = |inner: &&Mark| inner.runs_code() && !same_library(inner, frame);
+        let between = site.frames.get(first..at).unwrap_or_default().iter().filter(own);
+        let nameless = between.clone().filter(|inner| inner.function.is_none()).count();
+        let between = between.count();
+        let waits = |worker: &&IdleRule| {
+            worker.kinds.contains(&site.kind) && between == nameless && nameless <= worker.nameless
+        };
+        if let Some(worker) = of_loop.find(waits) {
+            return Found::Loop(worker.words);
         }
+        job = true;
     }
     if job { Found::Job } else { Found::Nothing }
+}
+
+/// Whether two frames are of one shared library: a loop that calls its own functions.
+fn same_library(inner: &Mark, outer: &Mark) -> bool {
+    inner.file == outer.file && outer.file.contains(".so")
 }
 
 /// Whether threads look like workers of a pool that has no job.

@@ -125,13 +125,9 @@ pub struct Thread {
     pub peer: Option<Peer>,
 }
 
-impl Thread {
-    /// How long it has been where it is: blocked, or coming back to the same place.
-    pub fn here_ns(&self) -> Option<u64> {
-        let blocked = self.blocked_ns?;
-        Some(self.again.map_or(blocked, |again| again.for_ns.max(blocked)))
-    }
-}
+/// Waits with no longer limit may be renewed: HotSpot's monitors take up to a second (`RecheckInterval` in
+/// share/runtime/objectMonitor.cpp of OpenJDK 17), Python's GIL takes 5 ms (Python/ceval_gil.h of 3.11).
+pub const AGAIN_NS: u64 = 1_000_000_000;
 
 /// A wait that a timer ends, and that the thread begins anew without having done anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -101,7 +101,9 @@ fn one_points(only: &Suspect, question: &Question<'_>) -> Inference {
     }
     if only.joins {
         let tid = only.tid;
-        return unknown(format!("only the stack of thread {tid} points to it, which waits for a thread to end"));
+        return unknown(format!(
+            "only the stack of thread {tid} points to it, which waits for a thread to end"
+        ));
     }
     let holds = only.points_to.iter().any(|(futex, may_hold)| *may_hold && question.words.contains(futex));
     if holds {

@@ -20,7 +20,7 @@ const SCANNED_WORDS: usize = 8192;
 /// Running threads that are sampled, at most.
 const MOST_SAMPLED: usize = 64;
 /// How long samples are waited for: a few turns of the scheduler.
-const PATIENCE: Duration = Duration::from_millis(30);
+const PATIENCE: Duration = Duration::from_millis(50);
 /// The registers that a function leaves as its caller had them, by their numbers: rbx, rbp, r12 to r15 (System V
 /// psABI, 3.2.1).
 const KEPT: [usize; 6] = [3, 5, 12, 13, 14, 15];

@@ -30,10 +30,8 @@ use super::waits::WaitAccount;
 use super::{Collected, Collector, Moment, Scene, Source, SourceError};
 use crate::bpf::object::Load;
 use crate::stack::{RawStack, StackId, Stacks};
-use crate::wait::ThreadSnapshot;
+use crate::wait::{AGAIN_NS, ThreadSnapshot};
 
-/// Waits with a shorter limit may be renewed.
-const AGAIN_NS: u64 = 1_000_000_000;
 /// How long after the first look at such threads the second one follows.
 const SECOND_LOOK: Duration = Duration::from_millis(110);
 
@@ -79,7 +77,7 @@ impl Snapshot {
 
     /// Whether a thread has begun to wait just now, for a short time: it may do so again and again.
     fn may_come_back(&self) -> bool {
-        let soon = |ns: Option<u64>| ns.is_some_and(|ns| ns < AGAIN_NS);
+        let soon = |ns: Option<u64>| ns.is_some_and(|ns| ns <= AGAIN_NS);
         self.threads.threads.iter().any(|thread| soon(thread.limit_ns) && soon(thread.blocked_ns))
     }
 

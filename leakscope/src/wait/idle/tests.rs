@@ -88,6 +88,10 @@ fn a_job_that_waits_is_no_worker_without_work() {
         of(WaitKind::Condvar, &[block_on, "app::blocks", "tokio::runtime::blocking::pool::Inner::run"]),
         None
     );
+    let libevent =
+        ["epoll_wait @ libc.so.6", "epoll_dispatch @ libevent.so.2", "event_base_loop @ libevent.so.2"];
+    assert!(of(WaitKind::Poll, &libevent).is_some(), "a library's own functions");
+    assert!(of(WaitKind::Poll, &["poll @ libc.so.6", "? @ libev.so.4", "ev_run @ libev.so.4"]).is_some());
     let asio = "boost::asio::detail::scheduler::run";
     assert!(of(WaitKind::Poll, &["epoll_wait @ libc.so.6", asio, "main"]).is_some());
     assert_eq!(of(WaitKind::Poll, &["epoll_wait @ libc.so.6", "handler", asio, "main"]), None);

@@ -19,7 +19,9 @@ use crate::wait::classify::{Classified, Facts};
 use crate::wait::locks::{Elsewhere, Lock, ThreadIds, decode};
 use crate::wait::primitives::Mark;
 use crate::wait::verdict::{Circle, Verdict, judge};
-use crate::wait::{FdTarget, TaskState, Thread, ThreadSnapshot, WaitKind, WaitSiteId, classify, idle};
+use crate::wait::{
+    AGAIN_NS, FdTarget, TaskState, Thread, ThreadSnapshot, WaitKind, WaitSiteId, classify, idle,
+};
 
 /// A thread that is blocked now.
 #[derive(Debug)]
@@ -64,7 +66,7 @@ pub(super) fn blocked<'a>(
         };
         // A wait with a limit may not be the first one here.
         let blocked_ns = thread.again.map_or(this_wait_ns, |again| again.for_ns.max(this_wait_ns));
-        let renewed = thread.limit_ns.is_some() && classified.kind.is_lock();
+        let renewed = classified.kind.is_lock() && thread.limit_ns.is_some_and(|limit| limit <= AGAIN_NS);
         let at_least = at_least || thread.again.is_some() || renewed;
         Some(Blocked { thread, classified, key, lock, blocked_ns, at_least, since })
     };
