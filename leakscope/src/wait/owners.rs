@@ -196,7 +196,7 @@ mod tests {
         let waiters = HashSet::from([1]);
         let question = Question { words: &[0x10], waiters: &waiters, once: true, reads: None };
         let own = Suspect { initialises: true, ..suspect(1, &[]) };
-        assert_eq!(holder(&[own.clone()], &question), Inference::Holder(1, INITIALISES));
+        assert_eq!(holder(std::slice::from_ref(&own), &question), Inference::Holder(1, INITIALISES));
         assert_unknown(
             &holder(&[own, Suspect { initialises: true, ..suspect(2, &[]) }], &question),
             "2 threads",
