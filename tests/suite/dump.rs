@@ -102,12 +102,12 @@ kinds! {
     mutex_of_a_thread_that_has_ended: "mutex-dead-owner", "pthread_mutex_lock", "stuck";
     rwlock_held_by_readers: "rwlock-write-behind-readers", "pthread_rwlock_wrlock", "stuck";
     one_site_that_waits_on_many_locks: "many-locks", "pthread_mutex_lock", "stuck";
-    condvar: "condvar", "pthread_cond_wait", "idle";
-    condvar_timed: "condvar-timed", "pthread_cond_timedwait", "idle";
+    condvar: "condvar", "pthread_cond_wait", "unknown";
+    condvar_timed: "condvar-timed", "pthread_cond_timedwait", "unknown";
     semaphore: "semaphore", "sem_wait", "unknown";
     barrier: "barrier", "pthread_barrier_wait", "unknown";
     join: "join", "pthread_join", "idle";
-    idle_pool_on_a_condvar: "pool", "pthread_cond_wait", "idle";
+    workers_in_a_function_that_theirs_calls: "pool", "pthread_cond_wait", "unknown";
     raw_futex: "futex", "", "unknown";
     sleep: "sleep", "", "idle";
     pause: "pause", "", "idle";

@@ -63,6 +63,11 @@ const IDLE: &[IdleRule] = &[
     IdleRule::new("ServiceThread::service_thread_entry", SLEEPS, VM_THREAD).of("libjvm"),
     IdleRule::new("ConcurrentGCThread::run", SLEEPS, VM_THREAD).of("libjvm"),
     IdleRule::new("signal_thread_entry", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("JVM_WaitForReferencePendingList", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("NMethodSweeper::sweeper_loop", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("NotificationThread::notification_thread_entry", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("MonitorDeflationThread::monitor_deflation_thread_entry", SLEEPS, VM_THREAD).of("libjvm"),
+    IdleRule::new("Threads::destroy_vm", SLEEPS, "the Java VM waits for its threads to end").of("libjvm"),
 ];
 
 #[rustfmt::skip]
@@ -79,6 +84,7 @@ const PRIMITIVES: &[Library] = &[
             on("ObjectMonitor::enter", Mutex, Elsewhere).shown("synchronized").wraps(),
             on("ObjectMonitor::EnterI", Mutex, Elsewhere).shown("synchronized").wraps(),
             on("ObjectMonitor::ReenterI", Mutex, Elsewhere).shown("synchronized").wraps(),
+            on("InstanceKlass::initialize_impl", Mutex, Elsewhere).shown("class initialisation").wraps(),
             on("ObjectMonitor::wait", Condvar, Elsewhere).shown("Object.wait").wraps(),
             on("JavaThread::sleep", Sleep, Elsewhere).shown("Thread.sleep").polls(), on("JVM_Sleep", Sleep, Elsewhere).shown("Thread.sleep").polls(),
             on("Monitor::wait", Condvar, Inherit).wraps(), on("Monitor::wait_without_safepoint_check", Condvar, Inherit).wraps(),

@@ -90,11 +90,12 @@ const ACCEPT: &str = "waits for connections";
 const TERMINAL: &str = "waits for input from a terminal";
 const LIBRARY: &str = "a library's own thread, with none of the program's code on its stack";
 const POOL: &str =
-    "several threads wait on a condition at one place, few frames above their start, as workers of a pool do";
+    "several threads wait on a condition in the function that they began with, as workers of a pool do";
 const JOIN: &str = "waits for a thread to end: what that one does tells more";
 
-/// A worker's loop has at most so many frames of the user's between the wait and the thread's start.
-const MAX_WORKER_FRAMES: usize = 3;
+/// A worker waits in its own loop: with more functions of the program's between the wait and the thread's start it may
+/// be in a job that waits for another one.
+const MAX_WORKER_FRAMES: usize = 1;
 
 /// The rule by which a site waits for work; `None` if it may wait for anything. `workers` are the known loops.
 ///

@@ -91,7 +91,7 @@ wait_kinds! {
     /// A futex that nothing better is known of.
     Futex = "futex" { idle: Idle::If(idle::library) };
     /// A time span, or a signal.
-    Sleep = "sleep" { idle: Idle::Always("sleeps, or waits for a signal, and holds no lock that is wanted") };
+    Sleep = "sleep" { idle: Idle::Always("sleeps, or waits for a signal") };
     /// Events of several descriptors (poll, epoll, select), or of one that stands for events.
     Poll = "poll" { idle: Idle::If(idle::event_loop) };
     /// A pipe or message queue.

@@ -98,6 +98,8 @@ impl ThreadIds {
 const RELEASED: &str = "the lock was just released";
 /// Why an owner is unknown that the waiters saw differently.
 pub const RELEASED_BETWEEN: &str = "the lock changed hands while the threads were looked at";
+const REFUSED: &str =
+    "the kernel has refused it for ever, since waiting would be a deadlock, or its holder has ended";
 const UNREADABLE: &str = "the lock's memory could not be read";
 const ODD: &str = "the lock's memory does not look like a lock of a C library known here";
 
@@ -174,6 +176,11 @@ impl View<'_> {
 
     fn pthread_mutex(&self) -> Lock {
         let address = self.futex.word;
+        // glibc then waits on a word of its own that is 0 for ever (nptl/pthread_mutex_lock.c, after ESRCH and EDEADLK
+        // of FUTEX_LOCK_PI).
+        if matches!(self.futex.command, futex::WAIT | futex::WAIT_BITSET) && self.futex.expected == 0 {
+            return Lock { address, owner: Owner::unknown(REFUSED) };
+        }
         if self.memory.is_none() {
             return Lock { address, owner: Owner::unknown(UNREADABLE) };
         }

@@ -118,6 +118,9 @@ pub struct Thread {
     pub descriptor: Descriptor,
     /// What of its live stack and of its registers points to futexes that any thread of this snapshot waits on.
     pub points_to: Vec<Pointer>,
+    /// Whether its stack points into what lies behind the futex that it waits on: to what the lock guards.
+    #[serde(default)]
+    pub points_behind: bool,
     /// The addresses from its stack pointer to the outermost frame that was reached.
     pub live: Range<u64>,
     /// What its system call waits for, and who is at the other end; `None` if that was not looked up.
@@ -199,6 +202,7 @@ pub(crate) mod tests {
             futex: None,
             descriptor: Descriptor::ZERO,
             points_to: Vec::new(),
+            points_behind: false,
             live: 0..0,
             peer: None,
         }

@@ -18,7 +18,7 @@ pub const METHOD: &str = "inferred: nobody runs, and of the threads that do not 
 pub const INITIALISES: &str = "inferred: only this thread's stack is in an initialisation that runs once";
 /// The same of a readers-writer lock.
 pub const READS: &str = "inferred: one reader holds the lock, nobody runs, no other thread's stack points to it, and \
-                         this one waits for it in a way that only its own read lock explains";
+                         this one's stack points to what the lock guards";
 /// The same of a lock of the allocator.
 pub const INTERRUPTED: &str =
     "inferred: a signal has interrupted it in the allocator, and its handler calls that again";
@@ -81,7 +81,9 @@ pub fn holder(suspects: &[Suspect], question: &Question<'_>) -> Inference {
     match (pointing.next(), pointing.count()) {
         (None, _) => match question.reads {
             Some(tid) => Inference::Holder(tid, READS),
-            None => Inference::Unknown("no other thread's stack points to it".to_owned()),
+            None => Inference::Unknown(
+                "no other thread's stack points to it; one that waits may hold it itself".to_owned(),
+            ),
         },
         (Some(only), 0) if question.reads.is_some() => Inference::Unknown(format!(
             "it may be one of those that wait, or thread {}, whose stack points to it",
@@ -117,7 +119,7 @@ fn initialiser(suspects: &[Suspect]) -> Inference {
     let mut found = suspects.iter().filter(|suspect| suspect.initialises);
     match (found.next(), found.count()) {
         (Some(only), 0) => Inference::Holder(only.tid, INITIALISES),
-        (None, _) => Inference::Unknown("no stack shows who runs it".to_owned()),
+        (None, _) => Inference::Unknown("nothing shows who runs it".to_owned()),
         (Some(_), more) => Inference::Unknown(format!("the stacks of {} threads are in such ones", more + 1)),
     }
 }
@@ -201,7 +203,7 @@ mod tests {
             &holder(&[own, Suspect { initialises: true, ..suspect(2, &[]) }], &question),
             "2 threads",
         );
-        assert_unknown(&holder(&[suspect(2, &[])], &question), "no stack shows");
+        assert_unknown(&holder(&[suspect(2, &[])], &question), "nothing shows");
         let question = Question { once: false, reads: Some(1), ..question };
         assert_eq!(holder(&[suspect(1, &[0x10])], &question), Inference::Holder(1, READS));
         assert_unknown(&holder(&[suspect(2, &[0x10])], &question), "or thread 2, whose stack");

@@ -101,8 +101,8 @@ const fn missing(kind: WaitKind) -> &'static str {
     match kind {
         WaitKind::Condvar | WaitKind::Semaphore => "nothing shows who is to end the wait",
         WaitKind::Barrier => "nothing shows which threads have yet to arrive",
-        WaitKind::Pipe | WaitKind::Socket | WaitKind::Poll => "the other end decides",
-        WaitKind::Child => "what that process does tells more",
+        WaitKind::Pipe | WaitKind::Socket => "the other end decides",
+        WaitKind::Child => "what the child does tells more",
         WaitKind::Join => "nothing shows for which thread",
         _ => NOT_VISIBLE,
     }

@@ -66,7 +66,7 @@ pub(super) const WORKERS: &[IdleRule] = &[
     IdleRule::new("aeProcessEvents", POLLS, EVENTS),
     IdleRule::new("event_base_loop", POLLS, EVENTS),
     IdleRule::new("ev_run", POLLS, EVENTS),
-    IdleRule::new("ngx_process_events_and_timers", POLLS, EVENTS),
+    IdleRule::new("ngx_process_events_and_timers", POLLS, EVENTS).over(1),
     IdleRule::new("ngx_epoll_process_events", POLLS, EVENTS),
     IdleRule::new("ngx_poll_process_events", POLLS, EVENTS),
     IdleRule::new("ngx_select_process_events", POLLS, EVENTS),

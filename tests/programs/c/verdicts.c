@@ -77,8 +77,25 @@ static void handler(void) {
     allocate();
 }
 
+static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t jobs = PTHREAD_COND_INITIALIZER;
+
+static void *worker(void *unused) {
+    pthread_mutex_lock(&jobs_lock);
+    for (;;) pthread_cond_wait(&jobs, &jobs_lock);
+    return unused;
+}
+
+// Eight workers without a job.
+static void pool(void) {
+    pthread_t thread;
+    for (int n = 0; n < 8; n++) pthread_create(&thread, 0, worker, 0);
+    for (;;) pause();
+}
+
 int main(int count, char **arguments) {
     if (count > 1 && !strcmp(arguments[1], "timed")) timed();
     if (count > 1 && !strcmp(arguments[1], "handler")) handler();
+    if (count > 1 && !strcmp(arguments[1], "pool")) pool();
     return 2;
 }

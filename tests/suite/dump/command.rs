@@ -106,15 +106,3 @@ fn table() -> Result<()> {
     assert!(short.contains("at_mutex") && !short.contains("at_select"), "{short}");
     Ok(())
 }
-
-/// Every site of a process that is idle says by which rule.
-#[test]
-fn idle_sites_name_their_rule() -> Result<()> {
-    let fixture = Fixture::start(&BLOCKED, &["pool"])?;
-    let report = Snapshot::of(fixture.pid())?.report;
-    let rules: Vec<_> =
-        report.wait_sites().filter(WaitSite::is_idle).map(|site| site.text("idle_rule").to_owned()).collect();
-    assert!(!rules.is_empty() && rules.iter().all(|rule| rule.len() > 5), "{rules:?}");
-    assert!(report.answer().starts_with("threads_calm"), "nothing is stuck here: {}", report.headline());
-    Ok(())
-}

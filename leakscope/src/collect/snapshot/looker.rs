@@ -46,6 +46,7 @@ pub(super) struct Looked {
     pub(super) stack: Walked,
     pub(super) futex: Option<FutexMemory>,
     pub(super) points_to: Vec<Pointer>,
+    pub(super) points_behind: bool,
     /// Its stack pointer.
     pub(super) sp: u64,
     pub(super) limit: Option<Span>,
@@ -114,8 +115,16 @@ impl<'a> Looker<'a> {
         }
         let stack = walk(from, self.view.mappings, self.view.table, &mut memory, returns);
         let points_to = pointers(&self.futexes, &memory, &stack, &record.registers());
+        let points_behind = futex(record).is_some_and(|word| points_behind(word, &memory, &stack));
         self.buffer = memory.into_buffer();
-        Looked { stack, futex: self.futex(record), points_to, sp: record.regs.sp, limit: self.limit(record) }
+        Looked {
+            stack,
+            futex: self.futex(record),
+            points_to,
+            points_behind,
+            sp: record.regs.sp,
+            limit: self.limit(record),
+        }
     }
 
     /// Samples the threads that run, as far as they go on running. By thread ID.
@@ -134,7 +143,7 @@ impl<'a> Looker<'a> {
         let returns = PendingReturns { replaced: &[], trampoline: self.trampoline };
         let stack = walk(sample.regs, self.view.mappings, self.view.table, &mut memory, returns);
         let points_to = pointers(&self.futexes, &memory, &stack, &sample.registers);
-        Looked { stack, futex: None, points_to, sp, limit: None }
+        Looked { stack, futex: None, points_to, points_behind: false, sp, limit: None }
     }
 
     /// The word, and what lies around it as far as it is mapped: a lock may lie at the edge of a mapping.
@@ -190,6 +199,15 @@ fn pointers(
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// Whether a stack points to what a Rust `RwLock` guards: a read guard has such a pointer (`RwLockReadGuard.data`,
+/// library/std/src/sync/poison/rwlock.rs), and who only wants the lock has none yet. The data lies behind `state`,
+/// `writer_notify` and a flag: at 12 bytes from the one, at 8 from the other, or a little later.
+fn points_behind(futex: u64, memory: &StackMemory<'_>, stack: &Walked) -> bool {
+    const BEHIND: std::ops::RangeInclusive<u64> = 8..=40;
+    let mut words = memory.words_below(stack.top()).take(SCANNED_WORDS);
+    words.any(|(_, word)| word.checked_sub(futex).is_some_and(|offset| BEHIND.contains(&offset)))
 }
 
 /// A second address that stands for a futex. Writers of a Rust `RwLock` wait on its second word, while

@@ -172,14 +172,16 @@ fn thread(
         futex: None,
         descriptor: record.descriptor,
         points_to: Vec::new(),
+        points_behind: false,
         live: 0..0,
         peer: None,
     };
-    if let Some(Looked { stack, futex, points_to, sp, limit }) = looked {
+    if let Some(Looked { stack, futex, points_to, points_behind, sp, limit }) = looked {
         let id = StackId(stack.hash);
         thread.stack = Some(id);
         thread.live = sp..stack.top().max(sp);
         thread.points_to = points_to;
+        thread.points_behind = points_behind;
         thread.futex = futex.filter(|_| is_blocked);
         thread.limit_ns = limit.and_then(|limit| limit.ns(thread.blocked_ns?));
         snapshot.add_stack(RawStack { id, frames: stack.frames, end: stack.end });

@@ -54,7 +54,7 @@ const CLOCK: &[&str] = &["sleep", "select", "chan receive"];
 
 const RUNTIME: &str = "a goroutine of the Go runtime waits for its next turn";
 const NEXT_REQUEST: &str = "waits for the next request of a connection";
-const MAIN_WAITS: &str = "the main goroutine waits while others work";
+const MAIN_WAITS: &str = "the main goroutine waits for the others";
 
 /// Sources: Go 1.19 to 1.27, `runtime/runtime2.go` (waitReasonStrings), `net`, `net/http/server.go` and
 /// `transport.go`, `os/signal`, `database/sql/sql.go`; golang.org/x/net/http2; google.golang.org/grpc 1.6x

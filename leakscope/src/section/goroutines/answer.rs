@@ -290,31 +290,29 @@ mod tests {
         assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
         assert_eq!(
             calm(&section(&[look(0, &[(3, "sleep")])])),
-            "No goroutine waits for a lock: all 3 wait for work."
+            "No goroutine waits for a lock: all 3 are idle."
         );
         assert_eq!(
             calm(&section(&[look(0, &[(1, "sleep")])])),
-            "No goroutine waits for a lock: the only one waits for work."
+            "No goroutine waits for a lock: the only one is idle."
         );
         let at = "at main.(*WebSocket).notifyFxn at websocket.go:156 (what for is not visible)";
         for (groups, text) in [
             (
                 &[(2, "sleep"), (1, "select")][..],
-                format!("2 of 3 wait for work; the other one is blocked in select {at}"),
+                format!("2 of 3 are idle; the other one is blocked in select {at}"),
             ),
             (
                 &[(1, "sleep"), (4, "select")],
-                format!("1 of 5 waits for work; the other 4 are blocked in select {at}"),
+                format!("1 of 5 is idle; the other 4 are blocked in select {at}"),
             ),
             (
                 &[(1, "sleep"), (1, "select"), (1, "chan send")],
-                "1 of 3 waits for work; each of the other 2 is in a place of its own".to_owned(),
+                "1 of 3 is idle; each of the other 2 is in a place of its own".to_owned(),
             ),
             (
                 &[(1, "sleep"), (5, "select"), (2, "chan send")],
-                format!(
-                    "1 of 8 waits for work; at most 5 of the other 7 are in one place, blocked in select {at}"
-                ),
+                format!("1 of 8 is idle; at most 5 of the other 7 are in one place, blocked in select {at}"),
             ),
             (
                 &[(5, "select"), (2, "chan send")],

@@ -229,8 +229,8 @@ fn who_does_what(total: u64, idle: u64, largest: Option<&Group>) -> String {
     let others = total.saturating_sub(idle);
     let (Some(Group { count: most, doing: what }), 1..) = (largest, others) else {
         return match idle {
-            1 => "the only one waits for work".to_owned(),
-            n => format!("all {} wait for work", count(n)),
+            1 => "the only one is idle".to_owned(),
+            n => format!("all {} are idle", count(n)),
         };
     };
     let does = || format!("{}{}", doing(what), what_for(what));
@@ -248,8 +248,8 @@ fn who_does_what(total: u64, idle: u64, largest: Option<&Group>) -> String {
     };
     match idle {
         0 => most,
-        1 => format!("1 of {} waits for work; {most}", count(total)),
-        n => format!("{} of {} wait for work; {most}", count(n), count(total)),
+        1 => format!("1 of {} is idle; {most}", count(total)),
+        n => format!("{} of {} are idle; {most}", count(n), count(total)),
     }
 }
 

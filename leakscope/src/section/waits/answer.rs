@@ -30,7 +30,11 @@ pub fn is_notable(site: &WaitSite) -> bool {
         Stuck::Always => true,
         Stuck::Late => longest >= STORAGE_NS,
         // What is waited for is usually had at once, and sooner if several wait.
-        Stuck::Soon | Stuck::Never => longest >= STUCK_NS || (site.blocked_now > 1 && longest >= CROWD_NS),
+        Stuck::Soon | Stuck::Never => {
+            // What is only a bound may be much more.
+            let soon = site.blocked_now > 1 || site.is_at_least();
+            longest >= STUCK_NS || (soon && longest >= CROWD_NS)
+        }
     }
 }
 
@@ -84,7 +88,8 @@ fn lock_waits(waits: &Waits) -> LockWaits {
         && waits.sites.iter().all(|site| site.blocked_now == 0 || site.stack.end.is_some());
     if threads > 0 {
         let longest_ns = stuck().filter_map(|site| site.longest_blocked_ns).max().unwrap_or_default();
-        LockWaits::Some { threads, longest_ns }
+        let at_least = stuck().any(WaitSite::is_at_least);
+        LockWaits::Some { threads, longest_ns, at_least }
     } else if all_seen && !waits.blocked(Verdict::Unknown).any(may_want_lock) {
         LockWaits::None
     } else {

@@ -56,7 +56,7 @@ pub enum LockWaits {
     /// Nobody of whom it is known.
     NoneKnown,
     /// Some, for a short time.
-    Some { threads: u64, longest_ns: u64 },
+    Some { threads: u64, longest_ns: u64, at_least: bool },
 }
 
 /// Threads of which nobody can tell whether they should wait.
@@ -202,15 +202,22 @@ fn calm(said: &WaitsSaid) -> String {
     let head = match *locks {
         LockWaits::None => "No thread waits for a lock".to_owned(),
         LockWaits::NoneKnown => "No thread is known to wait for a lock".to_owned(),
-        LockWaits::Some { threads: 1, longest_ns } => {
-            format!("1 thread waits for a lock, for {}", duration(longest_ns))
-        }
-        LockWaits::Some { threads, longest_ns } => {
-            format!("{} threads wait for locks, for up to {}", count(threads), duration(longest_ns))
+        LockWaits::Some { threads, longest_ns, at_least } => {
+            let bound = match (at_least, threads) {
+                (true, _) => "at least ",
+                (false, 1) => "",
+                (false, _) => "up to ",
+            };
+            let who = match threads {
+                1 => "1 thread waits for a lock".to_owned(),
+                n => format!("{} threads wait for locks", count(n)),
+            };
+            format!("{who}, for {bound}{}", duration(longest_ns))
         }
     };
     let rest = others(*threads, *idle, *running);
     match (unknown, rest) {
+        (None, Some(rest)) if matches!(locks, LockWaits::Some { .. }) => format!("{head}; {rest}."),
         (None, Some(rest)) => format!("{head}: {rest}."),
         (None, None) => format!("{head}."),
         (Some(unknown), rest) => {
@@ -224,7 +231,11 @@ fn calm(said: &WaitsSaid) -> String {
 fn others(threads: u64, idle: u64, running: u64) -> Option<String> {
     let runs = if running == 1 { "runs" } else { "run" };
     let are = if idle == 1 { "is" } else { "are" };
-    let all = |n: u64| if n == 1 { "the only one".to_owned() } else { format!("all {}", count(n)) };
+    let all = |n: u64| match n {
+        1 => "the only one".to_owned(),
+        2 => "both".to_owned(),
+        n => format!("all {}", count(n)),
+    };
     Some(match (idle, running) {
         (0, 0) => return None,
         (n, 0) if n == threads => format!("{} {are} idle", all(n)),
@@ -246,8 +257,8 @@ fn unknown_ones(unknown: &Unknown, threads: u64) -> String {
     };
     let more = match all.saturating_sub(*here) {
         0 => String::new(),
-        1 => "; 1 more waits elsewhere, for what is not known either".to_owned(),
-        n => format!("; {} more wait elsewhere, for what is not known either", count(n)),
+        1 => "; 1 more waits elsewhere, which may be right or not, too".to_owned(),
+        n => format!("; {} more wait elsewhere, which may be right or not, too", count(n)),
     };
     let time = duration(*longest_blocked_ns);
     // `a wait for a page of memory`
@@ -271,9 +282,11 @@ fn mutual_wait(said: &WaitsSaid) -> String {
     let names = if more > 0 { format!("{} and {more} more", names.join(", ")) } else { list(&names) };
     match threads {
         1 => format!(
-            "{names} waits for a lock that it holds itself until a timeout{limit}{guess}{places}{age}."
+            "Mutual wait: {names} waits for a lock that it holds itself until a timeout{limit}{guess}{places}{age}."
         ),
-        _ => format!("{names}: each waits for the other until a timeout{limit}{guess}{places}{age}."),
+        _ => format!(
+            "Mutual wait: {names}, each waits for the other until a timeout{limit}{guess}{places}{age}."
+        ),
     }
 }
 
@@ -329,7 +342,7 @@ fn held_by(held: &Held) -> String {
         let why = held.owner_unknown.as_deref().unwrap_or("unknown");
         return if one { format!("; holder unknown: {why}") } else { many };
     };
-    let by = if owner.inferred { "probably held by" } else { "held by" };
+    let by = if owner.inferred { "perhaps held by" } else { "held by" };
     let which = if one { "" } else { ", the most wanted" };
     let state = match (&owner.state, &owner.place) {
         (Some(OwnerState::Running), Some(place)) => format!(", which runs at {place} (sampled)"),
@@ -340,7 +353,8 @@ fn held_by(held: &Held) -> String {
         (None, _) => String::new(),
     };
     let process = owner.process.as_ref().map(|process| format!(" {process}")).unwrap_or_default();
-    format!("{many}{which}, {by} {}{process}{state}", told(&owner.thread))
+    let guess = if owner.inferred { " (a guess from the stacks)" } else { "" };
+    format!("{many}{which}, {by} {}{guess}{process}{state}", told(&owner.thread))
 }
 
 fn deadlock(said: &WaitsSaid) -> String {

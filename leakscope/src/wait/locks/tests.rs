@@ -252,3 +252,15 @@ fn threads_of_other_processes() {
     let not_asked = of(0, Others::default());
     assert!(why(&not_asked).contains("or is one of another process"), "{}", why(&not_asked));
 }
+
+/// After the kernel has refused a mutex with priority inheritance, glibc waits at 0 on a word of its own stack.
+#[test]
+fn a_lock_that_the_kernel_has_refused() {
+    let lock = decode(
+        &lock_ref(Layout::PthreadMutex, 0x7f38_a12e_ce84, 0x80, 0),
+        Some(&memory(0x7f38_a12e_ce84, &[], &[0, 0, 0, 0, 0])),
+        &threads(),
+    );
+    let lock = lock.expect("a lock");
+    assert!(why(&lock).contains("refused it for ever"), "{}", why(&lock));
+}

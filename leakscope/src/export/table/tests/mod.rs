@@ -106,7 +106,7 @@ fn an_inferred_owner_is_called_so() {
     assert!(text.contains("Probably a deadlock of 2 threads; an owner was inferred; 1 more"), "{text}");
     let inferred = "held by 4711 \"a\" (inferred), in refund";
     assert!(text.contains(inferred), "{text}");
-    assert!(text.contains("probably held by thread 4711 \"a\" (mutex), inferred: the only"), "{text}");
+    assert!(text.contains("perhaps held by thread 4711 \"a\" (mutex), inferred: the only"), "{text}");
 }
 
 fn all() -> [Report; 5] {

@@ -51,7 +51,7 @@ fn one_thread() {
     let brief = Thread { blocked_ns: Some(2_000_000), ..waits_for(3, 1, 0x1000, 4) };
     let brief = section(vec![brief, runs(4)], None);
     assert_eq!(waits(&brief), None);
-    assert_eq!(waits_idle(&brief), "1 thread waits for a lock, for 2 ms: 1 runs.");
+    assert_eq!(waits_idle(&brief), "1 thread waits for a lock, for 2 ms; 1 runs.");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn nothing_is_stuck() {
     assert_eq!(waits_idle(&section(vec![runs(1)], None)), "No thread waits for a lock: the only one runs.");
     assert_eq!(
         waits_idle(&section(vec![idles(1), idles(2)], None)),
-        "No thread waits for a lock: all 2 are idle."
+        "No thread waits for a lock: both are idle."
     );
     assert_eq!(waits_idle(&section(Vec::new(), None)), "The process has no threads any more.");
 }
@@ -171,7 +171,7 @@ fn sockets_are_told_but_not_called_stuck() {
     // One that waits for work alone is no pool.
     let both = section(vec![receives(1), idles(2)], None);
     assert!(
-        waits_idle(&both).contains("; 1 more waits elsewhere, for what is not known either."),
+        waits_idle(&both).contains("; 1 more waits elsewhere, which may be right or not, too."),
         "{}",
         waits_idle(&both)
     );

@@ -149,7 +149,7 @@ fn wants_lock(thread: &Blocked<'_>, book: &mut Book<'_, '_>) -> bool {
 
 /// Of those that wait for a lock that one reader holds, the one whose own read lock explains it: a reader waits only
 /// behind a writer, so the one that waits to read again holds it; and where none waits to read, the only writer
-/// wants more than the read lock that it has.
+/// wants more than the read lock that it has. It must have a pointer to what the lock guards, which only a guard gives.
 fn own_reader(waiters: &[&Blocked<'_>]) -> Option<u32> {
     let reads = |thread: &&&Blocked<'_>| {
         let name = thread.classified.primitive.as_deref().unwrap_or_default();
@@ -157,8 +157,9 @@ fn own_reader(waiters: &[&Blocked<'_>]) -> Option<u32> {
     };
     let mut readers = waiters.iter().filter(reads);
     match (readers.next(), readers.next(), waiters) {
-        (Some(only), None, [_, _, ..]) => Some(only.thread.tid),
-        (None, _, [only]) => Some(only.thread.tid),
+        (Some(only), None, [_, _, ..]) | (None, _, [only]) => Some(only),
         _ => None,
     }
+    .filter(|own| own.thread.points_behind)
+    .map(|own| own.thread.tid)
 }

@@ -18,7 +18,7 @@ use crate::symbol::FrameOwner;
 use crate::wait::classify::{Classified, Facts};
 use crate::wait::locks::{Elsewhere, Lock, ThreadIds, decode};
 use crate::wait::primitives::Mark;
-use crate::wait::verdict::{Circle, Verdict, judge};
+use crate::wait::verdict::{Circle, Judgement, Verdict, judge};
 use crate::wait::{
     AGAIN_NS, FdTarget, TaskState, Thread, ThreadSnapshot, WaitKind, WaitSiteId, classify, idle,
 };
@@ -214,6 +214,10 @@ fn site(
         longest_blocked_ns.unwrap_or_default(),
         &crate::runtime::rules().workers,
     );
+    let judgement = match judgement.verdict {
+        Verdict::Stuck if what.kind.is_lock() && behind_receivers(parts, owners) => BEHIND_RECEIVER,
+        _ => judgement,
+    };
     let idle = judgement.verdict == Verdict::Idle;
     let why = judgement.why.to_owned();
     let (idle_rule, verdict_reason) = if idle { (Some(why), None) } else { (None, Some(why)) };
@@ -272,6 +276,22 @@ fn facts<'a>(
         joined: parts.blocked.iter().all(|blocked| blocked.lock.is_some()),
         library_at_work: entry.marks.iter().any(|mark| owners.at_work.contains(&mark.file)),
     }
+}
+
+/// Of a queue of workers that take turns to receive: each holds the lock while it waits for the next job.
+const BEHIND_RECEIVER: Judgement = Judgement {
+    verdict: Verdict::Unknown,
+    why: "who holds the lock waits to receive from a channel, as workers that share one take turns to do",
+};
+
+/// Whether all threads of a site want locks whose holders wait to receive from a channel.
+fn behind_receivers(parts: &Parts<'_, '_>, owners: &Owners<'_, '_, '_, '_>) -> bool {
+    let receives = |blocked: &&Blocked<'_>| {
+        let lock = blocked.lock.as_ref()?;
+        let Some(Holder::Known { tid, .. }) = owners.holders.of(lock.address) else { return None };
+        owners.blocked.get(tid)?.classified.primitive.as_deref().filter(|name| name.ends_with("::recv"))
+    };
+    !parts.blocked.is_empty() && parts.blocked.iter().all(|blocked| receives(blocked).is_some())
 }
 
 /// Whether the threads of a site are in a circle.

@@ -162,8 +162,8 @@ fn owner(kind: WaitKind, lock: &WaitLock) -> String {
         (false, _) if kind == WaitKind::Join => ("for thread", String::new()),
         (false, _) => ("held by thread", String::new()),
         // It begins with that word.
-        (true, Some(method)) => ("probably held by thread", format!(", {method}")),
-        (true, None) => ("probably held by thread", ", inferred".to_owned()),
+        (true, Some(method)) => ("perhaps held by thread", format!(", {method}")),
+        (true, None) => ("perhaps held by thread", ", inferred".to_owned()),
     };
     let process = lock.owner_process.as_ref().map(|process| format!(" {process}")).unwrap_or_default();
     format!("{held} {tid}{name}{process}{state}{how}")
