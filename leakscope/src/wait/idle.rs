@@ -128,7 +128,7 @@ pub(super) fn pooled(site: &Site<'_>, workers: &[IdleRule]) -> Option<&'static s
     match known(site, workers) {
         Found::Loop(words) => Some(words),
         Found::Job => None,
-        Found::Nothing => pool(site),
+        Found::Nothing => pool(site).or_else(|| library(site, workers)),
     }
 }
 
@@ -153,6 +153,7 @@ pub(super) fn join(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> {
 pub(super) fn library(site: &Site<'_>, _: &[IdleRule]) -> Option<&'static str> {
     let library = !site.frames.is_empty()
         && site.complete
+        && !site.main_thread
         && !site.library_at_work
         && site.frames.iter().all(|frame| frame.owner <= FrameOwner::Runtime);
     library.then_some(LIBRARY)

@@ -317,7 +317,7 @@ fn stuck(said: &WaitsSaid) -> String {
         (false, false) => span,
     };
     let waits_for = waits_for.as_ref().map(|what| format!(", for {what}")).unwrap_or_default();
-    let nothing = if *hidden { "; which lock that is, and who holds it, is not visible" } else { "" };
+    let nothing = if *hidden { "; who holds it is not visible" } else { "" };
     let held = held.as_ref().map_or(nothing.to_owned(), held_by);
     format!("{who} blocked in {}{} for {span}{waits_for}{held}.", spot.what, at(spot))
 }

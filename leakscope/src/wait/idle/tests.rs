@@ -119,6 +119,9 @@ fn who_waits_for_a_lock_is_never_idle() {
     let openmp = marks(&["? @ libgomp.so.1", "? @ libgomp.so.1", "? @ libc.so.6"]);
     let team = site(WaitKind::Futex, &openmp);
     assert_eq!(rule(&team, &rules().workers), Some(LIBRARY));
+    let jemalloc = marks(&["pthread_cond_timedwait @ libc.so.6", "? @ libjemalloc.so.2", "? @ libc.so.6"]);
+    let alone = Site { blocked_now: 1, ..site(WaitKind::Condvar, &jemalloc) };
+    assert_eq!(rule(&alone, &rules().workers), Some(LIBRARY));
     // While one of its team runs code of the program, the others wait for that.
     assert_eq!(rule(&Site { library_at_work: true, ..team }, &rules().workers), None);
     assert_eq!(rule(&site(WaitKind::Futex, &[]), &rules().workers), None);
