@@ -119,6 +119,26 @@ fn kept_sender() {
     drop(sender);
 }
 
+/// A pool whose workers take turns to wait for a job.
+fn receivers() {
+    let (jobs, queue) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+    let queue = Arc::new(Mutex::new(queue));
+    for _ in 0..4 {
+        let queue = Arc::clone(&queue);
+        thread::spawn(move || {
+            loop {
+                let job = queue.lock().unwrap().recv().unwrap();
+                job();
+            }
+        });
+    }
+    drop(queue);
+    loop {
+        thread::sleep(Duration::from_secs(3600));
+        black_box(&jobs);
+    }
+}
+
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("holder-runs") => holder_runs(),
@@ -130,6 +150,7 @@ fn main() {
         Some("upgrade") => thread::spawn(upgrade).join().unwrap(),
         Some("read-twice") => read_twice(),
         Some("kept-sender") => kept_sender(),
+        Some("receivers") => receivers(),
         other => panic!("no such scenario: {other:?}"),
     }
 }
