@@ -131,6 +131,11 @@ impl Server {
         own.total -=
             own.groups.iter().filter(|group| serves(&group.frames)).map(|group| group.count).sum::<u64>();
         own.groups.retain(|group| !serves(&group.frames));
+        // A group without a frame does not say what it is of: the runtime's own goroutines are such ones, too, as they
+        // begin to run a finalizer, and are not counted here.
+        let nameless = |group: &profile::Group| group.frames.is_empty();
+        own.total -= own.groups.iter().filter(|group| nameless(group)).map(|group| group.count).sum::<u64>();
+        own.groups.retain(|group| !nameless(group));
         compare_goroutines(report.value(), &own).context("debug=1")?;
         let mut own = profile::parse_stacks(&self.get("/debug/pprof/goroutine?debug=2")?)?;
         own.retain(|goroutine| !serves(&goroutine.frames));
