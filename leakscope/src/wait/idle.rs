@@ -30,6 +30,8 @@ pub struct Site<'a> {
     pub listens: bool,
     /// Whether the thread whose end is waited for is known.
     pub joined: bool,
+    /// Whether the holders of all locks that are waited for here wait to receive from a channel.
+    pub holder_receives: bool,
     /// Whether a library on the stack runs code of the program in another thread.
     pub library_at_work: bool,
 }

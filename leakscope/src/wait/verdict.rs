@@ -49,6 +49,9 @@ const WANTS_FILE_LOCK: &str = "wants a lock on a file that is held";
 const STOPPED: &str = "a signal or a debugger has stopped it";
 const NO_PAGE: &str = "a page of memory does not come";
 const MAY_BE_CONDITION: &str = "Python's conditions, events and queues wait in this way, too";
+/// Of a queue of workers that take turns to receive: each holds the lock while it waits for the next job.
+const BEHIND_RECEIVER: &str =
+    "who holds the lock waits to receive from a channel, as workers that share one take turns to do";
 const HOLDS: &str = "others want a lock that is held here";
 const NOT_VISIBLE: &str = "what for is not visible";
 
@@ -76,6 +79,7 @@ pub fn judge(site: &Site<'_>, circle: Circle, longest_ns: u64, workers: &[IdleRu
     }
     match site.kind.row().stuck {
         Stuck::Soon if may_be_condition(site) => judgement(Verdict::Unknown, MAY_BE_CONDITION),
+        Stuck::Soon if site.holder_receives => judgement(Verdict::Unknown, BEHIND_RECEIVER),
         Stuck::Soon => judgement(Verdict::Stuck, WANTS_LOCK),
         Stuck::Always => judgement(Verdict::Stuck, STOPPED),
         Stuck::Late if longest_ns >= STORAGE_NS => judgement(Verdict::Stuck, NO_PAGE),

@@ -27,8 +27,9 @@ pub(super) const WORKERS: &[IdleRule] = &[
     IdleRule::new("IOThreadMain", SLEEPS, "an I/O thread of Redis waits for work"),
     IdleRule::new("background_thread_entry", SLEEPS, JEMALLOC),
     IdleRule::new("background_thread_sleep", SLEEPS, JEMALLOC),
-    IdleRule::new("tokio::runtime::scheduler::multi_thread::", SLEEPS_OR_POLLS, TOKIO),
-    IdleRule::new("tokio::runtime::scheduler::multi_thread_alt::", SLEEPS_OR_POLLS, TOKIO),
+    // Not all of `multi_thread`: its `block_on` waits for one future.
+    IdleRule::new("tokio::runtime::scheduler::multi_thread::worker::", SLEEPS_OR_POLLS, TOKIO),
+    IdleRule::new("tokio::runtime::scheduler::multi_thread::park::", SLEEPS_OR_POLLS, TOKIO),
     IdleRule::new("tokio::runtime::scheduler::current_thread::", SLEEPS_OR_POLLS, TOKIO),
     IdleRule::new("tokio::runtime::thread_pool::worker::", SLEEPS_OR_POLLS, TOKIO),
     IdleRule::new("tokio::runtime::blocking::pool::Inner::run", SLEEPS, TOKIO),

@@ -97,7 +97,7 @@ pub fn living(object: &mut Object) -> Result<HashSet<u32>, BpfError> {
 }
 
 /// The living threads of the target.
-pub(super) fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
+fn pass(object: &mut Object) -> Result<Vec<TaskRecord>, BpfError> {
     let records = object.pass::<TaskRecord>(ITERATOR)?.records();
     let mut records = records.map_err(|error| BpfError::Map { what: "list the threads", error })?;
     records

@@ -31,6 +31,7 @@ fn site<'a>(kind: WaitKind, frames: &'a [Mark]) -> Site<'a> {
         holds_wanted_lock: false,
         listens: false,
         joined: false,
+        holder_receives: false,
         library_at_work: false,
     }
 }
@@ -85,6 +86,8 @@ fn a_job_that_waits_is_no_worker_without_work() {
     assert!(of(WaitKind::Condvar, &[park, worker]).is_some_and(|words| words.contains("tokio")));
     assert_eq!(of(WaitKind::Condvar, &[park, "app::sync_call", worker]), None);
     let block_on = "tokio::runtime::park::CachedParkThread::block_on";
+    let main = [block_on, "tokio::runtime::scheduler::multi_thread::MultiThread::block_on", "app::main"];
+    assert_eq!(of(WaitKind::Condvar, &main), None, "it waits for one future");
     assert_eq!(
         of(WaitKind::Condvar, &[block_on, "app::blocks", "tokio::runtime::blocking::pool::Inner::run"]),
         None

@@ -20,6 +20,7 @@ fn judge(kind: WaitKind, operation: &str, primitive: &str, circle: Circle, longe
         holds_wanted_lock: false,
         listens: false,
         joined: false,
+        holder_receives: false,
         library_at_work: false,
     };
     super::judge(&site, circle, longest_ns, &rules().workers)

@@ -18,7 +18,7 @@ use crate::symbol::FrameOwner;
 use crate::wait::classify::{Classified, Facts};
 use crate::wait::locks::{Elsewhere, Lock, ThreadIds, decode};
 use crate::wait::primitives::Mark;
-use crate::wait::verdict::{Circle, Judgement, Verdict, judge};
+use crate::wait::verdict::{Circle, Verdict, judge};
 use crate::wait::{
     AGAIN_NS, FdTarget, TaskState, Thread, ThreadSnapshot, WaitKind, WaitSiteId, classify, idle,
 };
@@ -186,7 +186,7 @@ fn order(site: &WaitSite, parts: &Parts<'_, '_>, holders: &Holders) -> Order {
     let longest = Reverse(site.longest_blocked_ns.unwrap_or_default());
     if circle(parts, holders) != Circle::None {
         (0, Reverse(site.blocked_now), longest, Reverse(time))
-    } else if site.verdict() == Verdict::Stuck && is_notable(site) {
+    } else if is_notable(site) {
         (1, Reverse(site.blocked_now), longest, Reverse(time))
     } else {
         // A wait of a moment says little, whoever is in it now.
@@ -214,10 +214,6 @@ fn site(
         longest_blocked_ns.unwrap_or_default(),
         &crate::runtime::rules().workers,
     );
-    let judgement = match judgement.verdict {
-        Verdict::Stuck if what.kind.is_lock() && behind_receivers(parts, owners) => BEHIND_RECEIVER,
-        _ => judgement,
-    };
     let idle = judgement.verdict == Verdict::Idle;
     let why = judgement.why.to_owned();
     let (idle_rule, verdict_reason) = if idle { (Some(why), None) } else { (None, Some(why)) };
@@ -274,15 +270,10 @@ fn facts<'a>(
         listens: threads()
             .any(|thread| thread.peer.as_ref().is_some_and(|peer| peer.what == What::Listening)),
         joined: parts.blocked.iter().all(|blocked| blocked.lock.is_some()),
+        holder_receives: behind_receivers(parts, owners),
         library_at_work: entry.marks.iter().any(|mark| owners.at_work.contains(&mark.file)),
     }
 }
-
-/// Of a queue of workers that take turns to receive: each holds the lock while it waits for the next job.
-const BEHIND_RECEIVER: Judgement = Judgement {
-    verdict: Verdict::Unknown,
-    why: "who holds the lock waits to receive from a channel, as workers that share one take turns to do",
-};
 
 /// Whether all threads of a site want locks whose holders wait to receive from a channel.
 fn behind_receivers(parts: &Parts<'_, '_>, owners: &Owners<'_, '_, '_, '_>) -> bool {
@@ -340,8 +331,9 @@ struct Owners<'h, 'p, 'n, 'f> {
 /// The libraries that run code of the program: their own threads may wait for it.
 fn at_work(snapshot: &ThreadSnapshot, book: &mut Book<'_, '_>) -> HashSet<String> {
     let mut files = HashSet::new();
-    for thread in &snapshot.threads {
-        let entry = book.get(thread.stack);
+    let stacks: HashSet<StackId> = snapshot.threads.iter().filter_map(|thread| thread.stack).collect();
+    for stack in stacks {
+        let entry = book.get(Some(stack));
         let Some(first) = entry.marks.iter().position(Mark::runs_code) else { continue };
         let around = entry.marks[first..].iter().filter(|mark| mark.c_library.is_none());
         let library = around.filter(|mark| mark.owner <= FrameOwner::Runtime && !mark.file.is_empty());
