@@ -106,7 +106,7 @@ impl Watcher for Printer {
     }
 
     fn first_look(&mut self, report: &Report) -> Result<(), Failure> {
-        self.print(report).map(|_| ())
+        self.print(&self.rendering.grouped(report)).map(|_| ())
     }
 
     fn interrupted(&mut self, removal: Duration) {
@@ -121,8 +121,9 @@ impl Watcher for Printer {
     }
 
     fn report(&mut self, report: &Report) -> Result<bool, Failure> {
-        let goes_on = self.print(report);
-        self.thresholds.check(report, &self.progress);
+        let report = self.rendering.grouped(report);
+        let goes_on = self.print(&report);
+        self.thresholds.check(&*report, &self.progress);
         goes_on
     }
 }

@@ -48,7 +48,7 @@ macro_rules! fail_on_args {
 macro_rules! of_reports {
     () => {
         "heap.totals.live_bytes > 64MiB\n\
-         max(heap.sites[*].live_bytes) >= 1GiB\n\
+         max(heap.places[*].live_bytes) >= 1GiB\n\
          waits.longest_stuck_ns > 5m\n\
          count(waits.deadlocks) > 0\n\
          goroutines.total > 10000"

@@ -1,5 +1,6 @@
 //! `--format` and `--profile`: what a report is turned into.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
@@ -10,7 +11,8 @@ use super::output::{Destination, Output};
 use crate::export::exporter::{Audience, ExportError, Job, Sequence, Subject};
 use crate::export::profile::ProfileKind;
 use crate::export::{EXPORTERS, Exporter, json, people, table};
-use crate::report::Report;
+use crate::report::group::By;
+use crate::report::{Report, group};
 
 /// Columns of a table that is not written to a terminal.
 const PIPE_WIDTH: usize = 120;
@@ -29,6 +31,33 @@ pub struct FormatArgs {
     /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
     frames: Option<u32>,
+    /// Add up sites by the line that they are charged to, its function or its module; `stack` shows each stack for itself
+    #[arg(long, value_enum)]
+    by: Option<ByArg>,
+}
+
+/// What sites are added up by.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ByArg {
+    /// Not at all
+    #[value(alias = "site")]
+    Stack,
+    /// By function, file and line
+    #[value(alias = "blame")]
+    Place,
+    Function,
+    Module,
+}
+
+impl From<ByArg> for By {
+    fn from(by: ByArg) -> Self {
+        match by {
+            ByArg::Stack => Self::Stack,
+            ByArg::Place => Self::Place,
+            ByArg::Function => Self::Function,
+            ByArg::Module => Self::Module,
+        }
+    }
 }
 
 /// Go's profiles, as `--profile` names them.
@@ -107,6 +136,8 @@ pub struct Rendering {
     pub top: usize,
     /// Frames in tables.
     pub frames: Option<usize>,
+    /// How sites are added up.
+    pub by: Option<By>,
 }
 
 impl FormatArgs {
@@ -133,7 +164,8 @@ impl FormatArgs {
             }
             offered(profile).map_err(|why| Failure::usage(format!("--profile {}: {why}", profile.name())))?;
         }
-        Ok(Rendering { format, profile, top: self.top as usize, frames: self.frames.map(|n| n as usize) })
+        let (top, frames) = (self.top as usize, self.frames.map(|n| n as usize));
+        Ok(Rendering { format, profile, top, frames, by: self.by.map(By::from) })
     }
 }
 
@@ -173,6 +205,18 @@ impl Rendering {
         )))
     }
 
+    /// The report as it is shown: its sites added up as was asked for.
+    pub(super) fn grouped<'a>(&self, report: &'a Report) -> Cow<'a, Report> {
+        match self.by.filter(|by| *by != By::Stack) {
+            Some(by) => {
+                let mut grouped = report.clone();
+                group::by(&mut grouped, by);
+                Cow::Owned(grouped)
+            }
+            None => Cow::Borrowed(report),
+        }
+    }
+
     /// Whether people read it, and are glad about a first look.
     pub(super) fn is_for_people(&self) -> bool {
         self.format.audience() == Audience::People
@@ -180,7 +224,8 @@ impl Rendering {
 
     /// What is written of reports; `terminal` tells whether people look at it as it is.
     pub(super) fn render(&self, reports: &[&Report], terminal: bool) -> Result<Vec<u8>, Failure> {
-        let style = table_style(self.top, self.frames, terminal);
+        let mut style = table_style(self.top, self.frames, terminal);
+        style.stacks = self.by == Some(By::Stack);
         let mut bytes = Vec::new();
         match self.format.write(&Job { reports, profile: self.profile, style }, &mut bytes) {
             Ok(()) => Ok(bytes),
@@ -206,7 +251,7 @@ pub(super) fn table_style(top: usize, frames: Option<usize>, terminal: bool) -> 
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
         || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
     let width = terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
-    table::TableStyle { width: width.max(40), color: terminal && !plain, top, frames }
+    table::TableStyle { width: width.max(40), color: terminal && !plain, top, frames, stacks: false }
 }
 
 #[cfg(test)]

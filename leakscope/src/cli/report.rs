@@ -1,5 +1,6 @@
 //! `leakscope report FILE…`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
@@ -9,11 +10,9 @@ use super::output::Destination;
 use super::progress::Progress;
 use crate::diff::series::grow_since;
 use crate::files;
+use crate::report::Report;
 use crate::report::read::{self, ReadError, Series, newest_of_each};
 use crate::report::select::Selection;
-use crate::report::{Report, group};
-
-pub use crate::report::group::By;
 
 /// Configuration of `report`.
 #[derive(Debug)]
@@ -22,8 +21,6 @@ pub struct ReportConfig {
     pub files: Vec<PathBuf>,
     /// Which stacks.
     pub selection: Selection,
-    /// How sites are added up.
-    pub by: Option<By>,
     /// What they are turned into.
     pub rendering: Rendering,
     /// When to fail.
@@ -49,8 +46,8 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     config.rendering.holds(reports.len())?;
     for report in &mut reports {
         config.selection.apply(report);
-        if let Some(by) = config.by {
-            group::by(report, by);
+        if let Cow::Owned(grouped) = config.rendering.grouped(report) {
+            *report = grouped;
         }
     }
     let mut output = config.rendering.open(&config.output)?;

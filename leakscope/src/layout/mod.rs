@@ -17,6 +17,8 @@ pub struct TableStyle {
     pub top: usize,
     /// Frames of each stack; `None` for what suits it.
     pub frames: Option<usize>,
+    /// Whether rows are stacks where they would be places.
+    pub stacks: bool,
 }
 
 impl TableStyle {

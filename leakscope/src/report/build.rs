@@ -1,6 +1,6 @@
 //! Makes a report from what was observed.
 
-use leakscope_common::counter::Tally;
+use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::unwind::StackEnd;
 
 use super::model::{
@@ -147,6 +147,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     if let Some(heap) = report.heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
         let goroutines = report.goroutines.is_some();
         answer.heap(heap, traced.as_ref(), &mut report.memory, cost.hits, go.is_some(), goroutines);
+        answer.first(heap::answer::losses(heap, lost.contains_key(Loss::LiveFull.name())));
     }
     answer.rest(&report, go.map(|go| go.refused), host);
     (report.summary, report.losses) = (answer.0, lost);
@@ -198,7 +199,8 @@ impl Answer {
         let Some(traced) = traced else { return };
         let visibility = Visibility { hits, ..traced.visibility };
         let rss = (memory.rss_start_bytes, memory.rss_end_bytes);
-        let untraced = || heap::answer::untraced(rss, heap.totals.live_bytes, visibility);
+        let lost = heap.lost_allocations > 0;
+        let untraced = || heap::answer::untraced(rss, heap.totals.live_bytes, visibility, lost);
         let untraced = (traced.min_age_ns == 0).then(untraced).flatten();
         memory.untraced_reason = untraced.as_ref().map(HeapSaid::text);
         if go && untraced.is_none() && heap.totals.alloc_objects == 0 {

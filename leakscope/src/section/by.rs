@@ -4,23 +4,24 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum By {
     /// The whole stack: as they are.
-    Site,
-    /// The line to blame.
-    Blame,
-    /// The function to blame.
+    Stack,
+    /// The line that is charged.
+    Place,
+    /// The function that is charged.
     Function,
-    /// The file that the code to blame is in.
+    /// The file that the charged code is in.
     Module,
 }
 
 impl By {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Site, Self::Blame, Self::Function, Self::Module];
+    pub const ALL: [Self; 4] = [Self::Stack, Self::Place, Self::Function, Self::Module];
 
+    /// As `--by` and JSON have it.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Site => "site",
-            Self::Blame => "blame",
+            Self::Stack => "stack",
+            Self::Place => "place",
             Self::Function => "function",
             Self::Module => "module",
         }

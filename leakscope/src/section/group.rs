@@ -11,16 +11,20 @@ use crate::human::file_name;
 
 impl By {
     /// The frame that stands for a stack.
-    fn frame(self, stack: &Stack) -> Option<Frame> {
-        let frame = stack.shown()?;
+    pub(crate) fn frame(self, stack: &Stack) -> Option<Frame> {
+        stack.shown().map(|frame| self.of(frame))
+    }
+
+    /// What is left of a frame that stands for others like it.
+    pub(crate) fn of(self, frame: &Frame) -> Frame {
         let whole = Frame { inlined: false, ..frame.clone() };
-        Some(match self {
-            Self::Site => whole,
+        match self {
+            Self::Stack => whole,
             // Of a line there can be several instructions.
-            Self::Blame if frame.line.is_some() => {
+            Self::Place if frame.line.is_some() => {
                 Frame { address: None, offset: None, function_offset: None, ..whole }
             }
-            Self::Blame => Frame { address: None, ..whole },
+            Self::Place => Frame { address: None, ..whole },
             Self::Function if frame.function.is_some() => {
                 let line = frame.function.as_deref().filter(|name| is_closure(name));
                 let line = line.and(frame.function_line.or(frame.line));
@@ -38,7 +42,7 @@ impl By {
                 why_unknown: None,
                 ..whole
             },
-        })
+        }
     }
 }
 
@@ -48,9 +52,9 @@ fn is_closure(name: &str) -> bool {
 }
 
 /// What tells frames apart.
-type FrameKey = (Option<String>, Option<String>, Option<String>, Option<u32>, Option<Address>);
+pub(crate) type FrameKey = (Option<String>, Option<String>, Option<String>, Option<u32>, Option<Address>);
 
-fn key(frame: &Frame) -> FrameKey {
+pub(crate) fn key(frame: &Frame) -> FrameKey {
     let Frame { module, function, file, line, offset, .. } = frame.clone();
     (module, function, file, line, offset)
 }

@@ -66,6 +66,11 @@ pub trait Section {
     /// Adds up sites whose stacks are the same as far as `by` goes.
     fn group(&mut self, by: By);
 
+    /// What is to be said instead of a finding that was said of other rows, as before `--by`; none of what stands.
+    fn again(&self, _said: &Finding) -> Option<Finding> {
+        None
+    }
+
     /// Where a part of it stands among that of other sections: the lowest is first.
     fn order(&self, part: Part) -> u8;
 

@@ -120,6 +120,12 @@ impl StackEnd {
             return Some(Self::Cut(*cut));
         }
         let (stacks, by) = text.split_once(GROUPED_BY)?;
+        // As older versions have it.
+        if by == "blame" {
+            let stacks = stacks.split(' ').next()?.replace(',', "").parse().ok()?;
+            let same = format!("{}{GROUPED_BY}{by}", counted(stacks, "stack")) == text;
+            return same.then_some(Self::Grouped { stacks, by: By::Place });
+        }
         let by = By::ALL.into_iter().find(|known| known.name() == by)?;
         let stacks = stacks.split(' ').next()?.replace(',', "").parse().ok()?;
         let grouped = Self::Grouped { stacks, by };
@@ -215,7 +221,7 @@ mod tests {
         for (cut, _) in TEXTS {
             comes_back(&StackEnd::Cut(cut));
         }
-        for (stacks, by) in [(1, By::Blame), (1_234_567, By::Module), (2, By::Function)] {
+        for (stacks, by) in [(1, By::Place), (1_234_567, By::Module), (2, By::Function)] {
             comes_back(&StackEnd::Grouped { stacks, by });
         }
         for text in
@@ -231,8 +237,8 @@ mod tests {
         for text in ["1 stacks, grouped by blame", "1000 stacks, grouped by blame", "Root"] {
             assert_eq!(StackEnd::read(text), None, "{text}");
         }
-        let grouped = StackEnd::Grouped { stacks: 1000, by: By::Blame };
-        assert_eq!(grouped.to_string(), "1,000 stacks, grouped by blame");
+        let grouped = StackEnd::Grouped { stacks: 1000, by: By::Place };
+        assert_eq!(grouped.to_string(), "1,000 stacks, grouped by place");
         assert!(grouped.is_whole() && StackEnd::Root.is_whole());
         assert!(!StackEnd::Cut(Cut::NoRows).is_whole() && !StackEnd::Other("?".to_owned()).is_whole());
     }

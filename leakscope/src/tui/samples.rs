@@ -3,6 +3,7 @@
 use crate::export::table::tests::samples::{S, empty, frame, whole};
 use crate::report::Report;
 use crate::report::model::{Heap, Site, Source, Totals};
+use crate::section::Section as _;
 
 /// A report after so many seconds, with sites of so many live bytes.
 pub(crate) fn heap_report(seconds: u64, sites: &[(&str, u64)]) -> Report {
@@ -14,6 +15,8 @@ pub(crate) fn heap_report(seconds: u64, sites: &[(&str, u64)]) -> Report {
     let sites = sites.iter().zip(1..).map(|(&(name, live), rank)| Site {
         site_id: name.to_owned(),
         rank,
+        label: String::new(),
+        place: 0,
         source: "malloc".to_owned(),
         live_bytes: live,
         live_objects: live.div_ceil(100),
@@ -49,9 +52,10 @@ pub(crate) fn heap_report(seconds: u64, sites: &[(&str, u64)]) -> Report {
             growth_bytes: 0,
         },
         sites: sites.collect(),
-        go_in_use_bytes: None,
-        go_size_classes: None,
-        go_agreement: None,
+        ..Heap::default()
     });
+    if let Some(heap) = &mut report.heap {
+        heap.complete();
+    }
     report
 }

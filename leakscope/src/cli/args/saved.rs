@@ -10,7 +10,7 @@ use crate::cli::fail_on::{DiffFailOn, ReportFailOn};
 use crate::cli::format::{FormatArgs, ProfileArg};
 use crate::cli::output::Destination;
 use crate::cli::replay::ReplayConfig;
-use crate::cli::report::{By, ReportConfig};
+use crate::cli::report::ReportConfig;
 use crate::diff;
 use crate::export::profile::ProfileKind;
 use crate::report::select::Selection;
@@ -27,9 +27,6 @@ pub struct ReportArgs {
     /// Leave out stacks with a function, file or module that matches
     #[arg(long, value_name = "REGEX")]
     ignore: Option<String>,
-    /// Add up sites by the line to blame, its function or its module, instead of by the whole stack
-    #[arg(long, value_enum)]
-    by: Option<ByArg>,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -113,14 +110,6 @@ enum DiffFormatArg {
     Pprof,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ByArg {
-    Site,
-    Blame,
-    Function,
-    Module,
-}
-
 impl ReplayArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<ReplayConfig, Failure> {
@@ -151,12 +140,6 @@ impl ReportArgs {
             thresholds: self.fail_on.thresholds(|_| Ok(()))?,
             selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
                 .map_err(|error| Failure::usage(error.to_string()))?,
-            by: self.by.map(|by| match by {
-                ByArg::Site => By::Site,
-                ByArg::Blame => By::Blame,
-                ByArg::Function => By::Function,
-                ByArg::Module => By::Module,
-            }),
             rendering,
             output,
         })

@@ -4,6 +4,7 @@ use super::*;
 use crate::export::profile::ProfileKind;
 use crate::export::{json, jsonl, table};
 use crate::report::model::{Address, StackEnd};
+use crate::section::Section as _;
 use crate::symbol::name::bounded;
 
 /// What a name may be made of. Bytes that are no UTF-8 are `\u{fffd}` in a report.
@@ -81,6 +82,7 @@ fn hostile() -> Report {
         frame.address = (i % 6 != 0).then_some(Address(i as u64));
     }
     report.waits.iter_mut().for_each(crate::report::model::Waits::count_stuck);
+    report.heap.as_mut().expect("heap").complete();
     report
 }
 
@@ -208,7 +210,7 @@ fn json_comes_back() {
 
 #[test]
 fn tables_are_calm() {
-    let style = table::TableStyle { width: 100, color: false, top: 99, frames: None };
+    let style = table::TableStyle { width: 100, color: false, top: 99, frames: None, stacks: false };
     let mut out = Vec::new();
     table::write(&hostile(), &style, &mut out).expect("memory takes all");
     assert_calm(&String::from_utf8(out).expect("UTF-8"));
@@ -220,7 +222,7 @@ fn differences_are_calm() {
     let (plain, hostile) = (samples::attached(), hostile());
     for (old, new) in [(&plain, &hostile), (&hostile, &plain), (&hostile, &hostile)] {
         let diff = crate::diff::compare(old, new, options).expect("any program");
-        let style = table::TableStyle { width: 100, color: false, top: 99, frames: None };
+        let style = table::TableStyle { width: 100, color: false, top: 99, frames: None, stacks: false };
         let mut out = Vec::new();
         table::write_diff(&diff, &style, &mut out).expect("memory takes all");
         assert_calm(&String::from_utf8(out).expect("UTF-8"));

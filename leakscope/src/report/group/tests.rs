@@ -35,7 +35,7 @@ fn sites(report: &Report) -> Vec<(String, u64)> {
 
 #[test]
 fn the_whole_stack_is_as_it_was() {
-    assert_eq!(grouped(&heap(), By::Site), heap());
+    assert_eq!(grouped(&heap(), By::Stack), heap());
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn of_a_heap() {
     let list = |sites: &[(&str, u64)]| -> Vec<(String, u64)> {
         sites.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect()
     };
-    let blame = grouped(&heap(), By::Blame);
+    let blame = grouped(&heap(), By::Place);
     assert_eq!(
         sites(&blame),
         list(&[
@@ -55,7 +55,7 @@ fn of_a_heap() {
     );
     let first = &blame.heap.as_ref().expect("heap").sites[0];
     assert_eq!((first.rank, first.stack.blame), (1, Some(0)));
-    assert_eq!(first.stack.end, Some(StackEnd::Grouped { stacks: 2, by: By::Blame }));
+    assert_eq!(first.stack.end, Some(StackEnd::Grouped { stacks: 2, by: By::Place }));
     let function = grouped(&heap(), By::Function);
     assert_eq!(sites(&function), list(&[("cache_ses", 3_000_000), ("a_functio", 40_000), ("all_freed", 10)]));
     let module = grouped(&heap(), By::Module);
@@ -65,7 +65,7 @@ fn of_a_heap() {
 /// What is summed up stays the sum.
 #[test]
 fn totals_stay() {
-    for way in [By::Blame, By::Function, By::Module] {
+    for way in [By::Place, By::Function, By::Module] {
         for kind in
             [profile::ProfileKind::Block, profile::ProfileKind::Goroutine, profile::ProfileKind::Threadcreate]
         {
@@ -79,7 +79,7 @@ fn totals_stay() {
 /// Deadlocks and long waits still name sites that exist.
 #[test]
 fn references_follow() {
-    for way in [By::Blame, By::Function, By::Module] {
+    for way in [By::Place, By::Function, By::Module] {
         for report in [samples::deadlock(), samples::attached()] {
             let waits = grouped(&report, way).waits.expect("waits");
             let known = |id: &str| waits.sites.iter().any(|site| site.site_id == id);

@@ -1,8 +1,14 @@
 //! What answers "what holds the memory?".
 
-use super::words::{HeapSaid, Most};
+use serde_json::Value;
+
+use super::callers::is_notable;
+use super::place::Place;
+use super::words::{HeapSaid, Lost, Most};
+use crate::section::finding::Finding;
 use crate::section::label::place;
 use crate::section::model::Heap;
+use crate::section::site::StackSite as _;
 
 /// What a heap account has to say. Blocks younger than `min_age_ns` were left out of what is live.
 pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
@@ -11,7 +17,8 @@ pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
         (0, 0) => HeapSaid::NothingAllocated {},
         (0, alloc_objects) => HeapSaid::NothingLeft { alloc_objects, min_age_ns },
         (live_objects, _) => {
-            HeapSaid::Live { live_bytes: totals.live_bytes, live_objects, min_age_ns, most: most(heap) }
+            let live_bytes = totals.live_bytes;
+            HeapSaid::Live { live_bytes, live_objects, min_age_ns, most: most(heap), lost: lost(heap) }
         }
     }
 }
@@ -32,10 +39,56 @@ pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
     }
 }
 
-/// The place of the site that holds most.
+/// The same of rows that have changed since, as by `--by`; none of what is not said of the rows.
+pub(crate) fn again(rows: &Heap, said: &Finding) -> Option<HeapSaid> {
+    match said.code.name() {
+        "heap_live" => Some(heap(rows, said.args.get("min_age_ns").and_then(Value::as_u64).unwrap_or(0))),
+        "go_heap_live" => Some(go_heap(rows)),
+        _ => None,
+    }
+}
+
+/// Where most is from: told of the rows that the tables show.
 fn most(heap: &Heap) -> Option<Most> {
-    let site = heap.sites.iter().max_by_key(|site| site.live_bytes)?;
-    Some(Most { bytes: site.live_bytes, place: place(site.stack.blamed()?)? })
+    // The first of equals, as in the tables.
+    let known = |place: &&Place| place.stack().shown().is_some();
+    let largest = heap.places.iter().filter(known).rev().max_by_key(|place| place.live_bytes)?;
+    let (bytes, all) = (largest.live_bytes, heap.totals.live_bytes);
+    if is_notable(bytes, all) {
+        let place = largest.stack().shown().and_then(place).unwrap_or_else(|| largest.label.clone());
+        return Some(Most::Place { bytes, place, stacks: largest.stacks });
+    }
+    let places = heap.places.iter().filter(|place| place.live_objects > 0).count() as u64;
+    let below = heap.callers.first().map(|caller| (caller.label.clone(), caller.live_bytes));
+    Some(Most::Spread { places, largest_bytes: bytes, below })
+}
+
+/// A loss below this part of what is live changes nothing: one in so many.
+const NOTABLE_LOSS: u64 = 100;
+
+/// What was lost, where it can change the answer.
+pub(crate) fn lost(heap: &Heap) -> Lost {
+    let all = heap.totals.live_objects;
+    let notable = |lost: u64| if lost.saturating_mul(NOTABLE_LOSS) >= all { lost } else { 0 };
+    Lost { allocations: notable(heap.lost_allocations), frees: notable(heap.lost_frees) }
+}
+
+/// What can change the answer. `table_full` tells whether it was the table of live blocks that lost some.
+pub(crate) fn losses(heap: &Heap, table_full: bool) -> Vec<HeapSaid> {
+    let Lost { allocations, frees } = lost(heap);
+    let live_objects = heap.totals.live_objects;
+    let lost = (allocations > 0 || frees > 0).then_some(HeapSaid::Lost {
+        allocations,
+        frees,
+        live_objects,
+        table_full,
+    });
+    let unplaced =
+        heap.sites.iter().filter(|site| site.source == super::MALLOC && site.stack.frames.is_empty());
+    let unplaced_bytes = unplaced.map(|site| site.live_bytes).fold(0, u64::saturating_add);
+    let live_bytes = heap.totals.live_bytes;
+    let unplaced = unplaced_bytes > 0 && unplaced_bytes.saturating_mul(NOTABLE_LOSS) >= live_bytes;
+    lost.into_iter().chain(unplaced.then_some(HeapSaid::Unplaced { unplaced_bytes, live_bytes })).collect()
 }
 
 /// RSS growth below this says nothing.
@@ -60,19 +113,22 @@ pub fn untraced(
     rss: (Option<u64>, Option<u64>),
     live_bytes: u64,
     visible: Visibility<'_>,
+    lost: bool,
 ) -> Option<HeapSaid> {
     let reason = visible.reason.map(ToOwned::to_owned);
     if visible.probes == 0 {
         return Some(HeapSaid::NoAllocator { files: visible.files_searched as u64, reason });
     }
     let growth_bytes = rss.1?.saturating_sub(rss.0?);
-    if growth_bytes < NOTABLE_GROWTH || live_bytes >= growth_bytes / 2 {
+    // From a tenth that is not explained.
+    let unexplained = growth_bytes.saturating_sub(live_bytes);
+    if growth_bytes < NOTABLE_GROWTH || unexplained < growth_bytes / 10 || unexplained == 0 {
         return None;
     }
     Some(if visible.hits == 0 {
         HeapSaid::GrownElsewhere { growth_bytes, live_bytes, reason }
     } else {
-        HeapSaid::GrownUnexplained { growth_bytes, live_bytes, reason }
+        HeapSaid::GrownUnexplained { growth_bytes, live_bytes, lost, reason }
     })
 }
 
@@ -92,15 +148,7 @@ mod tests {
             unknown_frees: 0,
             growth_bytes: 0,
         };
-        Heap {
-            exact: true,
-            sources: Vec::new(),
-            totals,
-            sites: Vec::new(),
-            go_in_use_bytes: None,
-            go_size_classes: None,
-            go_agreement: None,
-        }
+        Heap { exact: true, totals, ..Heap::default() }
     }
 
     #[test]
@@ -119,13 +167,15 @@ mod tests {
     #[test]
     fn memory_that_the_account_does_not_explain() {
         let memory = |growth: u64| (Some(1 << 20), Some((1 << 20) + growth));
-        let untraced = |memory, live, seen| untraced(memory, live, seen).map(|said| said.text());
+        let untraced = |memory, live, seen| untraced(memory, live, seen, false).map(|said| said.text());
         let seen = Visibility { probes: 5, hits: 7, files_searched: 3, reason: Some("because") };
         assert_eq!(untraced(memory(1 << 20), 0, seen), None, "too little to say anything");
         assert_eq!(untraced(memory(64 << 20), 60 << 20, seen), None, "explained");
         let text = untraced(memory(64 << 20), 1 << 20, seen).expect("unexplained");
         assert!(
-            text.contains("64.0 MiB") && text.contains("kept by the allocator") && text.contains("because")
+            text.contains("64.0 MiB")
+                && text.contains("freed blocks that it keeps")
+                && text.contains("because")
         );
         let silent = untraced(memory(64 << 20), 0, Visibility { hits: 0, ..seen }).expect("unexplained");
         assert!(silent.contains("no allocator function was called"), "{silent}");

@@ -1,12 +1,21 @@
 //! The section on the heap.
 
+use leakscope_common::counter::Loss;
+
 use super::MALLOC;
 use super::answer::Visibility;
 use super::go::{self, GoHeapInputs};
+use super::place::place;
 use crate::collect::heap::{HeapAccount, HeapSnapshot, SiteSnapshot};
 use crate::section::made::{Facts, Made};
 use crate::section::model::{Heap, Site, Source, Totals};
 use crate::section::site::{NameStack, site_id};
+
+/// Losses of allocations.
+const NOT_RECORDED: [Loss; 5] =
+    [Loss::LiveFull, Loss::InflightFull, Loss::OutUnreadable, Loss::ScratchBusy, Loss::NestingUnsure];
+/// Losses of frees.
+const STILL_LISTED: [Loss; 1] = [Loss::FreeFailed];
 
 /// What it is made from.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +67,10 @@ impl Made for Heap {
                 source.method = caveat.to_owned();
             }
         }
+        let lost = |name: &Loss| facts.lost.get(name.name()).copied().unwrap_or(0);
+        heap.lost_allocations = NOT_RECORDED.iter().map(lost).fold(0, u64::saturating_add);
+        heap.lost_frees = STILL_LISTED.iter().map(lost).fold(0, u64::saturating_add);
+        place(&mut heap, facts.sort);
         Some(heap)
     }
 
@@ -106,9 +119,7 @@ pub(crate) fn heap(
             growth_bytes: snapshot.growth_bytes,
         },
         sites: snapshot.sites.iter().zip(1..).map(|(s, rank)| site(s, rank, name)).collect(),
-        go_in_use_bytes: None,
-        go_size_classes: None,
-        go_agreement: None,
+        ..Heap::default()
     }
 }
 
@@ -116,6 +127,8 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
     Site {
         site_id: site_id(snapshot.stack),
         rank,
+        label: String::new(),
+        place: 0,
         source: super::MALLOC.to_owned(),
         live_bytes: snapshot.live_bytes,
         live_objects: snapshot.live_objects,

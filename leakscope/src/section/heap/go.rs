@@ -68,24 +68,8 @@ pub(crate) fn join(traced: Option<Heap>, inputs: &GoHeapInputs<'_>, code: GoCode
 }
 
 /// The section before anything is in it.
-const fn nothing() -> Heap {
-    Heap {
-        exact: true,
-        sources: Vec::new(),
-        totals: Totals {
-            live_bytes: 0,
-            live_objects: 0,
-            alloc_bytes: 0,
-            alloc_objects: 0,
-            free_objects: 0,
-            unknown_frees: 0,
-            growth_bytes: 0,
-        },
-        sites: Vec::new(),
-        go_in_use_bytes: None,
-        go_size_classes: None,
-        go_agreement: None,
-    }
+fn nothing() -> Heap {
+    Heap { exact: true, ..Heap::default() }
 }
 
 fn order(sort: Sort, a: &Site, b: &Site) -> Ordering {
@@ -104,6 +88,8 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
     Site {
         site_id: format!("{id:016x}"),
         rank: 0,
+        label: String::new(),
+        place: 0,
         source: super::GO.to_owned(),
         live_bytes: seen.live_bytes,
         live_objects: seen.live_objects,
@@ -191,7 +177,9 @@ pub(crate) mod tests {
 
     fn joined(traced: Option<Heap>, sort: Sort) -> Heap {
         let snapshot = GoHeapAggregate::default().snapshot(account());
-        join(traced, &GoHeapInputs { snapshot: &snapshot, sort }, chat())
+        let mut heap = join(traced, &GoHeapInputs { snapshot: &snapshot, sort }, chat());
+        crate::section::heap::place::place(&mut heap, sort);
+        heap
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use super::place::place;
+use crate::collect::heap::Sort;
 use crate::section::by::By;
 use crate::section::group::{add, add_known, add_signed, add_up};
 use crate::section::model::{Heap, Site};
@@ -12,6 +14,7 @@ pub(crate) fn group(heap: &mut Heap, by: By) {
     add_up(&mut heap.sites, by, |site| site.source.clone(), add_sites);
     heap.sites.sort_by_key(|site| Reverse(site.live_bytes));
     rank(&mut heap.sites);
+    place(heap, Sort::LiveBytes);
 }
 
 fn add_sites(sum: &mut Site, site: Site) {

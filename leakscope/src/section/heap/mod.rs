@@ -2,10 +2,12 @@
 
 pub mod answer;
 pub mod build;
+pub mod callers;
 pub mod diff;
 pub mod go;
 pub(crate) mod group;
 pub mod model;
+pub mod place;
 mod samples;
 pub(crate) mod select;
 mod table;
@@ -57,6 +59,14 @@ impl Section for Heap {
 
     fn group(&mut self, by: By) {
         group::group(self, by);
+    }
+
+    fn complete(&mut self) {
+        place::place(self, place::sort_of(&self.sites));
+    }
+
+    fn again(&self, said: &Finding) -> Option<Finding> {
+        answer::again(self, said).map(Finding::from)
     }
 
     fn order(&self, part: Part) -> u8 {

@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::callers::Caller;
+pub use super::place::Place;
 use crate::section::json::with_stack;
 use crate::section::model::{Frame, Stack, StackEnd};
 
 /// The account of the heap.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Heap {
     /// Whether the numbers of all sources are exact.
     pub exact: bool,
@@ -15,12 +17,25 @@ pub struct Heap {
     pub sources: Vec<Source>,
     /// Sums over all sites.
     pub totals: Totals,
-    /// Sites, ranked.
+    /// Where in the code it is from, ranked: what the tables show. Reports of older versions have none; they are made of
+    /// the sites.
+    #[serde(default)]
+    pub places: Vec<Place>,
+    /// Where no place holds a notable part: the callers below which most was allocated.
+    #[serde(default)]
+    pub callers: Vec<Caller>,
+    /// Sites, ranked: the distinct stacks.
     pub sites: Vec<Site>,
     /// Bytes in objects in use on a Go program's heap, garbage that no collection has found included.
     pub go_in_use_bytes: Option<u64>,
     /// What a Go program's heap holds by size of objects, most bytes first.
     pub go_size_classes: Option<Vec<GoSizeClass>>,
+    /// Allocations that could not be recorded: what is live is at least what is told.
+    #[serde(default)]
+    pub lost_allocations: u64,
+    /// Frees that were not seen, or could not be recorded: so many blocks may be told as live that are not.
+    #[serde(default)]
+    pub lost_frees: u64,
     /// How far the Go sites' sum and what is in use agree.
     pub go_agreement: Option<String>,
 }
@@ -39,7 +54,7 @@ pub struct Source {
 }
 
 /// Sums over all sites, since recording began (or since what the source's method says).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Bytes requested in blocks that are live.
     pub live_bytes: u64,
@@ -64,6 +79,12 @@ with_stack! {
         pub site_id: String,
         /// Place in the order asked for, from 1.
         pub rank: u64,
+        /// What the stack is charged to, in words: function, file and line, as far as they are known.
+        #[serde(default)]
+        pub label: String,
+        /// Rank of the place that it belongs to.
+        #[serde(default)]
+        pub place: u64,
         /// Name of the source.
         pub source: String,
         /// Bytes requested in live blocks.

@@ -1,6 +1,8 @@
 //! A part of the heap's stacks.
 
+use super::place::place;
 use super::words::HeapSaid;
+use crate::collect::heap::Sort;
 use crate::section::focus::Focus;
 use crate::section::model::{Heap, Site};
 use crate::section::site::rank;
@@ -19,5 +21,7 @@ pub(crate) fn select(heap: &mut Heap, focus: &Focus) -> HeapSaid {
     totals.free_objects = totals.alloc_objects.saturating_sub(totals.live_objects);
     totals.unknown_frees = 0;
     totals.growth_bytes = heap.sites.iter().map(|site| site.growth_bytes).fold(0, i64::saturating_add);
-    HeapSaid::Selected { live_bytes: totals.live_bytes, of_bytes: before }
+    let live_bytes = totals.live_bytes;
+    place(heap, Sort::LiveBytes);
+    HeapSaid::Selected { live_bytes, of_bytes: before }
 }

@@ -15,7 +15,7 @@ impl Tabbed for Heap {
     const TAB: Option<&'static Tab> = Some(&Tab {
         section: "heap",
         title: "Heap",
-        none: "0 sites",
+        none: "0 places",
         always: true,
         leads: false,
         tracks: Some("the heap"),
@@ -26,7 +26,7 @@ impl Tabbed for Heap {
             number("HISTORY", What::History, 10, 70),
             number("BLOCKS", What::Own(BLOCKS), 9, 40),
             number("OLDEST", What::Own(OLDEST), 6, 70),
-            text("SITE", What::Own(SITE), 0, 0),
+            text("PLACE", What::Own(SITE), 0, 0),
         ],
         empty: "nothing that was allocated since the attach is live",
     });
@@ -34,7 +34,7 @@ impl Tabbed for Heap {
 
 impl Viewed for Heap {
     fn count(&self) -> String {
-        counted(self.sites.iter().filter(|site| site.live_objects > 0).count() as u64, "site")
+        counted(self.places.iter().filter(|place| place.live_objects > 0).count() as u64, "place")
     }
 
     fn figure(&self, around: Around) -> Option<String> {
@@ -48,33 +48,33 @@ impl Viewed for Heap {
     }
 
     fn len(&self) -> usize {
-        self.sites.len()
+        self.places.len()
     }
 
     fn site(&self, at: usize) -> &dyn StackSite {
-        &self.sites[at]
+        &self.places[at]
     }
 
     fn is_listed(&self, at: usize) -> bool {
-        self.sites[at].live_objects > 0
+        self.places[at].live_objects > 0
     }
 
     fn tracked(&self, at: usize) -> u64 {
-        self.sites[at].live_bytes
+        self.places[at].live_bytes
     }
 
     fn cell(&self, at: usize, number: u8) -> Toned {
-        let site = &self.sites[at];
+        let site = &self.places[at];
         match number {
             LIVE => (size(site.live_bytes), Tone::Bold),
             BLOCKS => (count(site.live_objects), Tone::Plain),
             OLDEST => site.oldest_age_ns.map_or_else(dash, |ns| (span(ns), Tone::Plain)),
-            _ => (blamed(&site.stack), Tone::Plain),
+            _ => (blamed(site.stack()), Tone::Plain),
         }
     }
 
     fn details(&self, at: usize, per_min: Option<i64>) -> Vec<Toned> {
-        let site = &self.sites[at];
+        let site = &self.places[at];
         let rate = per_min.map(|n| format!(", {}/min", signed_bytes(n))).unwrap_or_default();
         let blocks = counted(site.live_objects, "block");
         let mut told = vec![(format!("{} live in {blocks}{rate}", bytes(site.live_bytes)), Tone::Bold)];
@@ -88,8 +88,15 @@ impl Viewed for Heap {
         if let Some((old, young)) = site.oldest_age_ns.zip(site.youngest_age_ns) {
             say(format!("ages: {} to {}", duration(young), duration(old)));
         }
-        if let Some((low, high)) = site.live_bytes_low.zip(site.live_bytes_high) {
+        let largest = &self.sites[site.most.site];
+        if let Some((low, high)) =
+            largest.live_bytes_low.zip(largest.live_bytes_high).filter(|_| site.stacks == 1)
+        {
             say(format!("an estimate: between {} and {}", bytes(low), bytes(high)));
+        }
+        if site.stacks > 1 {
+            let stacks = counted(site.stacks, "stack");
+            say(format!("{stacks} lead here; the one below holds {} of it", bytes(largest.live_bytes)));
         }
         told
     }

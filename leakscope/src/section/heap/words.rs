@@ -5,13 +5,37 @@ use serde::Serialize;
 use crate::human::{bytes, counted, duration, share, signed_bytes};
 use crate::section::finding::findings;
 
-/// The place that most is from.
+/// Where most is from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Most {
-    /// Its part.
-    pub bytes: u64,
-    /// The frame to blame.
-    pub place: String,
+#[serde(untagged)]
+pub enum Most {
+    /// One place.
+    Place {
+        /// Its part.
+        bytes: u64,
+        /// The frame that is charged.
+        place: String,
+        /// Distinct stacks that lead there.
+        stacks: u64,
+    },
+    /// So many places that none holds a notable part.
+    Spread {
+        /// How many.
+        places: u64,
+        /// What the largest has.
+        largest_bytes: u64,
+        /// The caller below which most was allocated, and how much; none where only the outermost has so much.
+        below: Option<(String, u64)>,
+    },
+}
+
+/// What could not be recorded, where that can change the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Allocations that are not in the account.
+    pub allocations: u64,
+    /// Frees that are not.
+    pub frees: u64,
 }
 
 findings! {
@@ -22,7 +46,11 @@ findings! {
         /// All is freed again.
         Note NothingLeft = "heap_nothing_left" { alloc_objects: u64, min_age_ns: u64, },
         /// So much is live.
-        Note Live = "heap_live" { live_bytes: u64, live_objects: u64, min_age_ns: u64, most: Option<Most>, },
+        Note Live = "heap_live" { live_bytes: u64, live_objects: u64, min_age_ns: u64, most: Option<Most>, lost: Lost, },
+        /// What was lost can change the answer.
+        Warning Lost = "heap_lost" { allocations: u64, frees: u64, live_objects: u64, table_full: bool, },
+        /// Blocks of which no stack is known.
+        Warning Unplaced = "heap_unplaced" { unplaced_bytes: u64, live_bytes: u64, },
         /// A Go program whose C code allocates nothing, and whose own heap is not read.
         Note NoC = "heap_no_c_code" {},
         /// Of a Go heap no site is known.
@@ -47,6 +75,7 @@ findings! {
         Warning GrownUnexplained = "memory_grown_unexplained" {
             growth_bytes: u64,
             live_bytes: u64,
+            lost: bool,
             reason: Option<String>,
         },
         /// What a part of the stacks holds.
@@ -75,13 +104,14 @@ fn text(said: &HeapSaid) -> String {
             old(*min_age_ns),
             counted(*alloc_objects, "block")
         ),
-        HeapSaid::Live { live_bytes, live_objects, min_age_ns, most } => {
+        HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost } => {
             let are = if *live_objects == 1 { "is" } else { "are" };
             let (held, blocks) = (bytes(*live_bytes), counted(*live_objects, "block"));
-            let old = old(*min_age_ns);
+            let (old, how) = (old(*min_age_ns), how_sure(*lost));
             let held = format!("{held} in {blocks} allocated while leakscope watched{old} {are} still live");
-            and_most(held, *live_bytes, most.as_ref())
+            and_most(format!("{how}{held}"), *live_bytes, most.as_ref(), *lost)
         }
+        HeapSaid::Lost { .. } | HeapSaid::Unplaced { .. } => incomplete(said).unwrap_or_default(),
         HeapSaid::NoC {} => {
             "No C code allocated anything while leakscope watched; the Go runtime's own heap was \
                              not looked at."
@@ -97,7 +127,7 @@ fn text(said: &HeapSaid) -> String {
             let are = if *live_objects == 1 { "is" } else { "are" };
             let (held, objects) = (bytes(*live_bytes), counted(*live_objects, "object"));
             let held = format!("{held} in {objects} {are} live on {which}{sure}");
-            and_most(held, *live_bytes, most.as_ref())
+            and_most(held, *live_bytes, most.as_ref(), Lost::default())
         }
         HeapSaid::NoAllocator { .. }
         | HeapSaid::GrownElsewhere { .. }
@@ -136,10 +166,11 @@ fn untraced(said: &HeapSaid) -> Option<String> {
             grew(*growth_bytes, *live_bytes),
             because(reason)
         ),
-        HeapSaid::GrownUnexplained { growth_bytes, live_bytes, reason } => format!(
-            "{}: the rest was freed again but kept by the allocator, was mapped directly, or was allocated before \
-             the attach and touched only now{}.",
+        HeapSaid::GrownUnexplained { growth_bytes, live_bytes, lost, reason } => format!(
+            "{}; {} of the growth is not explained: {}{}.",
             grew(*growth_bytes, *live_bytes),
+            bytes(growth_bytes.saturating_sub(*live_bytes)),
+            elsewhere(*lost),
             because(reason)
         ),
         _ => return None,
@@ -151,11 +182,70 @@ fn old(min_age_ns: u64) -> String {
     if min_age_ns > 0 { format!(" that are {} old or older", duration(min_age_ns)) } else { String::new() }
 }
 
-fn and_most(held: String, live_bytes: u64, most: Option<&Most>) -> String {
+/// What the numbers are, where some are missing.
+fn how_sure(lost: Lost) -> &'static str {
+    match (lost.allocations, lost.frees) {
+        (0, 0) => "",
+        (_, 0) => "At least ",
+        (0, _) => "Up to ",
+        _ => "About ",
+    }
+}
+
+fn and_most(held: String, live_bytes: u64, most: Option<&Most>, lost: Lost) -> String {
+    let that = if lost == Lost::default() { "that" } else { "what was recorded" };
     match most {
-        Some(most) => format!("{held}; {} of that from {}.", share(most.bytes, live_bytes), most.place),
+        Some(Most::Place { bytes, place, .. }) => {
+            format!("{held}; {} of {that} from {place}.", share(*bytes, live_bytes))
+        }
+        Some(Most::Spread { places, largest_bytes, below }) => {
+            let spread = format!(
+                "{held}, from {} of which none has more than {} of {that}",
+                counted(*places, "place"),
+                share(*largest_bytes, live_bytes)
+            );
+            match below {
+                Some((caller, bytes)) => {
+                    format!("{spread}; {} was allocated below {caller}.", share(*bytes, live_bytes))
+                }
+                None => format!("{spread}."),
+            }
+        }
         None => format!("{held}."),
     }
+}
+
+/// What is missing in the account.
+fn incomplete(said: &HeapSaid) -> Option<String> {
+    Some(match said {
+        HeapSaid::Lost { allocations, frees, live_objects, table_full } => {
+            let mut parts = Vec::new();
+            if *allocations > 0 {
+                parts.push(format!(
+                    "{} could not be recorded, beside {} that are told as live: the place that holds most may be \
+                     another one",
+                    counted(*allocations, "allocation"),
+                    counted(*live_objects, "block")
+                ));
+            }
+            if *frees > 0 {
+                parts.push(format!(
+                    "{} could not be recorded: so many blocks are told as live that are not",
+                    counted(*frees, "free")
+                ));
+            }
+            let mend = if *table_full { " The table of live blocks was full: raise --max-live." } else { "" };
+            format!("{}.{mend}", parts.join("; "))
+        }
+        HeapSaid::Unplaced { unplaced_bytes, live_bytes } => format!(
+            "{} of {} live ({}) have no stack, so they are in no place: it did not get through to leakscope, or \
+             there were more distinct stacks than it keeps.",
+            bytes(*unplaced_bytes),
+            bytes(*live_bytes),
+            share(*unplaced_bytes, *live_bytes)
+        ),
+        _ => return None,
+    })
 }
 
 fn because(reason: &Option<String>) -> String {
@@ -163,5 +253,17 @@ fn because(reason: &Option<String>) -> String {
 }
 
 fn grew(growth_bytes: u64, live_bytes: u64) -> String {
-    format!("RSS grew by {}, but only {} of it was traced", bytes(growth_bytes), bytes(live_bytes))
+    format!("RSS grew by {}, and {} of live blocks were traced", bytes(growth_bytes), bytes(live_bytes))
+}
+
+/// Where memory can be that is in no live block. What was lost is part of it.
+fn elsewhere(lost: bool) -> &'static str {
+    if lost {
+        "allocations that could not be recorded are part of it; the rest can be mapped directly (mmap), the \
+         allocator's own overhead, freed blocks that it keeps, or memory from before the attach that was touched \
+         only now"
+    } else {
+        "it can be mapped directly (mmap), the allocator's own overhead, freed blocks that it keeps, or memory from \
+         before the attach that was touched only now"
+    }
 }

@@ -154,9 +154,12 @@ fn inside() -> App {
     app
 }
 
+/// The functions in the rows.
 fn sites(app: &App) -> Vec<&str> {
     let process = app.process.as_ref().expect("a process");
-    (0..process.len()).filter_map(|row| process.site_id(row)).collect()
+    let view = process.view().expect("a section");
+    let stacks = (0..process.len()).filter_map(|row| Some(view.site(process.site(row)?).stack()));
+    stacks.filter_map(|stack| stack.shown()?.function.as_deref()).collect()
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineAggregate};
 use crate::runtime::go::goroutine::{
     Blocked, GoFrame, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot,
 };
+use crate::section::Section as _;
 use crate::section::goroutines::build::goroutines;
 use crate::section::goroutines::build::tests::chat as program;
 use crate::section::heap::go::tests::account;
@@ -140,7 +141,9 @@ fn heaps() -> Report {
         site
     };
     let go = GoHeapInputs { snapshot: &snapshot, sort: Sort::LiveBytes };
-    report.heap = Some(join(Some(traced), &go, program()));
+    let mut heap = join(Some(traced), &go, program());
+    heap.complete();
+    report.heap = Some(heap);
     report
 }
 
@@ -177,7 +180,7 @@ fn heaps_of_go_and_c() {
 
 #[test]
 fn only_so_many_are_shown() {
-    let style = TableStyle { width: 120, color: false, top: 1, frames: Some(1) };
+    let style = TableStyle { width: 120, color: false, top: 1, frames: Some(1), stacks: false };
     let text = styled(&attached(), &style);
     assert!(text.contains("and 4 sites more, 2 of them idle"), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with('#')).count(), 1, "{text}");
@@ -188,7 +191,8 @@ fn grids_of_goroutines_fit_every_terminal() {
     for report in [dumped(), attached(), none(), heaps()] {
         for width in 40..160 {
             assert_fits(&shown(&report, width), width);
-            let colored = styled(&report, &TableStyle { width, color: true, top: 10, frames: None });
+            let colored =
+                styled(&report, &TableStyle { width, color: true, top: 10, frames: None, stacks: false });
             assert_eq!(plain(&colored), shown(&report, width));
         }
     }

@@ -3,6 +3,7 @@
 use crate::report::Report;
 use crate::report::model::*;
 use crate::runtime::{Native, RuntimeName};
+use crate::section::Section as _;
 
 /// Seconds in ns.
 pub(crate) const S: u64 = 1_000_000_000;
@@ -72,6 +73,8 @@ pub(crate) fn heap() -> Report {
     let site = |rank: u64, live: u64, frames: Vec<Frame>| Site {
         site_id: rank.to_string(),
         rank,
+        label: String::new(),
+        place: 0,
         source: "malloc".to_owned(),
         live_bytes: live,
         live_objects: live / 100,
@@ -123,10 +126,11 @@ pub(crate) fn heap() -> Report {
             ),
             site(3, 10, stack("malloc", "all_freed", 7)),
         ],
-        go_in_use_bytes: None,
-        go_size_classes: None,
-        go_agreement: None,
+        ..Heap::default()
     });
+    if let Some(heap) = &mut report.heap {
+        heap.complete();
+    }
     report
 }
 

@@ -1,0 +1,124 @@
+//! Callers below which memory was allocated: what to look at where it is from so many places that none holds a
+//! notable part.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::model::Heap;
+use crate::runtime;
+use crate::section::by::By;
+use crate::section::frame::Frame;
+use crate::section::label::name;
+use crate::symbol::FrameOwner;
+
+/// A part that is worth to be named: one in so many.
+const NOTABLE: u64 = 20;
+/// Most callers that are told.
+const MOST: usize = 10;
+
+/// A function that the program's own code has, and what is allocated below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// Function; where it has no name, its place.
+    pub label: String,
+    /// Source file, if it is known.
+    pub file: Option<String>,
+    /// File that the code is in.
+    pub module: Option<String>,
+    /// Stacks that it is on.
+    pub stacks: u64,
+    /// Bytes in live blocks that were allocated below it. Callers that call each other share what is below both.
+    pub live_bytes: u64,
+    /// These blocks.
+    pub live_objects: u64,
+}
+
+/// Whether a part of `all` is worth to be named.
+pub(crate) fn is_notable(part: u64, all: u64) -> bool {
+    u128::from(part) * u128::from(NOTABLE) >= u128::from(all)
+}
+
+/// Whether it is so much of `all` that it says nothing, as of `main`.
+fn is_most(part: u64, all: u64) -> bool {
+    u128::from(part) * 20 >= u128::from(all) * 19
+}
+
+/// What functions are told apart by.
+type Function<'a> = (Option<&'a str>, Option<&'a str>, Option<u64>);
+
+fn function(frame: &Frame) -> Function<'_> {
+    let offset = if frame.function.is_none() { frame.offset.map(|at| at.0) } else { None };
+    (frame.function.as_deref(), frame.module.as_deref(), offset)
+}
+
+/// What is below one function.
+struct Below<'a> {
+    frame: &'a Frame,
+    own: bool,
+    /// The site that was added last, as a function may be on a stack more than once.
+    last: usize,
+    stacks: u64,
+    bytes: u64,
+    objects: u64,
+}
+
+/// The innermost functions below each of which a notable part of what is live was allocated, where no place holds
+/// such a part; most first. Each stack speaks for the first such function on its way out, and what a function has is
+/// all that is below it.
+pub(crate) fn callers(heap: &Heap) -> Vec<Caller> {
+    let all = heap.totals.live_bytes;
+    let largest = heap.places.iter().map(|place| place.live_bytes).max().unwrap_or(0);
+    if all == 0 || is_notable(largest, all) {
+        return Vec::new();
+    }
+    let mut numbers: HashMap<Function<'_>, usize> = HashMap::new();
+    let mut below: Vec<Below<'_>> = Vec::new();
+    let mut stacks: Vec<(u64, Vec<usize>)> = Vec::new();
+    for (site_number, site) in heap.sites.iter().enumerate().filter(|(_, site)| site.live_bytes > 0) {
+        let charged = site.stack.blame.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+        let mut way = Vec::new();
+        for frame in site.stack.frames.iter().skip(charged) {
+            let next = below.len();
+            let number = *numbers.entry(function(frame)).or_insert(next);
+            if number == next {
+                let own = runtime::rules().owners.owner(&frame.blame_input()) == FrameOwner::User;
+                below.push(Below { frame, own, last: usize::MAX, stacks: 0, bytes: 0, objects: 0 });
+            }
+            let entry = &mut below[number];
+            if entry.own && entry.last != site_number {
+                entry.last = site_number;
+                entry.stacks += 1;
+                entry.bytes = entry.bytes.saturating_add(site.live_bytes);
+                entry.objects = entry.objects.saturating_add(site.live_objects);
+                way.push(number);
+            }
+        }
+        stacks.push((site.live_bytes, way));
+    }
+    let mut spoken = vec![0u64; below.len()];
+    for (bytes, way) in &stacks {
+        if let Some(&first) = way.iter().find(|&&number| is_notable(below[number].bytes, all)) {
+            spoken[first] = spoken[first].saturating_add(*bytes);
+        }
+    }
+    let told = |&at: &usize| is_notable(spoken[at], all) && !is_most(below[at].bytes, all);
+    let mut found: Vec<usize> = (0..below.len()).filter(told).collect();
+    found.sort_by_key(|&at| Reverse(spoken[at]));
+    found.truncate(MOST);
+    found.into_iter().map(|at| caller(&below[at])).collect()
+}
+
+fn caller(below: &Below<'_>) -> Caller {
+    let frame = By::Function.of(below.frame);
+    Caller {
+        label: name(&frame),
+        file: below.frame.file.clone(),
+        module: below.frame.module.clone(),
+        stacks: below.stacks,
+        live_bytes: below.bytes,
+        live_objects: below.objects,
+    }
+}
