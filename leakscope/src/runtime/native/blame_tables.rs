@@ -156,6 +156,8 @@ const RUNTIME_NAMES: &[&str] = &[
 
 /// Beginnings of the paths of runtime functions.
 const RUNTIME_PREFIXES: &[&str] = &[
+    // glibc libio, where it is linked statically.
+    "_IO_",
     // libstdc++, libc++, libsupc++; the Itanium C++ ABI's helpers.
     "std::", "__gnu_cxx::", "__gnu_debug::", "__cxxabiv1::", "__cxa_", "__gnu_internal::", "__pstl::",
     "__gnu_parallel::",
