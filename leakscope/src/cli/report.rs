@@ -9,9 +9,11 @@ use super::output::Destination;
 use super::progress::Progress;
 use crate::diff::series::grow_since;
 use crate::files;
+use crate::report::charge::charge;
 use crate::report::read::{self, ReadError, Series, newest_of_each};
 use crate::report::select::Selection;
 use crate::report::{Report, group};
+use crate::symbol::Charging;
 
 pub use crate::report::group::By;
 
@@ -22,6 +24,8 @@ pub struct ReportConfig {
     pub files: Vec<PathBuf>,
     /// Which stacks.
     pub selection: Selection,
+    /// Whom stacks are charged to.
+    pub charging: Charging,
     /// How sites are added up.
     pub by: Option<By>,
     /// What they are turned into.
@@ -48,6 +52,7 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     }
     config.rendering.holds(reports.len())?;
     for report in &mut reports {
+        charge(report, &config.charging);
         config.selection.apply(report);
         if let Some(by) = config.by {
             group::by(report, by);

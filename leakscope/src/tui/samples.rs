@@ -49,6 +49,7 @@ pub(crate) fn heap_report(seconds: u64, sites: &[(&str, u64)]) -> Report {
             growth_bytes: 0,
         },
         sites: sites.collect(),
+        wrappers: Vec::new(),
         go_in_use_bytes: None,
         go_size_classes: None,
         go_agreement: None,

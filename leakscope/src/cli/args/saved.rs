@@ -11,6 +11,7 @@ use crate::cli::format::{FormatArgs, ProfileArg};
 use crate::cli::output::Destination;
 use crate::cli::replay::ReplayConfig;
 use crate::cli::report::{By, ReportConfig};
+use crate::cli::settings::{FoundWrapperArgs, WrapperArgs};
 use crate::diff;
 use crate::export::profile::ProfileKind;
 use crate::report::select::Selection;
@@ -31,6 +32,8 @@ pub struct ReportArgs {
     #[arg(long, value_enum)]
     by: Option<ByArg>,
     #[command(flatten)]
+    wrappers: WrapperArgs,
+    #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
     fail_on: ReportFailOn,
@@ -45,6 +48,8 @@ pub struct ReplayArgs {
     /// What `attach --record DIR` has written
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    #[command(flatten)]
+    wrappers: FoundWrapperArgs,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -78,6 +83,8 @@ pub struct DiffArgs {
     /// Leave out stacks with a function, file or module that matches
     #[arg(long, value_name = "REGEX")]
     ignore: Option<String>,
+    #[command(flatten)]
+    wrappers: WrapperArgs,
     /// Format of the difference
     #[arg(long, value_enum, default_value_t = DiffFormatArg::Table)]
     format: DiffFormatArg,
@@ -132,6 +139,7 @@ impl ReplayArgs {
             rendering,
             thresholds: self.fail_on.thresholds(|_| Ok(()))?,
             output,
+            charging: self.wrappers.charging()?,
             verbose: self.verbose,
         })
     }
@@ -151,6 +159,7 @@ impl ReportArgs {
             thresholds: self.fail_on.thresholds(|_| Ok(()))?,
             selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
                 .map_err(|error| Failure::usage(error.to_string()))?,
+            charging: self.wrappers.charging()?,
             by: self.by.map(|by| match by {
                 ByArg::Site => By::Site,
                 ByArg::Blame => By::Blame,
@@ -192,6 +201,7 @@ impl DiffArgs {
             },
             selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
                 .map_err(|error| Failure::usage(error.to_string()))?,
+            charging: self.wrappers.charging()?,
             format,
             profile,
             top: self.top as usize,

@@ -97,6 +97,7 @@ mod tests {
             sources: Vec::new(),
             totals,
             sites: Vec::new(),
+            wrappers: Vec::new(),
             go_in_use_bytes: None,
             go_size_classes: None,
             go_agreement: None,

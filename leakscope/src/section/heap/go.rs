@@ -82,6 +82,7 @@ const fn nothing() -> Heap {
             growth_bytes: 0,
         },
         sites: Vec::new(),
+        wrappers: Vec::new(),
         go_in_use_bytes: None,
         go_size_classes: None,
         go_agreement: None,

@@ -123,6 +123,7 @@ pub(crate) fn heap() -> Report {
             ),
             site(3, 10, stack("malloc", "all_freed", 7)),
         ],
+        wrappers: Vec::new(),
         go_in_use_bytes: None,
         go_size_classes: None,
         go_agreement: None,
