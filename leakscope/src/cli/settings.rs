@@ -32,7 +32,8 @@ pub struct WrapperArgs {
 pub struct FoundWrapperArgs {
     #[command(flatten)]
     named: WrapperArgs,
-    /// Charge functions that allocate for their callers themselves, unless leakscope or --wrapper names them
+    /// Do not look for functions that allocate on their callers' behalf: those that leakscope knows and --wrapper
+    /// names are all
     #[arg(long)]
     no_wrappers: bool,
 }
@@ -42,8 +43,7 @@ impl WrapperArgs {
     pub(super) fn charging(self) -> Result<Charging, Failure> {
         let mut all = configured()?;
         for expression in self.wrapper {
-            let wrong = |error| Failure::usage(format!("--wrapper: {error}"));
-            Regex::new(&expression).map_err(wrong)?;
+            checked(&expression).map_err(|why| Failure::usage(format!("--wrapper: {why}")))?;
             all.push(expression);
         }
         let together = RegexSet::new(all);
@@ -92,13 +92,21 @@ fn wrappers(text: &str) -> Result<Vec<String>, String> {
         let at = error.span().map(|span| format!("line {}: ", line(span.start))).unwrap_or_default();
         format!("{at}{}; it holds lines such as: wrappers = [\"^my_malloc$\"]", error.message())
     })?;
-    let checked = settings.wrappers.into_iter().map(|expression| match Regex::new(expression.as_ref()) {
-        Ok(_) => Ok(expression.into_inner()),
-        Err(error) => {
-            Err(format!("line {}: not a regular expression: {error}", line(expression.span().start)))
-        }
+    let each = settings.wrappers.into_iter().map(|expression| {
+        let at = line(expression.span().start);
+        checked(expression.as_ref()).map_err(|why| format!("line {at}: {why}"))?;
+        Ok(expression.into_inner())
     });
-    checked.collect()
+    each.collect()
+}
+
+/// What is wrong with a regular expression, in one line.
+fn checked(expression: &str) -> Result<(), String> {
+    Regex::new(expression).map(drop).map_err(|error| {
+        let all = error.to_string();
+        let last = all.lines().last().unwrap_or_default();
+        format!("`{expression}` is no regular expression: {}", last.trim_start_matches("error: "))
+    })
 }
 
 /// Where the configuration file is. Under sudo it is that of the user who called it: its home is told by `home_of`
@@ -155,7 +163,7 @@ mod tests {
             ("wrapper = [\"a\"]\n", "line 1: unknown field `wrapper`"),
             ("\nwrappers = \"a\"\n", "line 2: "),
             ("\n\nwrappers = [\n", "line 3: "),
-            ("wrappers = [\n\"a\",\n\"(\"]\n", "line 3: not a regular expression: "),
+            ("wrappers = [\n\"a\",\n\"(\"]\n", "line 3: `(` is no regular expression: unclosed group"),
         ] {
             let told = wrappers(text).expect_err(text);
             assert!(told.starts_with(line), "{text}: {told}");

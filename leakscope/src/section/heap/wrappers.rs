@@ -26,7 +26,7 @@ use crate::symbol::{BlameInput, Charging, FrameOwner, Owners, wrapper_name};
 const FEW: usize = 3;
 /// Of the functions that call a wrapper, one in so many at least gets blocks of one size.
 const ONE_IN: usize = 4;
-/// Sizes of types are mostly multiples of this, lengths of strings mostly are not.
+/// Sizes of types are mostly multiples of this, lengths of strings are no more often than others.
 const GRAIN: u64 = 4;
 /// Most wrappers on one stack that are found at once.
 const DEPTH: usize = 3;
@@ -204,7 +204,7 @@ impl<'a> Call<'a> {
         callers >= FEW
             && callers * ONE_IN >= self.callers.len()
             && sizes.len() >= FEW
-            && of_types * 2 > sizes.len()
+            && more_than_chance(of_types as u64, sizes.len() as u64)
             && repeated >= FEW - 1
     }
 
@@ -214,6 +214,13 @@ impl<'a> Call<'a> {
         let first = sizes.next().flatten();
         self.callers.len() >= FEW && first.is_some() && sizes.all(|size| size == first)
     }
+}
+
+/// Whether `multiples` of `all` lengths would be multiples of [`GRAIN`] in one of a hundred cases at most, if it took
+/// each length alike: they are 2.3 standard deviations above the mean of the binomial distribution.
+fn more_than_chance(multiples: u64, all: u64) -> bool {
+    let above = (multiples * GRAIN).saturating_sub(all);
+    above.saturating_mul(above) >= GRAIN * GRAIN * all
 }
 
 /// What tells calls apart. Functions that are inlined lie at their callers' addresses.

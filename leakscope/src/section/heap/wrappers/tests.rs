@@ -110,6 +110,8 @@ fn what_makes_one_thing_is_none() {
     // Copies of texts in the program.
     let lengths = [6, 9, 14, 5, 27, 11].into_iter().zip(callers).zip(20..);
     none(lengths.map(|((size, caller), at)| site(&[("copy_text", 10), (caller, at)], size, 30)).collect());
+    let lengths = [7, 16, 8, 30, 12, 5].into_iter().zip(callers).zip(20..);
+    none(lengths.map(|((size, caller), at)| site(&[("copy_text", 10), (caller, at)], size, 30)).collect());
     // A server's one function for all requests.
     none(vec![
         site(&[("handle_request", 10), ("worker", 20)], 400, 100),
