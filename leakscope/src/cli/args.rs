@@ -209,6 +209,17 @@ enum SortArg {
     Age,
 }
 
+impl From<SortArg> for Sort {
+    fn from(sort: SortArg) -> Self {
+        match sort {
+            SortArg::LiveBytes => Self::LiveBytes,
+            SortArg::LiveObjects => Self::LiveObjects,
+            SortArg::Growth => Self::Growth,
+            SortArg::Age => Self::Age,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OnlyArg {
     Heap,
@@ -310,12 +321,7 @@ impl AttachArgs {
                 rest: 0,
                 wishes: Wishes {
                     tracing,
-                    sort: match self.sort {
-                        SortArg::LiveBytes => Sort::LiveBytes,
-                        SortArg::LiveObjects => Sort::LiveObjects,
-                        SortArg::Growth => Sort::Growth,
-                        SortArg::Age => Sort::Age,
-                    },
+                    sort: self.sort.into(),
                     min_age: self.min_age.unwrap_or_default(),
                     max_live: self.max_live as u32,
                     break_free_probes: self.break_free_probes,

@@ -1,7 +1,7 @@
 //! What holds for all runs of a user: the configuration file, and what the command line adds to it.
 
 use std::ffi::OsString;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -71,9 +71,13 @@ struct Settings {
 fn configured() -> Result<Vec<String>, Failure> {
     let Some(path) = path(|name| std::env::var_os(name), home_of) else { return Ok(Vec::new()) };
     let bad = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-    let Some(file) = files::trusted(&path).map_err(|error| bad(error.to_string()))? else {
-        return Ok(Vec::new());
+    let file = match files::trusted(&path) {
+        Ok(file) => file,
+        // In somebody else's home there is none of ours.
+        Err(error) if is_denied(&error) && std::env::var_os(VARIABLE).is_none() => None,
+        Err(error) => return Err(bad(error.to_string())),
     };
+    let Some(file) = file else { return Ok(Vec::new()) };
     let mut text = String::new();
     file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
     if text.len() as u64 > MAX_BYTES {
@@ -83,6 +87,11 @@ fn configured() -> Result<Vec<String>, Failure> {
         )));
     }
     wrappers(&text).map_err(bad)
+}
+
+/// Whether the kernel refused to look: then it is no refusal of ours, which says that a file is not to be followed.
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_some()
 }
 
 /// The wrappers in the text of a configuration file, or what is wrong with it.

@@ -181,7 +181,7 @@ impl<'a> Call<'a> {
         let at = place(caller);
         let name = caller.function.as_deref().map_or(Caller::At(at), Caller::Named);
         let objects = site.alloc_objects;
-        let size = (site.alloc_bytes % objects == 0).then_some(site.alloc_bytes / objects);
+        let size = site.alloc_bytes.is_multiple_of(objects).then_some(site.alloc_bytes / objects);
         let blocks = self.callers.entry(name).or_default().entry(at);
         let blocks = blocks.or_insert(Blocks { objects: 0, size });
         blocks.objects = blocks.objects.saturating_add(objects);

@@ -38,6 +38,9 @@ pub(super) fn allocates(name: &str) -> bool {
     if let Some((_, after)) = name.split_once(" as ").filter(|_| name.starts_with('<')) {
         return ALLOCATOR_TRAITS.iter().any(|of| after.starts_with(of));
     }
+    if !["operator ", "llocate", "new_object"].iter().any(|part| name.contains(part)) {
+        return false;
+    }
     let (class, function) = parts(name);
     if is_operator_new(function) {
         return true;
