@@ -19,7 +19,10 @@
 //! - **Place**: the blame frame's function and line. Several sites may share one; a headline speaks of
 //!   places.
 //! - **Blame frame**: the frame that a stack is charged to, the first that is the user's own: no
-//!   allocator, no runtime, no known wrapper or framework ([`Owners::blame`](crate::symbol::Owners::blame)).
+//!   allocator, no runtime, no wrapper, no known framework and, where the program's own code lies further out, no
+//!   library of the system ([`Owners::charge`](crate::symbol::Owners::charge)).
+//! - **Wrapper**: a function that allocates on its callers' behalf, known by its name, found by what it does
+//!   (`section::heap::wrappers`) or named by the user ([`Charging`](crate::symbol::Charging)).
 //! - **Module**: a file that is mapped executable, or the vDSO ([`process::space`](crate::process)).
 //! - **Build ID**: the GNU build ID in a file's notes. It names the same build of a file anywhere.
 //! - **Load bias**: address in the process minus virtual address in the file. One number a mapping.

@@ -371,6 +371,10 @@ pub const SITES_CPP: Program = Program::new(Kind::Cpp, "sites");
 pub const SITES_RUST: Program = Program::new(Kind::Rust, "sites");
 /// The same over jemalloc with the prefix `_rjem_`.
 pub const SITES_RUST_JEMALLOC: Program = Program::new(Kind::Cargo, "rjem");
+/// A wrapper of malloc, and what looks like one.
+pub const WRAPPERS: Program = Program::new(Kind::C, "wrappers");
+/// Operators and allocators of a program's own.
+pub const OWN_NEW: Program = Program::new(Kind::Cpp, "own_new");
 /// Exceptions of operator new. `-lstdc++` keeps libstdc++'s operator in front of mimalloc's.
 pub const BAD_ALLOC: Program = Program { flags: &["-lstdc++"], ..Program::new(Kind::Cpp, "bad_alloc") };
 /// jemalloc's own functions.

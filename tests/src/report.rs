@@ -153,6 +153,12 @@ impl<'a> Site<'a> {
         self.frames().map(|frame| frame["function"].as_str().unwrap_or("?"))
     }
 
+    /// The function that it is charged to; `nobody` if there is none.
+    pub fn blamed(&self) -> &'a str {
+        let at = self.0["blame"].as_u64().and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.functions().nth(at)).unwrap_or("nobody")
+    }
+
     /// Whether its stack ends where a process, a thread or a coroutine begins.
     pub fn is_rooted(&self) -> bool {
         self.functions().next_back().is_some_and(ends_at_root)

@@ -115,7 +115,7 @@ impl Leakscope {
     /// If there is no place for temporary files.
     pub fn command(program: impl AsRef<OsStr>) -> Invocation {
         let mut command = Command::new(program);
-        command.env_remove("NO_COLOR");
+        command.env_remove("NO_COLOR").env("LEAKSCOPE_CONFIG", "");
         let place =
             tempfile::Builder::new().prefix("leakscope-test-").tempdir().expect("a temporary directory");
         Invocation { command, place, output: Output::Collected }

@@ -1,6 +1,7 @@
 //! Integration tests with real BPF programs.
 
 mod allocators;
+mod blame;
 mod break_tests;
 mod browser;
 mod cli_errors;

@@ -16,6 +16,7 @@ use super::duration::{duration, size};
 use super::fail_on::{AttachFailOn, DumpFailOn};
 use super::format::FormatArgs;
 use super::output::{self, Destination};
+use super::settings::{FoundWrapperArgs, WrapperArgs};
 use super::top::{TopConfig, TopFormat};
 use super::{Failure, examples};
 use crate::collect::heap::Sort;
@@ -96,6 +97,8 @@ pub struct AttachArgs {
     format: FormatArgs,
     #[command(flatten)]
     fail_on: AttachFailOn,
+    #[command(flatten)]
+    wrappers: FoundWrapperArgs,
     /// Write reports to FILE (`-`: standard output; `DIR/`: a file each, named by its time, which `report DIR/` and `diff DIR/` take as one)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -127,6 +130,8 @@ pub struct DumpArgs {
     format: FormatArgs,
     #[command(flatten)]
     fail_on: DumpFailOn,
+    #[command(flatten)]
+    wrappers: WrapperArgs,
     /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -159,6 +164,8 @@ pub struct TopArgs {
     /// List only processes whose name, command line, unit, container, runtime or PID holds TEXT
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
+    #[command(flatten)]
+    wrappers: FoundWrapperArgs,
     /// A screen, one JSON array at the end, or a line of JSON at each refresh
     #[arg(long, value_enum, default_value_t = TopFormatArg::Screen)]
     format: TopFormatArg,
@@ -202,6 +209,17 @@ enum SortArg {
     Age,
 }
 
+impl From<SortArg> for Sort {
+    fn from(sort: SortArg) -> Self {
+        match sort {
+            SortArg::LiveBytes => Self::LiveBytes,
+            SortArg::LiveObjects => Self::LiveObjects,
+            SortArg::Growth => Self::Growth,
+            SortArg::Age => Self::Age,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OnlyArg {
     Heap,
@@ -228,13 +246,14 @@ enum TopFormatArg {
 
 impl TopArgs {
     /// The configuration that these arguments ask for.
-    pub fn into_config(self) -> TopConfig {
+    pub fn into_config(self) -> Result<TopConfig, Failure> {
         let format = match self.format {
             TopFormatArg::Screen => TopFormat::Screen,
             TopFormatArg::Json => TopFormat::Json,
             TopFormatArg::Jsonl => TopFormat::JsonLines,
         };
-        TopConfig {
+        Ok(TopConfig {
+            charging: self.wrappers.charging()?,
             pid: self.pid,
             interval: self.interval,
             iterations: self.iterations,
@@ -250,7 +269,7 @@ impl TopArgs {
             filter: self.filter,
             format,
             break_screen: self.break_screen,
-        }
+        })
     }
 }
 
@@ -302,18 +321,14 @@ impl AttachArgs {
                 rest: 0,
                 wishes: Wishes {
                     tracing,
-                    sort: match self.sort {
-                        SortArg::LiveBytes => Sort::LiveBytes,
-                        SortArg::LiveObjects => Sort::LiveObjects,
-                        SortArg::Growth => Sort::Growth,
-                        SortArg::Age => Sort::Age,
-                    },
+                    sort: self.sort.into(),
                     min_age: self.min_age.unwrap_or_default(),
                     max_live: self.max_live as u32,
                     break_free_probes: self.break_free_probes,
                 },
                 kernel_log: self.verbose >= 2,
                 record: self.record,
+                charging: self.wrappers.charging()?,
             },
             rendering,
             thresholds,
@@ -362,6 +377,7 @@ impl DumpArgs {
                     LayoutArg::Calibration => LayoutSource::Calibration,
                 },
             },
+            charging: self.wrappers.charging()?,
             verbose: self.verbose,
         })
     }

@@ -11,8 +11,10 @@ use crate::diff::{Diff, Options, compare};
 use crate::export::profile::{NoProfile, Profile, ProfileKind};
 use crate::export::{Exporter, json, people, pprof, table};
 use crate::report::Report;
+use crate::report::charge::charge;
 use crate::report::read::{self, newest_of_each};
 use crate::report::select::Selection;
+use crate::symbol::Charging;
 
 /// What a difference is turned into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct DiffConfig {
     pub options: Options,
     /// Which stacks.
     pub selection: Selection,
+    /// Whom stacks are charged to.
+    pub charging: Charging,
     /// When to fail.
     pub thresholds: Thresholds,
     /// What the difference is turned into.
@@ -63,6 +67,8 @@ pub struct DiffConfig {
 
 pub fn run(mut config: DiffConfig) -> Result<u8, Failure> {
     let (mut old, mut new) = both(&config)?;
+    charge(&mut old, &config.charging);
+    charge(&mut new, &config.charging);
     config.selection.apply(&mut old);
     config.selection.apply(&mut new);
     let diff = compare(&old, &new, config.options).map_err(Failure::failed)?;

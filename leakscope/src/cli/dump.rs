@@ -7,6 +7,7 @@ use super::format::Rendering;
 use super::output::Destination;
 use crate::runtime::Options;
 use crate::session;
+use crate::symbol::Charging;
 
 /// Configuration of `dump`.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct DumpConfig {
     pub output: Destination,
     /// How runtimes are read.
     pub runtimes: Options,
+    /// Whom stacks are charged to.
+    pub charging: Charging,
     /// How often `-v` was given.
     pub verbose: u8,
 }
@@ -28,6 +31,6 @@ pub struct DumpConfig {
 pub fn run(config: DumpConfig) -> Result<u8, Failure> {
     let process = session::check_threads(config.pid)?;
     let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
-    session::dump(&process, config.runtimes, &mut printer)?;
+    session::dump(&process, config.runtimes, &config.charging, &mut printer)?;
     Ok(printer.code())
 }

@@ -23,6 +23,7 @@ Examples:
                                                          a report a minute, of the last two hours
   sudo leakscope attach PID -d 5m --fail-on 'heap.totals.live_bytes > 64MiB'
                                                          exit with 3 if it leaks, for scripts
+  sudo leakscope attach PID --wrapper '^app_alloc'       charge what app_alloc… allocates to its callers
   sudo leakscope attach PID --only waits --min-wait 1s   waits over a second, and who ended them
   sudo leakscope attach PID -d 30 --format pprof -o heap.pb.gz && go tool pprof -top heap.pb.gz";
 

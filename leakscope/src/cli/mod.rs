@@ -16,6 +16,7 @@ pub mod output;
 pub mod progress;
 pub mod replay;
 pub mod report;
+pub mod settings;
 pub mod top;
 mod top_script;
 
@@ -38,7 +39,7 @@ pub fn run() -> Result<u8, Failure> {
     match parsed.command {
         args::Command::Attach(arguments) => attach::run(arguments.into_config()?),
         args::Command::Dump(arguments) => dump::run(arguments.into_config()?),
-        args::Command::Top(arguments) => top::run(&arguments.into_config()),
+        args::Command::Top(arguments) => top::run(&arguments.into_config()?),
         args::Command::Replay(arguments) => replay::run(arguments.into_config()?),
         args::Command::Report(arguments) => report::run(arguments.into_config()?),
         args::Command::Diff(arguments) => diff::run(arguments.into_config()?),

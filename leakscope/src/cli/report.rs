@@ -11,8 +11,10 @@ use super::progress::Progress;
 use crate::diff::series::grow_since;
 use crate::files;
 use crate::report::Report;
+use crate::report::charge::charge;
 use crate::report::read::{self, ReadError, Series, newest_of_each};
 use crate::report::select::Selection;
+use crate::symbol::Charging;
 
 /// Configuration of `report`.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct ReportConfig {
     pub files: Vec<PathBuf>,
     /// Which stacks.
     pub selection: Selection,
+    /// Whom stacks are charged to.
+    pub charging: Charging,
     /// What they are turned into.
     pub rendering: Rendering,
     /// When to fail.
@@ -45,6 +49,7 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     }
     config.rendering.holds(reports.len())?;
     for report in &mut reports {
+        charge(report, &config.charging);
         config.selection.apply(report);
         if let Cow::Owned(grouped) = config.rendering.grouped(report) {
             *report = grouped;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Failure;
 use super::top_script;
 use crate::processes::Order;
+use crate::symbol::Charging;
 use crate::tui::{self, ScreenConfig};
 
 /// The form of what is shown.
@@ -28,6 +29,8 @@ pub struct TopConfig {
     pub iterations: Option<u32>,
     /// Order of the list.
     pub order: Order,
+    /// Whom stacks are charged to.
+    pub charging: Charging,
     /// Text that listed processes hold.
     pub filter: String,
     /// The form.
@@ -51,6 +54,7 @@ pub fn run(config: &TopConfig) -> Result<u8, Failure> {
                 report_interval: config.interval.unwrap_or(REPORT_INTERVAL),
                 iterations: config.iterations,
                 order: config.order,
+                charging: config.charging.clone(),
                 filter: config.filter.clone(),
                 break_screen: config.break_screen,
             })?;

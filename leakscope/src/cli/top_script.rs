@@ -115,6 +115,7 @@ pub(super) fn reports(config: &TopConfig, pid: u32) -> Result<u8, Failure> {
     let observe = session::Config {
         interval: Some(config.interval.unwrap_or(REPORT_INTERVAL)),
         rest: if config.interval.is_none() { session::REST_ON_SCREEN } else { 0 },
+        charging: config.charging.clone(),
         ..session::Config::default()
     };
     let process = session::check(pid, observe.wishes.tracing)?;

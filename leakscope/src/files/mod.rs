@@ -29,7 +29,8 @@
 //!
 //! # What is read of our own (`saved`)
 //!
-//! Saved reports are found by the same walk. Of a directory only regular files are opened.
+//! Saved reports are found by the same walk. Of a directory only regular files are opened. What tells leakscope what
+//! to do (its configuration) must be a regular file that, as root, only trusted users can write to.
 //!
 //! # What is read of the target (`target`, `reader`, `linked`)
 //!
@@ -55,7 +56,7 @@ pub use create::{Fresh, Output, Waiting, output};
 pub use directory::Directory;
 pub use linked::linked;
 pub use place::is_directory;
-pub use saved::{Saved, saved};
+pub use saved::{Saved, saved, trusted};
 pub use target::{DebugDirectory, TargetFiles};
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ use std::path::Path;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::directory::Directory;
 use super::place::{Entry, Found, find, find_in};
+use super::trust::Trust;
 
 /// What a path of the user's leads to.
 #[derive(Debug)]
@@ -31,6 +33,27 @@ pub fn saved(path: &Path) -> io::Result<Saved> {
             entry.open(OFlags::RDONLY).map(|fd| Saved::File(fd.into()))
         }
     }
+}
+
+/// Opens a regular file that tells what to do; `None` if there is none. Root follows no file that another user than
+/// those who are trusted can write to.
+pub fn trusted(path: &Path) -> io::Result<Option<File>> {
+    let entry = match find(path) {
+        Ok(Found::Name(place)) => place.entry,
+        Ok(Found::Directory(_)) => return Err(Errno::ISDIR.into()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(entry) = entry else { return Ok(None) };
+    if entry.kind() != FileType::RegularFile {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if geteuid().is_root() && !Trust::of_this_process().shelters(&entry.stat) {
+        let why = "another user can write to it, so root does not follow it; make it yours or root's, and run \
+                   `chmod go-w` on it";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    regular(&entry).map(Some)
 }
 
 fn regular(entry: &Entry) -> io::Result<File> {

@@ -8,6 +8,7 @@
 //! second probe would double the cost of every `new`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 pub mod allocators;
 mod cache_flush;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub probes: Vec<PlannedProbe>,
     /// Those that do not, and why.
     pub skipped: Vec<Skipped>,
+    /// The code of all that is seen to allocate or free, there or where it leaves the work to: virtual addresses.
+    pub code: Vec<Range<u64>>,
 }
 
 /// Finds the allocator functions of a file and chooses their probes. A file without any gives an
@@ -77,7 +80,7 @@ pub struct Plan {
 pub fn plan(elf: &ElfFile) -> Result<Plan, ElfError> {
     elf.parsed()?;
     let mut found = discover::discover(elf);
-    let mut plan = Plan { probes: Vec::new(), skipped: std::mem::take(&mut found.skipped) };
+    let mut plan = Plan { skipped: std::mem::take(&mut found.skipped), ..Plan::default() };
     if found.functions.is_empty() {
         return Ok(plan);
     }
@@ -102,19 +105,25 @@ pub fn plan(elf: &ElfFile) -> Result<Plan, ElfError> {
                 passed_on.insert(found.address, inner);
                 let names = delegates.into_iter().map(|(name, _)| name).collect();
                 plan.skipped.push(skip(SkipReason::Delegates(names)));
+                plan.code.push(found.address..found.address.saturating_add(found.size));
                 continue;
             }
         }
         match place::place(&image, &found.function, found.address, found.size) {
-            Ok(placement) => plan.probes.push(PlannedProbe {
-                names: found.names.clone(),
-                allocator: own_allocator(&found.names).unwrap_or(standard),
-                function: found.function,
-                offset: found.offset,
-                warnings: warnings(found, &placement),
-                placement,
-                group: 0,
-            }),
+            Ok(placement) => {
+                // The size of some symbols is 0; the probe lies in the function all the same.
+                let size = found.size.max(placement.distance.saturating_add(1));
+                plan.code.push(found.address..found.address.saturating_add(size));
+                plan.probes.push(PlannedProbe {
+                    names: found.names.clone(),
+                    allocator: own_allocator(&found.names).unwrap_or(standard),
+                    function: found.function,
+                    offset: found.offset,
+                    warnings: warnings(found, &placement),
+                    placement,
+                    group: 0,
+                });
+            }
             Err(error) => plan.skipped.push(skip(error.into())),
         }
     }

@@ -1,6 +1,10 @@
 //! Makes a report from what was observed.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use leakscope_common::counter::{Loss, Tally};
+
 use leakscope_common::unwind::StackEnd;
 
 use super::model::{
@@ -11,7 +15,7 @@ use super::words::ReportSaid;
 use crate::collect::Collected;
 use crate::collect::heap::{HeapAccount, Sort};
 use crate::losses;
-use crate::process::{AddressSpace, ElfError, Host, Process};
+use crate::process::{AddressSpace, ElfError, Host, Location, ModuleId, Process};
 use crate::runtime;
 use crate::section::finding::{Finding, Said as _};
 use crate::section::goroutines::words::{GoroutinesSaid, Since};
@@ -21,8 +25,8 @@ use crate::section::heap::build::HeapInputs;
 use crate::section::heap::words::HeapSaid;
 use crate::section::made::Facts;
 use crate::section::{goroutines, heap, waits};
-use crate::stack::{StackId, Stacks};
-use crate::symbol::{BlameInput, Names};
+use crate::stack::{LocatedStack, StackId, Stacks};
+use crate::symbol::{BlameInput, Charging, Names};
 
 /// What a report is made from: what frames it, and what collectors and the runtime have to say.
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub struct Code<'a> {
     pub space: &'a AddressSpace,
     /// Names of code.
     pub names: &'a mut Names,
+    /// Whom stacks are charged to; learns the wrappers that are found.
+    pub charging: &'a mut Charging,
 }
 
 impl<'a> Inputs<'a> {
@@ -109,9 +115,12 @@ const WAIT_NS: u64 = 300;
 
 /// Builds the report.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { host, window, collected, costs, code: Code { stacks, space, names }, .. } = inputs;
+    let Inputs { host, window, collected, costs, code, .. } = inputs;
+    let Code { stacks, space, names, charging } = code;
     let traced = collected.heap.map(|account| traced(account, inputs.runtime, space));
-    let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
+    let allocators = AllocatorsCode::of(collected.heap);
+    let known = &*charging;
+    let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names, &allocators, known));
     let mut lost = losses::named(costs.counters, costs.recursion_misses);
     lost.extend(costs.lost.iter().filter(|(_, n)| *n > 0).cloned());
     let unread = unread(space);
@@ -133,9 +142,11 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         ended: report.window.ended_by.is_some(),
         inside: host.is_some(),
         lost: &lost,
+        charging: known,
         name: &mut name,
     };
     let missed = report.make_sections(&mut facts);
+    charging.learn(report.heap.iter().flat_map(|heap| &heap.wrappers).cloned());
     lost.extend(missed);
     let mut summary =
         Summary { answer: None, details: findings(report.window.ended_by, inputs.leader_gone, &cost) };
@@ -317,11 +328,46 @@ fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_
     }
 }
 
+/// The code of the allocator's functions, by file.
+#[derive(Default)]
+struct AllocatorsCode<'a>(HashMap<ModuleId, Vec<&'a Range<u64>>>);
+
+impl<'a> AllocatorsCode<'a> {
+    fn of(heap: Option<&'a HeapAccount>) -> Self {
+        let mut by_file: HashMap<ModuleId, Vec<&Range<u64>>> = HashMap::new();
+        for function in heap.into_iter().flat_map(|account| &account.coverage.code) {
+            by_file.entry(function.module).or_default().push(&function.code);
+        }
+        Self(by_file)
+    }
+
+    /// Whether a frame lies in one of them.
+    fn holds(&self, frame: &crate::stack::Frame) -> bool {
+        let Location::Module(module, address) = frame.location else { return false };
+        // A call may be the last instruction of its function.
+        let at = if frame.exact { address } else { address.wrapping_sub(1) };
+        self.0.get(&module).is_some_and(|functions| functions.iter().any(|code| code.contains(&at)))
+    }
+}
+
 /// A stack with its names.
-fn named(stack: &crate::stack::LocatedStack, space: &AddressSpace, names: &mut Names) -> Stack {
-    let frames: Vec<_> = stack.frames.iter().flat_map(|f| names.frames(space, f)).map(Frame::from).collect();
-    let inputs: Vec<BlameInput<'_>> = frames.iter().map(Frame::blame_input).collect();
-    let blame = runtime::rules().owners.blame(&inputs).map(|i| i as u64);
+fn named(
+    stack: &LocatedStack,
+    space: &AddressSpace,
+    names: &mut Names,
+    allocators: &AllocatorsCode<'_>,
+    charging: &Charging,
+) -> Stack {
+    let mut frames: Vec<Frame> = Vec::with_capacity(stack.frames.len());
+    let mut allocates: Vec<bool> = Vec::with_capacity(stack.frames.len());
+    for frame in &stack.frames {
+        frames.extend(names.frames(space, frame).into_iter().map(Frame::from));
+        allocates.resize(frames.len(), allocators.holds(frame));
+    }
+    let inputs = frames.iter().zip(&allocates);
+    let inputs: Vec<BlameInput<'_>> =
+        inputs.map(|(frame, &allocator)| BlameInput { allocator, ..frame.blame_input() }).collect();
+    let blame = runtime::rules().owners.charge(&inputs, charging).map(|i| i as u64);
     Stack { frames, blame, end: Some(stack.end.into()) }
 }
 

@@ -11,15 +11,23 @@ pub fn by(report: &mut Report, by: By) {
         return;
     }
     report.sections_mut().into_iter().for_each(|section| section.group(by));
-    // What was said of the rows before is said of these.
-    let again = |said: &Finding| report.sections().into_iter().find_map(|section| section.again(said));
-    let answer = report.summary.answer.as_ref().and_then(again);
-    let details: Vec<Option<Finding>> = report.summary.details.iter().map(again).collect();
-    if answer.is_some() {
-        report.summary.answer = answer;
-    }
-    for (said, again) in report.summary.details.iter_mut().zip(details) {
-        *said = again.unwrap_or_else(|| said.clone());
+    report.say_again();
+}
+
+impl Report {
+    /// Says of the rows as they are now what was said of those before.
+    pub(crate) fn say_again(&mut self) {
+        let again = |said: &Finding| self.sections().into_iter().find_map(|section| section.again(said));
+        let answer = self.summary.answer.as_ref().and_then(again);
+        let details: Vec<Option<Finding>> = self.summary.details.iter().map(again).collect();
+        if answer.is_some() {
+            self.summary.answer = answer;
+        }
+        for (said, again) in self.summary.details.iter_mut().zip(details) {
+            if let Some(again) = again {
+                *said = again;
+            }
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The report: `model` is its shape (and its JSON) around the sections, `build` makes one from what was observed,
 //! `summary` holds the findings, and `words` the sentences that are of no section. Of saved
-//! reports, `read` takes them in, `series` names those of a directory, `select` leaves a part of one, `group` adds
+//! reports, `read` takes them in, `series` names those of a directory, `charge` judges them by wrappers of the
+//! user, `select` leaves a part of one, `group` adds
 //! up sites.
 
 pub mod build;
+pub mod charge;
 pub mod group;
 pub mod model;
 pub mod read;

@@ -139,6 +139,7 @@ impl Frame {
             function: self.function.as_deref(),
             module: self.module.as_deref(),
             file: self.file.as_deref(),
+            ..BlameInput::default()
         }
     }
 }

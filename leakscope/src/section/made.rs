@@ -7,6 +7,7 @@ use crate::collect::Collected;
 use crate::collect::heap::Sort;
 use crate::losses;
 use crate::runtime;
+use crate::symbol::Charging;
 
 /// How the numbers of a process come about that runs another program inside itself.
 const INSIDE: &str = "only what the kernel sees of the process: what runs inside is not seen";
@@ -25,6 +26,8 @@ pub struct Facts<'a, 'n> {
     pub inside: bool,
     /// What was lost, by name.
     pub lost: &'a BTreeMap<String, u64>,
+    /// Whom stacks are charged to.
+    pub charging: &'a Charging,
     pub name: &'n mut NameStack<'n>,
 }
 

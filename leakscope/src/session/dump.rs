@@ -12,11 +12,16 @@ use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Code, Costs, Inputs, build};
 use crate::runtime::{Options, Runtimes};
 use crate::stack::Stacks;
-use crate::symbol::Names;
+use crate::symbol::{Charging, Names};
 use leakscope_common::counter::COUNTERS;
 
 /// Looks at the threads of `process`, which [`super::check_threads`] has passed, and reports once.
-pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+pub fn dump(
+    process: &Process,
+    options: Options,
+    charging: &Charging,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
     usage::raise_file_limit();
     let mut space = address_space(process)?;
     let host = Host::of(process, &space);
@@ -57,7 +62,8 @@ pub fn dump(process: &Process, options: Options, watcher: &mut dyn Watcher) -> R
         return Err(ProcessError::NoSuchProcess(process.pid).into());
     }
     let rss = process.rss_bytes();
-    let code = Code { stacks: &stacks, space: &space, names: &mut names };
+    let mut charging = charging.of(process.exe.as_deref());
+    let code = Code { stacks: &stacks, space: &space, names: &mut names, charging: &mut charging };
     let report = build(Inputs {
         host,
         memory: memory(rss, rss),

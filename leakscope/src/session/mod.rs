@@ -31,6 +31,7 @@ use crate::failure::Failure;
 use crate::process::{Process, ProcessError};
 use crate::recording::{Player, Recorder};
 use crate::report::Report;
+use crate::symbol::Charging;
 
 pub use dump::dump;
 pub use links::Choice as LinkChoice;
@@ -52,6 +53,8 @@ pub struct Config {
     pub kernel_log: bool,
     /// Where what is read is recorded, if it is.
     pub record: Option<PathBuf>,
+    /// Whom stacks are charged to.
+    pub charging: Charging,
 }
 
 /// [`Config::rest`] for reports that somebody looks at as they come: a tenth of a core goes into them at
@@ -74,6 +77,7 @@ impl Default for Config {
             },
             kernel_log: false,
             record: None,
+            charging: Charging::default(),
         }
     }
 }
@@ -157,9 +161,9 @@ pub async fn run(process: Process, config: &Config, watcher: &mut dyn Watcher) -
 }
 
 /// Makes the reports of the recording in a directory again. They go to `watcher`, as those of the target did.
-pub async fn replay(directory: &Path, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+pub async fn replay(directory: &Path, charging: &Charging, watcher: &mut dyn Watcher) -> Result<(), Failure> {
     let player = Player::open(directory).map_err(Failure::failed)?;
-    watch::replay(player, watcher).await
+    watch::replay(player, charging, watcher).await
 }
 
 #[cfg(test)]

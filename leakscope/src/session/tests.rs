@@ -47,7 +47,7 @@ fn recorded() -> PathBuf {
 fn replayed(directory: &Path) -> Result<Kept, Failure> {
     let mut kept = Kept::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(replay(directory, &mut kept))?;
+    runtime.block_on(replay(directory, &Charging::default(), &mut kept))?;
     Ok(kept)
 }
 

@@ -25,7 +25,7 @@ use crate::report::build::{Code, Costs, Inputs, build};
 use crate::report::model::{EndedBy, Memory, Window};
 use crate::runtime::{RecordedRuntime, Runtimes};
 use crate::stack::{RawStack, Stacks};
-use crate::symbol::Names;
+use crate::symbol::{Charging, Names};
 
 /// What ties a session to a target that runs; a replay has none of it.
 struct Ties {
@@ -46,6 +46,7 @@ struct Watch {
     space: AddressSpace,
     stacks: Stacks,
     names: Names,
+    charging: Charging,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
     /// When the account was frozen: what comes later is in no number.
@@ -76,6 +77,7 @@ pub(super) async fn watch(
         rest: config.rest,
     };
     let mut watch = Watch::new(source, Some(ties), armed.subject, armed.space, names, armed.collectors);
+    watch.charging = config.charging.of(watch.subject.process.exe.as_deref());
     let ended = match watch.start(watcher) {
         Ok(()) => watch.until_end(watcher).await,
         Err(failure) => Err(failure),
@@ -102,7 +104,11 @@ pub(super) async fn watch(
 }
 
 /// Makes the reports of a recording again.
-pub(super) async fn replay(player: Player, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+pub(super) async fn replay(
+    player: Player,
+    charging: &Charging,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
     let mut source = Source::Recorded(player);
     let subject: Subject = expected(source.recorded("subject")?)?;
     let space: RecordedSpace = expected(source.recorded("address space")?)?;
@@ -110,6 +116,7 @@ pub(super) async fn replay(player: Player, watcher: &mut dyn Watcher) -> Result<
     // Their maps are not made, so their sizes do not matter.
     let collectors = Collectors::of(&subject.wishes, 0);
     let mut watch = Watch::new(source, None, subject, space, Names::of_recording(), collectors);
+    watch.charging = charging.of(watch.subject.process.exe.as_deref());
     watch.start(watcher)?;
     match watch.until_end(watcher).await? {
         Some(ended_by) => watch.finish(ended_by, watcher),
@@ -143,6 +150,7 @@ impl Watch {
             space,
             stacks: Stacks::default(),
             names,
+            charging: Charging::default(),
             rss_last: subject.rss_start,
             exec_ns: None,
             frozen_ns: u64::MAX,
@@ -185,7 +193,12 @@ impl Watch {
         let runtimes = self.ties.as_ref().map(|ties| &ties.runtimes).filter(|runtimes| runtimes.is_read());
         let Some(runtimes) = runtimes.filter(|_| watcher.wants_first_look()) else { return Ok(()) };
         let process = &self.subject.process;
-        let code = Code { stacks: &self.stacks, space: &self.space, names: &mut self.names };
+        let code = Code {
+            stacks: &self.stacks,
+            space: &self.space,
+            names: &mut self.names,
+            charging: &mut self.charging,
+        };
         let report = build(Inputs {
             host: self.subject.host(),
             memory: memory(self.subject.rss_start, process.rss_bytes()),
@@ -375,7 +388,12 @@ impl Watch {
         if let Some(names) = self.source.recorded("names")? {
             self.names.learn(names);
         }
-        let code = Code { stacks: &self.stacks, space: &self.space, names: &mut self.names };
+        let code = Code {
+            stacks: &self.stacks,
+            space: &self.space,
+            names: &mut self.names,
+            charging: &mut self.charging,
+        };
         let inputs = Inputs::new(process, runtime, &self.subject.started_at, code);
         let duration_ns = moment.at_ns.saturating_sub(moment.started_ns);
         Ok(build(Inputs {

@@ -2,6 +2,12 @@
 
 use std::collections::HashSet;
 
+mod charging;
+mod cpp;
+mod program;
+
+pub use charging::{Charging, wrapper_name};
+
 /// What is known about a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlameInput<'a> {
@@ -11,6 +17,8 @@ pub struct BlameInput<'a> {
     pub module: Option<&'a str>,
     /// Source file, if it is known.
     pub file: Option<&'a str>,
+    /// Whether it lies in a function that is probed because it allocates, whatever that is called.
+    pub allocator: bool,
 }
 
 /// Who wrote the code of a frame, nearest to the hardware first.
@@ -117,16 +125,36 @@ impl FromIterator<BlameRules> for Owners {
 }
 
 impl Owners {
+    /// The frame that a stack (innermost frame first) of any program is charged to.
+    pub fn blame(&self, frames: &[BlameInput<'_>]) -> Option<usize> {
+        self.charge(frames, &Charging::default())
+    }
+
     /// The frame that a stack (innermost frame first) is charged to: the first that is the user's own.
     ///
     /// Where there is none, it is the first that belongs to a framework; else the first that is no
     /// allocator; else the outermost. `None` if there are no frames. A frame without a name counts by
     /// its module. Code made at run time that nothing names would tell nothing: what it called stands for it.
-    pub fn blame(&self, frames: &[BlameInput<'_>]) -> Option<usize> {
-        let owners: Vec<FrameOwner> = frames.iter().map(|frame| self.owner(frame)).collect();
+    ///
+    /// A library that the system has for all programs does what it was told to: the first frame of the program's
+    /// own files stands for it, if one is there that says more than that the program runs.
+    pub fn charge(&self, frames: &[BlameInput<'_>], charging: &Charging) -> Option<usize> {
+        let mut owners = Vec::with_capacity(frames.len());
+        for at in 0..frames.len() {
+            owners.push(self.owner_in(frames, at, charging));
+            if owners[at] == FrameOwner::User {
+                break;
+            }
+        }
         let blamed = blame_by(&owners)?;
+        if owners[blamed] != FrameOwner::User {
+            return Some(blamed);
+        }
+        if charging.is_foreign(&frames[blamed]) {
+            return Some(self.own_beyond(frames, blamed, charging).unwrap_or(blamed));
+        }
         let nameless = frames[blamed].function.is_none() && frames[blamed].module.is_none();
-        if owners[blamed] != FrameOwner::User || !nameless {
+        if !nameless {
             return Some(blamed);
         }
         let called = frames[..blamed].iter().zip(&owners).rposition(|(frame, &owner)| {
@@ -136,11 +164,53 @@ impl Owners {
         Some(called.unwrap_or(blamed))
     }
 
+    /// The user's frame that a stack is charged to which is not to be charged to any up to `at`; `at` itself if
+    /// none lies beyond.
+    pub fn charge_beyond(&self, frames: &[BlameInput<'_>], at: usize, charging: &Charging) -> usize {
+        let is_users = |&at: &usize| self.owner_in(frames, at, charging) == FrameOwner::User;
+        match (at.saturating_add(1)..frames.len()).find(is_users) {
+            Some(next) if charging.is_foreign(&frames[next]) => {
+                self.own_beyond(frames, next, charging).unwrap_or(next)
+            }
+            Some(next) => next,
+            None => at,
+        }
+    }
+
+    /// Who wrote the code of a frame of a stack, where the frames around it count, too.
+    fn owner_in(&self, frames: &[BlameInput<'_>], at: usize, charging: &Charging) -> FrameOwner {
+        let frame = &frames[at];
+        let owner = self.owner(frame);
+        let Some(name) = frame.function.filter(|_| owner != FrameOwner::Allocator) else { return owner };
+        let caller = || frames.get(at + 1).and_then(|caller| caller.function);
+        let for_container =
+            || owner == FrameOwner::User && caller().is_some_and(|caller| cpp::allocates_for(name, caller));
+        if charging.is_wrapper(name) || for_container() { FrameOwner::Allocator } else { owner }
+    }
+
+    /// The first frame beyond `at` that is of the program's own files and not where it begins.
+    fn own_beyond(&self, frames: &[BlameInput<'_>], at: usize, charging: &Charging) -> Option<usize> {
+        let own = |&at: &usize| {
+            !charging.is_foreign(&frames[at]) && self.owner_in(frames, at, charging) == FrameOwner::User
+        };
+        let begins = |at: usize| {
+            let main = frames[at].function.is_some_and(|name| name == "main" || name.ends_with("::main"));
+            let caller = frames.get(at + 1).and_then(|frame| frame.function);
+            main || caller.is_some_and(|name| STARTS.contains(&bare(name)))
+        };
+        (at + 1..frames.len()).find(own).filter(|&at| !begins(at))
+    }
+
     /// Who wrote the code of a frame.
     pub fn owner(&self, frame: &BlameInput<'_>) -> FrameOwner {
+        if frame.allocator {
+            return FrameOwner::Allocator;
+        }
         let file = frame.module.map(|module| module.rsplit('/').next().unwrap_or(module));
         if let Some(name) = frame.function {
-            if self.allocators.names.contains(bare(name)) || has_prefix(name, &self.allocators.prefixes) {
+            let known =
+                self.allocators.names.contains(bare(name)) || has_prefix(name, &self.allocators.prefixes);
+            if known || cpp::allocates(name) {
                 return FrameOwner::Allocator;
             }
             if self.is_runtime(name) {
@@ -168,6 +238,16 @@ impl Owners {
     }
 }
 
+/// What calls `main`: glibc csu/libc-start.c and sysdeps/x86_64/start.S; musl src/env/__libc_start_main.c.
+const STARTS: &[&str] = &[
+    "_start",
+    "_start_c",
+    "__libc_start_main",
+    "__libc_start_main_impl",
+    "__libc_start_call_main",
+    "libc_start_main_stage2",
+];
+
 /// The frame to blame by who owns the frames, innermost first: the first of the user's, else of a framework's, else
 /// that is no allocator, else the outermost. `None` if there are none.
 pub fn blame_by(owners: &[FrameOwner]) -> Option<usize> {
@@ -182,7 +262,10 @@ pub fn blame_by(owners: &[FrameOwner]) -> Option<usize> {
 /// implementations (`<&mut F as core::ops::FnOnce<A>>::call_once`), but not a user's type with a
 /// trait of the standard library.
 fn is_rust_runtime(name: &str, crates: &HashSet<&str>) -> bool {
-    let in_crate = |path: &str| path.split_once("::").is_some_and(|(first, _)| crates.contains(first));
+    // A path may begin with a type: `<&str as <alloc::ffi::c_str::CString>::new::SpecNewImpl>::spec_new_impl`.
+    let in_crate = |path: &str| {
+        path.trim_start_matches('<').split_once("::").is_some_and(|(first, _)| crates.contains(first))
+    };
     let Some(inner) = name.strip_prefix('<') else { return in_crate(name) };
     let itself = self_type(inner).trim();
     let bare = strip_references(itself);

@@ -8,6 +8,8 @@ use std::fmt::{self, Write as _};
 
 use super::name::{self, MAX_NAME};
 
+mod readable;
+
 /// Longest mangled name that is worth demangling: real ones have some 10 KiB at most, and the work before
 /// the first byte is written grows with it.
 const MAX_MANGLED: usize = 64 << 10;
@@ -32,13 +34,15 @@ fn demangled(name: &str) -> Option<String> {
             return None;
         }
         let options = cpp_demangle::DemangleOptions::new().no_return_type();
-        let symbol = cpp_demangle::Symbol::new(name.as_bytes()).ok()?;
+        // The version of a symbol is no part of its name.
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
+        let Ok(symbol) = cpp_demangle::Symbol::new(name.as_bytes()) else { return readable::readable(name) };
         symbol.structured_demangle(&mut out, &options).is_ok()
     };
     match (written, out.full) {
         (_, true) => Some(name::cut(out.text)),
         (true, false) => Some(out.text),
-        (false, false) => None,
+        (false, false) => readable::readable(name),
     }
 }
 
@@ -87,6 +91,7 @@ mod tests {
         assert_eq!(demangle("_ZN3app5queue4pushEi"), "app::queue::push(int)");
         assert_eq!(demangle("_ZN3app4makeIiEESt6vectorIT_SaIS2_EEi"), "app::make<int>(int)");
         assert_eq!(demangle("_Znwm"), "operator new(unsigned long)");
+        assert_eq!(demangle("_ZNSt6thread4joinEv@@GLIBCXX_3.4.11"), "std::thread::join()");
     }
 
     #[test]

@@ -45,7 +45,7 @@ mod names;
 mod recorded;
 mod resolver;
 
-pub use blame::{BlameInput, BlameRules, CodeTable, FrameOwner, Owners, blame_by};
+pub use blame::{BlameInput, BlameRules, Charging, CodeTable, FrameOwner, Owners, blame_by, wrapper_name};
 pub use checksum::NoChecksum;
 pub use code_file::CodeFile;
 pub use demangle::demangle;

@@ -16,6 +16,7 @@ use crate::files::TargetFiles;
 use crate::processes::{Sampler, Scope, Snapshot};
 use crate::report::Report;
 use crate::session::{self, Watcher};
+use crate::symbol::Charging;
 
 /// Something for the screen.
 pub(super) enum Input {
@@ -167,6 +168,7 @@ pub(super) fn observe(
     pid: u32,
     number: u64,
     interval: Duration,
+    charging: Charging,
 ) -> std::io::Result<Observation> {
     let unwanted = Arc::new(AtomicBool::new(false));
     // Now, while the PID is this process'.
@@ -177,6 +179,7 @@ pub(super) fn observe(
             let config = session::Config {
                 interval: Some(interval),
                 rest: session::REST_ON_SCREEN,
+                charging,
                 ..session::Config::default()
             };
             let process = session::check(pid, config.wishes.tracing)?;

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::files::Directory;
 use crate::processes::Order;
 use crate::report::Report;
+use crate::symbol::Charging;
 
 /// What to show.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct ScreenConfig {
     pub iterations: Option<u32>,
     /// Order of the list.
     pub order: Order,
+    /// Whom stacks are charged to.
+    pub charging: Charging,
     /// Text that listed processes hold.
     pub filter: String,
     /// Panic at the first refresh; for tests.
@@ -57,6 +60,7 @@ pub fn run(config: &ScreenConfig) -> Result<(), Failure> {
         observation: None,
         observations: 0,
         report_interval: config.report_interval,
+        charging: config.charging.clone(),
         left: config.iterations,
         as_root: None,
         broken: config.break_screen,
@@ -104,6 +108,12 @@ fn with_sudo(config: &ScreenConfig, pid: u32) -> Failure {
     let mut sudo = Command::new("sudo");
     sudo.arg("--").arg(&own).arg("top").arg(pid.to_string());
     sudo.arg("--interval").arg(config.report_interval.as_secs_f64().to_string());
+    for expression in config.charging.expressions() {
+        sudo.arg(format!("--wrapper={expression}"));
+    }
+    if !config.charging.finds() {
+        sudo.arg("--no-wrappers");
+    }
     eprintln!("leakscope: sudo -- {} top {pid}", own.display());
     let error = sudo.exec();
     Failure::unsupported(format!("cannot run sudo: {error}; run `leakscope top {pid}` as root"))
@@ -118,6 +128,7 @@ struct Screen {
     observation: Option<Observation>,
     observations: u64,
     report_interval: Duration,
+    charging: Charging,
     left: Option<u32>,
     /// The process that is to be looked at as root, after this screen.
     as_root: Option<u32>,
@@ -190,7 +201,13 @@ impl Screen {
             Action::Attach(pid) => {
                 self.observations += 1;
                 let number = self.observations;
-                self.observation = match feeds::observe(&self.inputs, pid, number, self.report_interval) {
+                self.observation = match feeds::observe(
+                    &self.inputs,
+                    pid,
+                    number,
+                    self.report_interval,
+                    self.charging.clone(),
+                ) {
                     Ok(observation) => Some(observation),
                     Err(error) => {
                         self.app.on_ended(Some(format!("cannot start a thread: {error}")));

@@ -11,6 +11,7 @@ use crate::cli::format::{FormatArgs, ProfileArg};
 use crate::cli::output::Destination;
 use crate::cli::replay::ReplayConfig;
 use crate::cli::report::ReportConfig;
+use crate::cli::settings::{FoundWrapperArgs, WrapperArgs};
 use crate::diff;
 use crate::export::profile::ProfileKind;
 use crate::report::select::Selection;
@@ -28,6 +29,8 @@ pub struct ReportArgs {
     #[arg(long, value_name = "REGEX")]
     ignore: Option<String>,
     #[command(flatten)]
+    wrappers: WrapperArgs,
+    #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
     fail_on: ReportFailOn,
@@ -42,6 +45,8 @@ pub struct ReplayArgs {
     /// What `attach --record DIR` has written
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    #[command(flatten)]
+    wrappers: FoundWrapperArgs,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -75,6 +80,8 @@ pub struct DiffArgs {
     /// Leave out stacks with a function, file or module that matches
     #[arg(long, value_name = "REGEX")]
     ignore: Option<String>,
+    #[command(flatten)]
+    wrappers: WrapperArgs,
     /// Format of the difference
     #[arg(long, value_enum, default_value_t = DiffFormatArg::Table)]
     format: DiffFormatArg,
@@ -121,6 +128,7 @@ impl ReplayArgs {
             rendering,
             thresholds: self.fail_on.thresholds(|_| Ok(()))?,
             output,
+            charging: self.wrappers.charging()?,
             verbose: self.verbose,
         })
     }
@@ -140,6 +148,7 @@ impl ReportArgs {
             thresholds: self.fail_on.thresholds(|_| Ok(()))?,
             selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
                 .map_err(|error| Failure::usage(error.to_string()))?,
+            charging: self.wrappers.charging()?,
             rendering,
             output,
         })
@@ -175,6 +184,7 @@ impl DiffArgs {
             },
             selection: Selection::new(self.focus.as_deref(), self.ignore.as_deref())
                 .map_err(|error| Failure::usage(error.to_string()))?,
+            charging: self.wrappers.charging()?,
             format,
             profile,
             top: self.top as usize,

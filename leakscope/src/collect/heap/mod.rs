@@ -11,6 +11,8 @@ pub mod probes;
 pub use aggregate::{HeapAggregate, HeapSnapshot, Observation, SiteSnapshot, Sort};
 pub use probes::FileProbes;
 
+use std::ops::Range;
+
 use leakscope_common::config::state;
 use leakscope_common::heap::SiteTotals;
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,18 @@ pub struct Coverage {
     pub loaded_late: u64,
     /// Functions that can return where no probe is.
     pub exits_unseen: u64,
+    /// The code of the allocator's functions.
+    #[serde(default)]
+    pub code: Vec<AllocatorCode>,
+}
+
+/// The code of an allocator's function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocatorCode {
+    /// The file.
+    pub module: ModuleId,
+    /// Virtual addresses in it.
+    pub code: Range<u64>,
 }
 
 /// The collector.
@@ -140,6 +154,8 @@ impl Collector for Heap {
         let coverage = &mut self.coverage;
         let mut all = Vec::new();
         for file in &planned {
+            let code = file.plan.code.iter().cloned();
+            coverage.code.extend(code.map(|code| AllocatorCode { module: file.module, code }));
             for probe in &file.plan.probes {
                 coverage.slow += usize::from(matches!(probe.placement.cost, CostClass::SingleStep(_)));
                 let unseen = matches!(&probe.placement.exit, Exit::Instructions { complete: Err(_), .. });

@@ -19,7 +19,8 @@ fn report(heap: Option<&HeapAccount>, go: Option<go::Observed<'_>>) -> Report {
         container: None,
     };
     let names = &mut Names::new(crate::symbol::DebugSearch::default());
-    let code = Code { stacks: &Stacks::default(), space: &AddressSpace::default(), names };
+    let charging = &mut Charging::default();
+    let code = Code { stacks: &Stacks::default(), space: &AddressSpace::default(), names, charging };
     let collected = Collected { heap, ..Collected::default() };
     let runtime = match go {
         Some(observed) => {

@@ -68,7 +68,7 @@ fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
     } else if begins(FRAMEWORKS) {
         FrameOwner::Framework
     } else {
-        rules().owners.owner(&BlameInput { function: Some(function), module: None, file: None })
+        rules().owners.owner(&BlameInput { function: Some(function), ..BlameInput::default() })
     }
 }
 

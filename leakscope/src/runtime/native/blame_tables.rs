@@ -156,6 +156,8 @@ const RUNTIME_NAMES: &[&str] = &[
 
 /// Beginnings of the paths of runtime functions.
 const RUNTIME_PREFIXES: &[&str] = &[
+    // glibc where it is linked statically: libio, elf, nptl, locale, iconv, nss.
+    "_IO_", "_dl_", "_nl_", "__libc_", "__pthread_", "__nptl_", "__gconv", "__nss_",
     // libstdc++, libc++, libsupc++; the Itanium C++ ABI's helpers.
     "std::", "__gnu_cxx::", "__gnu_debug::", "__cxxabiv1::", "__cxa_", "__gnu_internal::", "__pstl::",
     "__gnu_parallel::",

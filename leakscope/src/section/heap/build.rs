@@ -6,7 +6,9 @@ use super::MALLOC;
 use super::answer::Visibility;
 use super::go::{self, GoHeapInputs};
 use super::place::place;
+use super::wrappers::charge_callers;
 use crate::collect::heap::{HeapAccount, HeapSnapshot, SiteSnapshot};
+use crate::runtime::rules;
 use crate::section::made::{Facts, Made};
 use crate::section::model::{Heap, Site, Source, Totals};
 use crate::section::site::{NameStack, site_id};
@@ -50,7 +52,11 @@ impl Made for Heap {
     fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
         let inputs: Option<HeapInputs<'_>> = facts.collected.heap.map(Into::into);
         let whole = facts.whole("heap");
-        let traced = inputs.map(|inputs| heap(&inputs, whole, facts.ended, facts.name));
+        let traced = inputs.map(|inputs| {
+            let mut heap = heap(&inputs, whole, facts.ended, facts.name);
+            heap.wrappers = charge_callers(&mut heap.sites, &rules().owners, facts.charging);
+            heap
+        });
         let go = facts.runtime.go;
         let mut heap = match go.and_then(|go| Some((go.heap?, go.code))) {
             // Probes of which there are none say nothing beside the Go runtime's own account.

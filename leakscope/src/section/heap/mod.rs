@@ -13,6 +13,7 @@ pub(crate) mod select;
 mod table;
 mod view;
 pub mod words;
+pub(crate) mod wrappers;
 
 use std::io;
 

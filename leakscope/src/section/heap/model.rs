@@ -26,6 +26,9 @@ pub struct Heap {
     pub callers: Vec<Caller>,
     /// Sites, ranked: the distinct stacks.
     pub sites: Vec<Site>,
+    /// Functions that allocate on their callers' behalf, found by what they do: sites are charged to the callers.
+    #[serde(default)]
+    pub wrappers: Vec<String>,
     /// Bytes in objects in use on a Go program's heap, garbage that no collection has found included.
     pub go_in_use_bytes: Option<u64>,
     /// What a Go program's heap holds by size of objects, most bytes first.

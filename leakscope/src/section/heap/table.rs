@@ -6,6 +6,7 @@ use super::answer::lost;
 use super::callers::Caller;
 use super::place::{Place, stacks_of};
 use super::words::Lost;
+use super::wrappers::told;
 use crate::human::{bytes, count, counted, cut, duration, share};
 use crate::layout::grid::{Grid, Row, number, text};
 use crate::layout::page::{Page, Paint};
@@ -232,6 +233,9 @@ pub(crate) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
         let error = source.error_bytes.filter(|n| *n > 0);
         let error = error.map(|n| format!(" (± {})", bytes(n))).unwrap_or_default();
         page.sentences(Paint::Plain, &format!("Source {}: {exact}{error}, {}", source.name, source.method))?;
+    }
+    if let Some(told) = told(&heap.wrappers) {
+        page.sentences(Paint::Plain, &told)?;
     }
     go(heap, page)
 }

@@ -8,7 +8,11 @@ fn blamed<'a>(stack: &[&'a str]) -> Option<&'a str> {
         .iter()
         .map(|text| {
             let (function, module) = text.split_once(" @ ").unwrap_or((text, "/srv/app"));
-            BlameInput { function: (function != "?").then_some(function), module: Some(module), file: None }
+            BlameInput {
+                function: (function != "?").then_some(function),
+                module: Some(module),
+                ..BlameInput::default()
+            }
         })
         .collect();
     rules().owners.blame(&frames).map(|index| stack[index])
@@ -128,8 +132,14 @@ fn inlined_runtime_is_known_by_its_source() {
             function: Some("new<app::Thing>"),
             file: Some("/rustc/59807616e/library/alloc/src/boxed.rs"),
             module: Some("/srv/app"),
+            ..BlameInput::default()
         },
-        BlameInput { function: Some("make"), file: Some("/home/u/src/main.rs"), module: Some("/srv/app") },
+        BlameInput {
+            function: Some("make"),
+            file: Some("/home/u/src/main.rs"),
+            module: Some("/srv/app"),
+            ..BlameInput::default()
+        },
     ];
     assert_eq!(rules().owners.blame(&frames), Some(1));
 }
@@ -235,7 +245,7 @@ fn node_and_go() {
 
 #[test]
 fn code_made_at_run_time() {
-    let frame = |function| BlameInput { function, module: Some("/usr/bin/node"), file: None };
+    let frame = |function| BlameInput { function, module: Some("/usr/bin/node"), ..BlameInput::default() };
     let stack = [
         frame(Some("malloc")),
         frame(Some("node::Buffer::New(v8::Isolate*, unsigned long)")),
@@ -311,7 +321,131 @@ fn any_text_is_safe() {
         "<(->>) as core::",
         "operator",
     ] {
-        let frame = BlameInput { function: Some(name), module: Some(name), file: Some(name) };
+        let frame = BlameInput {
+            function: Some(name),
+            module: Some(name),
+            file: Some(name),
+            ..BlameInput::default()
+        };
         assert!(rules().owners.blame(&[frame]).is_some());
     }
+}
+
+#[test]
+fn a_class_with_operators_and_allocators_of_its_own() {
+    check(
+        "app::leak_nodes()",
+        &["malloc @ libc.so.6", "app::Node::operator new(unsigned long)", "app::leak_nodes()", "main"],
+    );
+    check(
+        "app::load()",
+        &[
+            "malloc @ libc.so.6",
+            "app::MyAlloc<int>::allocate(unsigned long)",
+            "std::allocator_traits<app::MyAlloc<int> >::allocate(app::MyAlloc<int>&, unsigned long)",
+            "std::vector<int, app::MyAlloc<int> >::_M_realloc_insert<int const&>(int const&)",
+            "app::load()",
+            "main",
+        ],
+    );
+    // Its name tells nothing, but a container asks it.
+    let arena = "app::Arena<int>::allocate(unsigned long)";
+    let vector = "std::vector<int, app::Arena<int> >::reserve(unsigned long)";
+    check("app::load()", &["malloc @ libc.so.6", arena, vector, "app::load()", "main"]);
+    check(arena, &["malloc @ libc.so.6", arena, "app::load()", "main"]);
+}
+
+#[test]
+fn rust_allocators_and_strings_for_c() {
+    for callee in [
+        "<app::Counting as core::alloc::global::GlobalAlloc>::alloc",
+        "<&str as <alloc::ffi::c_str::CString>::new::SpecNewImpl>::spec_new_impl",
+        "<&str as alloc::ffi::c_str::CString::new::SpecNewImpl>::spec_new_impl",
+        "<T as alloc::ffi::c_str::CString::new::SpecNewImpl>::spec_new_impl",
+        "alloc::ffi::c_str::CString::new::<&str>",
+    ] {
+        check("app::name_for_c", &["malloc @ libc.so.6", callee, "app::name_for_c", "app::main"]);
+    }
+}
+
+#[test]
+fn functions_that_are_probed_are_no_users() {
+    let frame =
+        |function, allocator| BlameInput { function: Some(function), allocator, ..BlameInput::default() };
+    let blamed = |allocator| {
+        rules().owners.blame(&[
+            frame("app_get_memory", allocator),
+            frame("leak", false),
+            frame("main", false),
+        ])
+    };
+    assert_eq!((blamed(true), blamed(false)), (Some(1), Some(0)));
+}
+
+/// By the rules of a program that lies at `exe`.
+#[track_caller]
+fn check_of(exe: &str, expected: &str, stack: &[&str]) {
+    let frames: Vec<_> = stack.iter().map(|text| text.split_once(" @ ").expect("a module")).collect();
+    let inputs = frames.iter().map(|&(function, module)| BlameInput {
+        function: (function != "?").then_some(function),
+        module: Some(module),
+        ..BlameInput::default()
+    });
+    let charging = Charging::default().of(Some(std::path::Path::new(exe)));
+    let blamed = rules().owners.charge(&inputs.collect::<Vec<_>>(), &charging);
+    assert_eq!(blamed.map(|index| stack[index]), Some(expected), "{exe}");
+}
+
+#[test]
+fn libraries_of_the_system_do_what_they_are_told() {
+    let xml = "? @ /usr/lib/x86_64-linux-gnu/libxml2.so.2.9.14";
+    let read = "xmlReadMemory @ /usr/lib/x86_64-linux-gnu/libxml2.so.2.9.14";
+    let malloc = "malloc @ /usr/lib/x86_64-linux-gnu/libc.so.6";
+    let start = "__libc_start_call_main @ /usr/lib/x86_64-linux-gnu/libc.so.6";
+    check_of(
+        "/srv/app",
+        "leak_doc @ /srv/app",
+        &[malloc, xml, read, "leak_doc @ /srv/app", "main @ /srv/app", start],
+    );
+    check_of("/srv/app", "? @ /srv/app", &[malloc, xml, read, "? @ /srv/app", "? @ /srv/app", start]);
+    check_of(
+        "/srv/app",
+        "load @ /srv/libown.so",
+        &[malloc, xml, "load @ /srv/libown.so", "main @ /srv/app", start],
+    );
+    // A program whose `main` alone is its own says nothing: its loop runs all there is.
+    check_of("/srv/app", xml, &[malloc, xml, read, "main @ /srv/app", start]);
+    check_of("/srv/app", xml, &[malloc, xml, read, "? @ /srv/app", start]);
+    check_of("/srv/app", xml, &[malloc, xml, read, "app::main @ /srv/app", start]);
+    // What the library calls is the program's.
+    let callback = "on_element @ /srv/app";
+    check_of("/srv/app", callback, &[malloc, callback, xml, "parse @ /srv/app", "main @ /srv/app", start]);
+    check_of(
+        "/srv/app",
+        callback,
+        &[malloc, xml, callback, read, "parse @ /srv/app", "main @ /srv/app", start],
+    );
+    // An interpreter's code is none of the user's.
+    let python = "/usr/bin/python3.11";
+    check_of(python, xml, &[malloc, xml, read, "_PyEval_EvalFrameDefault @ /usr/bin/python3.11", start]);
+    // A thread of the library's own.
+    check_of("/srv/app", xml, &[malloc, xml, "start_thread @ /usr/lib/x86_64-linux-gnu/libc.so.6"]);
+}
+
+#[test]
+fn wrappers_that_are_named() {
+    let named = Charging::new(regex::RegexSet::new(["^get_mem$", "Pool<.*>::get"]).expect("expressions"));
+    let frame = |function| BlameInput { function: Some(function), ..BlameInput::default() };
+    let blamed = |stack: &[&'static str]| {
+        let frames: Vec<_> = stack.iter().map(|&function| frame(function)).collect();
+        rules().owners.charge(&frames, &named).map(|index| stack[index])
+    };
+    assert_eq!(blamed(&["malloc", "get_mem.part.0", "load", "main"]), Some("load"));
+    assert_eq!(blamed(&["malloc", "get_memory", "load", "main"]), Some("get_memory"));
+    assert_eq!(blamed(&["malloc", "app::Pool<int>::get(int)", "load", "main"]), Some("load"));
+    assert_eq!(blamed(&["malloc", "get_mem"]), Some("get_mem"), "nothing else is there");
+    let frames = ["malloc", "get_mem", "load", "main"].map(frame);
+    assert_eq!(rules().owners.charge_beyond(&frames, 2, &named), 3);
+    assert_eq!(rules().owners.charge_beyond(&frames, 3, &named), 3);
+    assert_eq!(rules().owners.charge_beyond(&frames, usize::MAX, &named), usize::MAX);
 }

@@ -140,6 +140,7 @@ fn main() {
                 function: f.function.as_deref(),
                 file: f.file.as_deref(),
                 module: Some("program"),
+                ..BlameInput::default()
             })
             .collect();
         let blamed =

@@ -22,7 +22,7 @@ fn marks(stack: &[&str]) -> Vec<Mark> {
                 &BlameInput {
                     function: (function != "?").then_some(function),
                     module: Some(module),
-                    file: None,
+                    ..BlameInput::default()
                 },
                 rules(),
             )

@@ -8,7 +8,7 @@ fn marks(stack: &[&str]) -> Vec<Mark> {
         .map(|text| {
             let (function, module) = text.split_once(" @ ").unwrap_or((text, "/srv/app"));
             let function = (function != "?").then_some(function);
-            Mark::new(&BlameInput { function, module: Some(module), file: None }, rules())
+            Mark::new(&BlameInput { function, module: Some(module), ..BlameInput::default() }, rules())
         })
         .collect()
 }

@@ -117,9 +117,8 @@ fn what_a_user_wrote_is_no_primitive() {
 
 #[test]
 fn c_libraries() {
-    let of = |module| {
-        Mark::new(&BlameInput { function: None, module: Some(module), file: None }, rules()).c_library
-    };
+    let of =
+        |module| Mark::new(&BlameInput { module: Some(module), ..BlameInput::default() }, rules()).c_library;
     assert_eq!(of("/lib/x86_64-linux-gnu/libc.so.6"), Some(CLibrary::Glibc));
     assert_eq!(of("/lib64/libc-2.31.so"), Some(CLibrary::Glibc));
     assert_eq!(of("/lib/x86_64-linux-gnu/libpthread-2.31.so"), Some(CLibrary::Glibc));

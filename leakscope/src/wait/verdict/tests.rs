@@ -5,7 +5,10 @@ use crate::wait::primitives::Mark;
 
 fn judge(kind: WaitKind, operation: &str, primitive: &str, circle: Circle, longest_ns: u64) -> Judgement {
     let mark = |function| {
-        Mark::new(&BlameInput { function: Some(function), module: Some("/srv/app"), file: None }, rules())
+        Mark::new(
+            &BlameInput { function: Some(function), module: Some("/srv/app"), ..BlameInput::default() },
+            rules(),
+        )
     };
     let frames = [mark(primitive), mark("take"), mark("main")];
     let site = Site {

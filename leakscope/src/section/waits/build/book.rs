@@ -31,9 +31,15 @@ impl Entry {
         let named = |mark: &Mark| mark.row.is_none() && mark.c_library.is_none() && mark.function.is_some();
         beyond()
             .find(|(_, mark)| mark.is_user())
-            .or_else(|| beyond().find(|(_, mark)| framework(mark)))
-            .or_else(|| beyond().find(|(_, mark)| named(mark)).filter(|_| primitive.is_some()))
             .map(|(at, _)| at as u64)
+            // What the stack is charged to lies further out where that frame is of a library that is not the
+            // program's, or of a wrapper of the user's.
+            .map(|at| self.stack.blame.map_or(at, |charged| charged.max(at)))
+            .or_else(|| beyond().find(|(_, mark)| framework(mark)).map(|(at, _)| at as u64))
+            .or_else(|| {
+                let shown = beyond().find(|(_, mark)| named(mark)).filter(|_| primitive.is_some());
+                shown.map(|(at, _)| at as u64)
+            })
             .or(self.stack.blame)
     }
 
