@@ -70,6 +70,8 @@ fn reallocated(account: &mut impl Account, call: &mut PendingCall, result: u64, 
     if call.old.at_ns != 0 {
         account.charge(call.old.site, Charge::Freed(call.old.size));
         account.tally(Tally::FreedObjects);
+        // It is the call's from now on, but what it holds is as old as before.
+        call.at_ns = call.old.at_ns;
     } else if call.old_address != 0 {
         account.tally(Tally::UnknownFrees);
     }

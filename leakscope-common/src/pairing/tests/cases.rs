@@ -126,6 +126,22 @@ fn realloc_moves_a_block() {
     assert_eq!(scene.0.seen(Tally::UnknownFrees), 0);
 }
 
+/// However often it grows, and whoever grows it.
+#[test]
+fn a_reallocated_block_keeps_its_age() {
+    let mut scene = Scene::new();
+    scene.call(Function::Malloc, sized(100), A);
+    let born = scene.0.books.live[&A].at_ns;
+    scene.call(Function::Realloc, of_block(A, 200), B);
+    scene.call(Function::Realloc, of_block(B, 300), B);
+    scene.call(Function::Realloc, of_block(B, 400), 0);
+    scene.call(Function::Reallocf, of_block(B, 500), A);
+    assert_eq!(scene.0.books.live[&A], LiveBlock { size: 500, site: 7, at_ns: born });
+    scene.free(A);
+    scene.call(Function::Malloc, sized(1), A);
+    assert!(scene.0.books.live[&A].at_ns > born, "another block at the same address");
+}
+
 #[test]
 fn realloc_in_all_other_outcomes() {
     for (function, size, result, live, failed) in [
