@@ -107,6 +107,34 @@ pub struct Free {
     pub sp: u64,
 }
 
+/// Most bytes that a function has put on the stack before its probe and takes back before it jumps to the one that
+/// does its work: the six registers that it has to preserve, and two words.
+pub(super) const TAKEN_BACK: u64 = 64;
+
+/// The latest call of a freeing function by a thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LastFree {
+    /// The block.
+    pub address: u64,
+    /// Address of the probed instruction.
+    pub probed: u64,
+    /// The stack pointer there.
+    pub sp: u64,
+}
+
+impl LastFree {
+    /// Whether that call makes the next one of its thread: `operator delete` hands a block to `free`, and the
+    /// `free` of a wrapper to that of the C library. They are one free. It is another function, and the stack has not
+    /// been left meanwhile.
+    #[inline(always)]
+    fn makes(self, next: Self) -> bool {
+        self.address == next.address
+            && self.probed != next.probed
+            && next.sp <= self.sp.wrapping_add(TAKEN_BACK)
+    }
+}
+
 /// A block is freed.
 #[inline(always)]
 pub fn freed(account: &mut impl Account, free: Free) {
@@ -114,13 +142,15 @@ pub fn freed(account: &mut impl Account, free: Free) {
     if free.address == 0 {
         return;
     }
+    let this = LastFree { address: free.address, probed: free.probed, sp: free.sp };
+    let before = account.free_before(this);
     if let Some(block) = take(account, free.address) {
         account.charge(block.site, Charge::Freed(block.size));
         account.tally(Tally::FreedObjects);
         return;
     }
     // An allocator that frees the old block inside a reallocation: the outer call books it.
-    if account.pending() == 0 {
+    if !before.makes(this) && account.pending() == 0 {
         let tally = unknown(account, free);
         account.tally(tally);
     }

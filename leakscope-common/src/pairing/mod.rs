@@ -29,7 +29,7 @@ mod nesting;
 mod tests;
 
 pub use arguments::Arguments;
-pub use booking::{Free, freed};
+pub use booking::{Free, LastFree, freed};
 pub use calls::{Call, admit, again, begin, ended, look_out, returned};
 pub use nesting::{Frame, Walk};
 
@@ -54,6 +54,9 @@ pub trait Account {
     fn charge(&mut self, site: u64, charge: Charge);
     /// How many calls of the current thread are pending.
     fn pending(&mut self) -> u64;
+    /// Notes a call of a freeing function; returns the one that the current thread has made before, or of another
+    /// one if that is not known.
+    fn free_before(&mut self, free: LastFree) -> LastFree;
     /// A word of the target's memory.
     fn word(&mut self, address: u64) -> Option<u64>;
     /// Whether the address lies in the code of the dynamic linker.

@@ -6,9 +6,10 @@ use aya_ebpf::maps::HashMap;
 use leakscope_common::config::state;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::heap::{LiveBlock, SiteTotals};
-use leakscope_common::pairing::{Account, Charge, Inserted, Removed, Resized};
+use leakscope_common::pairing::{Account, Charge, Inserted, LastFree, Removed, Resized};
 
 use super::calls::Calls;
+use super::frees;
 use crate::counters;
 use crate::shared::{Value, word};
 use crate::stack::Scratch;
@@ -106,6 +107,11 @@ impl Account for Maps {
     #[inline(always)]
     fn pending(&mut self) -> u64 {
         Calls::noted().map_or(0, Calls::depth)
+    }
+
+    #[inline(always)]
+    fn free_before(&mut self, free: LastFree) -> LastFree {
+        frees::note(free)
     }
 
     #[inline(always)]

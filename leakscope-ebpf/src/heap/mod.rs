@@ -3,6 +3,7 @@
 
 mod account;
 mod calls;
+mod frees;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
