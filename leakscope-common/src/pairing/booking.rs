@@ -52,11 +52,17 @@ fn allocated(account: &mut impl Account, call: &mut PendingCall, address: u64) {
         }
         inserted = account.insert(address, &block);
     }
-    if inserted != Inserted::Done {
-        account.lose(Loss::LiveFull);
-        return;
+    if inserted == Inserted::Done {
+        account.charge(call.site, Charge::Allocated(call.size));
+    } else {
+        not_recorded(account, inserted);
     }
-    account.charge(call.site, Charge::Allocated(call.size));
+}
+
+/// A block that is not in the account, and why.
+#[inline(always)]
+fn not_recorded(account: &mut impl Account, inserted: Inserted) {
+    account.lose(if inserted == Inserted::NoMemory { Loss::LiveNoMemory } else { Loss::LiveFull });
 }
 
 #[inline(always)]
@@ -191,8 +197,11 @@ pub(super) fn take(account: &mut impl Account, address: u64) -> Option<LiveBlock
 #[inline(always)]
 pub(super) fn restore(account: &mut impl Account, call: &mut PendingCall) {
     if call.old.at_ns != 0 {
-        if !account.put(call.old_address, &call.old) {
-            account.lose(Loss::LiveFull);
+        // Whatever is there by now is not it.
+        let _ = account.remove(call.old_address);
+        let inserted = account.insert(call.old_address, &call.old);
+        if inserted != Inserted::Done {
+            not_recorded(account, inserted);
         }
         call.old.at_ns = 0;
     }

@@ -46,8 +46,6 @@ pub trait Account {
     fn remove(&mut self, address: u64) -> Removed;
     /// Adds a block at an address where there is none.
     fn insert(&mut self, address: u64, block: &LiveBlock) -> Inserted;
-    /// Adds a block, or replaces the one that is there; whether there was room.
-    fn put(&mut self, address: u64, block: &LiveBlock) -> bool;
     /// Changes the size of a block.
     fn resize(&mut self, address: u64, size: u64) -> Option<Resized>;
     /// Adds to the totals of a site, if there is one of that number.
@@ -87,6 +85,8 @@ pub enum Inserted {
     Occupied,
     /// There is no room.
     Full,
+    /// The kernel has no memory for it at this moment.
+    NoMemory,
 }
 
 /// A block whose size was changed.

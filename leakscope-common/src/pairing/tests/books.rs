@@ -41,19 +41,12 @@ impl Account for Books {
     fn insert(&mut self, address: u64, block: &LiveBlock) -> Inserted {
         if self.live.contains_key(&address) {
             Inserted::Occupied
-        } else if self.put(address, block) {
-            Inserted::Done
-        } else {
+        } else if self.live.len() >= self.room {
             Inserted::Full
+        } else {
+            self.live.insert(address, *block);
+            Inserted::Done
         }
-    }
-
-    fn put(&mut self, address: u64, block: &LiveBlock) -> bool {
-        if self.live.len() >= self.room && !self.live.contains_key(&address) {
-            return false;
-        }
-        self.live.insert(address, *block);
-        true
     }
 
     fn resize(&mut self, address: u64, size: u64) -> Option<Resized> {
