@@ -85,8 +85,12 @@ struct Shared {
     room: Condvar,
 }
 
+/// Is called for each record that tells of a change of the mappings, as it leaves the ring.
+pub type OnChange = Box<dyn FnMut() + Send>;
+
 struct State {
     ring: RingBuf<MapData>,
+    on_change: OnChange,
     queue: Queue,
     ending: bool,
     /// Why the thread has ended.
@@ -98,16 +102,16 @@ const RECORDS_OF_A_RING: usize = (4 << 20) / 16;
 
 impl Events {
     /// Takes the ring buffer out of `object`, and begins to take records out of it.
-    pub fn open(object: &mut Object) -> Result<Self, BpfError> {
+    pub fn open(object: &mut Object, on_change: OnChange) -> Result<Self, BpfError> {
         let Ring(ring) = object.take_ring("EVENTS")?;
-        Self::follow(ring).map_err(|error| BpfError::Map { what: "follow the ring buffer", error })
+        Self::follow(ring, on_change).map_err(|error| BpfError::Map { what: "follow the ring buffer", error })
     }
 
-    fn follow(ring: RingBuf<MapData>) -> io::Result<Self> {
+    fn follow(ring: RingBuf<MapData>, on_change: OnChange) -> io::Result<Self> {
         let filled = ring.as_fd().try_clone_to_owned()?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
         let stopped = stop.try_clone()?;
-        let state = State { ring, queue: Queue::default(), ending: false, failed: None };
+        let state = State { ring, on_change, queue: Queue::default(), ending: false, failed: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), came: Notify::new(), room: Condvar::new() });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -198,7 +202,9 @@ impl State {
     fn take_in(&mut self, most: usize) {
         for _ in 0..most {
             let Some(record) = self.ring.next() else { return };
-            self.queue.add(&record);
+            if self.queue.add(&record) == Some(Kind::MappingsChanged) {
+                (self.on_change)();
+            }
         }
     }
 }

@@ -35,14 +35,15 @@ impl Queue {
         Self { records: VecDeque::new(), bytes: 0, most, seen: HashSet::new() }
     }
 
-    /// Adds what came out of the ring; what is no record is left out.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        if let Some(record) = Record::new(bytes.to_vec())
-            && self.is_first(&record)
-        {
+    /// Adds what came out of the ring; what is no record is left out. Tells of a change of the mappings.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Option<Kind> {
+        let record = Record::new(bytes.to_vec())?;
+        let kind = record.is(Kind::MappingsChanged).then_some(Kind::MappingsChanged);
+        if self.is_first(&record) {
             self.bytes += bytes.len();
             self.records.push_back(record);
         }
+        kind
     }
 
     fn is_first(&mut self, record: &Record) -> bool {
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_no_record_is_left_out() {
         let mut queue = Queue::default();
-        queue.add(&[1, 0, 0]);
+        assert_eq!(queue.add(&[1, 0, 0]), None);
         queue.add(&[1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(queue.all().len(), 1, "a header without a stack is for its reader to judge");
     }
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn it_is_full_until_some_are_taken() {
         let mut queue = Queue::with_room_for(2 * size_of::<StackHeader>());
-        (0..3).for_each(|id| queue.add(&record(Kind::Stack, id)));
+        (0..3).for_each(|id| drop(queue.add(&record(Kind::Stack, id))));
         assert!(queue.is_full());
         assert_eq!(queue.take(2).len(), 2);
         assert!(!queue.is_full() && !queue.is_empty());

@@ -10,6 +10,7 @@ mod attach;
 mod clock;
 mod dump;
 mod feed;
+mod glances;
 mod links;
 mod modules;
 mod prepare;
