@@ -2,9 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use leakscope_tests::programs::{ACCOUNT, Allocator, DELETES, Library, Program, WRAPPER};
+use leakscope_tests::report::Site;
 use leakscope_tests::{Expect, Fixture, Leakscope, Report};
 
-use crate::check;
+use crate::{check, check_with};
 
 /// A buffer that grows is as old as its first allocation, though it belongs to the site of its last one.
 #[test]
@@ -35,6 +36,20 @@ fn stacks_come_through_while_reports_are_made() -> Result<()> {
     let last = output.rsplit_once("leakscope 0.").context("a report")?.1;
     assert!(last.contains("Lost: nothing"), "{last}");
     assert!(last.contains("Heap: 16,384 blocks live"), "{last}");
+    Ok(())
+}
+
+/// The plugin is gone by the time that its stacks are looked at. Those of its first allocations end in it: its unwind
+/// rows were not known yet.
+#[test]
+fn frames_of_a_plugin_that_is_gone_are_named() -> Result<()> {
+    let expect = Expect { exact: false, losses: &["stacks.mapping_unknown"], rooted: false };
+    let report = check_with(&ACCOUNT, "plugins", expect)?;
+    assert!(report.heap_exact());
+    let in_plugin = |site: &Site<'_>| {
+        site.frames().any(|frame| frame["module"].as_str().is_some_and(|m| m.ends_with("libplugin.so")))
+    };
+    assert!(report.sites_through("keep_by").all(|site| in_plugin(&site)));
     Ok(())
 }
 

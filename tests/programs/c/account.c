@@ -1,8 +1,11 @@
 // What the account in the kernel has to stand: blocks that keep their age, more blocks than its first map holds, and
 // many stacks that are seen once each.
+#define _GNU_SOURCE
 #include "fixture.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
+#include <time.h>
 
 static void *old;
 
@@ -65,11 +68,31 @@ static void stacks(void) {
     for (unsigned path = 0; path < 1u << TURNS; path++) right(FAR, path);
 }
 
+// A plugin that is loaded for a moment, again and again. leakscope is to look at the mappings meanwhile, and nothing
+// here can be waited for instead.
+static void plugins(void) {
+    static struct site truth = {.name = "keep_by"};
+    const char *path = getenv("FIXTURE_PLUGIN");
+    EXPECT(path);
+    for (int i = 0; i < 5; i++) {
+        void *library = dlopen(path, RTLD_NOW);
+        EXPECT(library);
+        void (*work)(int) = (void (*)(int))dlsym(library, "plugin_work");
+        EXPECT(work);
+        work(1);
+        struct timespec moment = {0, 30 * 1000 * 1000};
+        nanosleep(&moment, NULL);
+        EXPECT(dlclose(library) == 0);
+        for (int j = 0; j < 50; j++) site_alloc(&truth, 160);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct scenario scenarios[] = {
         {"grown", grown, 0, TOTAL},
         {"blocks", blocks, 0, TOTAL},
         {"stacks", stacks, 0, TOTAL},
+        {"plugins", plugins},
         {0},
     };
     return fixture_main(argc, argv, scenarios);
