@@ -52,8 +52,13 @@ pub mod state {
     pub const FORKED: u32 = 7;
     /// Processes that the target has made and that share its memory (`vfork`, `posix_spawn`).
     pub const SHARED: u32 = 8;
-    pub const SLOTS: u32 = 9;
+    /// Which of the maps of live blocks is the newest: 0 is the first, the others were added as it filled.
+    pub const LIVE_NEWEST: u32 = 9;
+    pub const SLOTS: u32 = 10;
 }
+
+/// Most maps that are added to the first one of a map that grows.
+pub const LATER_MAPS: u32 = 2;
 
 /// Most executable mappings a generation of the table holds. The table has two halves of this size.
 pub const MAX_MAPPINGS: u32 = 8192;

@@ -141,6 +141,9 @@ losses! {
     /// A wait at a futex that went through more hands than are remembered.
     HoldersMerged = 26, "wakers.holders_merged", [Wakers],
         "waits for a futex in which the time of a holder is charged to the next one, for want of room to remember it";
+    /// A block was allocated, and the kernel could not make an entry of the map of live blocks.
+    LiveNoMemory = 27, "heap.live_no_memory", [Heap],
+        "allocations not recorded because the kernel had no memory for them";
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
@@ -218,6 +221,7 @@ mod tests {
         (24, "go.creation_sites_full"),
         (25, "heap.nesting_unsure"),
         (26, "wakers.holders_merged"),
+        (27, "heap.live_no_memory"),
     ];
 
     #[test]

@@ -12,7 +12,8 @@ pub struct LiveBlock {
     pub size: u64,
     /// Hash of the allocating stack: key into the map of sites. 0: the map of sites was full.
     pub site: u64,
-    /// When it was allocated, CLOCK_MONOTONIC in ns.
+    /// When it was allocated, CLOCK_MONOTONIC in ns. A reallocation, which charges the block to its own site, leaves
+    /// that as it is.
     pub at_ns: u64,
 }
 const _: () = assert!(size_of::<LiveBlock>() == 24);

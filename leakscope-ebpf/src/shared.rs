@@ -2,6 +2,7 @@
 //! added to one by one.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::btf_maps;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 
 use crate::atomic;
@@ -31,6 +32,19 @@ macro_rules! tables {
     )* };
 }
 tables!(HashMap, LruHashMap);
+
+impl<K, V, const MAX: usize, const FLAGS: usize> Table<K, V> for btf_maps::HashMap<K, V, MAX, FLAGS> {
+    #[inline(always)]
+    fn pointer(&self, key: &K) -> Option<*mut V> {
+        self.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn make(&self, key: &K, new: &V) {
+        // As above.
+        let _ = self.insert(key, new, BPF_NOEXIST as u64);
+    }
+}
 
 /// A value in a map.
 ///

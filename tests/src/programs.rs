@@ -358,6 +358,12 @@ pub const I386: Program = Program::new(Kind::Asm32, "i386");
 pub const HOOK: Program = Program::new(Kind::Shared, "hook");
 /// Allocator calls that never return.
 pub const ESCAPES: Program = Program { needs: Some(&HOOK), ..Program::new(Kind::C, "escapes") };
+/// An allocator in front of another.
+pub const WRAPPER: Program = Program::new(Kind::Shared, "wrapper");
+/// What the account in the kernel has to stand.
+pub const ACCOUNT: Program = Program::new(Kind::C, "account");
+/// Each form of `operator delete`.
+pub const DELETES: Program = Program { flags: &["-lstdc++"], ..Program::new(Kind::Cpp, "deletes") };
 /// What [`STACKS`] loads.
 pub const PLUGIN: Program = Program::new(Kind::Shared, "plugin");
 /// A Python extension module.

@@ -1,5 +1,6 @@
 //! Integration tests with real BPF programs.
 
+mod account;
 mod allocators;
 mod blame;
 mod break_tests;

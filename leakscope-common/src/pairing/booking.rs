@@ -52,11 +52,17 @@ fn allocated(account: &mut impl Account, call: &mut PendingCall, address: u64) {
         }
         inserted = account.insert(address, &block);
     }
-    if inserted != Inserted::Done {
-        account.lose(Loss::LiveFull);
-        return;
+    if inserted == Inserted::Done {
+        account.charge(call.site, Charge::Allocated(call.size));
+    } else {
+        not_recorded(account, inserted);
     }
-    account.charge(call.site, Charge::Allocated(call.size));
+}
+
+/// A block that is not in the account, and why.
+#[inline(always)]
+fn not_recorded(account: &mut impl Account, inserted: Inserted) {
+    account.lose(if inserted == Inserted::NoMemory { Loss::LiveNoMemory } else { Loss::LiveFull });
 }
 
 #[inline(always)]
@@ -70,6 +76,8 @@ fn reallocated(account: &mut impl Account, call: &mut PendingCall, result: u64, 
     if call.old.at_ns != 0 {
         account.charge(call.old.site, Charge::Freed(call.old.size));
         account.tally(Tally::FreedObjects);
+        // It is the call's from now on, but what it holds is as old as before.
+        call.at_ns = call.old.at_ns;
     } else if call.old_address != 0 {
         account.tally(Tally::UnknownFrees);
     }
@@ -105,6 +113,34 @@ pub struct Free {
     pub sp: u64,
 }
 
+/// Most bytes that a function has put on the stack before its probe and takes back before it jumps to the one that
+/// does its work: the six registers that it has to preserve, and two words.
+pub(super) const TAKEN_BACK: u64 = 64;
+
+/// The latest call of a freeing function by a thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LastFree {
+    /// The block.
+    pub address: u64,
+    /// Address of the probed instruction.
+    pub probed: u64,
+    /// The stack pointer there.
+    pub sp: u64,
+}
+
+impl LastFree {
+    /// Whether that call makes the next one of its thread: `operator delete` hands a block to `free`, and the
+    /// `free` of a wrapper to that of the C library. They are one free. It is another function, and the stack has not
+    /// been left meanwhile.
+    #[inline(always)]
+    fn makes(self, next: Self) -> bool {
+        self.address == next.address
+            && self.probed != next.probed
+            && next.sp <= self.sp.wrapping_add(TAKEN_BACK)
+    }
+}
+
 /// A block is freed.
 #[inline(always)]
 pub fn freed(account: &mut impl Account, free: Free) {
@@ -112,13 +148,15 @@ pub fn freed(account: &mut impl Account, free: Free) {
     if free.address == 0 {
         return;
     }
+    let this = LastFree { address: free.address, probed: free.probed, sp: free.sp };
+    let before = account.free_before(this);
     if let Some(block) = take(account, free.address) {
         account.charge(block.site, Charge::Freed(block.size));
         account.tally(Tally::FreedObjects);
         return;
     }
     // An allocator that frees the old block inside a reallocation: the outer call books it.
-    if account.pending() == 0 {
+    if !before.makes(this) && account.pending() == 0 {
         let tally = unknown(account, free);
         account.tally(tally);
     }
@@ -159,8 +197,11 @@ pub(super) fn take(account: &mut impl Account, address: u64) -> Option<LiveBlock
 #[inline(always)]
 pub(super) fn restore(account: &mut impl Account, call: &mut PendingCall) {
     if call.old.at_ns != 0 {
-        if !account.put(call.old_address, &call.old) {
-            account.lose(Loss::LiveFull);
+        // Whatever is there by now is not it.
+        let _ = account.remove(call.old_address);
+        let inserted = account.insert(call.old_address, &call.old);
+        if inserted != Inserted::Done {
+            not_recorded(account, inserted);
         }
         call.old.at_ns = 0;
     }

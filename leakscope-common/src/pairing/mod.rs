@@ -29,7 +29,7 @@ mod nesting;
 mod tests;
 
 pub use arguments::Arguments;
-pub use booking::{Free, freed};
+pub use booking::{Free, LastFree, freed};
 pub use calls::{Call, admit, again, begin, ended, look_out, returned};
 pub use nesting::{Frame, Walk};
 
@@ -46,14 +46,15 @@ pub trait Account {
     fn remove(&mut self, address: u64) -> Removed;
     /// Adds a block at an address where there is none.
     fn insert(&mut self, address: u64, block: &LiveBlock) -> Inserted;
-    /// Adds a block, or replaces the one that is there; whether there was room.
-    fn put(&mut self, address: u64, block: &LiveBlock) -> bool;
     /// Changes the size of a block.
     fn resize(&mut self, address: u64, size: u64) -> Option<Resized>;
     /// Adds to the totals of a site, if there is one of that number.
     fn charge(&mut self, site: u64, charge: Charge);
     /// How many calls of the current thread are pending.
     fn pending(&mut self) -> u64;
+    /// Notes a call of a freeing function; returns the one that the current thread has made before, or of another
+    /// one if that is not known.
+    fn free_before(&mut self, free: LastFree) -> LastFree;
     /// A word of the target's memory.
     fn word(&mut self, address: u64) -> Option<u64>;
     /// Whether the address lies in the code of the dynamic linker.
@@ -84,6 +85,8 @@ pub enum Inserted {
     Occupied,
     /// There is no room.
     Full,
+    /// The kernel has no memory for it at this moment.
+    NoMemory,
 }
 
 /// A block whose size was changed.

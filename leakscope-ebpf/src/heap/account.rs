@@ -1,27 +1,23 @@
 //! The account in maps: live blocks, and totals by site.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use leakscope_common::config::state;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::heap::{LiveBlock, SiteTotals};
-use leakscope_common::pairing::{Account, Charge, Inserted, Removed, Resized};
+use leakscope_common::pairing::{Account, Charge, Inserted, LastFree, Removed, Resized};
 
 use super::calls::Calls;
+use super::{frees, live};
 use crate::counters;
 use crate::shared::{Value, word};
 use crate::stack::Scratch;
 use crate::state::slot;
 use crate::task;
 
-const ENOENT: i32 = -2;
-const EEXIST: i32 = -17;
-
 #[map]
-static LIVE: HashMap<u64, LiveBlock> = HashMap::with_max_entries(1, 0);
-#[map]
-static SITES: HashMap<u64, SiteTotals> = HashMap::with_max_entries(1, 0);
+static SITES: HashMap<u64, SiteTotals> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
 /// What a site starts with.
 static NEW_SITE: SiteTotals = SiteTotals::ZERO;
@@ -47,7 +43,7 @@ pub(super) struct Maps;
 impl Account for Maps {
     #[inline(always)]
     fn block(&mut self, address: u64) -> Option<LiveBlock> {
-        let block = Value::find(&LIVE, &address)?;
+        let block = live::find(address)?;
         Some(LiveBlock {
             size: word!(block, size).load(),
             site: word!(block, site).load(),
@@ -57,30 +53,17 @@ impl Account for Maps {
 
     #[inline(always)]
     fn remove(&mut self, address: u64) -> Removed {
-        match LIVE.remove(&address) {
-            Ok(()) => Removed::Done,
-            Err(ENOENT) => Removed::Gone,
-            Err(_) => Removed::Failed,
-        }
+        live::remove(address)
     }
 
     #[inline(always)]
     fn insert(&mut self, address: u64, block: &LiveBlock) -> Inserted {
-        match LIVE.insert(&address, block, BPF_NOEXIST as u64) {
-            Ok(()) => Inserted::Done,
-            Err(EEXIST) => Inserted::Occupied,
-            Err(_) => Inserted::Full,
-        }
-    }
-
-    #[inline(always)]
-    fn put(&mut self, address: u64, block: &LiveBlock) -> bool {
-        LIVE.insert(&address, block, BPF_ANY as u64).is_ok()
+        live::insert(address, block)
     }
 
     #[inline(always)]
     fn resize(&mut self, address: u64, size: u64) -> Option<Resized> {
-        let block = Value::find(&LIVE, &address)?;
+        let block = live::find(address)?;
         let before = word!(block, size).load();
         word!(block, size).store(size);
         Some(Resized { before, site: word!(block, site).load() })
@@ -106,6 +89,11 @@ impl Account for Maps {
     #[inline(always)]
     fn pending(&mut self) -> u64 {
         Calls::noted().map_or(0, Calls::depth)
+    }
+
+    #[inline(always)]
+    fn free_before(&mut self, free: LastFree) -> LastFree {
+        frees::note(free)
     }
 
     #[inline(always)]

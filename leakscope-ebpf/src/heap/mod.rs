@@ -3,6 +3,8 @@
 
 mod account;
 mod calls;
+mod frees;
+mod live;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;

@@ -1,12 +1,17 @@
 //! The ring buffer's records, as bytes: what is in them their takers know.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use aya::maps::{MapData, RingBuf};
 use leakscope_common::event::{Header, Kind};
-use tokio::io::unix::AsyncFd;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use tokio::sync::Notify;
 
 use super::object::Object;
+use super::queue::Queue;
 use super::{BpfError, Pod, sys};
 
 /// What the kernel side had to tell: a record that begins with a [`Header`].
@@ -61,55 +66,147 @@ impl Ring {
     }
 }
 
-/// The consumer's end of the ring buffer of events, which can be waited for.
+/// The records of the ring buffer of events.
+///
+/// A thread of its own takes them out of the ring as they come, so that the ring has room while the session is busy
+/// with others.
 pub struct Events {
-    ring: AsyncFd<RingBuf<MapData>>,
+    shared: Arc<Shared>,
+    stop: OwnedFd,
+    thread: Option<JoinHandle<()>>,
 }
 
+/// What the thread and the session share.
+struct Shared {
+    state: Mutex<State>,
+    /// Records wait, or the thread has failed.
+    came: Notify,
+    /// There is room in the queue again, or the thread is to end.
+    room: Condvar,
+}
+
+/// Is called for each record that tells of a change of the mappings, as it leaves the ring.
+pub type OnChange = Box<dyn FnMut() + Send>;
+
+struct State {
+    ring: RingBuf<MapData>,
+    on_change: OnChange,
+    queue: Queue,
+    ending: bool,
+    /// Why the thread has ended.
+    failed: Option<io::Error>,
+}
+
+/// Most records that the ring has room for: it has 4 MiB, and a record takes 16 bytes at least.
+const RECORDS_OF_A_RING: usize = (4 << 20) / 16;
+
 impl Events {
-    /// Takes the ring buffer out of `object`. Must be called within a tokio runtime.
-    pub fn open(object: &mut Object) -> Result<Self, BpfError> {
+    /// Takes the ring buffer out of `object`, and begins to take records out of it.
+    pub fn open(object: &mut Object, on_change: OnChange) -> Result<Self, BpfError> {
         let Ring(ring) = object.take_ring("EVENTS")?;
-        // SAFETY: the map's descriptor stays the same for as long as the ring buffer lives.
-        let ring = unsafe { AsyncFd::register(ring) }
-            .map_err(|e| BpfError::Map { what: "poll the ring buffer", error: e.into() })?;
-        Ok(Self { ring })
+        Self::follow(ring, on_change).map_err(|error| BpfError::Map { what: "follow the ring buffer", error })
+    }
+
+    fn follow(ring: RingBuf<MapData>, on_change: OnChange) -> io::Result<Self> {
+        let filled = ring.as_fd().try_clone_to_owned()?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let stopped = stop.try_clone()?;
+        let state = State { ring, on_change, queue: Queue::default(), ending: false, failed: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state), came: Notify::new(), room: Condvar::new() });
+        let thread = {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name("events".to_owned()).spawn(move || shared.run(&filled, &stopped))?
+        };
+        Ok(Self { shared, stop, thread: Some(thread) })
     }
 
     /// Waits until there is something, then takes up to a few thousand records.
-    pub async fn next(&mut self) -> io::Result<Vec<Record>> {
-        let mut guard = self.ring.readable_mut().await?;
-        let records = take(guard.get_inner_mut());
-        if records.is_empty() {
-            guard.clear_ready();
+    pub async fn next(&self) -> io::Result<Vec<Record>> {
+        loop {
+            {
+                let mut state = self.shared.state();
+                if let Some(error) = state.failed.take() {
+                    return Err(error);
+                }
+                if !state.queue.is_empty() {
+                    let records = state.queue.batch();
+                    self.shared.room.notify_one();
+                    return Ok(records);
+                }
+            }
+            self.shared.came.notified().await;
         }
-        Ok(records)
     }
 
-    /// Takes what is there without waiting.
-    pub fn drain(&mut self) -> Vec<Record> {
-        let mut all = Vec::new();
-        loop {
-            let records = take(self.ring.get_mut());
-            if records.is_empty() {
-                return all;
-            }
-            all.extend(records);
+    /// Takes what has come until now, without waiting.
+    pub fn drain(&self) -> Vec<Record> {
+        let mut state = self.shared.state();
+        state.take_in(RECORDS_OF_A_RING);
+        self.shared.room.notify_one();
+        state.queue.all()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.shared.state().ending = true;
+        self.shared.room.notify_one();
+        // It is full only if somebody has told it already.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            // Its panic was reported as it came.
+            let _ = thread.join();
         }
     }
 }
 
-/// Records taken at once, so that other work gets its turn.
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked with it has left whole records.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes records out of the ring until it is told to end.
+    fn run(&self, filled: &OwnedFd, stopped: &OwnedFd) {
+        loop {
+            let mut either = [PollFd::new(filled, PollFlags::IN), PollFd::new(stopped, PollFlags::IN)];
+            let polled = poll(&mut either, None);
+            let mut state = self.state();
+            match polled {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    state.failed = Some(error.into());
+                    self.came.notify_one();
+                    return;
+                }
+            }
+            while state.queue.is_full() && !state.ending {
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.ending {
+                return;
+            }
+            state.take_in(BATCH);
+            if !state.queue.is_empty() {
+                self.came.notify_one();
+            }
+        }
+    }
+}
+
+/// Records taken with the queue locked, so that the session gets its turn.
 const BATCH: usize = 4096;
 
-fn take(ring: &mut RingBuf<MapData>) -> Vec<Record> {
-    let mut records = Vec::new();
-    while records.len() < BATCH
-        && let Some(record) = ring.next()
-    {
-        records.extend(Record::new(record.to_vec()));
+impl State {
+    /// Takes up to `most` records out of the ring.
+    fn take_in(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(record) = self.ring.next() else { return };
+            if self.queue.add(&record) == Some(Kind::MappingsChanged) {
+                (self.on_change)();
+            }
+        }
     }
-    records
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! It knows how things are loaded, attached and read, and of no domain what is in them: names of programs and
 //! maps, sizes and types come from the [collectors](crate::collect). `object` loads the embedded BPF object;
 //! `attach` places the probes and takes them away in parallel; `tables` writes unwind rows and mappings into
-//! mapped arrays; `maps` reads and writes the other maps, `iterator` reads what a BPF iterator lists, `events`
-//! takes the ring buffer's records; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell
+//! mapped arrays; `maps` reads and writes the other maps, `growing` adds further ones to one that fills, `iterator` reads what a BPF iterator lists, `events`
+//! takes the ring buffer's records, which wait in a `queue`; `btf` reads member offsets of kernel structures; `facts` and `verdict` tell
 //! what this kernel allows, by what `trials` tries and by whether `capability` says why it failed; `sys` holds
 //! the raw system calls that aya does not offer.
 
@@ -14,9 +14,11 @@ pub mod capability;
 pub mod events;
 pub mod facts;
 pub mod go;
+pub mod growing;
 pub mod iterator;
 pub mod maps;
 pub mod object;
+mod queue;
 mod sys;
 pub mod tables;
 mod trials;

@@ -8,6 +8,7 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use leakscope_common::config::{Handover, RunState, state};
 
 use super::attach::{Links, ProbeProgram};
+use super::growing::Growing;
 use super::maps::MapSize;
 use super::sys::Barrier;
 use super::{BpfError, btf, chain};
@@ -61,6 +62,8 @@ impl Load {
 #[derive(Debug)]
 pub struct Object {
     pub(super) ebpf: Ebpf,
+    /// Maps of live blocks that are added.
+    pub(super) growing: Option<Growing>,
     barrier: Barrier,
     /// Those whose programs are loaded.
     tracepoints: Vec<Tracepoint>,
@@ -103,7 +106,8 @@ impl Object {
             log_size(name, program.info().ok());
         }
         let barrier = Barrier::new().map_err(|e| BpfError::Load(format!("barrier: {e}")))?;
-        let mut object = Self { ebpf, barrier, tracepoints: load.tracepoints.clone(), no_return_probes };
+        let mut object =
+            Self { ebpf, growing: None, barrier, tracepoints: load.tracepoints.clone(), no_return_probes };
         object.load_probes(load.probes.iter().copied(), links)?;
         Ok(object)
     }
@@ -213,17 +217,13 @@ impl Object {
 
     /// Kernel memory of all maps, bytes.
     pub fn map_bytes(&self) -> u64 {
-        use std::os::fd::AsRawFd as _;
-        self.ebpf
-            .maps()
-            .filter_map(|(_, map)| match map {
-                Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data) | Map::PerCpuArray(data) => {
-                    Some(data)
-                }
-                _ => None,
-            })
-            .filter_map(|data| fdinfo(data.fd().as_fd().as_raw_fd(), "memlock:"))
-            .sum()
+        let maps = self.ebpf.maps().filter_map(|(_, map)| match map {
+            Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data) | Map::PerCpuArray(data) => {
+                memlock(data.fd().as_fd())
+            }
+            _ => None,
+        });
+        maps.sum::<u64>() + self.added_bytes()
     }
 
     /// Times that the kernel skipped a program because it was running already, over all programs.
@@ -234,6 +234,12 @@ impl Object {
             .filter_map(|(_, program)| fdinfo(program.fd().ok()?.as_fd().as_raw_fd(), "recursion_misses:"))
             .sum()
     }
+}
+
+/// Kernel memory of a map, bytes.
+pub(super) fn memlock(map: BorrowedFd<'_>) -> Option<u64> {
+    use std::os::fd::AsRawFd as _;
+    fdinfo(map.as_raw_fd(), "memlock:")
 }
 
 /// A number that the kernel tells about one of our descriptors.

@@ -11,6 +11,10 @@ const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_CREATE: libc::c_long = 0;
 /// `BPF_MAP_UPDATE_ELEM`.
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+/// `BPF_MAP_TYPE_HASH`.
+const BPF_MAP_TYPE_HASH: u32 = 1;
+/// `BPF_F_NO_PREALLOC`.
+const BPF_F_NO_PREALLOC: u32 = 1;
 /// `BPF_MAP_TYPE_ARRAY`.
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
@@ -129,8 +133,12 @@ pub(super) struct Barrier {
 
 impl Barrier {
     pub(super) fn new() -> io::Result<Self> {
-        let inner = create(BPF_MAP_TYPE_ARRAY, 0)?;
-        let outer = create(BPF_MAP_TYPE_ARRAY_OF_MAPS, inner.as_raw_fd())?;
+        let inner = create(&CreateAttr { map_type: BPF_MAP_TYPE_ARRAY, ..CreateAttr::ONE_NUMBER })?;
+        let outer = create(&CreateAttr {
+            map_type: BPF_MAP_TYPE_ARRAY_OF_MAPS,
+            inner_map_fd: inner.as_raw_fd().cast_unsigned(),
+            ..CreateAttr::ONE_NUMBER
+        })?;
         Ok(Self { outer, inner })
     }
 
@@ -153,19 +161,29 @@ impl Barrier {
     }
 }
 
-/// Creates an array of one element of 4 bytes.
-fn create(map_type: u32, inner: RawFd) -> io::Result<OwnedFd> {
-    let attr = CreateAttr {
-        map_type,
-        key_size: 4,
-        value_size: 4,
-        max_entries: 1,
-        map_flags: 0,
-        inner_map_fd: inner.cast_unsigned(),
-    };
+impl CreateAttr {
+    /// A map of one element of 4 bytes.
+    const ONE_NUMBER: Self =
+        Self { map_type: 0, key_size: 4, value_size: 4, max_entries: 1, map_flags: 0, inner_map_fd: 0 };
+}
+
+/// Creates a hash map from `K` to `V` whose entries take memory only once they are made.
+pub(super) fn create_hash<K: aya::Pod, V: aya::Pod>(entries: u32) -> io::Result<OwnedFd> {
+    create(&CreateAttr {
+        map_type: BPF_MAP_TYPE_HASH,
+        key_size: size_of::<K>() as u32,
+        value_size: size_of::<V>() as u32,
+        max_entries: entries,
+        map_flags: BPF_F_NO_PREALLOC,
+        inner_map_fd: 0,
+    })
+}
+
+fn create(attr: &CreateAttr) -> io::Result<OwnedFd> {
     // SAFETY: the attributes outlive the call; the result is checked.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attr, size_of::<CreateAttr>()) };
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, std::ptr::from_ref(attr), size_of::<CreateAttr>())
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

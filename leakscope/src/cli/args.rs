@@ -105,8 +105,9 @@ pub struct AttachArgs {
     /// Most reports that `-o DIR/` keeps [default: 60]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
-    /// Most live blocks that can be told apart; sizes the maps (about 100 bytes a block)
-    #[arg(long, value_name = "N", default_value = "1M", value_parser = size, allow_negative_numbers = true)]
+    /// Most live blocks that can be told apart: the maps grow with them (about 130 bytes of kernel memory a block), but
+    /// never take more than a quarter of the memory that is available
+    #[arg(long, value_name = "N", default_value = "16M", value_parser = size, allow_negative_numbers = true)]
     max_live: u64,
     /// Keep what is read of kernel and target in DIR, for a bug report: names of functions, files and threads, the
     /// command line and numbers, but no memory contents other than the words of locks

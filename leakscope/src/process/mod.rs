@@ -6,6 +6,7 @@ pub mod inspect;
 pub mod maps;
 pub mod recorded;
 mod remapped;
+pub mod seen;
 pub mod space;
 
 pub use elf::{ElfError, ElfFile, Segment};

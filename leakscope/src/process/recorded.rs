@@ -12,6 +12,9 @@ use super::{AddressSpace, ElfError, FileId, MappedModule, Module};
 pub struct RecordedSpace {
     mappings: Vec<MappedModule>,
     modules: Vec<RecordedModule>,
+    /// What was mapped at the moment that is looked at, where that was something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    then: Vec<MappedModule>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,13 +43,18 @@ impl RecordedSpace {
             denied: matches!(&module.elf, Err(ElfError::Io(e)) if e.kind() == io::ErrorKind::PermissionDenied),
             is_file: module.is_file(),
         };
-        Self { mappings: space.mappings.clone(), modules: space.modules.iter().map(module).collect() }
+        Self {
+            mappings: space.mappings.clone(),
+            modules: space.modules.iter().map(module).collect(),
+            then: space.then.clone(),
+        }
     }
 
     /// The address space that it was. Nothing can be read from its files.
     pub fn into_space(self) -> Result<AddressSpace, NoSuchModule> {
         let count = self.modules.len();
-        if self.mappings.iter().any(|mapped| mapped.module.is_some_and(|id| id.0 >= count)) {
+        if self.mappings.iter().chain(&self.then).any(|mapped| mapped.module.is_some_and(|id| id.0 >= count))
+        {
             return Err(NoSuchModule);
         }
         let module = |recorded: RecordedModule| Module {
@@ -64,6 +72,7 @@ impl RecordedSpace {
         let mut space = AddressSpace::default();
         space.mappings = self.mappings;
         space.modules = modules;
+        space.then = self.then;
         Ok(space)
     }
 }

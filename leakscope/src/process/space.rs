@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::elf::{ElfError, ElfFile};
 use super::maps::{self, FileId, Mapping, MappingKind};
 use super::remapped;
+use super::seen::Seen;
 
 /// Index of a module; stays valid for the life of the [`AddressSpace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,6 +83,12 @@ pub struct AddressSpace {
     vdso: Option<ModuleId>,
     /// Ranges without a file that hold no file's code, so that they are compared once.
     run_time_code: HashSet<(u64, u64)>,
+    /// What was mapped at an earlier moment that is being looked at, where that was something else.
+    pub(super) then: Vec<MappedModule>,
+    /// Modules by what the kernel printed of them.
+    by_print: HashMap<(FileId, PathBuf), ModuleId>,
+    /// Modules that [`Self::refresh`] has yet to return: they have been gone whenever it looked.
+    unmet: Vec<ModuleId>,
 }
 
 impl AddressSpace {
@@ -101,6 +108,7 @@ impl AddressSpace {
             // It has ended: what is still to come was seen in the mappings of before.
             return Ok(Vec::new());
         }
+        self.then.clear();
         let known = self.modules.len();
         let code = (0..all.len()).filter(|&index| all[index].1);
         self.mappings = code
@@ -109,7 +117,53 @@ impl AddressSpace {
                 _ => self.attach_module(all[index].0.clone()),
             })
             .collect();
-        Ok((known..self.modules.len()).map(ModuleId).collect())
+        let met = |id: &ModuleId| self.mappings.iter().any(|mapped| mapped.module == Some(*id));
+        let (mut new, unmet): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unmet).into_iter().partition(met);
+        self.unmet = unmet;
+        new.extend((known..self.modules.len()).map(ModuleId));
+        Ok(new)
+    }
+
+    /// Has [`Self::locate`] tell what was mapped at a moment that has passed, until the next refresh: a library may
+    /// be gone by the time that somebody asks.
+    pub fn as_of(&mut self, seen: Seen) {
+        let now = |mapping: &Mapping, all: &[MappedModule]| {
+            all.binary_search_by_key(&mapping.start, |mapped| mapped.mapping.start)
+                .ok()
+                .map(|at| all[at].clone())
+                .filter(|mapped| (mapped.mapping.end, mapped.mapping.offset) == (mapping.end, mapping.offset))
+                .filter(|mapped| mapped.mapping.kind == mapping.kind)
+        };
+        for (printed, path, file) in seen.files {
+            self.keep(printed, path, file);
+        }
+        self.then.clear();
+        for mapping in seen.code {
+            let MappingKind::File { printed, path, .. } = &mapping.kind else { continue };
+            if now(&mapping, &self.mappings).is_some() {
+                continue;
+            }
+            if let Some(&module) = self.by_print.get(&(*printed, path.clone())) {
+                let placed = self.placed(mapping, Some(module));
+                self.then.push(placed);
+            }
+        }
+    }
+
+    /// Keeps a file that was mapped, if it is not known.
+    fn keep(&mut self, printed: FileId, path: PathBuf, file: File) {
+        let Ok(metadata) = file.metadata() else { return };
+        let id = FileId::of(&metadata);
+        let known = self.by_file.get(&id).into_iter().flatten().copied();
+        let known = known.into_iter().find(|&known| self.module(known).path == path);
+        let module = known.unwrap_or_else(|| {
+            let elf = ElfFile::from_file(file).map(Rc::new);
+            let module = self.add(Module { path: path.clone(), id: Some(id), elf, probe_path: path.clone() });
+            self.by_file.entry(id).or_default().push(module);
+            self.unmet.push(module);
+            module
+        });
+        self.by_print.insert((printed, path), module);
     }
 
     fn attach_module(&mut self, mapping: Mapping) -> MappedModule {
@@ -146,6 +200,9 @@ impl AddressSpace {
         if let Ok(metadata) = std::fs::metadata(&probe_path) {
             let known = self.by_file.get(&FileId::of(&metadata)).into_iter().flatten();
             if let Some(same) = known.copied().find(|&id| self.module(id).path == path) {
+                if self.unmet.contains(&same) {
+                    self.modules[same.0].probe_path = probe_path;
+                }
                 return same;
             }
         }
@@ -234,13 +291,10 @@ impl AddressSpace {
         }
     }
 
-    /// Where `address` lies now.
+    /// Where `address` lies now, or at the moment of [`Self::as_of`].
     pub fn locate(&self, address: u64) -> Location {
-        let after = self.mappings.partition_point(|m| m.mapping.start <= address);
-        let Some(found) = after.checked_sub(1).map(|i| &self.mappings[i]).filter(|m| address < m.mapping.end)
-        else {
-            return Location::Unmapped;
-        };
+        let found = found(&self.then, address).or_else(|| found(&self.mappings, address));
+        let Some(found) = found else { return Location::Unmapped };
         match found.module {
             Some(module) => Location::Module(module, address.wrapping_sub(found.bias)),
             None => Location::Anonymous,
@@ -260,6 +314,12 @@ impl AddressSpace {
     pub fn modules(&self) -> impl Iterator<Item = (ModuleId, &Module)> {
         self.modules.iter().enumerate().map(|(i, m)| (ModuleId(i), m))
     }
+}
+
+/// The mapping that holds an address; they are sorted.
+fn found(mappings: &[MappedModule], address: u64) -> Option<&MappedModule> {
+    let after = mappings.partition_point(|m| m.mapping.start <= address);
+    mappings.get(after.checked_sub(1)?).filter(|m| address < m.mapping.end)
 }
 
 /// Most bytes that a vDSO is taken to have; today's have 8 KiB.

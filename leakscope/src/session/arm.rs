@@ -2,6 +2,7 @@
 
 use super::attach::Probes;
 use super::clock;
+use super::glances::Glances;
 use super::links::Choice;
 use super::prepare::Prepared;
 use super::signals::Signals;
@@ -21,6 +22,7 @@ pub(super) struct Armed {
     pub(super) subject: Subject,
     pub(super) live: Live,
     pub(super) events: Events,
+    pub(super) glances: Glances,
     pub(super) signals: Signals,
     pub(super) probes: Probes,
     pub(super) collectors: Collectors,
@@ -55,7 +57,8 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     collectors.iter_mut().try_for_each(|collector| collector.loaded(&mut live.object, &space))?;
     live.unwinding.upload(&mut live.object, &space)?;
     watcher.detail("unwind rows uploaded");
-    let events = Events::open(&mut live.object)?;
+    let glances = Glances::default();
+    let events = Events::open(&mut live.object, Box::new(glances.looking(process.through)))?;
     let mut probes = Probes::new(&choice, probing);
     probes.tracepoints = live.object.attach_tracepoints()?;
     let modules: Vec<ModuleId> = space.modules().map(|(id, _)| id).collect();
@@ -92,5 +95,5 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     let runtime = runtimes.runtime().name().to_owned();
     let subject =
         Subject { process, host, runtime, wishes: config.wishes, started_ns, started_at, rss_start };
-    Ok(Armed { subject, live, events, signals, probes, collectors, space, runtimes })
+    Ok(Armed { subject, live, events, glances, signals, probes, collectors, space, runtimes })
 }

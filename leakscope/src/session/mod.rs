@@ -10,6 +10,7 @@ mod attach;
 mod clock;
 mod dump;
 mod feed;
+mod glances;
 mod links;
 mod modules;
 mod prepare;
@@ -72,7 +73,7 @@ impl Default for Config {
                 tracing: Tracing { heap: true, waits: true, min_wait_ns: 0 },
                 sort: Sort::LiveBytes,
                 min_age: Duration::ZERO,
-                max_live: 1_000_000,
+                max_live: 16_000_000,
                 break_free_probes: false,
             },
             kernel_log: false,

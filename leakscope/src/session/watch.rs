@@ -9,6 +9,7 @@ use leakscope_common::event::{Kind, ThreadEvent};
 use super::arm::Armed;
 use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
+use super::glances::Glances;
 use super::subject::Subject;
 use super::{Config, Told, Watcher, clock, modules, usage};
 use crate::bpf::BpfError;
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::process::AddressSpace;
 use crate::process::recorded::RecordedSpace;
+use crate::process::seen::Seen;
 use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
@@ -30,6 +32,7 @@ use crate::symbol::{Charging, Names};
 /// What ties a session to a target that runs; a replay has none of it.
 struct Ties {
     feed: Feed,
+    glances: Glances,
     probes: Probes,
     /// The target's runtimes.
     runtimes: Runtimes,
@@ -72,6 +75,7 @@ pub(super) async fn watch(
     }
     let ties = Ties {
         feed: Feed::begin(pid, armed.events, armed.signals, config),
+        glances: armed.glances,
         probes: armed.probes,
         runtimes: armed.runtimes,
         rest: config.rest,
@@ -293,8 +297,9 @@ impl Watch {
                     self.stacks.take_new(|stack| self.names.prepare(&self.space, stack));
                 }
             } else if record.is(Kind::MappingsChanged) {
+                let seen = self.ties.as_ref().map(|ties| ties.glances.next()).unwrap_or_default();
                 if self.exec_ns.is_none() {
-                    self.refresh(watcher)?;
+                    self.refresh(seen, watcher)?;
                 }
             } else if record.is(Kind::LeaderExit) {
                 self.leader_gone = true;
@@ -308,8 +313,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Looks at the mappings again.
-    fn refresh(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    /// Looks at the mappings again. The stacks that follow are of the moment at which they were `seen`.
+    fn refresh(&mut self, seen: Seen, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         let Self { source, ties, subject, space, collectors, .. } = self;
         let Some(ties) = ties else {
             let recorded: RecordedSpace = expected(source.recorded("address space")?)?;
@@ -322,6 +327,7 @@ impl Watch {
             Ok(()) | Err(BpfError::TargetGone) => {}
             Err(error) => return Err(error.into()),
         }
+        space.as_of(seen);
         if source.is_taped() {
             source.note("address space", &RecordedSpace::of(space));
         }

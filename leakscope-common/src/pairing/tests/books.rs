@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::super::{
-    Account, Call, Charge, Frame, Free, Inserted, Removed, Resized, Walk, admit, again, begin, ended, freed,
-    look_out, returned,
+    Account, Call, Charge, Frame, Free, Inserted, LastFree, Removed, Resized, Walk, admit, again, begin,
+    ended, freed, look_out, returned,
 };
 use crate::counter::{COUNTERS, Loss, Tally};
 use crate::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, SiteTotals};
@@ -22,7 +22,11 @@ pub(super) struct Books {
     pub(super) memory: HashMap<u64, u64>,
     /// Where the dynamic linker's code lies.
     pub(super) linker: std::ops::Range<u64>,
+    /// The thread that calls.
+    tid: u32,
+    /// How many of its calls are pending.
     pending: u64,
+    frees: HashMap<u32, LastFree>,
 }
 
 impl Account for Books {
@@ -37,19 +41,12 @@ impl Account for Books {
     fn insert(&mut self, address: u64, block: &LiveBlock) -> Inserted {
         if self.live.contains_key(&address) {
             Inserted::Occupied
-        } else if self.put(address, block) {
-            Inserted::Done
-        } else {
+        } else if self.live.len() >= self.room {
             Inserted::Full
+        } else {
+            self.live.insert(address, *block);
+            Inserted::Done
         }
-    }
-
-    fn put(&mut self, address: u64, block: &LiveBlock) -> bool {
-        if self.live.len() >= self.room && !self.live.contains_key(&address) {
-            return false;
-        }
-        self.live.insert(address, *block);
-        true
     }
 
     fn resize(&mut self, address: u64, size: u64) -> Option<Resized> {
@@ -76,6 +73,10 @@ impl Account for Books {
 
     fn pending(&mut self) -> u64 {
         self.pending
+    }
+
+    fn free_before(&mut self, free: LastFree) -> LastFree {
+        self.frees.insert(self.tid, free).unwrap_or_default()
     }
 
     fn word(&mut self, address: u64) -> Option<u64> {
@@ -113,7 +114,9 @@ impl Machine {
             counters: [0; COUNTERS as usize],
             memory: HashMap::new(),
             linker: 0..0,
+            tid: 0,
             pending: 0,
+            frees: HashMap::new(),
         };
         Self { books, calls: HashMap::new(), clock: 0 }
     }
@@ -147,6 +150,7 @@ impl Machine {
 
     /// A block is freed.
     pub(super) fn free(&mut self, tid: u32, free: Free) {
+        self.books.tid = tid;
         self.books.pending = self.calls.get(&tid).map_or(0, |calls| calls.depth);
         freed(&mut self.books, free);
     }

@@ -61,7 +61,12 @@ impl Scene {
     }
 
     fn free(&mut self, address: u64) {
-        self.0.free(TID, Free { cookie: free_cookie(), address, probed: 0x100, sp: 0x200 });
+        self.free_by(TID, address, 0x100, 0x200);
+    }
+
+    /// A function that frees is probed at `probed`.
+    fn free_by(&mut self, tid: u32, address: u64, probed: u64, sp: u64) {
+        self.0.free(tid, Free { cookie: free_cookie(), address, probed, sp });
     }
 
     /// Live blocks and their sizes.
@@ -124,6 +129,58 @@ fn realloc_moves_a_block() {
     assert_eq!(scene.live(), [(B, 200)]);
     assert_eq!((scene.totals().free_bytes, scene.0.seen(Tally::FreedObjects)), (100, 1));
     assert_eq!(scene.0.seen(Tally::UnknownFrees), 0);
+}
+
+/// `operator delete` calls free, a wrapper's free the one of the C library, or each jumps there.
+#[test]
+fn one_free_through_several_functions_counts_once() {
+    const WRAPPER: u64 = 0x900;
+    const DELETE: u64 = 0x500;
+    const FREE: u64 = 0x100;
+    for known in [true, false] {
+        let mut scene = Scene::new();
+        if known {
+            scene.call(Function::Malloc, sized(100), A);
+        }
+        scene.free_by(TID, A, WRAPPER, 0x400);
+        scene.free_by(TID, A, DELETE, 0x3e8);
+        // It had saved two registers as it was probed.
+        scene.free_by(TID, A, FREE, 0x3f8);
+        let counted = [Tally::FreedObjects, Tally::UnknownFrees].map(|tally| scene.0.seen(tally));
+        assert_eq!(counted, if known { [1, 0] } else { [0, 1] });
+        assert_eq!(scene.0.seen(Tally::Frees), 3);
+    }
+}
+
+#[test]
+fn frees_that_are_several() {
+    let unknown = |frees: &[(u32, u64, u64, u64)]| {
+        let mut scene = Scene::new();
+        frees.iter().for_each(|&(tid, address, probed, sp)| scene.free_by(tid, address, probed, sp));
+        scene.0.seen(Tally::UnknownFrees)
+    };
+    assert_eq!(unknown(&[(TID, A, 0x100, 0x400), (TID, A, 0x100, 0x400)]), 2, "the same function");
+    assert_eq!(unknown(&[(TID, A, 0x500, 0x400), (TID, B, 0x100, 0x3f0)]), 2, "another block");
+    assert_eq!(unknown(&[(TID, A, 0x500, 0x400), (2, A, 0x100, 0x3f0)]), 2, "another thread");
+    assert_eq!(unknown(&[(TID, A, 0x500, 0x400), (TID, A, 0x100, 0x800)]), 2, "called from further out");
+    // Another thread in between changes nothing.
+    assert_eq!(unknown(&[(TID, A, 0x500, 0x400), (2, B, 0x500, 0x400), (TID, A, 0x100, 0x3f0)]), 2);
+}
+
+/// However often it grows, and whoever grows it.
+#[test]
+fn a_reallocated_block_keeps_its_age() {
+    let mut scene = Scene::new();
+    scene.call(Function::Malloc, sized(100), A);
+    let born = scene.0.books.live[&A].at_ns;
+    scene.call(Function::Realloc, of_block(A, 200), B);
+    scene.call(Function::Realloc, of_block(B, 300), B);
+    scene.call(Function::Realloc, of_block(B, 400), 0);
+    scene.call(Function::Reallocf, of_block(B, 500), A);
+    assert_eq!(scene.0.books.live[&A], LiveBlock { size: 500, site: 7, at_ns: born });
+    scene.free(A);
+    scene.call(Function::Malloc, sized(1), A);
+    assert!(scene.0.books.live[&A].at_ns > born, "another block at the same address");
 }
 
 #[test]

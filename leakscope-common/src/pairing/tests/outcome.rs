@@ -115,7 +115,9 @@ impl Program {
             self.heap.remove(&given.pointer);
         }
         if result != 0 {
-            self.allocated(call, result, Some(given.size));
+            // What is resized stays as old as it was.
+            let at_ns = call.old.map_or(call.at_ns, |old| old.at_ns);
+            self.allocated(&Pending { at_ns, ..call.clone() }, result, Some(given.size));
         }
     }
 }

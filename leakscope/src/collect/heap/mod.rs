@@ -14,7 +14,7 @@ pub use probes::FileProbes;
 use std::ops::Range;
 
 use leakscope_common::config::state;
-use leakscope_common::heap::SiteTotals;
+use leakscope_common::heap::{LiveBlock, SiteTotals};
 use serde::{Deserialize, Serialize};
 
 use self::probes::{FunctionNumbers, sites};
@@ -22,16 +22,22 @@ use super::linker::linker_code;
 use super::{Collected, Collector, Log, Moment, Placed, Scene, Source, SourceError, Wishes};
 use crate::bpf::BpfError;
 use crate::bpf::attach::ProbeSite;
+use crate::bpf::growing::{self, Growth};
 use crate::bpf::maps::MapSize;
 use crate::bpf::object::{Load, Object};
 use crate::losses;
 use crate::probe::{CostClass, Exit};
 use crate::process::{AddressSpace, ModuleId};
+use crate::recording::Rows;
 
-/// Fewest sites (distinct allocating stacks) that the map holds.
+/// Fewest sites (distinct allocating stacks) that the map holds. An entry takes memory only once it is made.
 const MIN_SITES: u32 = 1 << 16;
 /// Most of them.
 const MAX_SITES: u32 = 1 << 20;
+
+/// Live blocks.
+const LIVE: Growth =
+    Growth { first: "LIVE", later: "LATER_LIVE", fill: "LIVE_FILL", newest: state::LIVE_NEWEST };
 
 /// What the section on the heap is made from.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +122,7 @@ impl Collector for Heap {
         let sites = (self.max_live / 8).clamp(MIN_SITES, MAX_SITES);
         Load {
             maps: vec![
-                MapSize { name: "LIVE", entries: self.max_live },
+                MapSize { name: "LIVE", entries: growing::sizes(self.max_live)[0] },
                 MapSize { name: "SITES", entries: sites },
             ],
             probes: probes::PROGRAMS.to_vec(),
@@ -127,6 +133,7 @@ impl Collector for Heap {
     fn loaded(&mut self, object: &mut Object, space: &AddressSpace) -> Result<(), BpfError> {
         // The site that takes what has no room at its own.
         object.insert("SITES", 0u64, SiteTotals::ZERO)?;
+        object.grow::<u64, LiveBlock>(LIVE, self.max_live)?;
         if let Some(code) = linker_code(space) {
             object.set_state(state::LINKER_START, code.start)?;
             object.set_state(state::LINKER_END, code.end)?;
@@ -198,7 +205,8 @@ impl Collector for Heap {
     }
 
     fn read(&mut self, source: &mut Source) -> Result<(), SourceError> {
-        self.seen.live = source.rows("LIVE")?;
+        let Rows(live) = source.get("LIVE", |live| live.object.read_grown(LIVE).map(Rows))?;
+        self.seen.live = live;
         self.seen.sites = source.rows("SITES")?;
         self.seen.inflight = source.rows("INFLIGHT")?;
         self.coverage = source.get("heap coverage", |_| Ok(self.coverage.clone()))?;

@@ -100,7 +100,7 @@ with_stack! {
         pub alloc_objects: u64,
         /// Change of `live_bytes` since the report before.
         pub growth_bytes: i64,
-        /// Age of the oldest live block.
+        /// Age of the oldest live block. One that was reallocated is as old as its first allocation that was seen.
         pub oldest_age_ns: Option<u64>,
         /// Age of the youngest live block.
         pub youngest_age_ns: Option<u64>,

@@ -1,0 +1,99 @@
+// What the account in the kernel has to stand: blocks that keep their age, more blocks than its first map holds, and
+// many stacks that are seen once each.
+#define _GNU_SOURCE
+#include "fixture.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+
+static void *old;
+
+SITE(site_first, malloc(size))
+SITE(site_between, malloc(size))
+SITE(site_grown, realloc(old, size))
+
+static void grown(void) {
+    old = site_first(100);
+    keep(site_between(50));
+    for (size_t size = 200; size <= 100000; size *= 2) {
+        size_t before = size == 200 ? 100 : size / 2;
+        old = site_grown(size);
+        EXPECT(old);
+        if (size == 200) site_free(&site_first_truth, before);
+        else site_free(&site_grown_truth, before);
+    }
+}
+
+enum { BLOCKS = 1300000 };
+
+SITE(site_many, malloc(size))
+
+static void blocks(void) {
+    // Each of a pair that stays holds the one that goes.
+    for (int i = 0; i < BLOCKS / 2; i++) {
+        void **stays = site_many(sizeof(void *));
+        *stays = site_many(sizeof(void *));
+        *(void **)*stays = old;
+        old = stays;
+    }
+    for (void **stays = old; stays;) {
+        void *next = *(void **)*stays;
+        FREE(site_many, *stays, sizeof(void *));
+        stays = next;
+    }
+}
+
+enum { TURNS = 14, FAR = 60 };
+
+SITE(site_leaf, malloc(size))
+
+static FRAME void left(unsigned depth, unsigned path);
+
+static FRAME void right(unsigned depth, unsigned path) {
+    if (depth == 0) keep(site_leaf(16));
+    else if (depth <= TURNS && (path & 1)) left(depth - 1, path >> 1);
+    else right(depth - 1, depth <= TURNS ? path >> 1 : path);
+    keep(NULL);
+}
+
+static FRAME void left(unsigned depth, unsigned path) {
+    if (depth == 0) keep(site_leaf(16));
+    else if (path & 1) left(depth - 1, path >> 1);
+    else right(depth - 1, path >> 1);
+    keep(NULL);
+}
+
+static void stacks(void) {
+    for (unsigned path = 0; path < 1u << TURNS; path++) right(FAR, path);
+}
+
+// A plugin that is loaded for a moment, again and again. leakscope is to look at the mappings meanwhile, and nothing
+// here can be waited for instead.
+static void plugins(void) {
+    static struct site truth = {.name = "keep_by"};
+    const char *path = getenv("FIXTURE_PLUGIN");
+    EXPECT(path);
+    for (int i = 0; i < 5; i++) {
+        void *library = dlopen(path, RTLD_NOW);
+        EXPECT(library);
+        void (*work)(int) = (void (*)(int))dlsym(library, "plugin_work");
+        EXPECT(work);
+        work(1);
+        struct timespec moment = {0, 30 * 1000 * 1000};
+        nanosleep(&moment, NULL);
+        EXPECT(dlclose(library) == 0);
+        for (int j = 0; j < 50; j++) site_alloc(&truth, 160);
+    }
+}
+
+int main(int argc, char **argv) {
+    static const struct scenario scenarios[] = {
+        {"grown", grown, 0, TOTAL},
+        {"blocks", blocks, 0, TOTAL},
+        {"stacks", stacks, 0, TOTAL},
+        {"plugins", plugins},
+        {0},
+    };
+    return fixture_main(argc, argv, scenarios);
+}
