@@ -4,9 +4,9 @@ use leakscope_common::counter::Tally;
 use leakscope_common::unwind::StackEnd;
 
 use super::model::{
-    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Stack, Summary, Target, Waits,
-    Window,
+    EndedBy, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Summary, Target, Waits, Window,
 };
+use super::naming::Naming;
 use super::words::ReportSaid;
 use crate::collect::Collected;
 use crate::collect::heap::{HeapAccount, Sort};
@@ -22,7 +22,6 @@ use crate::section::heap::words::HeapSaid;
 use crate::section::made::Facts;
 use crate::section::{goroutines, heap, waits};
 use crate::stack::{StackId, Stacks};
-use crate::symbol::{BlameInput, Names};
 
 /// What a report is made from: what frames it, and what collectors and the runtime have to say.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ pub struct Code<'a> {
     /// Where code lies.
     pub space: &'a AddressSpace,
     /// Names of code.
-    pub names: &'a mut Names,
+    pub naming: &'a mut Naming,
 }
 
 impl<'a> Inputs<'a> {
@@ -109,9 +108,9 @@ const WAIT_NS: u64 = 300;
 
 /// Builds the report.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { host, window, collected, costs, code: Code { stacks, space, names }, .. } = inputs;
+    let Inputs { host, window, collected, costs, code: Code { stacks, space, naming }, .. } = inputs;
     let traced = collected.heap.map(|account| traced(account, inputs.runtime, space));
-    let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names));
+    let mut name = |id: StackId| naming.stack(id, stacks, space);
     let mut lost = losses::named(costs.counters, costs.recursion_misses);
     lost.extend(costs.lost.iter().filter(|(_, n)| *n > 0).cloned());
     let unread = unread(space);
@@ -313,14 +312,6 @@ fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_
             settings: go.settings.iter().cloned().collect(),
         }),
     }
-}
-
-/// A stack with its names.
-fn named(stack: &crate::stack::LocatedStack, space: &AddressSpace, names: &mut Names) -> Stack {
-    let frames: Vec<_> = stack.frames.iter().flat_map(|f| names.frames(space, f)).map(Frame::from).collect();
-    let inputs: Vec<BlameInput<'_>> = frames.iter().map(Frame::blame_input).collect();
-    let blame = runtime::rules().owners.blame(&inputs).map(|i| i as u64);
-    Stack { frames, blame, end: Some(stack.end.into()) }
 }
 
 fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<Finding> {

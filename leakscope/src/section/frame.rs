@@ -1,6 +1,7 @@
 //! Frames of stacks as sections hold them, whatever language they are of.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::{Error as _, Unexpected};
@@ -90,18 +91,18 @@ pub struct Frame {
     #[schemars(with = "String")]
     pub address: Option<Address>,
     /// File that the code is in.
-    pub module: Option<String>,
+    pub module: Option<Arc<str>>,
     /// Its build ID.
-    pub build_id: Option<String>,
+    pub build_id: Option<Arc<str>>,
     /// Virtual address within that file: what addr2line takes.
     pub offset: Option<Address>,
     /// Function; its name is cut at 4 KiB, and then ends in `…`.
     #[serde(default, deserialize_with = "crate::symbol::name::deserialize")]
-    pub function: Option<String>,
+    pub function: Option<Arc<str>>,
     /// Bytes from the function's start.
     pub function_offset: Option<u64>,
     /// Source file.
-    pub file: Option<String>,
+    pub file: Option<Arc<str>>,
     /// Line in it.
     pub line: Option<u32>,
     /// Line of the function's declaration; where debug info does not tell (it has line tables alone), that of
@@ -110,7 +111,7 @@ pub struct Frame {
     /// Whether it was inlined into the next frame.
     pub inlined: bool,
     /// Why there is no function.
-    pub why_unknown: Option<String>,
+    pub why_unknown: Option<Arc<str>>,
 }
 
 impl From<NamedFrame> for Frame {
@@ -118,16 +119,16 @@ impl From<NamedFrame> for Frame {
         let NamedFrame { address, module, build_id, offset, symbol } = frame;
         Self {
             address: Some(Address(address)),
-            module,
-            build_id,
+            module: module.map(Arc::from),
+            build_id: build_id.map(Arc::from),
             offset: offset.map(Address),
-            function: symbol.function,
+            function: symbol.function.map(Arc::from),
             function_offset: symbol.offset_in_function,
-            file: symbol.file,
+            file: symbol.file.map(Arc::from),
             line: symbol.line,
             function_line: symbol.function_line,
             inlined: symbol.inlined,
-            why_unknown: symbol.why_unknown.as_ref().map(ToString::to_string),
+            why_unknown: symbol.why_unknown.map(|why| why.to_string().into()),
         }
     }
 }

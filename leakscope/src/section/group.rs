@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use super::by::By;
 use super::frame::{Address, Frame};
@@ -30,7 +31,7 @@ impl By {
                 address: None,
                 module: None,
                 offset: None,
-                function: Some(frame.module.as_deref().map_or("no module", file_name).to_owned()),
+                function: Some(frame.module.as_deref().map_or("no module", file_name).into()),
                 function_offset: None,
                 file: None,
                 line: None,
@@ -48,7 +49,7 @@ fn is_closure(name: &str) -> bool {
 }
 
 /// What tells frames apart.
-type FrameKey = (Option<String>, Option<String>, Option<String>, Option<u32>, Option<Address>);
+type FrameKey = (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>, Option<u32>, Option<Address>);
 
 fn key(frame: &Frame) -> FrameKey {
     let Frame { module, function, file, line, offset, .. } = frame.clone();
@@ -72,7 +73,7 @@ pub(crate) fn add_up<S: StackSite, K: Hash + Eq>(
         let frame = by.frame(stack);
         stack.blame = frame.is_some().then_some(0);
         stack.frames = frame.into_iter().collect();
-        let at = *known.entry((stack.frames.first().map(key), also)).or_insert(sums.len());
+        let at = *known.entry((stack.frames.first().map(|frame| key(frame)), also)).or_insert(sums.len());
         match sums.get_mut(at) {
             Some((sum, stacks)) => {
                 add(sum, site);

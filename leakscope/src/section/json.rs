@@ -1,5 +1,7 @@
 //! Sites in JSON: what is one stack here stands in fields of its own there, beside the site's numbers.
 
+use std::sync::Arc;
+
 use super::frame::Frame;
 use super::stack::{Stack, StackEnd};
 
@@ -19,10 +21,10 @@ pub(crate) trait Flat<Json> {
 
 /// Sites.
 impl Flat<(Option<u64>, Vec<Frame>, Option<StackEnd>)> for Stack {
-    type Borrowed<'a> = (Option<u64>, &'a [Frame], Option<&'a StackEnd>);
+    type Borrowed<'a> = (Option<u64>, &'a [Arc<Frame>], Option<&'a StackEnd>);
 
     fn join((blame, frames, end): (Option<u64>, Vec<Frame>, Option<StackEnd>)) -> Self {
-        Self { frames, blame, end }
+        Self { frames: frames.into(), blame, end }
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
@@ -32,10 +34,10 @@ impl Flat<(Option<u64>, Vec<Frame>, Option<StackEnd>)> for Stack {
 
 /// Sites whose stacks always say why they end.
 impl Flat<(Option<u64>, Vec<Frame>, StackEnd)> for Stack {
-    type Borrowed<'a> = (Option<u64>, &'a [Frame], Option<&'a StackEnd>);
+    type Borrowed<'a> = (Option<u64>, &'a [Arc<Frame>], Option<&'a StackEnd>);
 
     fn join((blame, frames, end): (Option<u64>, Vec<Frame>, StackEnd)) -> Self {
-        Self { frames, blame, end: Some(end) }
+        Self { frames: frames.into(), blame, end: Some(end) }
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
@@ -45,10 +47,10 @@ impl Flat<(Option<u64>, Vec<Frame>, StackEnd)> for Stack {
 
 /// Statements, which are one frame and what it was inlined into.
 impl Flat<(Option<u64>, Vec<Frame>)> for Stack {
-    type Borrowed<'a> = (Option<u64>, &'a [Frame]);
+    type Borrowed<'a> = (Option<u64>, &'a [Arc<Frame>]);
 
     fn join((blame, frames): (Option<u64>, Vec<Frame>)) -> Self {
-        Self { frames, blame, end: None }
+        Self { frames: frames.into(), blame, end: None }
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
@@ -58,16 +60,16 @@ impl Flat<(Option<u64>, Vec<Frame>)> for Stack {
 
 /// Lock owners, of whom there may be no stack.
 impl Flat<(Option<Vec<Frame>>, Option<u64>, Option<StackEnd>)> for Option<Stack> {
-    type Borrowed<'a> = (Option<&'a [Frame]>, Option<u64>, Option<&'a StackEnd>);
+    type Borrowed<'a> = (Option<&'a [Arc<Frame>]>, Option<u64>, Option<&'a StackEnd>);
 
     fn join((frames, blame, end): (Option<Vec<Frame>>, Option<u64>, Option<StackEnd>)) -> Self {
-        frames.map(|frames| Stack { frames, blame, end })
+        frames.map(|frames| Stack { frames: frames.into(), blame, end })
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
         let stack = self.as_ref();
         (
-            stack.map(|stack| stack.frames.as_slice()),
+            stack.map(|stack| &*stack.frames),
             stack.and_then(|stack| stack.blame),
             stack.and_then(|stack| stack.end.as_ref()),
         )

@@ -27,6 +27,7 @@ pub mod made;
 pub mod model;
 pub(crate) mod pairs;
 pub mod profile;
+pub mod shared;
 pub mod site;
 pub mod stack;
 pub mod threads;
