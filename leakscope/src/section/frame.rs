@@ -68,23 +68,28 @@ impl serde::de::Visitor<'_> for HexText {
 }
 
 /// The address of a frame, which in JSON is an empty text where frames were added up that differ in it.
-mod or_empty {
+pub(super) mod or_empty {
     use super::{Address, Deserializer, HexText, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(address: &Option<Address>, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::section) fn serialize<S: Serializer>(
+        address: &Option<Address>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         match address {
             Some(address) => address.serialize(to),
             None => to.serialize_str(""),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Address>, D::Error> {
+    pub(in crate::section) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Address>, D::Error> {
         from.deserialize_str(HexText)
     }
 }
 
 /// A frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// Address in the target (of callers: the return address).
     #[serde(with = "or_empty")]

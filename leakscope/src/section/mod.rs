@@ -30,6 +30,7 @@ pub mod profile;
 pub mod shared;
 pub mod site;
 pub mod stack;
+pub mod tables;
 pub mod threads;
 pub mod view;
 pub mod waits;

@@ -1,11 +1,16 @@
 //! The frames of a stack, shared by all stacks that go through them.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::ops::{Deref, Index, IndexMut};
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::frame::Frame;
+use super::tables;
 
 /// Frames of a stack, innermost first. A copy is a handle: neither the list nor its frames are copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,9 +81,55 @@ impl<'a> IntoIterator for &'a SharedFrames {
     }
 }
 
+/// The stack's number where there are tables, else its frames.
 impl Serialize for SharedFrames {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(to)
+        match tables::number(self) {
+            Some(number) => to.serialize_u32(number),
+            None => self.0.serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedFrames {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Frames)
+    }
+}
+
+struct Frames;
+
+impl<'de> Visitor<'de> for Frames {
+    type Value = SharedFrames;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("frames, or the number of a stack")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<SharedFrames, E> {
+        tables::stack(number).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<SharedFrames, A::Error> {
+        let mut frames: Vec<Arc<Frame>> = Vec::new();
+        while let Some(frame) = all.next_element()? {
+            frames.push(Arc::new(frame));
+        }
+        Ok(frames.into())
+    }
+}
+
+impl JsonSchema for SharedFrames {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Frames".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        if tables::are_used() { u32::json_schema(generator) } else { Vec::<Frame>::json_schema(generator) }
     }
 }
 

@@ -226,6 +226,8 @@ fn differences_are_calm() {
         assert_calm(&String::from_utf8(out).expect("UTF-8"));
         let mut out = Vec::new();
         json::write(&diff, &mut out).expect("memory takes all");
+        serde_json::from_slice::<serde_json::Value>(&out).expect("JSON");
+        let out = serde_json::to_vec(&diff).expect("memory takes all");
         assert_eq!(serde_json::from_slice::<crate::diff::Diff>(&out).expect("a difference"), diff);
         let profile = Profile::difference(old, new, ProfileKind::Block).expect("a profile");
         let message = crate::export::pprof::message(&profile);
