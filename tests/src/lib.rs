@@ -50,6 +50,7 @@ pub mod scope;
 pub mod server;
 pub mod snapshot;
 pub mod swap;
+pub mod tables;
 pub mod text;
 pub mod tmux;
 pub mod waits;

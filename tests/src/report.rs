@@ -36,7 +36,7 @@ impl Report {
     /// # Errors
     /// If it is no JSON or not valid; with everything that is wrong.
     pub fn parse(text: &str) -> Result<Self> {
-        let value: Value = serde_json::from_str(text).with_context(|| format!("not JSON:\n{text}"))?;
+        let mut value: Value = serde_json::from_str(text).with_context(|| format!("not JSON:\n{text}"))?;
         let wrong: Vec<_> = validator()?
             .iter_errors(&value)
             .map(|error| format!("{} at {}", error, error.instance_path()))
@@ -44,6 +44,7 @@ impl Report {
         if !wrong.is_empty() {
             bail!("the report is not valid by its schema:\n{}", wrong.join("\n"));
         }
+        crate::tables::expand(&mut value);
         Ok(Self(value))
     }
 

@@ -27,11 +27,12 @@ fn diff(arguments: &[&Path], more: &[&str]) -> Result<Finished> {
 
 /// A difference in JSON, valid by its schema.
 fn json(finished: &Finished) -> Result<Value> {
-    let value: Value = serde_json::from_str(&finished.stdout).with_context(|| finished.stderr.clone())?;
+    let mut value: Value = serde_json::from_str(&finished.stdout).with_context(|| finished.stderr.clone())?;
     let schema = fs::read_to_string(workspace().join("leakscope/schema/diff.schema.json"))?;
     let validator = jsonschema::validator_for(&serde_json::from_str(&schema)?)?;
     let wrong: Vec<String> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
     ensure!(wrong.is_empty(), "not valid by the schema: {wrong:?}");
+    leakscope_tests::tables::expand(&mut value);
     Ok(value)
 }
 

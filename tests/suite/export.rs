@@ -393,7 +393,7 @@ fn what_is_no_report() -> Result<()> {
     for (path, said) in [
         (file("cut", b"{\"schema\": \"leakscope.report/1\", \"lea")?, "ends in the middle"),
         (file("text", b"hello")?, "is not JSON"),
-        (file("other", b"{\"schema\": \"leakscope.report/9\"}")?, "leakscope.report/1"),
+        (file("other", b"{\"schema\": \"leakscope.report/9\"}")?, "leakscope.report/2"),
         (file("empty", b"")?, "is empty"),
         (long, "longer than 1 GiB"),
         (place.path().to_owned(), "directory without reports"),

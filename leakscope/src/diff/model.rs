@@ -1,7 +1,7 @@
-//! The shape of a difference, which is also its JSON (schema `leakscope.diff/1`).
+//! The shape of a difference, which is also its JSON (schema `leakscope.diff/2`).
 //!
 //! The rules are those of a report: snake_case; bytes and nanoseconds are integers with `_bytes` and `_ns`;
-//! what is absent is null, never 0. `growth_…` is new less old. Within /1 fields are only added. The JSON
+//! what is absent is null, never 0. `growth_…` is new less old. Within /2 fields are only added. The JSON
 //! Schema in `leakscope/schema/diff.schema.json` is generated from these types.
 
 use schemars::JsonSchema;
@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::report::Report;
 use crate::report::model::schema_text;
 use crate::section::key::Keys;
+use crate::section::tables::{self, TablesHere};
 use crate::section::{Changed, Compared as _, Retold, Sides, sections};
 
 pub use crate::report::model::{Frame, Stack, StackEnd, Summary, WaitKind};
 pub use crate::section::growth::Change;
 
 /// The value of [`Diff::schema`].
-pub const SCHEMA: &str = "leakscope.diff/1";
+pub const SCHEMA: &str = "leakscope.diff/2";
 
 /// Makes the structure of all sections.
 macro_rules! diff {
@@ -26,7 +27,7 @@ macro_rules! diff {
         /// What changed from one report to another.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         pub struct Diff {
-            /// Always `leakscope.diff/1`.
+            /// Always `leakscope.diff/2`.
             pub schema: String,
             /// Version of the leakscope that wrote it.
             pub leakscope_version: String,
@@ -44,6 +45,9 @@ macro_rules! diff {
                 $(#[doc = $diff_doc])*
                 pub $field: Option<$diff>,
             )*
+            /// The stacks of all sections, by number.
+            #[serde(default, skip_serializing_if = "TablesHere::is_empty")]
+            pub tables: TablesHere,
         }
 
         impl Diff {
@@ -81,6 +85,7 @@ macro_rules! diff {
                     summary: Summary::default(),
                     memory,
                     $($field: None,)*
+                    tables: TablesHere,
                 }
             }
         }
@@ -144,7 +149,8 @@ pub struct MemoryDiff {
 
 /// The JSON Schema of a difference, as text.
 pub fn json_schema() -> String {
-    schema_text(schemars::schema_for!(Diff), [Report::codes(), super::words::codes().to_vec()].concat())
+    let schema = tables::describing(|| schemars::schema_for!(Diff));
+    schema_text(schema, [Report::codes(), super::words::codes().to_vec()].concat())
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use crate::export::table::{self, TableStyle};
 use crate::report::model::{Address, Finding, Frame, Goroutines};
 use crate::section::goroutines::answer;
 use crate::section::goroutines::words::Since;
+use crate::section::shared::SharedFrames;
 
 /// Another build, run again: everything moves but the functions.
-fn rebuilt(frames: &mut [Frame]) {
+fn rebuilt(frames: &mut SharedFrames) {
     for (frame, n) in frames.iter_mut().zip(7_u32..) {
         frame.address = Some(Address(0x7000 + u64::from(n)));
         frame.offset = Some(Address(0x100 + u64::from(n)));
-        frame.build_id = Some("ffff".to_owned());
+        frame.build_id = Some("ffff".into());
         frame.line = frame.line.map(|line| line + n);
         frame.function_offset = Some(n.into());
     }
@@ -42,7 +43,7 @@ fn later() -> Report {
     heap.sites[0].live_bytes += 5000;
     heap.sites[0].live_objects += 50;
     let mut new = heap.sites.remove(1);
-    new.stack.frames[0].function = Some("calloc".to_owned());
+    new.stack.frames[0].function = Some("calloc".into());
     (new.live_bytes, new.live_objects) = (7000, 1);
     heap.sites.push(new);
     add_up(&mut report);
@@ -83,7 +84,8 @@ fn a_report_has_not_grown_from_itself() {
 fn inlined_frames_match_what_has_none() {
     let (old, mut new) = (earlier(), earlier());
     let site = &mut new.heap.as_mut().expect("heap").sites[0];
-    site.stack.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
+    let helper = Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) };
+    site.stack.frames.edit(|frames| frames.insert(1, helper.into()));
     let heap = compare(&old, &new, Options::default()).expect("the same program").heap.expect("heap");
     assert!(heap.sites.iter().all(|site| site.change == Change::Same), "{:?}", heap.sites);
     assert_eq!(heap.sites.len(), 3);
@@ -95,7 +97,8 @@ fn inlined_frames_match_in_profiles() {
     use crate::export::profile::{Profile, ProfileKind};
     let (old, mut new) = (earlier(), earlier());
     let site = &mut new.heap.as_mut().expect("heap").sites[0];
-    site.stack.frames.insert(1, Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) });
+    let helper = Frame { inlined: true, ..samples::frame("helper", Some(("bank.c", 3))) };
+    site.stack.frames.edit(|frames| frames.insert(1, helper.into()));
     site.live_bytes += 5000;
     let profile = Profile::difference(&old, &new, ProfileKind::Heap).expect("a profile");
     let growth = |sample: &crate::export::profile::Sample<'_>| {
@@ -164,11 +167,11 @@ fn what_cannot_be_compared_is_noted() {
     }
     for report in [&mut old, &mut new] {
         let frame = &mut report.heap.as_mut().expect("heap").sites[0].stack.frames[1];
-        (frame.function, frame.why_unknown) = (None, Some("no symbols".to_owned()));
+        (frame.function, frame.why_unknown) = (None, Some("no symbols".into()));
     }
     assert!(notes(&old, &new).join("\n").contains("bank: not the same build"));
     for report in [&mut old, &mut new] {
-        report.heap.as_mut().expect("heap").sites[0].stack.frames[1].build_id = Some("ab".to_owned());
+        report.heap.as_mut().expect("heap").sites[0].stack.frames[1].build_id = Some("ab".into());
     }
     assert!(!notes(&old, &new).join("\n").contains("not the same build"), "its place tells");
 }
@@ -392,7 +395,7 @@ fn code_made_at_run_time() {
     let sites = &mut old.heap.as_mut().expect("heap").sites;
     for (site, address) in sites.iter_mut().zip([0x7f10, 0x7f20]) {
         let frame = Frame { address: Some(Address(address)), ..samples::frame("", None) };
-        site.stack.frames = vec![Frame { function: None, module: None, offset: None, ..frame }];
+        site.stack.frames = vec![Frame { function: None, module: None, offset: None, ..frame }].into();
     }
     let mut new = old.clone();
     let told = |old: &Report, new: &Report| {
@@ -413,8 +416,8 @@ fn builds_of_named_frames_count() {
         let sites = &mut report.heap.as_mut().expect("heap").sites;
         sites
             .iter_mut()
-            .flat_map(|site| &mut site.stack.frames)
-            .for_each(|frame| frame.build_id = Some("ab".to_owned()));
+            .flat_map(|site| site.stack.frames.iter_mut())
+            .for_each(|frame| frame.build_id = Some("ab".into()));
     }
     old.heap.as_mut().expect("heap").sites[0].stack.frames[1].function = None;
     let notes = compare(&old, &new, Options::default()).expect("the same program").notes.join("\n");

@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use crate::section::tables;
+
 use super::exporter::{ExportError, Exporter, Job, Subject};
 
 /// Bytes that are written at once.
@@ -40,7 +42,7 @@ impl Exporter for Json {
 pub fn write<T: Serialize>(report: &T, out: &mut dyn Write) -> io::Result<()> {
     // Of the many small parts that come, each would be a call of `out`.
     let mut out = BufWriter::with_capacity(BUFFER, out);
-    report.serialize(&mut Serializer::with_formatter(&mut out, Indented::default()))?;
+    tables::writing(|| report.serialize(&mut Serializer::with_formatter(&mut out, Indented::default())))?;
     out.write_all(b"\n")?;
     out.flush()
 }

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use super::exporter::{ExportError, Exporter, Job, Sequence, Subject};
 use super::json::BUFFER;
 use crate::report::Report;
+use crate::section::tables;
 
 /// `--format jsonl`.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Exporter for JsonLines {
 /// Writes `report`.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
-    serde_json::to_writer(&mut out, report)?;
+    tables::writing(|| serde_json::to_writer(&mut out, report))?;
     out.write_all(b"\n")?;
     out.flush()
 }

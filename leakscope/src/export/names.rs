@@ -1,10 +1,12 @@
 //! Names from the target in files that other programs read: without anything that breaks a format.
 
+use std::sync::Arc;
+
 use crate::human::sanitize_for_files;
 use crate::section::frame::Frame;
 
 /// A stack without the function that all goroutines begin in, which Go's own profiles leave out.
-pub fn without_goexit(frames: &[Frame]) -> &[Frame] {
+pub fn without_goexit(frames: &[Arc<Frame>]) -> &[Arc<Frame>] {
     match frames.split_last() {
         Some((last, rest)) if !rest.is_empty() && last.function.as_deref() == Some("runtime.goexit") => rest,
         _ => frames,

@@ -1,21 +1,18 @@
 //! Makes a report from what was observed.
 
-use std::collections::HashMap;
-use std::ops::Range;
-
 use leakscope_common::counter::{Loss, Tally};
 
 use leakscope_common::unwind::StackEnd;
 
 use super::model::{
-    EndedBy, Frame, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Stack, Summary, Target, Waits,
-    Window,
+    EndedBy, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Summary, Target, Waits, Window,
 };
+use super::naming::Naming;
 use super::words::ReportSaid;
 use crate::collect::Collected;
 use crate::collect::heap::{HeapAccount, Sort};
 use crate::losses;
-use crate::process::{AddressSpace, ElfError, Host, Location, ModuleId, Process};
+use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime;
 use crate::section::finding::{Finding, Said as _};
 use crate::section::goroutines::words::{GoroutinesSaid, Since};
@@ -25,8 +22,7 @@ use crate::section::heap::build::HeapInputs;
 use crate::section::heap::words::HeapSaid;
 use crate::section::made::Facts;
 use crate::section::{goroutines, heap, waits};
-use crate::stack::{LocatedStack, StackId, Stacks};
-use crate::symbol::{BlameInput, Charging, Names};
+use crate::stack::{StackId, Stacks};
 
 /// What a report is made from: what frames it, and what collectors and the runtime have to say.
 #[derive(Debug)]
@@ -76,9 +72,7 @@ pub struct Code<'a> {
     /// Where code lies.
     pub space: &'a AddressSpace,
     /// Names of code.
-    pub names: &'a mut Names,
-    /// Whom stacks are charged to; learns the wrappers that are found.
-    pub charging: &'a mut Charging,
+    pub naming: &'a mut Naming,
 }
 
 impl<'a> Inputs<'a> {
@@ -115,12 +109,13 @@ const WAIT_NS: u64 = 300;
 
 /// Builds the report.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { host, window, collected, costs, code, .. } = inputs;
-    let Code { stacks, space, names, charging } = code;
+    let Inputs { host, window, collected, costs, code: Code { stacks, space, naming }, .. } = inputs;
     let traced = collected.heap.map(|account| traced(account, inputs.runtime, space));
-    let allocators = AllocatorsCode::of(collected.heap);
-    let known = &*charging;
-    let mut name = |id: StackId| stacks.get(id).map(|stack| named(stack, space, names, &allocators, known));
+    if let Some(account) = collected.heap {
+        naming.know_allocators(account);
+    }
+    let charging = naming.charging().clone();
+    let mut name = |id: StackId| naming.stack(id, stacks, space);
     let mut lost = losses::named(costs.counters, costs.recursion_misses);
     lost.extend(costs.lost.iter().filter(|(_, n)| *n > 0).cloned());
     let unread = unread(space);
@@ -142,11 +137,11 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         ended: report.window.ended_by.is_some(),
         inside: host.is_some(),
         lost: &lost,
-        charging: known,
+        charging: &charging,
         name: &mut name,
     };
     let missed = report.make_sections(&mut facts);
-    charging.learn(report.heap.iter().flat_map(|heap| &heap.wrappers).cloned());
+    naming.learn_wrappers(report.heap.iter().flat_map(|heap| &heap.wrappers));
     lost.extend(missed);
     let mut summary =
         Summary { answer: None, details: findings(report.window.ended_by, inputs.leader_gone, &cost) };
@@ -326,49 +321,6 @@ fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_
             settings: go.settings.iter().cloned().collect(),
         }),
     }
-}
-
-/// The code of the allocator's functions, by file.
-#[derive(Default)]
-struct AllocatorsCode<'a>(HashMap<ModuleId, Vec<&'a Range<u64>>>);
-
-impl<'a> AllocatorsCode<'a> {
-    fn of(heap: Option<&'a HeapAccount>) -> Self {
-        let mut by_file: HashMap<ModuleId, Vec<&Range<u64>>> = HashMap::new();
-        for function in heap.into_iter().flat_map(|account| &account.coverage.code) {
-            by_file.entry(function.module).or_default().push(&function.code);
-        }
-        Self(by_file)
-    }
-
-    /// Whether a frame lies in one of them.
-    fn holds(&self, frame: &crate::stack::Frame) -> bool {
-        let Location::Module(module, address) = frame.location else { return false };
-        // A call may be the last instruction of its function.
-        let at = if frame.exact { address } else { address.wrapping_sub(1) };
-        self.0.get(&module).is_some_and(|functions| functions.iter().any(|code| code.contains(&at)))
-    }
-}
-
-/// A stack with its names.
-fn named(
-    stack: &LocatedStack,
-    space: &AddressSpace,
-    names: &mut Names,
-    allocators: &AllocatorsCode<'_>,
-    charging: &Charging,
-) -> Stack {
-    let mut frames: Vec<Frame> = Vec::with_capacity(stack.frames.len());
-    let mut allocates: Vec<bool> = Vec::with_capacity(stack.frames.len());
-    for frame in &stack.frames {
-        frames.extend(names.frames(space, frame).into_iter().map(Frame::from));
-        allocates.resize(frames.len(), allocators.holds(frame));
-    }
-    let inputs = frames.iter().zip(&allocates);
-    let inputs: Vec<BlameInput<'_>> =
-        inputs.map(|(frame, &allocator)| BlameInput { allocator, ..frame.blame_input() }).collect();
-    let blame = runtime::rules().owners.charge(&inputs, charging).map(|i| i as u64);
-    Stack { frames, blame, end: Some(stack.end.into()) }
 }
 
 fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<Finding> {

@@ -8,6 +8,7 @@ pub mod build;
 pub mod charge;
 pub mod group;
 pub mod model;
+pub mod naming;
 pub mod read;
 pub mod select;
 pub mod series;

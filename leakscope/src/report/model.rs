@@ -1,7 +1,7 @@
-//! The shape of a report, which is also its JSON (schema `leakscope.report/1`).
+//! The shape of a report, which is also its JSON (schema `leakscope.report/2`).
 //!
 //! snake_case; bytes and nanoseconds are integers with `_bytes` and `_ns`; times are RFC 3339;
-//! addresses are hex strings; what is absent is null, never 0. Within /1 fields are only added.
+//! addresses are hex strings; what is absent is null, never 0. Within /2 fields are only added.
 //! The JSON Schema in `leakscope/schema/report.schema.json` is generated from these types.
 
 use std::collections::BTreeMap;
@@ -12,14 +12,17 @@ use serde::{Deserialize, Serialize};
 use crate::losses;
 use crate::runtime::RuntimeName;
 use crate::section::made::{Facts, Made};
+use crate::section::tables::{self, TablesHere};
 use crate::section::view::{Tab, Tabbed, Viewed};
 use crate::section::{Compared, Section, sections};
 
 pub use super::summary::Summary;
 pub use crate::section::model::*;
 
+/// The schema of before: frames stand at each site. It is read, and not written.
+pub const SCHEMA_1: &str = "leakscope.report/1";
 /// The value of [`Report::schema`].
-pub const SCHEMA: &str = "leakscope.report/1";
+pub const SCHEMA: &str = "leakscope.report/2";
 
 /// Makes the structure of all sections.
 macro_rules! report {
@@ -32,7 +35,7 @@ macro_rules! report {
             /// What was beside it in a saved file and could not be read. Not in the JSON; the findings tell it.
             #[serde(skip)]
             pub unread: Vec<String>,
-            /// Always `leakscope.report/1`.
+            /// Always `leakscope.report/2`.
             pub schema: String,
             /// Version of the leakscope that wrote it.
             pub leakscope_version: String,
@@ -50,6 +53,9 @@ macro_rules! report {
             )*
             /// What was lost, by name; empty if nothing was.
             pub losses: BTreeMap<String, u64>,
+            /// The stacks of all sections, by number.
+            #[serde(default, skip_serializing_if = "TablesHere::is_empty")]
+            pub tables: TablesHere,
             /// What tracing cost.
             pub overhead: Overhead,
         }
@@ -67,6 +73,7 @@ macro_rules! report {
                     summary: Summary::default(),
                     $($field: None,)*
                     losses: BTreeMap::new(),
+                    tables: TablesHere,
                     overhead,
                 }
             }
@@ -207,7 +214,8 @@ pub struct Overhead {
 
 /// The JSON Schema of a report, as text.
 pub fn json_schema() -> String {
-    schema_text(schemars::schema_for!(Report), [Report::codes(), super::words::codes().to_vec()].concat())
+    let schema = tables::describing(|| schemars::schema_for!(Report));
+    schema_text(schema, [Report::codes(), super::words::codes().to_vec()].concat())
 }
 
 /// A schema as text, with the codes of findings that this version writes. Others may follow.

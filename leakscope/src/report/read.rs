@@ -10,12 +10,13 @@ use serde::Deserialize;
 use serde_json::error::Category;
 
 use super::Report;
-use super::model::SCHEMA;
+use super::model::{SCHEMA, SCHEMA_1};
 use super::words::ReportSaid;
 use crate::files::{self, Directory, Saved};
 use crate::human::sanitize;
 use crate::section::Section;
 use crate::section::finding::Finding;
+use crate::section::tables::{self, Tables};
 
 /// The longest file that is read: a report takes several times its size of memory.
 pub const LONGEST_BYTES: u64 = 1 << 30;
@@ -62,7 +63,7 @@ pub enum ReadError {
     #[error("{0} is JSON, but no report of leakscope: it names no schema")]
     NoReport(String),
     /// It has another schema.
-    #[error("{file} has the schema `{schema}`; this leakscope reads {SCHEMA}")]
+    #[error("{file} has the schema `{schema}`; this leakscope reads {SCHEMA} and {SCHEMA_1}")]
     OtherSchema {
         file: String,
         /// What it says.
@@ -221,6 +222,7 @@ fn reports_in(directory: &Directory) -> io::Result<(Vec<OsString>, usize)> {
 #[derive(Deserialize)]
 struct Probe {
     schema: Option<String>,
+    tables: Option<Tables>,
 }
 
 /// The reports in a text, at least one. `name` is for messages.
@@ -253,13 +255,16 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Report>, ReadError> {
             (probe, _) => probe.map_err(wrong)?,
         };
         let schema = probe.schema.ok_or_else(|| ReadError::NoReport(name()))?;
-        if schema != SCHEMA {
+        if schema != SCHEMA && schema != SCHEMA_1 {
             let schema = crate::human::cut(&schema, 60);
             return Err(ReadError::OtherSchema { file: name(), schema });
         }
         let end = probes.byte_offset();
-        let report: Result<Report, _> = serde_json::from_slice(&bytes[start..end]);
-        let mut report = report.map_err(|error| ReadError::Invalid { file: name(), error })?;
+        let invalid = |error| ReadError::Invalid { file: name(), error };
+        let tables = probe.tables.unwrap_or_default().resolved().map_err(invalid)?;
+        let read = || serde_json::from_slice::<Report>(&bytes[start..end]);
+        let mut report = tables::reading(tables, read).map_err(invalid)?;
+        SCHEMA.clone_into(&mut report.schema);
         report.sections_mut().into_iter().for_each(Section::complete);
         reports.push(report);
         start = end;

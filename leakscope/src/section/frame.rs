@@ -1,6 +1,7 @@
 //! Frames of stacks as sections hold them, whatever language they are of.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::{Error as _, Unexpected};
@@ -67,41 +68,46 @@ impl serde::de::Visitor<'_> for HexText {
 }
 
 /// The address of a frame, which in JSON is an empty text where frames were added up that differ in it.
-mod or_empty {
+pub(super) mod or_empty {
     use super::{Address, Deserializer, HexText, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(address: &Option<Address>, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::section) fn serialize<S: Serializer>(
+        address: &Option<Address>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         match address {
             Some(address) => address.serialize(to),
             None => to.serialize_str(""),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Address>, D::Error> {
+    pub(in crate::section) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Address>, D::Error> {
         from.deserialize_str(HexText)
     }
 }
 
 /// A frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// Address in the target (of callers: the return address).
     #[serde(with = "or_empty")]
     #[schemars(with = "String")]
     pub address: Option<Address>,
     /// File that the code is in.
-    pub module: Option<String>,
+    pub module: Option<Arc<str>>,
     /// Its build ID.
-    pub build_id: Option<String>,
+    pub build_id: Option<Arc<str>>,
     /// Virtual address within that file: what addr2line takes.
     pub offset: Option<Address>,
     /// Function; its name is cut at 4 KiB, and then ends in `…`.
     #[serde(default, deserialize_with = "crate::symbol::name::deserialize")]
-    pub function: Option<String>,
+    pub function: Option<Arc<str>>,
     /// Bytes from the function's start.
     pub function_offset: Option<u64>,
     /// Source file.
-    pub file: Option<String>,
+    pub file: Option<Arc<str>>,
     /// Line in it.
     pub line: Option<u32>,
     /// Line of the function's declaration; where debug info does not tell (it has line tables alone), that of
@@ -110,7 +116,7 @@ pub struct Frame {
     /// Whether it was inlined into the next frame.
     pub inlined: bool,
     /// Why there is no function.
-    pub why_unknown: Option<String>,
+    pub why_unknown: Option<Arc<str>>,
 }
 
 impl From<NamedFrame> for Frame {
@@ -118,16 +124,16 @@ impl From<NamedFrame> for Frame {
         let NamedFrame { address, module, build_id, offset, symbol } = frame;
         Self {
             address: Some(Address(address)),
-            module,
-            build_id,
+            module: module.map(Arc::from),
+            build_id: build_id.map(Arc::from),
             offset: offset.map(Address),
-            function: symbol.function,
+            function: symbol.function.map(Arc::from),
             function_offset: symbol.offset_in_function,
-            file: symbol.file,
+            file: symbol.file.map(Arc::from),
             line: symbol.line,
             function_line: symbol.function_line,
             inlined: symbol.inlined,
-            why_unknown: symbol.why_unknown.as_ref().map(ToString::to_string),
+            why_unknown: symbol.why_unknown.map(|why| why.to_string().into()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use super::by::By;
 use super::frame::{Address, Frame};
@@ -34,7 +35,7 @@ impl By {
                 address: None,
                 module: None,
                 offset: None,
-                function: Some(frame.module.as_deref().map_or("no module", file_name).to_owned()),
+                function: Some(frame.module.as_deref().map_or("no module", file_name).into()),
                 function_offset: None,
                 file: None,
                 line: None,
@@ -52,7 +53,8 @@ fn is_closure(name: &str) -> bool {
 }
 
 /// What tells frames apart.
-pub(crate) type FrameKey = (Option<String>, Option<String>, Option<String>, Option<u32>, Option<Address>);
+pub(crate) type FrameKey =
+    (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>, Option<u32>, Option<Address>);
 
 pub(crate) fn key(frame: &Frame) -> FrameKey {
     let Frame { module, function, file, line, offset, .. } = frame.clone();
@@ -76,7 +78,7 @@ pub(crate) fn add_up<S: StackSite, K: Hash + Eq>(
         let frame = by.frame(stack);
         stack.blame = frame.is_some().then_some(0);
         stack.frames = frame.into_iter().collect();
-        let at = *known.entry((stack.frames.first().map(key), also)).or_insert(sums.len());
+        let at = *known.entry((stack.frames.first().map(|frame| key(frame)), also)).or_insert(sums.len());
         match sums.get_mut(at) {
             Some((sum, stacks)) => {
                 add(sum, site);

@@ -1,7 +1,8 @@
 //! Sites in JSON: what is one stack here stands in fields of its own there, beside the site's numbers.
 
-use super::frame::Frame;
+use super::shared::SharedFrames;
 use super::stack::{Stack, StackEnd};
+use super::tables;
 
 /// How a stack stands in the fields of a site's JSON, whose types are `Json`, as a tuple.
 pub(crate) trait Flat<Json> {
@@ -18,10 +19,10 @@ pub(crate) trait Flat<Json> {
 }
 
 /// Sites.
-impl Flat<(Option<u64>, Vec<Frame>, Option<StackEnd>)> for Stack {
-    type Borrowed<'a> = (Option<u64>, &'a [Frame], Option<&'a StackEnd>);
+impl Flat<(Option<u64>, SharedFrames, Option<StackEnd>)> for Stack {
+    type Borrowed<'a> = (Option<u64>, &'a SharedFrames, Option<&'a StackEnd>);
 
-    fn join((blame, frames, end): (Option<u64>, Vec<Frame>, Option<StackEnd>)) -> Self {
+    fn join((blame, frames, end): (Option<u64>, SharedFrames, Option<StackEnd>)) -> Self {
         Self { frames, blame, end }
     }
 
@@ -31,10 +32,10 @@ impl Flat<(Option<u64>, Vec<Frame>, Option<StackEnd>)> for Stack {
 }
 
 /// Sites whose stacks always say why they end.
-impl Flat<(Option<u64>, Vec<Frame>, StackEnd)> for Stack {
-    type Borrowed<'a> = (Option<u64>, &'a [Frame], Option<&'a StackEnd>);
+impl Flat<(Option<u64>, SharedFrames, StackEnd)> for Stack {
+    type Borrowed<'a> = (Option<u64>, &'a SharedFrames, Option<&'a StackEnd>);
 
-    fn join((blame, frames, end): (Option<u64>, Vec<Frame>, StackEnd)) -> Self {
+    fn join((blame, frames, end): (Option<u64>, SharedFrames, StackEnd)) -> Self {
         Self { frames, blame, end: Some(end) }
     }
 
@@ -44,10 +45,10 @@ impl Flat<(Option<u64>, Vec<Frame>, StackEnd)> for Stack {
 }
 
 /// Statements, which are one frame and what it was inlined into.
-impl Flat<(Option<u64>, Vec<Frame>)> for Stack {
-    type Borrowed<'a> = (Option<u64>, &'a [Frame]);
+impl Flat<(Option<u64>, SharedFrames)> for Stack {
+    type Borrowed<'a> = (Option<u64>, &'a SharedFrames);
 
-    fn join((blame, frames): (Option<u64>, Vec<Frame>)) -> Self {
+    fn join((blame, frames): (Option<u64>, SharedFrames)) -> Self {
         Self { frames, blame, end: None }
     }
 
@@ -57,21 +58,38 @@ impl Flat<(Option<u64>, Vec<Frame>)> for Stack {
 }
 
 /// Lock owners, of whom there may be no stack.
-impl Flat<(Option<Vec<Frame>>, Option<u64>, Option<StackEnd>)> for Option<Stack> {
-    type Borrowed<'a> = (Option<&'a [Frame]>, Option<u64>, Option<&'a StackEnd>);
+impl Flat<(Option<SharedFrames>, Option<u64>, Option<StackEnd>)> for Option<Stack> {
+    type Borrowed<'a> = (Option<&'a SharedFrames>, Option<u64>, Option<&'a StackEnd>);
 
-    fn join((frames, blame, end): (Option<Vec<Frame>>, Option<u64>, Option<StackEnd>)) -> Self {
+    fn join((frames, blame, end): (Option<SharedFrames>, Option<u64>, Option<StackEnd>)) -> Self {
         frames.map(|frames| Stack { frames, blame, end })
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
         let stack = self.as_ref();
         (
-            stack.map(|stack| stack.frames.as_slice()),
+            stack.map(|stack| &stack.frames),
             stack.and_then(|stack| stack.blame),
             stack.and_then(|stack| stack.end.as_ref()),
         )
     }
+}
+
+/// The schema of a structure with a stack, whose frames are in tables where these are used.
+pub(crate) fn described(mut schema: schemars::Schema) -> schemars::Schema {
+    for name in ["frames", "owner_frames"].into_iter().filter(|name| tables::field(name) != *name) {
+        let renamed = tables::field(name);
+        if let Some(fields) = schema.get_mut("properties").and_then(|fields| fields.as_object_mut())
+            && let Some(field) = fields.remove(name)
+        {
+            fields.insert(renamed.to_owned(), field);
+        }
+        let required = schema.get_mut("required").and_then(|names| names.as_array_mut());
+        for required in required.into_iter().flatten().filter(|required| **required == name) {
+            *required = renamed.into();
+        }
+    }
+    schema
 }
 
 /// Declares a structure with a stack, whose JSON has the fields in the braces behind `@` in the stack's place.
@@ -148,7 +166,7 @@ macro_rules! with_stack {
                     let mut fields = to.serialize_struct(stringify!($name), FIELDS)?;
                     $(fields.serialize_field(stringify!($before), &self.$before)?;)*
                     let ($($json,)*) = Flat::<($($json_type,)*)>::split(&self.$stack);
-                    $(fields.serialize_field(stringify!($json), &$json)?;)*
+                    $(fields.serialize_field($crate::section::tables::field(stringify!($json)), &$json)?;)*
                     $(fields.serialize_field(stringify!($after), &self.$after)?;)*
                     fields.end()
                 }
@@ -172,7 +190,7 @@ macro_rules! with_stack {
                 }
 
                 fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                    Json::json_schema(generator)
+                    $crate::section::json::described(Json::json_schema(generator))
                 }
             }
         };

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::human::file_name;
 use crate::section::model::{Frame, Stack};
@@ -62,8 +63,8 @@ impl<'a> Keys<'a> {
     }
 
     /// The key of frames, whatever cuts them short.
-    pub(crate) fn frames(&mut self, frames: &'a [Frame], which: Frames) -> StackKey {
-        let counts = |frame: &&Frame| which == Frames::All || !frame.inlined;
+    pub(crate) fn frames(&mut self, frames: &'a [Arc<Frame>], which: Frames) -> StackKey {
+        let counts = |frame: &&Arc<Frame>| which == Frames::All || !frame.inlined;
         StackKey(frames.iter().filter(counts).map(|frame| self.frame(frame)).collect())
     }
 

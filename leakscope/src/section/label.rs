@@ -69,7 +69,7 @@ pub fn short_name(frame: &Frame) -> String {
 
 /// A frame of Go code whose function has no path before it.
 pub fn short(frame: &Frame) -> Frame {
-    let function = frame.function.as_deref().map(|function| without_path(function).to_owned());
+    let function = frame.function.as_deref().map(|function| without_path(function).into());
     Frame { function, ..frame.clone() }
 }
 
@@ -83,8 +83,10 @@ pub fn bracketed_line(frame: &Frame) -> String {
 
 /// What is long is cut; none where neither function nor file is known.
 fn short_function(frame: &Frame) -> Option<String> {
-    let name = frame.function.clone().or_else(|| Some(format!("{}+{}", module(frame)?, frame.offset?)))?;
-    Some(cut(&name, LONGEST_NAME))
+    match &frame.function {
+        Some(function) => Some(cut(function, LONGEST_NAME)),
+        None => Some(cut(&format!("{}+{}", module(frame)?, frame.offset?), LONGEST_NAME)),
+    }
 }
 
 /// A frame in a sentence: `take at pool.c:88`.

@@ -1,6 +1,7 @@
 //! What sections give profiles: samples.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::frame::Frame;
 use super::stack::{Stack, StackEnd};
@@ -26,7 +27,7 @@ pub enum ProfileKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample<'a> {
     /// Frames, innermost first.
-    pub frames: &'a [Frame],
+    pub frames: &'a [Arc<Frame>],
     /// What stands for frames that are not known.
     pub note: Option<Cow<'a, str>>,
     /// Why the stack is not whole, if it is not.
@@ -60,7 +61,7 @@ pub(crate) fn sample(stack: &Stack) -> Sample<'_> {
 }
 
 /// Frames without values.
-fn bare(frames: &[Frame]) -> Sample<'_> {
+fn bare(frames: &[Arc<Frame>]) -> Sample<'_> {
     Sample {
         frames,
         note: None,

@@ -1,19 +1,21 @@
 //! A stack as sections hold it, and why it ends.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::by::By;
 use super::frame::Frame;
+use super::shared::SharedFrames;
 use crate::human::counted;
 
 /// A stack with its names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
     /// Frames, innermost first.
-    pub frames: Vec<Frame>,
+    pub frames: SharedFrames,
     /// Index of the first frame that is the user's own; none if there is none.
     pub blame: Option<u64>,
     /// Why there are no more frames; none if they never arrived.
@@ -23,12 +25,12 @@ pub struct Stack {
 impl Stack {
     /// The frame that the stack is charged to.
     pub fn blamed(&self) -> Option<&Frame> {
-        self.frames.get(usize::try_from(self.blame?).ok()?)
+        self.frames.get(usize::try_from(self.blame?).ok()?).map(Arc::as_ref)
     }
 
     /// The same; where none is the user's own, the innermost one.
     pub fn shown(&self) -> Option<&Frame> {
-        self.blamed().or(self.frames.first())
+        self.blamed().or(self.frames.first().map(Arc::as_ref))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::collect::{Collectors, Live, Moment, Scene, Source, Unwinding};
 use crate::failure::Failure;
 use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Code, Costs, Inputs, build};
+use crate::report::naming::Naming;
 use crate::runtime::{Options, Runtimes};
 use crate::stack::Stacks;
 use crate::symbol::{Charging, Names};
@@ -38,8 +39,9 @@ pub fn dump(
     let mut source = Source::live(Live { object, unwinding }, None);
     let started_at = clock::rfc3339_now();
     let mut stacks = Stacks::default();
-    let mut names = Names::new(modules::debug_search(process.through, &mut Told(watcher)));
-    runtimes.name(&mut names);
+    let mut naming = Naming::new(Names::new(modules::debug_search(process.through, &mut Told(watcher))));
+    naming.charge(charging.of(process.exe.as_deref()));
+    runtimes.name(&mut naming.names);
     runtimes.opened_mut().for_each(|opened| opened.read_tasks(clock::monotonic_ns(), &mut Told(watcher)));
     let mut scene = Scene {
         source: &mut source,
@@ -50,7 +52,7 @@ pub fn dump(
         log: &mut Told(watcher),
     };
     collectors.iter_mut().try_for_each(|collector| collector.look(&mut scene))?;
-    stacks.take_new(|stack| names.prepare(&space, stack));
+    stacks.take_new(|frame| naming.names.prepare(&space, frame));
     collectors.iter_mut().try_for_each(|collector| collector.read(&mut source))?;
     let moment = Moment { at_ns: 0, started_ns: 0, counters: &[], gone: false, last: true };
     collectors.iter_mut().for_each(|collector| collector.settle(&moment));
@@ -62,8 +64,7 @@ pub fn dump(
         return Err(ProcessError::NoSuchProcess(process.pid).into());
     }
     let rss = process.rss_bytes();
-    let mut charging = charging.of(process.exe.as_deref());
-    let code = Code { stacks: &stacks, space: &space, names: &mut names, charging: &mut charging };
+    let code = Code { stacks: &stacks, space: &space, naming: &mut naming };
     let report = build(Inputs {
         host,
         memory: memory(rss, rss),
@@ -78,7 +79,7 @@ pub fn dump(
         ..Inputs::new(process, runtimes.observed(), &started_at, code)
     });
     watcher.report(&report)?;
-    for note in names.notes() {
+    for note in naming.names.notes() {
         watcher.detail(&note);
     }
     Ok(())

@@ -25,6 +25,7 @@ use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
 use crate::report::model::{EndedBy, Memory, Window};
+use crate::report::naming::Naming;
 use crate::runtime::{RecordedRuntime, Runtimes};
 use crate::stack::{RawStack, Stacks};
 use crate::symbol::{Charging, Names};
@@ -48,8 +49,7 @@ struct Watch {
     collectors: Collectors,
     space: AddressSpace,
     stacks: Stacks,
-    names: Names,
-    charging: Charging,
+    naming: Naming,
     rss_last: Option<u64>,
     exec_ns: Option<u64>,
     /// When the account was frozen: what comes later is in no number.
@@ -81,7 +81,7 @@ pub(super) async fn watch(
         rest: config.rest,
     };
     let mut watch = Watch::new(source, Some(ties), armed.subject, armed.space, names, armed.collectors);
-    watch.charging = config.charging.of(watch.subject.process.exe.as_deref());
+    watch.naming.charge(config.charging.of(watch.subject.process.exe.as_deref()));
     let ended = match watch.start(watcher) {
         Ok(()) => watch.until_end(watcher).await,
         Err(failure) => Err(failure),
@@ -120,7 +120,7 @@ pub(super) async fn replay(
     // Their maps are not made, so their sizes do not matter.
     let collectors = Collectors::of(&subject.wishes, 0);
     let mut watch = Watch::new(source, None, subject, space, Names::of_recording(), collectors);
-    watch.charging = charging.of(watch.subject.process.exe.as_deref());
+    watch.naming.charge(charging.of(watch.subject.process.exe.as_deref()));
     watch.start(watcher)?;
     match watch.until_end(watcher).await? {
         Some(ended_by) => watch.finish(ended_by, watcher),
@@ -153,8 +153,7 @@ impl Watch {
             collectors,
             space,
             stacks: Stacks::default(),
-            names,
-            charging: Charging::default(),
+            naming: Naming::new(names),
             rss_last: subject.rss_start,
             exec_ns: None,
             frozen_ns: u64::MAX,
@@ -167,7 +166,7 @@ impl Watch {
     fn start(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.ask(watcher, |collector, scene| collector.started(scene))?;
         let Some(ties) = &mut self.ties else { return Ok(()) };
-        ties.runtimes.name(&mut self.names);
+        ties.runtimes.name(&mut self.naming.names);
         read_runtimes(&mut ties.runtimes, &mut self.source, self.subject.wishes.tracing, watcher)?;
         watcher.attached(self.subject.process.pid, ties.probes.active());
         self.show_goroutines(watcher)
@@ -188,7 +187,7 @@ impl Watch {
             log: &mut Told(watcher),
         };
         self.collectors.iter_mut().try_for_each(|collector| ask(&mut **collector, &mut scene))?;
-        self.stacks.take_new(|stack| self.names.prepare(&self.space, stack));
+        self.stacks.take_new(|frame| self.naming.names.prepare(&self.space, frame));
         Ok(())
     }
 
@@ -197,12 +196,7 @@ impl Watch {
         let runtimes = self.ties.as_ref().map(|ties| &ties.runtimes).filter(|runtimes| runtimes.is_read());
         let Some(runtimes) = runtimes.filter(|_| watcher.wants_first_look()) else { return Ok(()) };
         let process = &self.subject.process;
-        let code = Code {
-            stacks: &self.stacks,
-            space: &self.space,
-            names: &mut self.names,
-            charging: &mut self.charging,
-        };
+        let code = Code { stacks: &self.stacks, space: &self.space, naming: &mut self.naming };
         let report = build(Inputs {
             host: self.subject.host(),
             memory: memory(self.subject.rss_start, process.rss_bytes()),
@@ -277,7 +271,7 @@ impl Watch {
     /// The last report.
     fn finish(&mut self, ended_by: EndedBy, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.report(Some(ended_by), watcher)?;
-        for note in self.names.notes() {
+        for note in self.naming.names.notes() {
             watcher.detail(&note);
         }
         Ok(())
@@ -294,7 +288,7 @@ impl Watch {
             if record.is(Kind::Stack) {
                 if let Some(stack) = RawStack::of_record(record) {
                     self.stacks.insert(&stack, |address| self.space.locate(address));
-                    self.stacks.take_new(|stack| self.names.prepare(&self.space, stack));
+                    self.stacks.take_new(|frame| self.naming.names.prepare(&self.space, frame));
                 }
             } else if record.is(Kind::MappingsChanged) {
                 let seen = self.ties.as_ref().map(|ties| ties.glances.next()).unwrap_or_default();
@@ -361,7 +355,7 @@ impl Watch {
         };
         self.collectors.iter_mut().for_each(|collector| collector.settle(&moment));
         let report = self.made(&moment, ended_by, recursion_misses)?;
-        self.source.note("names", &self.names.take_new());
+        self.source.note("names", &self.naming.names.take_new());
         if let Some(error) = self.source.flush() {
             recording_ends(&error, watcher);
         }
@@ -392,14 +386,9 @@ impl Watch {
         let recorded = recorded.unwrap_or_default();
         let runtime = read.unwrap_or_else(|| recorded.observed(self.subject.runtime()));
         if let Some(names) = self.source.recorded("names")? {
-            self.names.learn(names);
+            self.naming.learn(names);
         }
-        let code = Code {
-            stacks: &self.stacks,
-            space: &self.space,
-            names: &mut self.names,
-            charging: &mut self.charging,
-        };
+        let code = Code { stacks: &self.stacks, space: &self.space, naming: &mut self.naming };
         let inputs = Inputs::new(process, runtime, &self.subject.started_at, code);
         let duration_ns = moment.at_ns.saturating_sub(moment.started_ns);
         Ok(build(Inputs {

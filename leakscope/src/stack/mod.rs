@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::mem::offset_of;
 
+use foldhash::fast::RandomState;
 use leakscope_common::event::{EXACT, StackHeader};
 use leakscope_common::unwind::{MAX_FRAMES, StackEnd};
 use serde::{Deserialize, Serialize};
@@ -80,10 +81,21 @@ pub struct Frame {
     pub location: Location,
 }
 
+/// Handle of an interned frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameId(u32);
+
+impl FrameId {
+    /// Its place in a list of all frames.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A stack, innermost frame first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocatedStack {
-    pub frames: Vec<Frame>,
+    pub frames: Box<[FrameId]>,
     /// Why there are no more.
     pub end: StackEnd,
 }
@@ -92,8 +104,11 @@ pub struct LocatedStack {
 #[derive(Debug, Default)]
 pub struct Stacks {
     by_id: HashMap<StackId, LocatedStack>,
-    /// Those that came since it was asked for them.
-    new: Vec<StackId>,
+    /// Their frames, each once: stacks have most of theirs in common.
+    frames: Vec<Frame>,
+    numbers: HashMap<Frame, FrameId, RandomState>,
+    /// How many frames have been handed out.
+    taken: usize,
 }
 
 impl Stacks {
@@ -111,22 +126,32 @@ impl Stacks {
             };
             Frame { address: f.address, exact: f.exact, location }
         };
-        entry.insert(LocatedStack { frames: stack.frames.iter().map(place).collect(), end: stack.end });
-        self.new.push(stack.id);
+        let frames = &mut self.frames;
+        let mut number = |frame: Frame| {
+            *self.numbers.entry(frame).or_insert_with(|| {
+                frames.push(frame);
+                // Memory ends long before.
+                FrameId(u32::try_from(frames.len() - 1).unwrap_or(u32::MAX))
+            })
+        };
+        let frames = stack.frames.iter().map(|frame| number(place(frame))).collect();
+        entry.insert(LocatedStack { frames, end: stack.end });
     }
 
-    /// Hands each stack that has come since to `take`.
-    pub fn take_new(&mut self, mut take: impl FnMut(&LocatedStack)) {
-        for id in std::mem::take(&mut self.new) {
-            if let Some(stack) = self.by_id.get(&id) {
-                take(stack);
-            }
-        }
+    /// Hands each frame that no stack of before had to `take`.
+    pub fn take_new(&mut self, take: impl FnMut(&Frame)) {
+        self.frames[self.taken..].iter().for_each(take);
+        self.taken = self.frames.len();
     }
 
     /// The stack, if its frames have arrived.
     pub fn get(&self, id: StackId) -> Option<&LocatedStack> {
         self.by_id.get(&id)
+    }
+
+    /// A frame of one of these stacks.
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id.index()]
     }
 
     /// How many there are.
@@ -154,11 +179,28 @@ mod tests {
             vec![StackFrame { address: 100, exact: true }, StackFrame { address: 100, exact: false }];
         stacks.insert(&RawStack { id: StackId(1), frames, end: StackEnd::Root }, locate);
         let stack = stacks.get(StackId(1)).expect("interned");
-        assert_eq!(stack.frames[0].location, Location::Unmapped);
-        assert_eq!(stack.frames[1].location, Location::Module(ModuleId(0), 100));
+        let location = |at: usize| stacks.frame(stack.frames[at]).location;
+        assert_eq!(location(0), Location::Unmapped);
+        assert_eq!(location(1), Location::Module(ModuleId(0), 100));
         stacks.insert(&RawStack { id: StackId(1), frames: vec![], end: StackEnd::Truncated }, locate);
         assert_eq!((stacks.len(), stacks.is_empty()), (1, false));
         assert_eq!(stacks.get(StackId(1)).map(|s| s.end), Some(StackEnd::Root));
+    }
+
+    #[test]
+    fn stacks_have_frames_in_common() {
+        let mut stacks = Stacks::default();
+        let mut new = Vec::new();
+        for (id, addresses) in [(1, vec![10, 20, 30]), (2, vec![11, 20, 30]), (3, vec![20, 30])] {
+            let frames = addresses.into_iter().map(|address| StackFrame { address, exact: false }).collect();
+            let raw = RawStack { id: StackId(id), frames, end: StackEnd::Root };
+            stacks.insert(&raw, |_| Location::Anonymous);
+            stacks.take_new(|frame| new.push(frame.address));
+        }
+        assert_eq!(new, [10, 20, 30, 11]);
+        let frames = |id| stacks.get(StackId(id)).expect("interned").frames.clone();
+        assert_eq!(frames(1)[1..], frames(2)[1..]);
+        assert_eq!(frames(3), frames(2)[1..].into());
     }
 
     #[test]

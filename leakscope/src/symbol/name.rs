@@ -1,6 +1,7 @@
 //! How long the name of a function may be, wherever it comes from.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize as _, Deserializer};
 
@@ -23,9 +24,9 @@ pub(super) fn cut(mut name: String) -> String {
 }
 
 /// The name in a saved report.
-pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let name = Option::<String>::deserialize(from)?;
-    Ok(name.map(|name| if name.len() > MAX_NAME { cut(name) } else { name }))
+pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Arc<str>>, D::Error> {
+    let name = Option::<Cow<'_, str>>::deserialize(from)?;
+    Ok(name.map(|name| bounded(&name).into()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::recorded::{RecordedFrame, RecordedNames};
 use super::{CodeFile, DebugSearch, NoSymbol, Resolved, SymbolFrame, Symbolizer};
 use crate::process::{AddressSpace, FileId, Location, ModuleId};
-use crate::stack::{Frame, LocatedStack};
+use crate::stack::Frame;
 
 /// A frame and where its code lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,19 +81,16 @@ impl Names {
         self.runtimes.insert(module, names);
     }
 
-    /// Opens the debug files of the modules on a stack while the target's file system can be
-    /// reached.
-    pub fn prepare(&mut self, space: &AddressSpace, stack: &LocatedStack) {
+    /// Opens the debug files of a frame's module while the target's file system can be reached.
+    pub fn prepare(&mut self, space: &AddressSpace, frame: &Frame) {
         if matches!(self.recorded, RecordedNames::Only(_)) {
             return;
         }
-        for frame in &stack.frames {
-            if let Location::Module(module, _) = frame.location
-                && !self.files.contains_key(&module)
-                && let Some(file) = self.file(space, module)
-            {
-                file.locate_debug();
-            }
+        if let Location::Module(module, _) = frame.location
+            && !self.files.contains_key(&module)
+            && let Some(file) = self.file(space, module)
+        {
+            file.locate_debug();
         }
     }
 

@@ -13,8 +13,18 @@ const MOST_TOLD: usize = 12;
 /// How alike a name is that could be meant.
 const ALIKE: f64 = 0.7;
 
-static REPORT: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(report::model::Report).to_value());
-static DIFF: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(diff::model::Diff).to_value());
+static REPORT: LazyLock<Value> =
+    LazyLock::new(|| without_tables(schemars::schema_for!(report::model::Report)));
+static DIFF: LazyLock<Value> = LazyLock::new(|| without_tables(schemars::schema_for!(diff::model::Diff)));
+
+/// A path leads to the frames at a site, not into tables.
+fn without_tables(schema: schemars::Schema) -> Value {
+    let mut schema = schema.to_value();
+    if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        fields.remove("tables");
+    }
+    schema
+}
 
 /// What stands at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

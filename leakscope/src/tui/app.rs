@@ -243,8 +243,11 @@ impl App {
             }
             KeyCode::Enter if process.detail.is_none() => {
                 if process.open() {
-                    let lines =
-                        process.stack()?.frames.iter().filter_map(|f| Some((f.file.clone()?, f.line?)));
+                    let lines = process
+                        .stack()?
+                        .frames
+                        .iter()
+                        .filter_map(|f| Some((f.file.as_deref()?.to_owned(), f.line?)));
                     return Some(Action::Read(lines.collect()));
                 }
             }

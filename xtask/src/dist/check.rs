@@ -74,7 +74,7 @@ fn works(root: &Path, program: &Path, leaky: &Path) -> Result<()> {
     let target = Target::start(leaky)?;
     let pid = target.0.id().to_string();
     let report = alone(root, program, &["attach", &pid, "--duration", "2", "--format", "json"])?;
-    ensure!(report.contains("\"schema\": \"leakscope.report/1\""), "attach printed no report:\n{report}");
+    ensure!(report.contains("\"schema\": \"leakscope.report/2\""), "attach printed no report:\n{report}");
     ensure!(report.contains("leaky.rs"), "functions have no lines:\n{report}");
     let dump = alone(root, program, &["dump", &pid])?;
     ensure!(dump.contains("blocked"), "dump printed no report:\n{dump}");

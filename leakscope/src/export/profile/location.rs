@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -10,7 +11,7 @@ use crate::section::frame::Frame;
 /// Frames of one address, innermost first; and whether they are where a stack begins.
 #[derive(Clone, Copy, Debug)]
 struct Key<'a> {
-    frames: &'a [Frame],
+    frames: &'a [Arc<Frame>],
     innermost: bool,
     /// Whether frames come from several processes: then one address can be several places.
     several: bool,
@@ -34,7 +35,11 @@ impl PartialEq for Key<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.innermost == other.innermost
             && self.frames.len() == other.frames.len()
-            && self.frames.iter().zip(other.frames).all(|(a, b)| same(a, b, self.several))
+            && self
+                .frames
+                .iter()
+                .zip(other.frames)
+                .all(|(a, b)| Arc::ptr_eq(a, b) || same(a, b, self.several))
     }
 }
 
@@ -54,7 +59,7 @@ fn same(a: &Frame, b: &Frame, several: bool) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Location<'a> {
     /// Its frames, innermost first; never empty.
-    pub frames: &'a [Frame],
+    pub frames: &'a [Arc<Frame>],
     /// Its address as reports have it: of callers, where the call returns to.
     pub address: u64,
     /// The address of the instruction: within the call.
@@ -77,7 +82,7 @@ impl<'a> Locations<'a> {
     }
 
     /// The numbers of the places of a stack, innermost first.
-    pub fn enter(&mut self, frames: &'a [Frame]) -> impl Iterator<Item = u32> {
+    pub fn enter(&mut self, frames: &'a [Arc<Frame>]) -> impl Iterator<Item = u32> {
         let several = self.several;
         frames.split_inclusive(|frame| !frame.inlined).enumerate().map(move |(depth, frames)| {
             let key = Key { frames, innermost: depth == 0, several };

@@ -214,7 +214,10 @@ impl<'a> Profile<'a> {
 
     /// The samples, those of the same stack (that differ in labels) as one.
     pub fn stacks(&self) -> impl Iterator<Item = StackSum<'_>> {
-        let same = |a: &Sample<'_>, b: &Sample<'_>| !a.frames.is_empty() && std::ptr::eq(a.frames, b.frames);
+        let same = |a: &Sample<'_>, b: &Sample<'_>| {
+            let frames = !a.frames.is_empty() && std::ptr::eq(a.frames, b.frames);
+            frames && (a.idle, &a.note, a.cut) == (b.idle, &b.note, b.cut)
+        };
         self.samples.chunk_by(same).map(|samples| {
             let mut stack = StackSum { sample: &samples[0], values: [0; 4], weight: 0 };
             for sample in samples {

@@ -59,7 +59,7 @@ fn hostile() -> Report {
     for site in sites {
         site.source = name();
         site.stack.end = Some(StackEnd::Other(name()));
-        frames.extend(&mut site.stack.frames);
+        frames.extend(site.stack.frames.iter_mut());
     }
     for site in &mut waits.sites {
         site.operation = Some(name());
@@ -67,17 +67,17 @@ fn hostile() -> Report {
         for thread in &mut site.threads {
             thread.name = name();
         }
-        frames.extend(&mut site.stack.frames);
+        frames.extend(site.stack.frames.iter_mut());
     }
     let threads = report.threads.as_mut().expect("threads");
-    frames.extend(threads.sites.iter_mut().flat_map(|site| &mut site.stack.frames));
+    frames.extend(threads.sites.iter_mut().flat_map(|site| site.stack.frames.iter_mut()));
     for (i, frame) in frames.into_iter().enumerate() {
         // Longer ones are cut before they come into a report.
-        frame.function = (i % 7 != 0).then(|| bounded(&name()).into_owned());
-        frame.file = (i % 3 != 0).then(&mut name);
-        frame.module = (i % 5 != 0).then(&mut name);
-        frame.build_id = Some(name());
-        frame.why_unknown = Some(name());
+        frame.function = (i % 7 != 0).then(|| bounded(&name()).into());
+        frame.file = (i % 3 != 0).then(|| name().into());
+        frame.module = (i % 5 != 0).then(|| name().into());
+        frame.build_id = Some(name().into());
+        frame.why_unknown = Some(name().into());
         frame.offset = (i % 4 != 0).then_some(Address(u64::MAX - i as u64));
         frame.address = (i % 6 != 0).then_some(Address(i as u64));
     }
@@ -228,6 +228,8 @@ fn differences_are_calm() {
         assert_calm(&String::from_utf8(out).expect("UTF-8"));
         let mut out = Vec::new();
         json::write(&diff, &mut out).expect("memory takes all");
+        serde_json::from_slice::<serde_json::Value>(&out).expect("JSON");
+        let out = serde_json::to_vec(&diff).expect("memory takes all");
         assert_eq!(serde_json::from_slice::<crate::diff::Diff>(&out).expect("a difference"), diff);
         let profile = Profile::difference(old, new, ProfileKind::Block).expect("a profile");
         let message = crate::export::pprof::message(&profile);

@@ -47,7 +47,7 @@ fn text_of_waits() {
     assert!(text.starts_with("goroutine profile: total 18\n12 @ 0x1012 0x100a 0x1006 0x100c\n#\t"), "{text}");
     assert!(text.contains("\n1 @\n#\t[running, or about to]\n"), "{text}");
     let text = export(&report, ProfileKind::Threadcreate, text::write);
-    assert!(text.starts_with("threadcreate profile: total 600\n300 @ "), "{text}");
+    assert!(text.starts_with("threadcreate profile: total 600\n600 @ "), "{text}");
 }
 
 #[test]
@@ -72,9 +72,9 @@ fn stacks_of_goroutines_are_as_go_shows_them() {
     let mut all = section(&[look(0, &[(3, "chan receive"), (2, "finalizer wait")])]);
     let goexit = samples::frame("runtime.goexit", Some(("/go/src/runtime/asm_amd64.s", 1700)));
     for site in &mut all.sites {
-        site.stack.frames.push(goexit.clone());
+        site.stack.frames.edit(|frames| frames.push(goexit.clone().into()));
     }
-    all.sites[1].stack.frames.drain(2..4);
+    all.sites[1].stack.frames.edit(|frames| frames.drain(2..4).count());
     report.goroutines = Some(all);
     let text = export(&report, ProfileKind::Goroutine, text::write);
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("#\t")).collect();

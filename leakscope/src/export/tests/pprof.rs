@@ -84,7 +84,7 @@ fn a_heap_in_full() {
     let site = &mut report.heap.as_mut().expect("heap").sites[0];
     site.stack.frames[0].inlined = true;
     site.stack.frames[0].address = site.stack.frames[1].address;
-    site.stack.frames[1].build_id = Some("abcd".to_owned());
+    site.stack.frames[1].build_id = Some("abcd".into());
     let profile = decoded(&report, ProfileKind::Heap);
     assert_sound(&profile);
     assert_eq!(profile.sample[0].value, [20_000, 2_000_000, 10_000, 1_000_000]);

@@ -25,7 +25,7 @@ fn large() -> Report {
             samples::frame(&format!("namespace::component_{n}::function_{n}"), Some(("a.cpp", 9)));
         frame.address = Some(Address(0x7f00_0000_0000 + n * 64));
         frame.offset = Some(Address(n * 64));
-        frame.build_id = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
+        frame.build_id = Some("0123456789abcdef0123456789abcdef01234567".into());
         frame
     };
     heap.sites = (0..SITES)

@@ -5,6 +5,7 @@ use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineSites};
 use crate::section::goroutines::build::tests::{chat, look, section, seen};
 use crate::section::heap::go::tests::account;
 use crate::section::waits::build::tests::{idles, runs, waits, waits_for};
+use crate::symbol::{DebugSearch, Names};
 
 fn report(heap: Option<&HeapAccount>, go: Option<go::Observed<'_>>) -> Report {
     let process = Process {
@@ -18,9 +19,8 @@ fn report(heap: Option<&HeapAccount>, go: Option<go::Observed<'_>>) -> Report {
         tracer: None,
         container: None,
     };
-    let names = &mut Names::new(crate::symbol::DebugSearch::default());
-    let charging = &mut Charging::default();
-    let code = Code { stacks: &Stacks::default(), space: &AddressSpace::default(), names, charging };
+    let naming = &mut Naming::new(Names::new(DebugSearch::default()));
+    let code = Code { stacks: &Stacks::default(), space: &AddressSpace::default(), naming };
     let collected = Collected { heap, ..Collected::default() };
     let runtime = match go {
         Some(observed) => {

@@ -19,7 +19,7 @@ fn heap() -> Report {
     other.stack.frames[1].function_offset = Some(0x77);
     let mut again = sites[0].clone();
     again.site_id = "5".to_owned();
-    again.stack.frames.remove(2);
+    again.stack.frames.edit(|frames| frames.remove(2));
     sites.extend([other, again]);
     report
 }

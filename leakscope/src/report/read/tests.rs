@@ -43,7 +43,10 @@ fn other_files_are_refused_with_what_they_are() {
     assert!(refused(b"[]").contains("no report of leakscope"));
     assert!(refused(b"{}").contains("no report of leakscope"));
     assert!(refused(b"{\"schema\": 1}").contains("no report of leakscope"));
-    assert!(refused(b"{\"schema\": \"leakscope.report/2\"}").contains("reads leakscope.report/1"));
+    assert!(
+        refused(b"{\"schema\": \"leakscope.report/9\"}")
+            .contains("reads leakscope.report/2 and leakscope.report/1")
+    );
     assert!(refused(b"{\"schema\": \"leakscope.report/1\"}").contains("missing field"));
     let nested = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
     refused(&nested);
@@ -165,6 +168,7 @@ fn reports_of_before_stay_as_they_are() {
     assert!(was["summary"].get("details").is_none() && was["heap"]["sites"][0]["stack_end"].is_string());
     let report = parse("it", &text).expect("a report").pop().expect("one");
     let mut is = serde_json::to_value(&report).expect("JSON");
+    is["schema"] = was["schema"].clone();
     let summary = is["summary"].as_object_mut().expect("a summary");
     assert_eq!(summary.remove("answer").expect("an answer")["code"], "unnamed");
     assert_eq!(
@@ -185,5 +189,54 @@ fn assert_only_added(was: &serde_json::Value, is: &serde_json::Value, at: &str) 
             was.iter().zip(is).for_each(|(was, is)| assert_only_added(was, is, &format!("{at}[]")));
         }
         _ => assert_eq!(was, is, "{at}"),
+    }
+}
+
+/// What stands once in the tables, and how many times a number of it.
+#[test]
+fn stacks_are_in_tables() {
+    let mut report = samples::attached();
+    let heap = samples::heap().heap.expect("a heap");
+    report.heap = Some(heap);
+    let text = saved(&report);
+    let value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let site = &value["heap"]["sites"][0];
+    assert!(site["stack"].is_u64() && site.get("frames").is_none(), "{site}");
+    let list = |of: &str| value["tables"][of].as_array().expect("a table").clone();
+    let distinct = |all: &[serde_json::Value]| {
+        let texts: std::collections::HashSet<String> = all.iter().map(ToString::to_string).collect();
+        texts.len() == all.len()
+    };
+    for of in ["strings", "frames", "stacks"] {
+        assert!(!list(of).is_empty() && distinct(&list(of)), "{of}");
+    }
+    let back = parse("x", &text).expect("a report").pop().expect("one");
+    assert_eq!(back, report);
+    // In any order: who writes by another way may put the tables first.
+    let moved = serde_json::to_vec(&value).expect("JSON");
+    assert_eq!(parse("x", &moved).expect("a report"), [back]);
+}
+
+/// Numbers of nothing are an error that says which.
+#[test]
+fn numbers_without_a_row_are_refused() {
+    let whole: serde_json::Value = serde_json::from_slice(&saved(&samples::heap())).expect("JSON");
+    let changed = |pointer: &str, to: serde_json::Value| {
+        let mut value = whole.clone();
+        *value.pointer_mut(pointer).expect("a place") = to;
+        refused(&serde_json::to_vec(&value).expect("JSON"))
+    };
+    let no_tables = changed("/tables", serde_json::Value::Null);
+    assert!(no_tables.contains("stack 0 is not in the tables"), "{no_tables}");
+    for (pointer, said) in [
+        ("/heap/sites/0/stack", "stack 4000000000 is not in the tables"),
+        ("/tables/stacks/0/0", "frame 4000000000 is not in the tables"),
+        ("/tables/frames/0/function", "string 4000000000 is not in the tables"),
+    ] {
+        let why = changed(pointer, 4_000_000_000_u64.into());
+        assert!(why.contains(said), "{why}");
+    }
+    for wrong in [serde_json::json!(-1), serde_json::json!("0"), serde_json::json!(u64::MAX)] {
+        changed("/heap/sites/0/stack", wrong);
     }
 }

@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(doing_in("syscall", None), "in a system call or C code");
         assert_eq!(doing_in("running", None), "running");
         assert!(doing_in("waiting", Some(&"x".repeat(9_999))).len() < 100);
-        site.stack.frames.clear();
+        site.stack.frames = Default::default();
         assert!(doing(&site).ends_with(" at main.(*WebSocket).run"));
     }
 

@@ -21,6 +21,7 @@ use crate::section::key::{Frames, Keys, StackKey};
 use crate::section::label::name;
 use crate::section::model::{Frame, Stack, StackEnd};
 use crate::section::pairs::{Pair, matched, shares};
+use crate::section::shared::SharedFrames;
 use crate::section::site::{rank, ranked};
 use crate::section::{Changed, Compared, Part, Retold, Sides};
 
@@ -68,7 +69,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own; null if there is none.
             blame: Option<u64>,
             /// Frames of the new report, or of the old one if they are gone, innermost first.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended: `root`, or what cut it short.
             stack_end: StackEnd,
         },

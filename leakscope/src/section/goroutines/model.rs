@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::section::json::with_stack;
 use crate::section::model::{Frame, Stack, StackEnd};
+use crate::section::shared::SharedFrames;
 
 /// The goroutines of a Go program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,7 +108,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own.
             blame: Option<u64>,
             /// The statement, and what it was inlined into.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
         },
     }
 }
@@ -175,7 +177,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own; null if there is none.
             blame: Option<u64>,
             /// Frames, innermost first.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended: `root`, or what cut it short.
             stack_end: StackEnd,
         },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use crate::human::{count, counted, cut, duration, signed_count};
 use crate::layout::grid::{EXTRA, Grid, Row, number, text};
@@ -218,7 +219,7 @@ fn short_creator(site: &GoroutineSite) -> String {
 pub(crate) fn place(site: &GoroutineSite) -> String {
     // The compiler's wrapper around a statement's call is left out: one that has not run yet has nothing
     // but the place that it returns to.
-    let is_new = |frame: &Frame| frame.function.as_deref() == Some("runtime.goexit");
+    let is_new = |frame: &Arc<Frame>| frame.function.as_deref() == Some("runtime.goexit");
     match &site.start_function {
         Some(start) if site.stack.frames.is_empty() => {
             let why = site.stack.end.as_ref().map(|end| format!(" ({end})")).unwrap_or_default();

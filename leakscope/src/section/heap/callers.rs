@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,9 +26,9 @@ pub struct Caller {
     /// Function; where it has no name, its place.
     pub label: String,
     /// Source file, if it is known.
-    pub file: Option<String>,
+    pub file: Option<Arc<str>>,
     /// File that the code is in.
-    pub module: Option<String>,
+    pub module: Option<Arc<str>>,
     /// Stacks that it is on.
     pub stacks: u64,
     /// Bytes in live blocks that were allocated below it. Callers that call each other share what is below both.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 pub use super::callers::Caller;
 pub use super::place::Place;
 use crate::section::json::with_stack;
-use crate::section::model::{Frame, Stack, StackEnd};
+use crate::section::model::{Stack, StackEnd};
+use crate::section::shared::SharedFrames;
 
 /// The account of the heap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -116,7 +117,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own; null if there is none.
             blame: Option<u64>,
             /// Frames, innermost first.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
             stack_end: Option<StackEnd>,
         },

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,13 +27,13 @@ pub struct Place {
     /// What it is called in tables: function, file and line, as far as they are known.
     pub label: String,
     /// Function, if it is known.
-    pub function: Option<String>,
+    pub function: Option<Arc<str>>,
     /// Source file, if it is known.
-    pub file: Option<String>,
+    pub file: Option<Arc<str>>,
     /// Line in it.
     pub line: Option<u32>,
     /// File that the code is in.
-    pub module: Option<String>,
+    pub module: Option<Arc<str>>,
     /// Name of the source.
     pub source: String,
     /// Distinct stacks.

@@ -146,7 +146,7 @@ impl<'a> Calls<'a> {
             return;
         }
         let mut path = DefaultHasher::new();
-        frames[..at].iter().for_each(|frame| place(frame).hash(&mut path));
+        frames.iter().take(at).for_each(|frame| place(frame).hash(&mut path));
         let mut functions = Vec::new();
         for _ in 0..DEPTH {
             let Some(name) = frames[at].function.as_deref().map(wrapper_name) else { return };

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::section::json::with_stack;
-use crate::section::model::{Frame, Stack, StackEnd};
+use crate::section::model::{Stack, StackEnd};
+use crate::section::shared::SharedFrames;
 
 with_stack! {
     /// Threads created by one stack.
@@ -27,7 +28,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own.
             blame: Option<u64>,
             /// Frames, innermost first.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended.
             stack_end: Option<StackEnd>,
         },

@@ -17,8 +17,9 @@ use crate::section::growth::{Change, draw, growth, paint, place, told};
 use crate::section::json::with_stack;
 use crate::section::key::Keys;
 use crate::section::label::name;
-use crate::section::model::{Frame, Stack, StackEnd, WaitKind};
+use crate::section::model::{Stack, StackEnd, WaitKind};
 use crate::section::pairs::{Pair, matched};
+use crate::section::shared::SharedFrames;
 use crate::section::site::{rank, ranked};
 use crate::section::{Changed, Compared, Part, Retold, Sides};
 
@@ -80,7 +81,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own; null if there is none.
             blame: Option<u64>,
             /// Frames of the new report, or of the old one if it is gone, innermost first.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended: `root`, or what cut it short.
             stack_end: Option<StackEnd>,
         },

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::peers::Peer;
 use crate::section::json::with_stack;
-use crate::section::model::{Address, Frame, Stack, StackEnd};
+use crate::section::model::{Address, Stack, StackEnd};
+use crate::section::shared::SharedFrames;
 use crate::wait::WaitKind;
 use crate::wait::verdict::Verdict;
 
@@ -125,7 +126,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own; null if there is none.
             blame: Option<u64>,
             /// Frames, innermost first.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
             stack_end: Option<StackEnd>,
         },
@@ -220,7 +222,8 @@ with_stack! {
         pub owner_stack: Option<Stack> {
             /// Where the owner is, if it is blocked itself, innermost frame first. Of a site with very many
             /// locks only the most wanted ones have this: the others' owners are in the sites' lists of threads.
-            owner_frames: Option<Vec<Frame>>,
+            #[serde(alias = "owner_stack")]
+            owner_frames: Option<SharedFrames>,
             /// Index into `owner_frames` of the first frame that is the user's own.
             owner_blame: Option<u64>,
             /// Why the owner's stack ended: `root`, or what cut it short; null without `owner_frames`.
@@ -326,7 +329,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own.
             blame: Option<u64>,
             /// Frames, innermost first; empty without a sample.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended.
             stack_end: Option<StackEnd>,
         },
@@ -391,7 +395,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own.
             blame: Option<u64>,
             /// Frames, innermost first; empty if it is no thread of the target.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended.
             stack_end: Option<StackEnd>,
         },
@@ -436,7 +441,8 @@ with_stack! {
             /// Index into `frames` of the first frame that is the user's own.
             blame: Option<u64>,
             /// Frames, innermost first; empty if it is no thread of the target.
-            frames: Vec<Frame>,
+            #[serde(alias = "stack")]
+            frames: SharedFrames,
             /// Why the stack ended.
             stack_end: Option<StackEnd>,
         },

@@ -241,7 +241,7 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
         let blamed = stack.blame == Some(i as u64);
         let (mark, style) = if blamed { ("▶ ", theme.accent()) } else { ("  ", theme.plain()) };
         text.push(Line::styled(format!("{mark}{}", sanitize(&name(frame))), style));
-        let key = frame.file.clone().zip(frame.line);
+        let key = frame.file.as_deref().map(ToOwned::to_owned).zip(frame.line);
         if let Some(source) = key.and_then(|key| process.sources.get(&key)) {
             text.push(Line::styled(format!("      {}", sanitize(source)), theme.dim()));
         }

@@ -137,7 +137,7 @@ fn heaps() -> Report {
     traced.sites.truncate(1);
     traced.sites[0] = {
         let mut site = Site { live_bytes: 90_000, ..traced.sites[0].clone() };
-        site.stack.frames = c_stack("malloc", "sqlite3_step", 31);
+        site.stack.frames = c_stack("malloc", "sqlite3_step", 31).into();
         site
     };
     let go = GoHeapInputs { snapshot: &snapshot, sort: Sort::LiveBytes };

@@ -14,12 +14,12 @@ pub(crate) const H: u64 = 3600 * S;
 pub(crate) fn frame(function: &str, place: Option<(&str, u32)>) -> Frame {
     Frame {
         address: Some(Address(0x1000 + function.len() as u64)),
-        module: Some(if place.is_some() { "/srv/bin/bank" } else { "/lib/libc.so.6" }.to_owned()),
+        module: Some(if place.is_some() { "/srv/bin/bank" } else { "/lib/libc.so.6" }.into()),
         build_id: None,
         offset: Some(Address(0x42)),
-        function: Some(function.to_owned()),
+        function: Some(function.into()),
         function_offset: Some(0x1d),
-        file: place.map(|(file, _)| format!("/src/{file}")),
+        file: place.map(|(file, _)| format!("/src/{file}").into()),
         line: place.map(|(_, line)| line),
         function_line: None,
         inlined: false,
@@ -35,7 +35,7 @@ pub(crate) fn stack(primitive: &str, function: &str, line: u32) -> Vec<Frame> {
 
 /// A whole stack, the second frame of which is the user's.
 pub(crate) fn whole(frames: Vec<Frame>) -> Stack {
-    Stack { frames, blame: Some(1), end: Some(StackEnd::Root) }
+    Stack { frames: frames.into(), blame: Some(1), end: Some(StackEnd::Root) }
 }
 
 /// A report that says nothing yet.
@@ -86,7 +86,7 @@ pub(crate) fn heap() -> Report {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        stack: Stack { frames, blame: Some(1), end: (rank == 1).then_some(StackEnd::Root) },
+        stack: Stack { frames: frames.into(), blame: Some(1), end: (rank == 1).then_some(StackEnd::Root) },
     };
     let mut report = empty(10 * S);
     report.memory.rss_start_bytes = Some(10 << 20);

@@ -15,12 +15,12 @@ fn varied(stack: &[(&str, u64)], bytes: u64, objects: u64) -> Site {
     let frames: Vec<Frame> = all
         .map(|&(function, address)| Frame {
             address: Some(Address(address)),
-            module: Some("/srv/app".to_owned()),
-            function: Some(function.to_owned()),
+            module: Some("/srv/app".into()),
+            function: Some(function.into()),
             ..Frame::default()
         })
         .collect();
-    let inputs: Vec<_> = frames.iter().map(Frame::blame_input).collect();
+    let inputs: Vec<_> = frames.iter().map(|frame| frame.blame_input()).collect();
     let blame = rules().owners.blame(&inputs).map(|at| at as u64);
     Site {
         label: String::new(),
@@ -38,7 +38,7 @@ fn varied(stack: &[(&str, u64)], bytes: u64, objects: u64) -> Site {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        stack: Stack { frames, blame, end: None },
+        stack: Stack { frames: frames.into(), blame, end: None },
     }
 }
 
@@ -46,7 +46,7 @@ fn varied(stack: &[(&str, u64)], bytes: u64, objects: u64) -> Site {
 fn charged(sites: &mut [Site]) -> (Vec<String>, Vec<String>) {
     let wrappers = charge_callers(sites, &rules().owners, &Charging::default());
     let blamed = sites.iter().map(|site| site.stack.blamed().and_then(|frame| frame.function.clone()));
-    (wrappers, blamed.map(Option::unwrap_or_default).collect())
+    (wrappers, blamed.map(|name| name.map(|name| name.to_string()).unwrap_or_default()).collect())
 }
 
 #[track_caller]
@@ -139,7 +139,7 @@ fn what_was_found_stays_found() {
     known.learn(["qget".to_owned()]);
     let stack = [("qget", 10), ("qzero", 11), ("new_session", 20)];
     let frames = site(&stack, 400, 100).stack.frames;
-    let inputs: Vec<_> = frames.iter().map(Frame::blame_input).collect();
+    let inputs: Vec<_> = frames.iter().map(|frame| frame.blame_input()).collect();
     assert_eq!(rules().owners.charge(&inputs, &known), Some(2));
     assert_eq!(charge_callers(&mut [], &rules().owners, &known), ["qget"]);
     assert!(

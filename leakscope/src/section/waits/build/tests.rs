@@ -39,12 +39,12 @@ fn name(id: StackId) -> Option<Stack> {
         let user = module == "/srv/app";
         Frame {
             address: Some(Address(1)),
-            module: Some(module.to_owned()),
+            module: Some(module.into()),
             build_id: None,
             offset: Some(Address(1)),
-            function: (function != "?").then(|| function.to_owned()),
+            function: (function != "?").then(|| function.into()),
             function_offset: None,
-            file: user.then(|| "/src/pool.c".to_owned()),
+            file: user.then(|| "/src/pool.c".into()),
             line: user.then_some(line),
             function_line: None,
             inlined: false,
@@ -53,7 +53,7 @@ fn name(id: StackId) -> Option<Stack> {
     });
     let frames: Vec<Frame> = frames.collect();
     let blame = frames.iter().position(|frame| frame.file.is_some()).map(|at| at as u64);
-    Some(Stack { frames, blame, end: Some(StackEnd::Root) })
+    Some(Stack { frames: frames.into(), blame, end: Some(StackEnd::Root) })
 }
 
 /// A thread that waits for glibc's mutex at `lock`, held by `owner`.
@@ -354,8 +354,8 @@ fn the_blamed_frame_lies_beyond_the_function_that_waits() {
     // A user's program may have such a function itself: linked statically, or a wrapper.
     let stack = |_| {
         let mut named = name(StackId(1))?;
-        for frame in &mut named.frames {
-            frame.module = Some("/srv/static".to_owned());
+        for frame in named.frames.iter_mut() {
+            frame.module = Some("/srv/static".into());
         }
         named.blame = Some(0);
         Some(named)

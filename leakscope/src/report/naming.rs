@@ -1,0 +1,129 @@
+//! Stacks with their names, each made once: of a site that many reports show, of a frame that many stacks have.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::collect::heap::HeapAccount;
+use crate::process::{AddressSpace, Location, ModuleId};
+use crate::runtime;
+use crate::section::frame::Frame;
+use crate::section::model::Stack;
+use crate::stack::{FrameId, StackId, Stacks};
+use crate::symbol::{BlameInput, Charging, Names, RecordedFrame};
+
+/// The code of the allocator's functions, by file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct AllocatorsCode(HashMap<ModuleId, Vec<Range<u64>>>);
+
+impl AllocatorsCode {
+    fn of(heap: &HeapAccount) -> Self {
+        let mut by_file: HashMap<ModuleId, Vec<Range<u64>>> = HashMap::new();
+        for function in &heap.coverage.code {
+            by_file.entry(function.module).or_default().push(function.code.clone());
+        }
+        Self(by_file)
+    }
+
+    /// Whether a frame lies in one of them.
+    fn holds(&self, frame: &crate::stack::Frame) -> bool {
+        let Location::Module(module, address) = frame.location else { return false };
+        // A call may be the last instruction of its function.
+        let at = if frame.exact { address } else { address.wrapping_sub(1) };
+        self.0.get(&module).is_some_and(|functions| functions.iter().any(|code| code.contains(&at)))
+    }
+}
+
+/// Names stacks of one observation. What was named once stays so: a frame lies in a file that is held open, whatever
+/// is mapped there later.
+#[derive(Debug)]
+pub struct Naming {
+    pub names: Names,
+    /// By the handles of frames as they were unwound: what is inlined into one, and itself.
+    frames: Vec<Option<Arc<[Arc<Frame>]>>>,
+    stacks: HashMap<StackId, Stack>,
+    allocators: AllocatorsCode,
+    charging: Charging,
+}
+
+impl Naming {
+    /// Nothing is named yet.
+    pub fn new(names: Names) -> Self {
+        Self {
+            names,
+            frames: Vec::new(),
+            stacks: HashMap::new(),
+            allocators: AllocatorsCode::default(),
+            charging: Charging::default(),
+        }
+    }
+
+    /// Charges stacks by these rules from now on.
+    pub fn charge(&mut self, charging: Charging) {
+        self.charging = charging;
+        self.stacks.clear();
+    }
+
+    /// Whom stacks are charged to.
+    pub const fn charging(&self) -> &Charging {
+        &self.charging
+    }
+
+    /// Takes functions for wrappers from now on.
+    pub fn learn_wrappers<'a>(&mut self, found: impl IntoIterator<Item = &'a String>) {
+        let new: Vec<String> =
+            found.into_iter().filter(|name| !self.charging.found().contains(*name)).cloned().collect();
+        if !new.is_empty() {
+            self.charging.learn(new);
+            self.stacks.clear();
+        }
+    }
+
+    /// Takes in where the allocator's functions are, which can become more.
+    pub fn know_allocators(&mut self, heap: &HeapAccount) {
+        let allocators = AllocatorsCode::of(heap);
+        if allocators != self.allocators {
+            self.allocators = allocators;
+            self.stacks.clear();
+        }
+    }
+
+    /// Takes in names of a recording, which may be of what had none before.
+    pub fn learn(&mut self, names: Vec<RecordedFrame>) {
+        self.names.learn(names);
+        self.frames.clear();
+        self.stacks.clear();
+    }
+
+    /// A stack of `stacks`, which are always the same, with its names; none if its frames never arrived.
+    pub fn stack(&mut self, id: StackId, stacks: &Stacks, space: &AddressSpace) -> Option<Stack> {
+        if let Some(known) = self.stacks.get(&id) {
+            return Some(known.clone());
+        }
+        let located = stacks.get(id)?;
+        let mut frames = Vec::with_capacity(located.frames.len());
+        let mut allocates = Vec::with_capacity(located.frames.len());
+        for &frame in &located.frames {
+            frames.extend_from_slice(self.frame(frame, stacks, space));
+            allocates.resize(frames.len(), self.allocators.holds(stacks.frame(frame)));
+        }
+        let inputs = frames.iter().zip(&allocates);
+        let inputs: Vec<BlameInput<'_>> =
+            inputs.map(|(frame, &allocator)| BlameInput { allocator, ..frame.blame_input() }).collect();
+        let blame = runtime::rules().owners.charge(&inputs, &self.charging).map(|at| at as u64);
+        let stack = Stack { frames: frames.into(), blame, end: Some(located.end.into()) };
+        self.stacks.insert(id, stack.clone());
+        Some(stack)
+    }
+
+    fn frame(&mut self, id: FrameId, stacks: &Stacks, space: &AddressSpace) -> &[Arc<Frame>] {
+        if self.frames.len() <= id.index() {
+            self.frames.resize(id.index() + 1, None);
+        }
+        let names = &mut self.names;
+        self.frames[id.index()].get_or_insert_with(|| {
+            let named = names.frames(space, stacks.frame(id));
+            named.into_iter().map(|frame| Arc::new(Frame::from(frame))).collect()
+        })
+    }
+}
