@@ -144,7 +144,9 @@ const RUNTIME_NAMES: &[&str] = &[
     "_IO_file_overflow", "_IO_file_underflow", "_IO_file_xsputn", "_IO_setb", "getline", "getdelim",
     "_IO_getline", "getcwd", "realpath", "opendir", "fdopendir", "scandir", "setlocale",
     "open_memstream", "getaddrinfo", "qsort", "qsort_r", "tsearch", "regcomp", "setenv", "putenv",
-    "vfprintf", "fprintf", "printf", "puts", "vsnprintf", "fwrite", "fputs",
+    "vfprintf", "fprintf", "printf", "puts", "vsnprintf", "fwrite", "fputs", "dprintf", "vdprintf",
+    "__vfprintf_internal", "__vdprintf_internal", "__vsnprintf_internal", "__vasprintf_internal",
+    "__getdelim", "__opendir", "__opendirat", "__alloc_dir",
     // Unwinding: libgcc unwind-dw2.c.
     "_Unwind_RaiseException", "_Unwind_Resume", "_Unwind_Backtrace",
     // Rust: library/std/src/rt.rs, library/panic_unwind.

@@ -2,14 +2,15 @@
 //!
 //! A wrapper such as Redis' `zmalloc` asks the allocator for whatever its caller wants. So one and the same call in
 //! it gives blocks of many sizes, and yet each of its callers gets blocks of one size: that of the type which the
-//! caller needs room for. The three other kinds of functions that many callers allocate through do not look so:
+//! caller needs room for. The other kinds of functions that many callers allocate through do not look so:
 //!
 //! - what makes objects of one type (`new_node`) asks for the same size whoever calls it;
 //! - what copies strings asks for sizes that differ at each of its callers, too;
-//! - what does both, as a cache that keeps a copy of a value beside an entry of its own, has a call that always asks
-//!   for the same size.
+//! - what grows a container asks for sizes that differ by powers of two, or differ at each of its callers;
+//! - what makes and copies, as a cache that keeps a copy of a value beside an entry of its own, has a call that
+//!   always asks for the same size.
 //!
-//! To charge a stack to such a function says where it allocates, and that is not known better further out.
+//! These are what their stacks are charged to: they say what the memory is for.
 //!
 //! Calls are told apart by all of the stack that lies below them, so what one function does in two places, or by way
 //! of two others, is never mixed. A wrapper of wrappers (`xcalloc`, which calls `xmalloc`) is one path, too: sizes that
@@ -18,12 +19,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use foldhash::fast::FixedState;
+
 use crate::human::cut;
 use crate::section::model::{Frame, Site};
 use crate::symbol::{BlameInput, Charging, FrameOwner, Owners, wrapper_name};
 
 /// Fewest functions that call a wrapper and get blocks of one size each, and fewest such sizes.
 const FEW: usize = 3;
+/// Fewest blocks that show that a call always asks for the same size.
+const OFTEN: u64 = 3;
 /// Of the functions that call a wrapper, one in so many at least gets blocks of one size.
 const ONE_IN: usize = 4;
 /// Sizes of types are mostly multiples of this, lengths of strings are no more often than others.
@@ -89,7 +94,7 @@ fn recharge(site: &mut Site, owners: &Owners, charging: &Charging) {
 
 /// Names of functions that are found to be wrappers and were not known to be.
 fn find(sites: &[Site], owners: &Owners, charging: &Charging) -> BTreeSet<String> {
-    let mut calls = Calls { owners, charging, known: HashMap::new(), calls: BTreeMap::new() };
+    let mut calls = Calls { owners, charging, known: HashMap::default(), calls: BTreeMap::new() };
     for site in sites.iter().filter(|site| site.source == super::MALLOC && site.alloc_objects > 0) {
         calls.add(site);
     }
@@ -109,7 +114,7 @@ struct Calls<'a> {
     owners: &'a Owners,
     charging: &'a Charging,
     /// Whether functions of files are the user's.
-    known: HashMap<(Option<&'a str>, Option<&'a str>), bool>,
+    known: HashMap<(Option<&'a str>, Option<&'a str>), bool, FixedState>,
     /// By all that lies below.
     calls: BTreeMap<u64, Call<'a>>,
 }
@@ -190,22 +195,22 @@ impl<'a> Call<'a> {
 
     /// Whether sizes come from the callers: each of several gets blocks of one size, and these sizes differ.
     fn passes_on(&self) -> bool {
-        let fixed = |calls: &&HashMap<u64, Blocks>| calls.values().any(|blocks| blocks.size.is_some());
-        let callers = self.callers.values().filter(fixed).count();
-        let mut sizes: BTreeMap<u64, u64> = BTreeMap::new();
-        for blocks in self.callers.values().flat_map(HashMap::values) {
-            if let Some(size) = blocks.size {
-                let most = sizes.entry(size).or_default();
-                *most = blocks.objects.max(*most);
-            }
-        }
-        let of_types = sizes.keys().filter(|&&size| size.is_multiple_of(GRAIN)).count();
-        let repeated = sizes.values().filter(|&&objects| objects > 1).count();
+        // One of which any call gets blocks of several sizes may be what a container grows by.
+        let fixed = |calls: &&HashMap<u64, Blocks>| calls.values().all(|blocks| blocks.size.is_some());
+        let often = |calls: &HashMap<u64, Blocks>| calls.values().all(|blocks| blocks.objects >= OFTEN);
+        let fixed: Vec<_> = self.callers.values().filter(fixed).filter(|calls| often(calls)).collect();
+        let callers = fixed.len();
+        let sizes: BTreeSet<u64> =
+            fixed.iter().flat_map(|calls| calls.values()).filter_map(|blocks| blocks.size).collect();
+        let of_types = sizes.iter().filter(|size| size.is_multiple_of(GRAIN)).count();
+        // Containers double: then sizes differ by powers of two alone.
+        let doubled =
+            sizes.iter().map(|&size| size >> size.trailing_zeros().min(63)).collect::<BTreeSet<_>>();
         callers >= FEW
             && callers * ONE_IN >= self.callers.len()
             && sizes.len() >= FEW
+            && doubled.len() > 1
             && more_than_chance(of_types as u64, sizes.len() as u64)
-            && repeated >= FEW - 1
     }
 
     /// Whether it asks for the same size whoever called.

@@ -173,3 +173,12 @@ fn work_grows_with_the_number_of_sites() {
     charged(&mut many);
     assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+/// A container that doubles asks for other sizes where more is put in.
+#[test]
+fn what_grows_a_container_is_none() {
+    let callers = [("a", 20, 96), ("b", 21, 192), ("c", 22, 384), ("d", 23, 768)];
+    none(callers.into_iter().map(|(name, at, size)| site(&[("push", 10), (name, at)], size, 5)).collect());
+    let grown = [("a", 20, 96, 1), ("b", 21, 160, 1), ("c", 22, 224, 2), ("d", 23, 480, 1)];
+    none(grown.into_iter().map(|(name, at, size, n)| site(&[("push", 10), (name, at)], size, n)).collect());
+}
