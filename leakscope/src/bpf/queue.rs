@@ -121,7 +121,9 @@ mod tests {
     #[test]
     fn it_is_full_until_some_are_taken() {
         let mut queue = Queue::with_room_for(2 * size_of::<StackHeader>());
-        (0..3).for_each(|id| drop(queue.add(&record(Kind::Stack, id))));
+        for id in 0..3 {
+            let _ = queue.add(&record(Kind::Stack, id));
+        }
         assert!(queue.is_full());
         assert_eq!(queue.take(2).len(), 2);
         assert!(!queue.is_full() && !queue.is_empty());
