@@ -10,7 +10,8 @@ pub(super) fn summary(diff: &Diff) -> Summary {
     let mut sections = diff.sections();
     sections.sort_by_key(|section| section.order(Part::Totals));
     let grown = sections.iter().filter_map(|section| section.finding());
-    let mut told = rss(diff).map(Finding::from).into_iter().chain(grown);
+    let mut told =
+        rss(diff).map(Finding::from).into_iter().chain(grown).chain(rss_beside(diff).map(Finding::from));
     let nothing = || {
         let compared: Vec<String> =
             sections.iter().filter_map(|section| Some(section.nothing()?.to_owned())).collect();
@@ -23,6 +24,17 @@ pub(super) fn summary(diff: &Diff) -> Summary {
 
 /// A resident set that grew by less, or by a smaller part of it, says nothing.
 const NOTABLE_RSS: (u64, u64) = (8 << 20, 100);
+
+/// How large the process was at the end of two windows that are no difference.
+fn rss_beside(diff: &Diff) -> Option<DiffSaid> {
+    diff.heap.as_ref().filter(|heap| heap.separate_windows)?;
+    let memory = diff.memory.as_ref()?;
+    Some(DiffSaid::Rss {
+        growth_bytes: memory.growth_bytes,
+        old_bytes: memory.old_rss_bytes,
+        new_bytes: memory.new_rss_bytes,
+    })
+}
 
 /// That memory grew, where no heap tells what of it.
 fn rss(diff: &Diff) -> Option<DiffSaid> {

@@ -76,6 +76,8 @@ fn with_sides<'a, T>(
     let sides = Sides {
         by_objects,
         one_account: program::one_account(old, new),
+        separate_windows: program::separate_windows(old, new),
+        windows_ns: (old.window.duration_ns, new.window.duration_ns),
         one_build: program::one_build(old, new),
         old: &all_old,
         new: &all_new,

@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::report::model::schema_text;
 use crate::section::key::Keys;
 use crate::section::tables::{self, TablesHere};
-use crate::section::{Changed, Compared as _, Retold, Sides, sections};
+use crate::section::{Between, Changed, Compared as _, Retold, Sides, sections};
 
 pub use crate::report::model::{Frame, Stack, StackEnd, Summary, WaitKind};
 pub use crate::section::growth::Change;
@@ -102,7 +102,7 @@ macro_rules! diff {
 
         /// Puts the growth of all sections since the first report into the last one. Returns what is to be said
         /// anew.
-        pub(super) fn grow(first: &Report, last: &mut Report, between_ns: Option<u64>) -> Vec<Retold> {
+        pub(super) fn grow(first: &Report, last: &mut Report, between: Between) -> Vec<Retold> {
             let mut retold = Vec::new();
             $(
                 let before = super::with_sides(first, last, false, |sides, keys| {
@@ -110,7 +110,7 @@ macro_rules! diff {
                     both.map(|(was, is)| <$section>::before(sides, was, is, keys)).unwrap_or_default()
                 });
                 if let (Some(was), Some(is)) = (&first.$field, &mut last.$field) {
-                    retold.extend(is.grow(was, &before, between_ns));
+                    retold.extend(is.grow(was, &before, between));
                 }
             )*
             retold

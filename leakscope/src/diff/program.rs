@@ -62,6 +62,17 @@ pub(super) fn one_account(old: &Report, new: &Report) -> bool {
     old.target.pid == new.target.pid && old.window.started_at == new.window.started_at
 }
 
+/// Whether the reports are of two windows of one process, each of which counts what happened in it alone: to tell
+/// one from the other is no growth.
+pub(super) fn separate_windows(old: &Report, new: &Report) -> bool {
+    let watched = |report: &Report| report.window.duration_ns > 0;
+    old.target.pid == new.target.pid
+        && one_build(old, new)
+        && !one_account(old, new)
+        && watched(old)
+        && watched(new)
+}
+
 /// Whether both reports are of the same build of the program, so that its lines are the same.
 pub(super) fn one_build(old: &Report, new: &Report) -> bool {
     one_account(old, new) || old.target.build_id.is_some() && old.target.build_id == new.target.build_id
@@ -128,6 +139,14 @@ fn windows(old: &Report, new: &Report, notes: &mut Vec<String>) {
         ));
     }
     if old.heap.is_none() || new.heap.is_none() {
+        return;
+    }
+    if separate_windows(old, new) {
+        notes.push(
+            "these are two windows of one process, and each counts what was allocated in it: that is no growth. \
+             One `leakscope attach --interval 30s -o DIR/` tells what grows"
+                .to_owned(),
+        );
         return;
     }
     let (short, long) = (was.duration_ns.min(is.duration_ns), was.duration_ns.max(is.duration_ns));

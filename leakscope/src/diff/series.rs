@@ -5,8 +5,8 @@ use super::program;
 use crate::report::Report;
 use crate::report::model::Summary;
 use crate::report::words::ReportSaid;
-use crate::section::Retold;
 use crate::section::finding::{Code, Finding};
+use crate::section::{Between, Retold};
 
 /// Puts what `last` has more than `first` into the growth of its totals and sites. Says in its findings
 /// since when; or why there is no such growth.
@@ -15,7 +15,8 @@ pub fn grow_since(first: &Report, last: &mut Report) {
         last.summary.last(ReportSaid::OtherProgram {});
         return;
     }
-    let between = program::between(first, last);
+    let separate_windows = program::separate_windows(first, last);
+    let between = Between { ns: program::between(first, last), separate_windows };
     for retold in grow(first, last, between) {
         say(&mut last.summary, retold);
     }
@@ -23,6 +24,7 @@ pub fn grow_since(first: &Report, last: &mut Report) {
         pid: first.target.pid,
         started_at: first.window.started_at.clone(),
         duration_ns: first.window.duration_ns,
+        heap_apart: separate_windows && last.heap.is_some(),
     });
 }
 

@@ -1,6 +1,6 @@
 //! What is said of a difference as a whole, and in what words.
 
-use crate::human::bytes;
+use crate::human::{bytes, signed_bytes};
 use crate::section::finding::{Said as _, findings};
 
 findings! {
@@ -8,6 +8,8 @@ findings! {
     pub enum DiffSaid, in the words of text {
         /// Memory grew, and no heap tells what of it.
         Warning RssGrew = "rss_grew" { growth_bytes: u64, old_bytes: u64, new_bytes: u64, },
+        /// How large the process was.
+        Note Rss = "rss" { growth_bytes: i64, old_bytes: u64, new_bytes: u64, },
         /// Nothing did.
         Note NothingGrew = "nothing_grew" { compared: Vec<String>, },
         /// Nothing is in both reports.
@@ -27,6 +29,12 @@ fn text(said: &DiffSaid) -> String {
             bytes(*growth_bytes),
             bytes(*old_bytes),
             bytes(*new_bytes)
+        ),
+        DiffSaid::Rss { growth_bytes, old_bytes, new_bytes } => format!(
+            "RSS was {} at the end of the old window and {} at the end of the new one ({}).",
+            bytes(*old_bytes),
+            bytes(*new_bytes),
+            signed_bytes(*growth_bytes)
         ),
         DiffSaid::NothingGrew { compared } => format!("Nothing grew: {}.", compared.join(", ")),
         DiffSaid::NothingInCommon {} => {

@@ -32,7 +32,7 @@ findings! {
         /// Files of a series that anybody may have written.
         Warning StrangersPassedOver = "files_of_others" { files: u64, },
         /// Growth is told from here on.
-        Note GrowthSince = "growth_since" { pid: u32, started_at: String, duration_ns: u64, },
+        Note GrowthSince = "growth_since" { pid: u32, started_at: String, duration_ns: u64, heap_apart: bool, },
         /// A series of several programs.
         Warning OtherProgram = "series_of_programs" {},
     }
@@ -83,11 +83,18 @@ fn text(said: &ReportSaid) -> String {
             "{} of other users, who can write to the series' directory, were passed over.",
             counted(*files, "file")
         ),
-        ReportSaid::GrowthSince { pid, started_at, duration_ns } => format!(
-            "Growth is told since the first report of the series: PID {pid}, window from {}, {} long.",
-            moment(started_at),
-            duration(*duration_ns)
-        ),
+        ReportSaid::GrowthSince { pid, started_at, duration_ns, heap_apart } => {
+            let apart = if *heap_apart {
+                " The heap is that of the last window alone: each window counts what was allocated in it."
+            } else {
+                ""
+            };
+            format!(
+                "Growth is told since the first report of the series: PID {pid}, window from {}, {} long.{apart}",
+                moment(started_at),
+                duration(*duration_ns)
+            )
+        }
         ReportSaid::OtherProgram {} => {
             "The series begins with a report of another program, so nothing is told of growth since then."
                 .to_owned()

@@ -169,7 +169,7 @@ pub trait Compared: Section + Sized {
     fn before<'a>(sides: &Sides<'_>, first: &'a Self, last: &'a Self, keys: &mut Keys<'a>) -> Vec<u64>;
 
     /// Puts the growth since `first` into the last report's section. Returns what is to be said anew.
-    fn grow(&mut self, first: &Self, before: &[u64], between_ns: Option<u64>) -> Option<Retold>;
+    fn grow(&mut self, first: &Self, before: &[u64], between: Between) -> Option<Retold>;
 }
 
 /// What is known of two reports that are compared.
@@ -179,12 +179,25 @@ pub struct Sides<'a> {
     pub by_objects: bool,
     /// Whether they are of one observation that went on, in which addresses and names of sites stay.
     pub one_account: bool,
+    /// Whether they are two windows of one process, each of which counts what happened in it alone.
+    pub separate_windows: bool,
+    /// How long the windows are; 0 of a look at one moment.
+    pub windows_ns: (u64, u64),
     /// Whether they are of the same build of the program, so that its lines are the same.
     pub one_build: bool,
     /// All sections of the old report.
     pub old: &'a [&'a dyn Section],
     /// All sections of the new report.
     pub new: &'a [&'a dyn Section],
+}
+
+/// What lies between the first report of a series and the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Between {
+    /// From the end of one window to that of the other; none where that is not known.
+    pub ns: Option<u64>,
+    /// Whether these are two windows of one process, each of which counts what happened in it.
+    pub separate_windows: bool,
 }
 
 /// Findings that take the place of others.

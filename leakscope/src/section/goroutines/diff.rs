@@ -23,7 +23,7 @@ use crate::section::model::{Frame, Stack, StackEnd};
 use crate::section::pairs::{Pair, matched, shares};
 use crate::section::shared::SharedFrames;
 use crate::section::site::{rank, ranked};
-use crate::section::{Changed, Compared, Part, Retold, Sides};
+use crate::section::{Between, Changed, Compared, Part, Retold, Sides};
 
 /// Goroutines, those of the runtime apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -113,7 +113,8 @@ impl Compared for Goroutines {
         shares(&first.sites, &last.sites, key, |site| site.count)
     }
 
-    fn grow(&mut self, first: &Self, before: &[u64], between_ns: Option<u64>) -> Option<Retold> {
+    fn grow(&mut self, first: &Self, before: &[u64], between: Between) -> Option<Retold> {
+        let between_ns = between.ns;
         let told = answer::all(self, Since::FirstLook).iter().map(Said::text).collect();
         self.growth = Some(growth(first.total, self.total));
         self.growth_since_first = self.growth;

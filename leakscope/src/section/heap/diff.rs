@@ -1,4 +1,10 @@
 //! What changed on the heap.
+//!
+//! Two windows of one process are no difference: each counts what was allocated in it alone. Of these, what was kept a
+//! second is compared, and nothing is told as growth.
+
+mod places;
+mod table;
 
 use std::cmp::Reverse;
 use std::io;
@@ -6,30 +12,37 @@ use std::io;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::places::places;
 use super::model::{Heap, Site, Totals};
-use super::words::{Growth, HeapSaid};
-use crate::human::{bytes, count, counted, signed_bytes, signed_count};
-use crate::layout::grid::{Row, number, text};
-use crate::layout::page::{Page, Paint};
+use super::place::{place, sort_of};
+use super::words::{Growth, HeapSaid, Rate};
+use crate::layout::page::Page;
 use crate::section::finding::{Finding, Said as _};
-use crate::section::growth::{Change, draw, growth, paint, place, told};
+use crate::section::growth::{Change, growth, place as place_of};
 use crate::section::json::with_stack;
 use crate::section::key::Keys;
-use crate::section::label::name;
 use crate::section::model::{Stack, StackEnd};
 use crate::section::pairs::{Pair, matched, name as site_name, shares};
 use crate::section::shared::SharedFrames;
 use crate::section::site::{rank, ranked};
-use crate::section::{Changed, Compared, Part, Retold, Sides};
+use crate::section::{Between, Changed, Compared, Part, Retold, Sides};
+
+pub use self::places::HeapPlace;
 
 /// The heap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapDiff {
     /// Whether both accounts are exact.
     pub exact: bool,
+    /// Whether the reports are of two windows of one process. Then nothing is told as growth.
+    #[serde(default)]
+    pub separate_windows: bool,
     /// Sums over all sites.
     pub totals: HeapTotals,
-    /// Sites, most growth first.
+    /// Places, most growth first; by what was kept a second where nothing is told as growth.
+    #[serde(default)]
+    pub places: Vec<HeapPlace>,
+    /// Sites, in the same order.
     pub sites: Vec<HeapSite>,
 }
 
@@ -40,14 +53,20 @@ pub struct HeapTotals {
     pub old_live_bytes: u64,
     /// Live bytes in the new report.
     pub new_live_bytes: u64,
-    /// Change of live bytes.
-    pub growth_bytes: i64,
+    /// Change of live bytes; null of two windows of one process.
+    pub growth_bytes: Option<i64>,
     /// Live blocks in the old report.
     pub old_live_objects: u64,
     /// Live blocks in the new report.
     pub new_live_objects: u64,
-    /// Change of live blocks.
-    pub growth_objects: i64,
+    /// Change of live blocks; null of two windows of one process.
+    pub growth_objects: Option<i64>,
+    /// What was allocated and kept a second of the old window; null of a moment.
+    #[serde(default)]
+    pub old_bytes_per_s: Option<u64>,
+    /// What was allocated and kept a second of the new window; null of a moment.
+    #[serde(default)]
+    pub new_bytes_per_s: Option<u64>,
     /// Bytes allocated in the old report's window.
     pub old_alloc_bytes: u64,
     /// Bytes allocated in the new report's window.
@@ -71,14 +90,14 @@ with_stack! {
         pub old_live_bytes: u64,
         /// Live bytes in the new report.
         pub new_live_bytes: u64,
-        /// Change of live bytes.
-        pub growth_bytes: i64,
+        /// Change of live bytes; null of two windows of one process.
+        pub growth_bytes: Option<i64>,
         /// Live blocks in the old report.
         pub old_live_objects: u64,
         /// Live blocks in the new report.
         pub new_live_objects: u64,
-        /// Change of live blocks.
-        pub growth_objects: i64,
+        /// Change of live blocks; null of two windows of one process.
+        pub growth_objects: Option<i64>,
         /// Bytes allocated in the old report's window.
         pub old_alloc_bytes: u64,
         /// Bytes allocated in the new report's window.
@@ -120,29 +139,77 @@ impl Compared for Heap {
     ) -> Option<HeapDiff> {
         let (old, new) = (old?, new?);
         let key = |site: &'a Site, which| (site.source.as_str(), keys.stack(&site.stack, which));
-        let mut sites: Vec<HeapSite> = matched(&old.sites, &new.sites, key).iter().map(heap_site).collect();
-        if sides.by_objects {
+        let rates = Rates::of_sides(sides);
+        let mut sites: Vec<HeapSite> =
+            matched(&old.sites, &new.sites, key).iter().map(|pair| heap_site(pair, rates)).collect();
+        if !rates.are_growth() {
+            sites.sort_by_key(|site| {
+                let (old, new) = rates.of(site.old_live_bytes, site.new_live_bytes);
+                Reverse((new, old))
+            });
+        } else if sides.by_objects {
             sites.sort_by_key(|site| Reverse((site.growth_objects, site.growth_bytes)));
         } else {
             sites.sort_by_key(|site| Reverse((site.growth_bytes, site.growth_objects)));
         }
         rank(&mut sites);
-        Some(HeapDiff { exact: old.exact && new.exact, totals: totals(&old.totals, &new.totals), sites })
+        Some(HeapDiff {
+            exact: old.exact && new.exact,
+            separate_windows: !rates.are_growth(),
+            totals: totals(&old.totals, &new.totals, rates),
+            places: places(&sites, sides, rates),
+            sites,
+        })
     }
 
     fn before<'a>(sides: &Sides<'_>, first: &'a Self, last: &'a Self, keys: &mut Keys<'a>) -> Vec<u64> {
         let key = |site: &'a Site, which| {
             site_name(sides.one_account, &site.site_id, || (&site.source, keys.stack(&site.stack, which)))
         };
+        if sides.separate_windows {
+            // What grew in its own window stays what is told.
+            let kept = |site: &Site| i128::from(site.live_bytes) - i128::from(site.growth_bytes);
+            return last.sites.iter().map(|site| u64::try_from(kept(site)).unwrap_or(0)).collect();
+        }
         shares(&first.sites, &last.sites, key, |site| site.live_bytes)
     }
 
-    fn grow(&mut self, first: &Self, before: &[u64], _: Option<u64>) -> Option<Retold> {
+    fn grow(&mut self, first: &Self, before: &[u64], between: Between) -> Option<Retold> {
+        if between.separate_windows {
+            return None;
+        }
         for (site, old) in self.sites.iter_mut().zip(before) {
             site.growth_bytes = growth(*old, site.live_bytes);
         }
         self.totals.growth_bytes = growth(first.totals.live_bytes, self.totals.live_bytes);
+        place(self, sort_of(&self.sites));
         None
+    }
+}
+
+/// How long two windows are, and whether what differs between them is growth.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rates {
+    windows_ns: (u64, u64),
+    separate: bool,
+}
+
+impl Rates {
+    fn of_sides(sides: &Sides<'_>) -> Self {
+        Self { windows_ns: sides.windows_ns, separate: sides.separate_windows }
+    }
+
+    const fn are_growth(self) -> bool {
+        !self.separate
+    }
+
+    /// Bytes a second of each window; none of a moment.
+    fn of(self, old: u64, new: u64) -> (Option<u64>, Option<u64>) {
+        let rate = |bytes: u64, window_ns: u64| {
+            let rate = (u128::from(bytes) * 1_000_000_000).checked_div(u128::from(window_ns))?;
+            Some(u64::try_from(rate).unwrap_or(u64::MAX))
+        };
+        (rate(old, self.windows_ns.0), rate(new, self.windows_ns.1))
     }
 }
 
@@ -152,33 +219,22 @@ impl Changed for HeapDiff {
     }
 
     fn print(&self, part: Part, page: &mut Page<'_>) -> io::Result<()> {
-        let totals = &self.totals;
         match part {
-            Part::Totals => page.sentences(
-                Paint::Plain,
-                &format!(
-                    "Heap: {} → {} live ({}), {} → {} ({})",
-                    bytes(totals.old_live_bytes),
-                    bytes(totals.new_live_bytes),
-                    signed_bytes(totals.growth_bytes),
-                    count(totals.old_live_objects),
-                    counted(totals.new_live_objects, "block"),
-                    signed_count(totals.growth_objects)
-                ),
-            ),
-            Part::Tables => table(self, page),
+            Part::Totals => table::totals(&self.totals, page),
+            Part::Tables => table::table(self, page),
             Part::Urgent | Part::Stacks => Ok(()),
         }
     }
 
     fn finding(&self) -> Option<Finding> {
         let totals = &self.totals;
-        let top = self.sites.iter().max_by_key(|site| site.growth_bytes)?;
-        if top.growth_bytes <= 0 {
-            return None;
+        if self.separate_windows {
+            return Some(self.rates().into());
         }
-        let most = Growth { bytes: top.growth_bytes, place: place(&top.stack) };
-        let growth_bytes = totals.growth_bytes;
+        let top = self.places.iter().max_by_key(|place| place.growth_bytes)?;
+        let grown = top.growth_bytes.filter(|grown| *grown > 0)?;
+        let most = Growth { bytes: grown, place: self.place(top) };
+        let growth_bytes = totals.growth_bytes?;
         if growth_bytes <= 0 {
             return Some(HeapSaid::SiteGrew { growth_bytes, most }.into());
         }
@@ -187,18 +243,43 @@ impl Changed for HeapDiff {
     }
 
     fn nothing(&self) -> Option<&'static str> {
-        Some("no more live memory")
+        (!self.separate_windows).then_some("no more live memory")
     }
 }
 
-fn totals(old: &Totals, new: &Totals) -> HeapTotals {
+impl HeapDiff {
+    /// What is said of two windows of one process.
+    fn rates(&self) -> HeapSaid {
+        let totals = &self.totals;
+        let most = self.places.first().filter(|place| place.new_bytes_per_s > Some(0));
+        HeapSaid::Rates {
+            old_bytes_per_s: totals.old_bytes_per_s.unwrap_or(0),
+            new_bytes_per_s: totals.new_bytes_per_s.unwrap_or(0),
+            most: most.map(|place| Rate {
+                place: self.place(place),
+                old_bytes_per_s: place.old_bytes_per_s.unwrap_or(0),
+                new_bytes_per_s: place.new_bytes_per_s.unwrap_or(0),
+            }),
+        }
+    }
+
+    /// A place in a sentence.
+    fn place(&self, of: &HeapPlace) -> String {
+        self.sites.get(of.site).map_or_else(|| of.label.clone(), |site| place_of(&site.stack))
+    }
+}
+
+fn totals(old: &Totals, new: &Totals, rates: Rates) -> HeapTotals {
+    let (old_bytes_per_s, new_bytes_per_s) = rates.of(old.live_bytes, new.live_bytes);
     HeapTotals {
         old_live_bytes: old.live_bytes,
         new_live_bytes: new.live_bytes,
-        growth_bytes: growth(old.live_bytes, new.live_bytes),
+        growth_bytes: rates.are_growth().then(|| growth(old.live_bytes, new.live_bytes)),
         old_live_objects: old.live_objects,
         new_live_objects: new.live_objects,
-        growth_objects: growth(old.live_objects, new.live_objects),
+        growth_objects: rates.are_growth().then(|| growth(old.live_objects, new.live_objects)),
+        old_bytes_per_s,
+        new_bytes_per_s,
         old_alloc_bytes: old.alloc_bytes,
         new_alloc_bytes: new.alloc_bytes,
         old_alloc_objects: old.alloc_objects,
@@ -206,7 +287,7 @@ fn totals(old: &Totals, new: &Totals) -> HeapTotals {
     }
 }
 
-fn heap_site(pair: &Pair<'_, Site>) -> HeapSite {
+fn heap_site(pair: &Pair<'_, Site>, rates: Rates) -> HeapSite {
     let shown = pair.shown();
     let (old_live_bytes, new_live_bytes) = pair.sums(|site| site.live_bytes);
     let (old_live_objects, new_live_objects) = pair.sums(|site| site.live_objects);
@@ -219,10 +300,10 @@ fn heap_site(pair: &Pair<'_, Site>) -> HeapSite {
         source: shown.source.clone(),
         old_live_bytes,
         new_live_bytes,
-        growth_bytes,
+        growth_bytes: rates.are_growth().then_some(growth_bytes),
         old_live_objects,
         new_live_objects,
-        growth_objects: growth(old_live_objects, new_live_objects),
+        growth_objects: rates.are_growth().then(|| growth(old_live_objects, new_live_objects)),
         old_alloc_bytes,
         new_alloc_bytes,
         old_alloc_objects,
@@ -231,42 +312,4 @@ fn heap_site(pair: &Pair<'_, Site>) -> HeapSite {
         new_stacks: pair.new.len() as u64,
         stack: shown.stack.clone(),
     }
-}
-
-fn table(heap: &HeapDiff, page: &mut Page<'_>) -> io::Result<()> {
-    let changed: Vec<_> =
-        heap.sites.iter().filter(|site| (site.growth_bytes, site.growth_objects) != (0, 0)).collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let shown = &changed[..changed.len().min(page.style.top)];
-    let columns = vec![
-        number("#", 0),
-        number("growth", 0),
-        number("objects", 1),
-        number("was", 2),
-        number("is", 0),
-        text("", 1),
-        text("site", 0),
-    ];
-    let rows = shown.iter().map(|site| Row {
-        cells: vec![
-            site.rank.to_string(),
-            signed_bytes(site.growth_bytes),
-            signed_count(site.growth_objects),
-            bytes(site.old_live_bytes),
-            bytes(site.new_live_bytes),
-            told(site.change).to_owned(),
-            site.stack.told(name),
-        ],
-        paint: paint(site.change, site.growth_bytes),
-    });
-    draw(columns, rows.collect(), changed.len(), page)?;
-    for site in shown.iter().filter(|site| site.growth_bytes > 0 || site.growth_objects > 0) {
-        page.blank()?;
-        let (growth, objects) = (signed_bytes(site.growth_bytes), signed_count(site.growth_objects));
-        page.line(Paint::Bold, &format!("#{} {growth}, {objects} blocks", site.rank))?;
-        page.stack(&site.stack, 2, Paint::Plain)?;
-    }
-    Ok(())
 }

@@ -82,6 +82,8 @@ findings! {
         Note Selected = "heap_selected" { live_bytes: u64, of_bytes: u64, },
         /// It grew from report to report.
         Note Grew = "heap_grew" { growth_bytes: i64, old_bytes: u64, new_bytes: u64, most: Growth, },
+        /// What was kept in two windows of one process.
+        Note Rates = "heap_rates" { old_bytes_per_s: u64, new_bytes_per_s: u64, most: Option<Rate>, },
         /// It did not, but a site did.
         Note SiteGrew = "heap_site_grew" { growth_bytes: i64, most: Growth, },
     }
@@ -94,6 +96,17 @@ pub struct Growth {
     pub bytes: i64,
     /// The frame to blame.
     pub place: String,
+}
+
+/// The place that kept most a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rate {
+    /// The frame that is charged.
+    pub place: String,
+    /// Bytes a second of the old window.
+    pub old_bytes_per_s: u64,
+    /// Bytes a second of the new window.
+    pub new_bytes_per_s: u64,
 }
 
 fn text(said: &HeapSaid) -> String {
@@ -143,6 +156,23 @@ fn text(said: &HeapSaid) -> String {
             crate::section::growth::part(most.bytes, *growth_bytes),
             most.place
         ),
+        HeapSaid::Rates { old_bytes_per_s: 0, new_bytes_per_s: 0, .. } => {
+            "Of what was allocated in either window, nothing was kept to its end.".to_owned()
+        }
+        HeapSaid::Rates { old_bytes_per_s, new_bytes_per_s, most } => {
+            let (old, new) = (bytes(*old_bytes_per_s), bytes(*new_bytes_per_s));
+            let kept = format!(
+                "Of what was allocated, {old} a second was kept in the old window and {new} a second in the new one"
+            );
+            match most {
+                Some(Rate { place, old_bytes_per_s, new_bytes_per_s }) => format!(
+                    "{kept}; most of the new one at {place}: {} a second, and {} a second in the old one.",
+                    bytes(*new_bytes_per_s),
+                    bytes(*old_bytes_per_s)
+                ),
+                None => format!("{kept}."),
+            }
+        }
         HeapSaid::SiteGrew { growth_bytes, most } => format!(
             "Live memory did not grow ({}), but that from {} did: {}.",
             signed_bytes(*growth_bytes),

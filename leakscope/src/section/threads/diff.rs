@@ -12,7 +12,7 @@ use crate::section::finding::Finding;
 use crate::section::growth::growth;
 use crate::section::key::Keys;
 use crate::section::pairs::{name, shares};
-use crate::section::{Changed, Compared, Part, Retold, Section, Sides};
+use crate::section::{Between, Changed, Compared, Part, Retold, Section, Sides};
 
 /// How many threads there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,7 +52,7 @@ impl Compared for Threads {
         shares(&first.sites, &last.sites, key, |site| site.alive)
     }
 
-    fn grow(&mut self, first: &Self, before: &[u64], _: Option<u64>) -> Option<Retold> {
+    fn grow(&mut self, first: &Self, before: &[u64], _: Between) -> Option<Retold> {
         for (site, old) in self.sites.iter_mut().zip(before) {
             site.growth = growth(*old, site.alive);
         }

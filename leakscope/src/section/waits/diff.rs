@@ -21,7 +21,7 @@ use crate::section::model::{Stack, StackEnd, WaitKind};
 use crate::section::pairs::{Pair, matched};
 use crate::section::shared::SharedFrames;
 use crate::section::site::{rank, ranked};
-use crate::section::{Changed, Compared, Part, Retold, Sides};
+use crate::section::{Between, Changed, Compared, Part, Retold, Sides};
 
 /// Blocked threads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -132,7 +132,7 @@ impl Compared for Waits {
         Vec::new()
     }
 
-    fn grow(&mut self, _: &Self, _: &[u64], _: Option<u64>) -> Option<Retold> {
+    fn grow(&mut self, _: &Self, _: &[u64], _: Between) -> Option<Retold> {
         None
     }
 }
