@@ -34,6 +34,9 @@ pub struct FormatArgs {
     /// Add up sites by the line that they are charged to, its function or its module; `stack` shows each stack for itself
     #[arg(long, value_enum)]
     by: Option<ByArg>,
+    /// Show in the table what says little, too: the stacks of idle threads, waits of microseconds, single waits
+    #[arg(long)]
+    all: bool,
 }
 
 /// What sites are added up by.
@@ -138,6 +141,8 @@ pub struct Rendering {
     pub frames: Option<usize>,
     /// How sites are added up.
     pub by: Option<By>,
+    /// Whether what says little is shown, too.
+    pub all: bool,
 }
 
 impl FormatArgs {
@@ -165,7 +170,7 @@ impl FormatArgs {
             offered(profile).map_err(|why| Failure::usage(format!("--profile {}: {why}", profile.name())))?;
         }
         let (top, frames) = (self.top as usize, self.frames.map(|n| n as usize));
-        Ok(Rendering { format, profile, top, frames, by: self.by.map(By::from) })
+        Ok(Rendering { format, profile, top, frames, by: self.by.map(By::from), all: self.all })
     }
 }
 
@@ -225,7 +230,7 @@ impl Rendering {
     /// What is written of reports; `terminal` tells whether people look at it as it is.
     pub(super) fn render(&self, reports: &[&Report], terminal: bool) -> Result<Vec<u8>, Failure> {
         let mut style = table_style(self.top, self.frames, terminal);
-        style.stacks = self.by == Some(By::Stack);
+        (style.stacks, style.all) = (self.by == Some(By::Stack), self.all);
         let mut bytes = Vec::new();
         match self.format.write(&Job { reports, profile: self.profile, style }, &mut bytes) {
             Ok(()) => Ok(bytes),
@@ -251,7 +256,14 @@ pub(super) fn table_style(top: usize, frames: Option<usize>, terminal: bool) -> 
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
         || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
     let width = terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
-    table::TableStyle { width: width.max(40), color: terminal && !plain, top, frames, stacks: false }
+    table::TableStyle {
+        width: width.max(40),
+        color: terminal && !plain,
+        top,
+        frames,
+        stacks: false,
+        all: false,
+    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,9 @@ pub(super) fn one_account(old: &Report, new: &Report) -> bool {
 pub(super) fn separate_windows(old: &Report, new: &Report) -> bool {
     let watched = |report: &Report| report.window.duration_ns > 0;
     old.target.pid == new.target.pid
-        && one_build(old, new)
+        && (&old.target.exe, &old.target.build_id) == (&new.target.exe, &new.target.build_id)
+        // Another process can have the number by now.
+        && old.target.cmdline == new.target.cmdline
         && !one_account(old, new)
         && watched(old)
         && watched(new)

@@ -57,14 +57,15 @@ fn a_rebuilt_program_matches_by_function() {
     let heap = diff.heap.expect("heap");
     let (was, is) = (old.heap.expect("heap"), new.heap.expect("heap"));
     assert_eq!(heap.sites.len(), was.sites.len() + 1, "none but the new one is added");
-    let told: Vec<_> = heap.sites.iter().map(|site| (site.change, site.growth_bytes)).collect();
+    let told: Vec<_> =
+        heap.sites.iter().map(|site| (site.change, site.growth_bytes.unwrap_or_default())).collect();
     assert_eq!(told[..2], [(Change::New, 7000), (Change::Grown, 5000)]);
     assert_eq!(told.last(), Some(&(Change::Gone, -was.sites[1].live_bytes.cast_signed())));
-    let growth: i64 = heap.sites.iter().map(|site| site.growth_bytes).sum();
-    assert_eq!(growth, heap.totals.growth_bytes);
+    let growth: i64 = heap.sites.iter().filter_map(|site| site.growth_bytes).sum();
+    assert_eq!(Some(growth), heap.totals.growth_bytes);
     assert_eq!(
         heap.totals.growth_bytes,
-        is.totals.live_bytes.cast_signed() - was.totals.live_bytes.cast_signed()
+        Some(is.totals.live_bytes.cast_signed() - was.totals.live_bytes.cast_signed())
     );
 }
 
@@ -73,7 +74,7 @@ fn a_report_has_not_grown_from_itself() {
     for report in [samples::heap(), samples::attached(), samples::deadlock(), samples::hot_mutex()] {
         let diff = compare(&report, &report, Options::default()).expect("the same program");
         assert!(diff.summary.headline().starts_with("Nothing grew"), "{}", diff.summary.headline());
-        let heap = diff.heap.iter().flat_map(|heap| &heap.sites).map(|site| site.growth_bytes);
+        let heap = diff.heap.iter().flat_map(|heap| &heap.sites).filter_map(|site| site.growth_bytes);
         let waits = diff.waits.iter().flat_map(|waits| &waits.sites).map(|site| site.growth_blocked);
         assert!(heap.chain(waits).all(|growth| growth == 0));
     }
@@ -130,7 +131,7 @@ fn threads_that_block() {
 fn ranked_by_objects_where_asked() {
     let diff = compare(&earlier(), &later(), Options { by_objects: true, ..Options::default() });
     let heap = diff.expect("the same program").heap.expect("heap");
-    assert_eq!((heap.sites[0].growth_objects, heap.sites[1].growth_objects), (50, 1));
+    assert_eq!((heap.sites[0].growth_objects, heap.sites[1].growth_objects), (Some(50), Some(1)));
 }
 
 #[test]
@@ -184,17 +185,17 @@ fn the_largest_numbers() {
     }
     new.heap.as_mut().expect("heap").sites.clear();
     let diff = compare(&old, &new, Options::default()).expect("the same program");
-    assert_eq!(diff.heap.expect("heap").sites[0].growth_bytes, i64::MIN);
+    assert_eq!(diff.heap.expect("heap").sites[0].growth_bytes, Some(i64::MIN));
 }
 
 #[test]
 fn a_table() {
     let diff = compare(&earlier(), &later(), Options::default()).expect("the same program");
     let mut out = Vec::new();
-    let style = TableStyle { width: 100, color: false, top: 3, frames: None, stacks: false };
+    let style = TableStyle { width: 100, color: false, top: 3, frames: None, stacks: false, all: false };
     table::write_diff(&diff, &style, &mut out).expect("memory takes all");
     let text = String::from_utf8(out).expect("UTF-8");
-    assert!(text.contains("+6.8 KiB") && text.contains("new"), "{text}");
+    assert!(text.contains("+4.9 KiB") && text.contains("place"), "{text}");
     assert!(text.contains("▶ cache_session"), "{text}");
 }
 
@@ -445,4 +446,44 @@ fn new_sites_of_waits_rank_by_their_time() {
     assert_eq!(growth(&new, &old), [Some(200), Some(-900)]);
     old.waits.as_mut().expect("waits").sites[0].wait_ns = None;
     assert_eq!(growth(&old, &new), [None, None], "a dump");
+}
+
+/// Two windows of one process tell nothing of growth: not that there was some, and not that there was none.
+#[test]
+fn two_windows_of_one_process_are_no_difference() {
+    let old = earlier();
+    let mut new = earlier();
+    new.window.started_at = "2026-11-24T03:00:00Z".to_owned();
+    new.window.duration_ns *= 2;
+    (new.memory.rss_end_bytes, new.summary) = (Some(112 << 20), model::Summary::default());
+    let diff = compare(&old, &new, Options::default()).expect("the same program");
+    let heap = diff.heap.as_ref().expect("heap");
+    assert!(heap.separate_windows);
+    assert_eq!((heap.totals.growth_bytes, heap.totals.growth_objects), (None, None));
+    assert!(heap.places.iter().all(|place| place.growth_bytes.is_none()));
+    // As much in twice the time.
+    let live = heap.totals.new_live_bytes;
+    assert_eq!(heap.totals.old_bytes_per_s, Some(live / 10));
+    assert_eq!(heap.totals.new_bytes_per_s, Some(live / 20));
+    let said = format!("{}{}", diff.summary.headline(), diff.summary.texts().collect::<Vec<_>>().join(" "));
+    for part in ["kept in the old window", "cache_session", "RSS was 12.0 MiB at the end of the old window"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("grew") && diff.notes.join(" ").contains("--interval"), "{said}");
+    for report in [&old, &new] {
+        let mut empty = report.clone();
+        let heap = empty.heap.as_mut().expect("heap");
+        heap.sites.clear();
+        (heap.totals.live_bytes, heap.totals.live_objects) = (0, 0);
+        let mut other = empty.clone();
+        other.window.started_at.push('1');
+        let told = compare(&empty, &other, Options::default()).expect("the same program");
+        assert!(told.summary.headline().contains("nothing was kept"), "{}", told.summary.headline());
+    }
+    let mut series = new.clone();
+    series.heap.as_mut().expect("heap").sites[0].growth_bytes = 77;
+    series::grow_since(&old, &mut series);
+    assert_eq!(series.heap.as_ref().map(|heap| heap.sites[0].growth_bytes), Some(77));
+    let last = series.summary.details.last().expect("a finding");
+    assert!(last.text.contains("The heap is that of the last window alone"), "{}", last.text);
 }

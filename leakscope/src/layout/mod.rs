@@ -19,6 +19,8 @@ pub struct TableStyle {
     pub frames: Option<usize>,
     /// Whether rows are stacks where they would be places.
     pub stacks: bool,
+    /// Whether waits that say nothing are shown, and the stacks of idle threads.
+    pub all: bool,
 }
 
 impl TableStyle {

@@ -18,7 +18,7 @@ pub(crate) fn growth(old: u64, new: u64) -> i64 {
 /// The part of a growth that one site has, in words.
 pub(crate) fn part(site: i64, all: i64) -> String {
     if site >= all {
-        return "all of that or more".to_owned();
+        return if site == all { "all of that" } else { "all of that and more" }.to_owned();
     }
     format!("{:.0} % of that", site as f64 * 100.0 / all as f64)
 }

@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 /// A report that holds a bit of everything.
 const WHOLE: &[u8] = include_bytes!("../report.json");
 
-const STYLE: TableStyle = TableStyle { width: 80, color: true, top: 5, frames: Some(4), stacks: false };
+const STYLE: TableStyle = TableStyle { width: 80, color: true, top: 5, frames: Some(4), stacks: false, all: false };
 
 /// Asked of all: of numbers, lists, maps and texts.
 const THRESHOLDS: [&str; 4] = [

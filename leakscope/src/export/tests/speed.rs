@@ -61,7 +61,8 @@ impl Write for Counter {
 #[ignore = "for release builds"]
 fn large_reports_are_quick() {
     let report = large();
-    let style = table::TableStyle { width: 100, color: false, top: 10, frames: None, stacks: false };
+    let style =
+        table::TableStyle { width: 100, color: false, top: 10, frames: None, stacks: false, all: false };
     let profile = || Profile::of(&report, ProfileKind::Heap).expect("a profile");
     let formats: [(&str, Written<'_>); 7] = [
         ("table", &|out| table::write(&report, &style, out)),

@@ -133,6 +133,9 @@ pub fn untraced(
 }
 
 #[cfg(test)]
+mod consistent;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::section::finding::Said as _;

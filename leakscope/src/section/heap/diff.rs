@@ -263,9 +263,14 @@ impl HeapDiff {
         }
     }
 
+    /// The site of a place that says most.
+    fn most(&self, of: &HeapPlace) -> Option<&HeapSite> {
+        self.sites.get(usize::try_from(of.site).ok()?.checked_sub(1)?)
+    }
+
     /// A place in a sentence.
     fn place(&self, of: &HeapPlace) -> String {
-        self.sites.get(of.site).map_or_else(|| of.label.clone(), |site| place_of(&site.stack))
+        self.most(of).map_or_else(|| of.label.clone(), |site| place_of(&site.stack))
     }
 }
 

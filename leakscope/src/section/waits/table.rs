@@ -19,10 +19,41 @@ use crate::wait::verdict::Verdict;
 /// Other waits of one stack that are named.
 const OTHER_WAITS: usize = 4;
 
+/// Waits that took less in all are not shown, if nobody waits there now.
+const SMALL_NS: u64 = 1_000_000;
+/// The same of a single wait.
+const SMALL_SINGLE_NS: u64 = 100_000_000;
+
+/// Whether a site says nothing: its waits are over, and took no time to speak of, or there was but one.
+fn is_small(site: &WaitSite) -> bool {
+    let Some((waits, wait_ns)) = site.waits.zip(site.wait_ns) else { return false };
+    let most = if waits == 1 { SMALL_SINGLE_NS } else { SMALL_NS };
+    site.blocked_now == 0 && waits > 0 && wait_ns < most
+}
+
+/// The sites that can be shown.
+fn showable<'a>(waits: &'a Waits, page: &Page<'_>) -> impl Iterator<Item = &'a WaitSite> {
+    let all = page.style.all;
+    waits.sites.iter().filter(move |site| all || !is_small(site))
+}
+
 /// The sites that are shown: idle ones last, else as they are ranked.
 fn shown<'a>(waits: &'a Waits, page: &Page<'_>) -> Vec<&'a WaitSite> {
-    let stuck = waits.sites.iter().filter(|s| !s.idle);
-    stuck.chain(waits.sites.iter().filter(|s| s.idle)).take(page.style.top).collect()
+    let stuck = showable(waits, page).filter(|s| !s.idle);
+    stuck.chain(showable(waits, page).filter(|s| s.idle)).take(page.style.top).collect()
+}
+
+/// How many sites are not shown because they say nothing.
+fn left_out(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
+    let small = waits.sites.len() - showable(waits, page).count();
+    if small == 0 {
+        return Ok(());
+    }
+    let sites = counted(small as u64, "site");
+    page.sentences(
+        Paint::Dim,
+        &format!("Not shown: {sites} at which a single wait or less than 1 ms of waits ended (--all)"),
+    )
 }
 
 /// Whether some thread of a deadlock is blocked at a site.
@@ -63,7 +94,7 @@ pub(crate) fn totals(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
 pub(crate) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let shown = shown(waits, page);
     if shown.is_empty() {
-        return Ok(());
+        return left_out(waits, page);
     }
     let traced = shown.iter().any(|s| s.waits.is_some());
     let mut columns = vec![number("#", 0), number("blocked", 0), number("longest", 1)];
@@ -95,19 +126,20 @@ pub(crate) fn table(waits: &Waits, page: &mut Page<'_>) -> io::Result<()> {
     let parted = shown.iter().position(|s| s.idle).map(|at| (at, "idle"));
     page.blank()?;
     Grid { columns, rows, parted }.draw(page)?;
-    let hidden = waits.sites.len() - shown.len();
+    let hidden = showable(waits, page).count() - shown.len();
     if hidden > 0 {
-        let idle = waits.sites.iter().filter(|s| s.idle).count() - shown.iter().filter(|s| s.idle).count();
+        let idle = showable(waits, page).filter(|s| s.idle).count() - shown.iter().filter(|s| s.idle).count();
         let idle = if idle > 0 { format!(", {idle} of them idle") } else { String::new() };
         page.more(hidden, "site", &idle)?;
     }
-    Ok(())
+    left_out(waits, page)
 }
 
 /// The stacks of the sites, with their threads and locks.
 pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> io::Result<()> {
     let shown = shown(waits, page);
     let deadlocked = deadlock::shown(waits, page);
+    let mut idle = 0;
     let mut owners: HashSet<u32> = deadlocked.iter().map(|thread| thread.tid).collect();
     // Below goroutines, idle threads are the Go scheduler's: the table says enough of them.
     for site in shown.iter().filter(|site| !(goroutines && site.idle)) {
@@ -118,6 +150,11 @@ pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
             page.paragraph(paint, 2, 3, &format!("rule: {rule}"))?;
         } else if let Some(reason) = &site.verdict_reason {
             page.paragraph(paint, 2, 3, &format!("{}: {reason}", site.verdict().name()))?;
+        }
+        // Why it is called idle is told; the stack is, if somebody asks.
+        if site.idle && !page.style.all {
+            idle += 1;
+            continue;
         }
         if deadlocked.iter().any(|thread| thread.site_id == site.site_id) {
             page.line(paint, "  (the stack is shown with the deadlock)")?;
@@ -149,6 +186,11 @@ pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
         if let Some(bars) = bars::line(&site.histogram) {
             page.paragraph(paint, 2, 2, &bars)?;
         }
+    }
+    if idle > 0 {
+        page.blank()?;
+        let stacks = counted(idle, "idle stack");
+        page.sentences(Paint::Dim, &format!("Not shown: {stacks} (--all)"))?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ fn styled(report: &Report, style: &TableStyle) -> String {
 
 /// The table without colour, with the limits that are the default.
 fn shown(report: &Report, width: usize) -> String {
-    styled(report, &TableStyle { width, color: false, top: 10, frames: None, stacks: false })
+    styled(report, &TableStyle { width, color: false, top: 10, frames: None, stacks: false, all: false })
 }
 
 /// Compares with a file beside the tests, where a missing one fails; UPDATE_EXPECT=1 writes it.
@@ -67,7 +67,7 @@ fn all_that_attach_tells() {
 /// Few sites and frames: the holder's own site is not among them, so its stack stands by the lock.
 #[test]
 fn limits() {
-    let style = TableStyle { width: 80, color: false, top: 1, frames: Some(1), stacks: false };
+    let style = TableStyle { width: 80, color: false, top: 1, frames: Some(1), stacks: false, all: false };
     assert_shown("limits-hot-mutex", &styled(&samples::hot_mutex(), &style));
     assert_shown("limits-deadlock", &styled(&samples::deadlock(), &style));
 }
@@ -75,7 +75,7 @@ fn limits() {
 /// The stack of a holder that stands by its lock says why it ends, as any other does.
 #[test]
 fn a_holders_stack_that_is_cut() {
-    let style = TableStyle { width: 120, color: false, top: 1, frames: None, stacks: false };
+    let style = TableStyle { width: 120, color: false, top: 1, frames: None, stacks: false, all: false };
     let mut report = samples::hot_mutex();
     let end = |report: &mut Report, why: Option<Cut>| {
         let waits = report.waits.as_mut().expect("waits");
@@ -124,13 +124,15 @@ fn plain(text: &str) -> String {
 fn colours_change_nothing_else() {
     for report in all() {
         for width in [40, 80, 120] {
-            let colored =
-                styled(&report, &TableStyle { width, color: true, top: 10, frames: None, stacks: false });
+            let colored = styled(
+                &report,
+                &TableStyle { width, color: true, top: 10, frames: None, stacks: false, all: false },
+            );
             assert_ne!(colored, plain(&colored));
             assert_eq!(plain(&colored), shown(&report, width));
         }
     }
-    let style = TableStyle { width: 80, color: true, top: 10, frames: None, stacks: false };
+    let style = TableStyle { width: 80, color: true, top: 10, frames: None, stacks: false, all: false };
     let visible = styled(&samples::deadlock(), &style).replace('\x1b', "^[");
     assert_shown("deadlock-colour", &visible);
 }
@@ -156,8 +158,9 @@ fn idle_sites_come_last() {
     let sites = |text: &str| -> Vec<char> {
         text.lines().filter_map(|l| l.strip_prefix('#')).filter_map(|l| l.chars().next()).collect()
     };
-    let top =
-        |top| styled(&report, &TableStyle { width: 120, color: false, top, frames: None, stacks: false });
+    let top = |top| {
+        styled(&report, &TableStyle { width: 120, color: false, top, frames: None, stacks: false, all: true })
+    };
     assert_eq!(sites(&top(10)), ['1', '2', '3']);
     assert_eq!(sites(&top(2)), ['1', '2']);
     assert!(top(2).contains("and 1 site more, 1 of them idle"), "{}", top(2));
@@ -177,7 +180,9 @@ fn idle_stacks_are_short() {
             |l: &&str| l.starts_with("  ▶ f") || l.starts_with("    f") || l.contains("(--frames)");
         text.lines().filter(of_stack).map(|l| l.trim().to_owned()).collect()
     };
-    let text = shown(&report, 120);
+    let style = TableStyle { width: 120, color: false, top: 10, frames: None, stacks: false, all: true };
+    let text = styled(&report, &style);
+    assert_eq!(frames(&shown(&report, 120)), [""; 0]);
     assert_eq!(
         frames(&text),
         [
@@ -193,7 +198,10 @@ fn idle_stacks_are_short() {
     );
     // A limit that is given is the limit.
     let limited = |n| {
-        styled(&report, &TableStyle { width: 120, color: false, top: 10, frames: Some(n), stacks: false })
+        styled(
+            &report,
+            &TableStyle { width: 120, color: false, top: 10, frames: Some(n), stacks: false, all: true },
+        )
     };
     assert_eq!(frames(&limited(127)).len(), 20);
     assert_eq!(

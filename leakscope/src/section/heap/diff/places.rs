@@ -45,9 +45,8 @@ pub struct HeapPlace {
     pub old_stacks: u64,
     /// Stacks of the new report.
     pub new_stacks: u64,
-    /// The number of the site of it that says most. Not in the JSON.
-    #[serde(skip)]
-    pub site: usize,
+    /// Rank of the site of it that says most.
+    pub site: u64,
 }
 
 ranked!(HeapPlace);
@@ -71,7 +70,7 @@ fn key_of(site: &HeapSite, one_build: bool) -> Key {
 pub(super) fn places(sites: &[HeapSite], sides: &Sides<'_>, rates: Rates) -> Vec<HeapPlace> {
     let mut known: HashMap<Key, usize> = HashMap::new();
     let mut places: Vec<HeapPlace> = Vec::new();
-    for (number, site) in sites.iter().enumerate() {
+    for (number, site) in (1..).zip(sites) {
         let next = places.len();
         let at = *known.entry(key_of(site, sides.one_build)).or_insert(next);
         if at == next {

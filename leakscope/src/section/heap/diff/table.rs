@@ -46,7 +46,7 @@ pub(super) fn table(heap: &HeapDiff, page: &mut Page<'_>) -> io::Result<()> {
         false => place.growth_bytes > Some(0) || place.growth_objects > Some(0),
     };
     for place in shown.iter().filter(grown) {
-        let Some(site) = heap.sites.get(place.site) else { continue };
+        let Some(site) = heap.most(place) else { continue };
         page.blank()?;
         let stacks = place.new_stacks.max(place.old_stacks);
         let of = if stacks > 1 {
