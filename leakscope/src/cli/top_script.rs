@@ -12,6 +12,7 @@ use super::top::{LIST_INTERVAL, REPORT_INTERVAL, TopConfig, TopFormat};
 use crate::processes::model::matches;
 use crate::processes::{Sampler, Scope};
 use crate::report::Report;
+use crate::section::tables;
 use crate::session::{self, Watcher};
 
 /// Values as an array at the end, or a line each at once.
@@ -44,7 +45,7 @@ impl Series {
         } else {
             self.text.extend_from_slice(if self.taken == 1 { b"[\n" } else { b",\n" });
         }
-        serde_json::to_writer(&mut self.text, value).map_err(Failure::failed)?;
+        tables::writing(|| serde_json::to_writer(&mut self.text, value)).map_err(Failure::failed)?;
         if self.lines {
             self.text.push(b'\n');
             self.output.write(&self.text)?;
