@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fail_on::Thresholds;
-use super::format::Rendering;
+use super::format::{NotWritten, Rendering};
 use super::output::{Destination, Output};
 use super::progress::Progress;
 use super::{Failure, logging};
@@ -69,18 +69,19 @@ impl Printer {
         if self.reader_gone {
             return Ok(false);
         }
-        let bytes = self.rendering.render(&[report], self.output.is_terminal())?;
-        match self.output.write(&bytes) {
+        match self.rendering.write(&[report], &mut self.output) {
             Ok(()) => Ok(true),
-            Err(failure) if failure.broken_pipe => {
+            Err(NotWritten::Output(failure)) if failure.broken_pipe => {
                 self.reader_gone = true;
                 Ok(false)
             }
-            Err(failure) => {
+            Err(NotWritten::Refused(failure)) => Err(failure),
+            Err(NotWritten::Output(failure)) => {
                 // Nothing is lost: what the file does not take goes to the terminal or pipe.
                 if !self.output.is_stdout() {
                     self.progress.warn("the report follows on standard output instead");
-                    Output::open(&Destination::Stdout, "txt", false)?.write(&bytes)?;
+                    self.rendering
+                        .write(&[report], &mut Output::open(&Destination::Stdout, "txt", false)?)?;
                 }
                 Err(failure)
             }

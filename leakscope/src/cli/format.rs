@@ -1,6 +1,7 @@
 //! `--format` and `--profile`: what a report is turned into.
 
 use std::borrow::Cow;
+use std::io;
 use std::sync::LazyLock;
 
 use clap::builder::PossibleValue;
@@ -174,6 +175,23 @@ impl FormatArgs {
     }
 }
 
+/// Why nothing was written.
+#[derive(Debug)]
+pub(super) enum NotWritten {
+    /// The reports do not hold what was asked for.
+    Refused(Failure),
+    /// The output takes no more.
+    Output(Failure),
+}
+
+impl From<NotWritten> for Failure {
+    fn from(why: NotWritten) -> Self {
+        match why {
+            NotWritten::Refused(failure) | NotWritten::Output(failure) => failure,
+        }
+    }
+}
+
 impl Rendering {
     /// Refuses to put several files of a format that knows no such thing into one. `repeated` tells
     /// whether more than one report will come.
@@ -227,15 +245,24 @@ impl Rendering {
         self.format.audience() == Audience::People
     }
 
-    /// What is written of reports; `terminal` tells whether people look at it as it is.
-    pub(super) fn render(&self, reports: &[&Report], terminal: bool) -> Result<Vec<u8>, Failure> {
-        let mut style = table_style(self.top, self.frames, terminal);
+    /// Writes reports.
+    pub(super) fn write(&self, reports: &[&Report], output: &mut Output) -> Result<(), NotWritten> {
+        let mut style = table_style(self.top, self.frames, output.is_terminal());
         (style.stacks, style.all) = (self.by == Some(By::Stack), self.all);
-        let mut bytes = Vec::new();
-        match self.format.write(&Job { reports, profile: self.profile, style }, &mut bytes) {
-            Ok(()) => Ok(bytes),
-            Err(ExportError::Output(error)) => Err(Failure::output("the report", error)),
-            Err(error) => Err(Failure::failed(error)),
+        let job = Job { reports, profile: self.profile, style };
+        let mut refused = None;
+        let written = output.write_by(&mut |out| match self.format.write(&job, out) {
+            Ok(()) => Ok(()),
+            Err(ExportError::Output(error)) => Err(error),
+            Err(error) => {
+                let told = io::Error::other(error.to_string());
+                refused = Some(error);
+                Err(told)
+            }
+        });
+        match refused {
+            Some(error) => Err(NotWritten::Refused(Failure::failed(error))),
+            None => written.map_err(NotWritten::Output),
         }
     }
 }

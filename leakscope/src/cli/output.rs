@@ -7,7 +7,7 @@
 //! [`crate::files`] opens and makes them all, and says whose files are written to.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use time::OffsetDateTime;
@@ -151,15 +151,21 @@ impl Output {
 
     /// Writes one report.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.write_by(&mut |out| out.write_all(bytes))
+    }
+
+    /// Writes one report as it is made. It is not held in memory, and what it tells of its cost is with its writing.
+    pub fn write_by(&mut self, write: Writing<'_>) -> Result<(), Failure> {
         let written = match &mut self.kind {
-            Kind::Stdout => write_stdout(bytes),
-            Kind::Open(file) => file.write_all(bytes).and_then(|()| file.flush()),
-            Kind::Replace(fresh) => fresh.write(bytes),
+            Kind::Stdout => buffered(&mut io::stdout().lock(), write),
+            Kind::Open(file) => buffered(file, write),
+            Kind::Replace(fresh) => fresh.write_by(&mut |file| buffered(file, write)),
             Kind::Series { directory, extension, keep, newest, .. } => {
                 let at = series::next(OffsetDateTime::now_utc(), *newest);
                 *newest = Some(at);
                 let name = series::name(at, extension);
-                let written = directory.report(name.as_ref()).and_then(|report| report.write(bytes));
+                let report = directory.report(name.as_ref());
+                let written = report.and_then(|report| report.write_by(&mut |file| buffered(file, write)));
                 written.and_then(|()| keep.map_or(Ok(()), |keep| prune(directory, extension, keep)))
             }
         };
@@ -167,9 +173,15 @@ impl Output {
     }
 }
 
-fn write_stdout(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
+/// Writes something to where it is asked to.
+pub(super) type Writing<'a> = &'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>;
+
+/// Bytes that are written at once.
+const BUFFER: usize = 1 << 16;
+
+fn buffered(out: &mut dyn Write, write: Writing<'_>) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER, out);
+    write(&mut out)?;
     out.flush()
 }
 

@@ -57,8 +57,12 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     }
     let mut output = config.rendering.open(&config.output)?;
     let all: Vec<&Report> = reports.iter().collect();
-    let bytes = config.rendering.render(&all, output.is_terminal())?;
-    let written = output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success);
+    let written = config
+        .rendering
+        .write(&all, &mut output)
+        .map(|()| 0)
+        .map_err(Failure::from)
+        .or_else(Failure::broken_pipe_is_success);
     reports.iter().for_each(|report| config.thresholds.check(report, &progress));
     written.map(|_| config.thresholds.code())
 }

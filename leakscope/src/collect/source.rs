@@ -102,6 +102,25 @@ impl Source {
         }
     }
 
+    /// The same, of what need not have been noted there.
+    pub fn recorded_if_any<T: DeserializeOwned>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<Option<T>, SourceError> {
+        match self {
+            Self::Live { .. } => Ok(None),
+            Self::Recorded(player) => Ok(player.next_if_any(what)?),
+        }
+    }
+
+    /// Memory of the kernel side's maps, where there is one.
+    pub fn map_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Live { live, .. } => Some(live.object.map_bytes()),
+            Self::Recorded(_) => None,
+        }
+    }
+
     /// Does something to the kernel side that tells nothing; in a replay there is nothing to be done.
     pub fn act<E>(&mut self, act: impl FnOnce(&mut Live) -> Result<(), E>) -> Result<(), E> {
         match self {

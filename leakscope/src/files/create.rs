@@ -103,7 +103,12 @@ impl Fresh {
 
     /// Writes a file and puts it in place.
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.place(|file| file.write_all(bytes)).map(drop)
+        self.write_by(&mut |file| file.write_all(bytes))
+    }
+
+    /// The same of what comes bit by bit. If `write` fails, the old file stays.
+    pub fn write_by(&self, write: &mut dyn FnMut(&mut File) -> io::Result<()>) -> io::Result<()> {
+        self.place(write).map(drop)
     }
 
     /// Puts an empty file in place, which is then written to.

@@ -35,8 +35,10 @@ pub use read::Player;
 pub use rows::Rows;
 pub use write::Recorder;
 
-/// The version of the format.
-pub const VERSION: u32 = 2;
+/// The version of the format that is written.
+pub const VERSION: u32 = 3;
+/// The oldest one that is read.
+const OLDEST: u32 = 2;
 /// Most bytes of a tape, before they are compressed.
 const MOST_BYTES: u64 = 1 << 30;
 /// Most bytes of the file that tells the version.
@@ -78,7 +80,7 @@ pub enum RecordingError {
     },
     /// It is of another format.
     #[error(
-        "the recording is of version {found} (leakscope {by}), and this leakscope reads version {VERSION}: replay it with that one"
+        "the recording is of version {found} (leakscope {by}), and this leakscope reads versions {OLDEST} to {VERSION}: replay it with that one"
     )]
     Version {
         /// Its version.

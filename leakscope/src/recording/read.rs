@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde::de::DeserializeOwned;
 
-use super::{ABOUT, About, MOST_ABOUT, MOST_BYTES, RecordingError, SCHEMA, TAPE, VERSION};
+use super::{ABOUT, About, MOST_ABOUT, MOST_BYTES, OLDEST, RecordingError, SCHEMA, TAPE, VERSION};
 use crate::files::Directory;
 
 /// A recording that is being replayed.
@@ -17,6 +17,8 @@ pub struct Player {
     tape: BufReader<Take<GzDecoder<BufReader<File>>>>,
     /// Lines that were read.
     line: u64,
+    /// The next line, where it was looked at and not taken.
+    ahead: Option<Vec<u8>>,
 }
 
 impl Player {
@@ -40,7 +42,7 @@ impl Player {
         if about.schema != SCHEMA {
             return Err(none(format!("{ABOUT} is of something else")));
         }
-        if about.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&about.version) {
             return Err(RecordingError::Version { found: about.version, by: about.leakscope_version });
         }
         Ok(Self::of(directory.read(OsStr::new(TAPE)).map_err(failed)?))
@@ -49,12 +51,43 @@ impl Player {
     /// The tape in a file.
     fn of(file: File) -> Self {
         let tape = GzDecoder::new(BufReader::new(file)).take(MOST_BYTES);
-        Self { tape: BufReader::new(tape), line: 0 }
+        Self { tape: BufReader::new(tape), line: 0, ahead: None }
+    }
+
+    /// The next answer, if it is the one to `what`; else that stays the next one.
+    pub fn next_if_any<T: DeserializeOwned>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<Option<T>, RecordingError> {
+        let text = match self.text(what) {
+            Ok(text) => text,
+            // Whoever needs the next answer says so.
+            Err(RecordingError::Ended { .. }) => {
+                self.line -= 1;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if name(&text) == what.replace(' ', "-").as_bytes() {
+            return self.answer(&text, what).map(Some);
+        }
+        self.ahead = Some(text);
+        self.line -= 1;
+        Ok(None)
     }
 
     /// The next answer, which must be the one to `what`.
     pub fn next<T: DeserializeOwned>(&mut self, what: &'static str) -> Result<T, RecordingError> {
+        let text = self.text(what)?;
+        self.answer(&text, what)
+    }
+
+    /// The next line.
+    fn text(&mut self, what: &'static str) -> Result<Vec<u8>, RecordingError> {
         self.line += 1;
+        if let Some(text) = self.ahead.take() {
+            return Ok(text);
+        }
         let line = self.line;
         let damaged = |why: String| RecordingError::Damaged { line, what, why };
         let mut text = Vec::new();
@@ -66,11 +99,22 @@ impl Player {
             }
             Err(error) => return Err(damaged(error.to_string())),
         }
-        let space = text.iter().position(|&byte| byte == b' ').unwrap_or(text.len());
-        let (name, value) = text.split_at(space);
+        Ok(text)
+    }
+
+    /// What a line says, which must answer `what`.
+    fn answer<T: DeserializeOwned>(&self, text: &[u8], what: &'static str) -> Result<T, RecordingError> {
+        let damaged = |why: String| RecordingError::Damaged { line: self.line, what, why };
+        let name = name(text);
+        let value = &text[name.len()..];
         if name != what.replace(' ', "-").as_bytes() {
             return Err(damaged(format!("`{}` stands there", String::from_utf8_lossy(name).escape_debug())));
         }
         serde_json::from_slice(value).map_err(|error| damaged(error.to_string()))
     }
+}
+
+/// What a line answers.
+fn name(text: &[u8]) -> &[u8] {
+    text.split(|&byte| byte == b' ').next().unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use super::model::{
     EndedBy, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Summary, Target, Waits, Window,
 };
 use super::naming::Naming;
+use super::own_cost::{Meter, OwnCost};
 use super::words::ReportSaid;
 use crate::collect::Collected;
 use crate::collect::heap::{HeapAccount, Sort};
@@ -58,10 +59,8 @@ pub struct Costs<'a> {
     pub recursion_misses: u64,
     /// What was lost outside of the kernel side, by name.
     pub lost: &'a [(String, u64)],
-    /// CPU time of leakscope.
-    pub cpu_ns: u64,
-    /// Memory of leakscope, the kernel side's maps included.
-    pub memory_bytes: Option<u64>,
+    /// What leakscope itself has used before the report was made.
+    pub own: OwnCost,
 }
 
 /// Stacks, and what names them.
@@ -127,7 +126,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let creations = go.and_then(|go| go.creations).unwrap_or_default();
     cost.hits += creations.iter().map(|c| c.created.saturating_add(c.exited)).sum::<u64>();
     let slow = traced.is_some_and(|input| input.slow_probes > 0);
-    let overhead = cost.overhead(costs.cpu_ns, costs.memory_bytes, slow);
+    let overhead = cost.overhead(costs.own, slow);
     let target = target(inputs.process, space, inputs.runtime);
     let mut report = Report::without_sections(target, window, inputs.memory, overhead);
     let mut facts = Facts {
@@ -358,11 +357,11 @@ impl Cost {
         }
     }
 
-    fn overhead(&self, cpu_ns: u64, memory_bytes: Option<u64>, slow: bool) -> Overhead {
+    fn overhead(&self, own: OwnCost, slow: bool) -> Overhead {
         let slow = if slow { "; more where an entry is single-stepped" } else { "" };
         Overhead {
             probe_hits: self.hits,
-            leakscope_cpu_ns: cpu_ns,
+            leakscope_cpu_ns: own.cpu_ns,
             estimated_target_cpu_ns: self.hits * EMULATED_HIT_NS
                 + self.stacks * STACK_NS
                 + self.waits * WAIT_NS
@@ -373,7 +372,9 @@ impl Cost {
             ),
             stacks: self.stacks,
             stacks_root: self.stacks_root,
-            leakscope_memory_bytes: memory_bytes,
+            leakscope_memory_bytes: own.memory_bytes,
+            leakscope_max_rss_bytes: own.max_rss_bytes,
+            meter: Meter::default(),
         }
     }
 }

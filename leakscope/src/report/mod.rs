@@ -9,6 +9,7 @@ pub mod charge;
 pub mod group;
 pub mod model;
 pub mod naming;
+pub mod own_cost;
 pub mod read;
 pub mod select;
 pub mod series;

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::own_cost::{Meter, OwnCost};
 use crate::losses;
 use crate::runtime::RuntimeName;
 use crate::section::made::{Facts, Made};
@@ -57,6 +58,9 @@ macro_rules! report {
             #[serde(default, skip_serializing_if = "TablesHere::is_empty")]
             pub tables: TablesHere,
             /// What tracing cost.
+            // It is measured while the report is written, so nothing may stand behind it.
+            #[serde(serialize_with = "overhead_told")]
+            #[schemars(with = "Overhead")]
             pub overhead: Overhead,
         }
 
@@ -198,7 +202,7 @@ pub struct Memory {
 pub struct Overhead {
     /// Hits of all probes.
     pub probe_hits: u64,
-    /// CPU time of leakscope itself.
+    /// CPU time of leakscope itself, the making and writing of this report included.
     pub leakscope_cpu_ns: u64,
     /// CPU time added to the target: an estimate.
     pub estimated_target_cpu_ns: u64,
@@ -210,6 +214,34 @@ pub struct Overhead {
     pub stacks_root: u64,
     /// Kernel memory of the maps and leakscope's own resident memory.
     pub leakscope_memory_bytes: Option<u64>,
+    /// The most resident memory that leakscope itself has had; reports of older versions do not tell.
+    #[serde(default)]
+    pub leakscope_max_rss_bytes: Option<u64>,
+    /// Measures what leakscope itself has used when it is told.
+    #[serde(skip)]
+    pub meter: Meter,
+}
+
+impl Overhead {
+    /// What tracing has cost until now, if it is the first time that somebody asks.
+    pub fn told(&self) -> Self {
+        let mut told = self.clone();
+        if let Some(own) = self.meter.read() {
+            told.own(own);
+        }
+        told
+    }
+
+    /// Takes in what leakscope itself has used.
+    pub fn own(&mut self, own: OwnCost) {
+        self.leakscope_cpu_ns = own.cpu_ns;
+        self.leakscope_memory_bytes = own.memory_bytes;
+        self.leakscope_max_rss_bytes = own.max_rss_bytes;
+    }
+}
+
+fn overhead_told<S: Serializer>(overhead: &Overhead, to: S) -> Result<S::Ok, S::Error> {
+    overhead.told().serialize(to)
 }
 
 /// The JSON Schema of a report, as text.

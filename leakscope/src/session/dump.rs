@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::process::{Host, Process, ProcessError};
 use crate::report::build::{Code, Costs, Inputs, build};
 use crate::report::naming::Naming;
+use crate::report::own_cost::Meter;
 use crate::runtime::{Options, Runtimes};
 use crate::stack::Stacks;
 use crate::symbol::{Charging, Names};
@@ -65,19 +66,14 @@ pub fn dump(
     }
     let rss = process.rss_bytes();
     let code = Code { stacks: &stacks, space: &space, naming: &mut naming };
-    let report = build(Inputs {
+    let mut report = build(Inputs {
         host,
         memory: memory(rss, rss),
         collected,
-        costs: Costs {
-            counters: &counters,
-            recursion_misses: 0,
-            lost: &lost,
-            cpu_ns: usage::cpu_ns(),
-            memory_bytes: usage::rss_bytes(),
-        },
+        costs: Costs { counters: &counters, recursion_misses: 0, lost: &lost, own: usage::own(0) },
         ..Inputs::new(process, runtimes.observed(), &started_at, code)
     });
+    report.overhead.meter = Meter::new(|| usage::own(0));
     watcher.report(&report)?;
     for note in naming.names.notes() {
         watcher.detail(&note);

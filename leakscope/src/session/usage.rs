@@ -2,8 +2,10 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// CPU time of this process, user and system, ns.
-pub(super) fn cpu_ns() -> u64 {
+use crate::report::own_cost::OwnCost;
+
+/// What this process has used until now, with the kernel side's maps, which take `map_bytes`.
+pub(super) fn own(map_bytes: u64) -> OwnCost {
     // SAFETY: an all-zero `rusage` is valid, and the call fills it.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -11,7 +13,12 @@ pub(super) fn cpu_ns() -> u64 {
         usage
     };
     let ns = |t: libc::timeval| t.tv_sec.cast_unsigned() * 1_000_000_000 + t.tv_usec.cast_unsigned() * 1000;
-    ns(usage.ru_utime) + ns(usage.ru_stime)
+    let max_rss_kib = u64::try_from(usage.ru_maxrss).ok().filter(|kib| *kib > 0);
+    OwnCost {
+        cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
+        memory_bytes: rss_bytes().map(|rss| rss + map_bytes),
+        max_rss_bytes: max_rss_kib.map(|kib| kib * 1024),
+    }
 }
 
 /// Raises the soft limit of open files to the hard one: every mapped file and every probe takes some.
@@ -22,7 +29,7 @@ pub(super) fn raise_file_limit() {
 }
 
 /// Resident memory of this process, bytes.
-pub(super) fn rss_bytes() -> Option<u64> {
+fn rss_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
 }

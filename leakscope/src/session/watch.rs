@@ -26,9 +26,14 @@ use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
 use crate::report::model::{EndedBy, Memory, Window};
 use crate::report::naming::Naming;
+use crate::report::own_cost::{Meter, OwnCost};
 use crate::runtime::{RecordedRuntime, Runtimes};
 use crate::stack::{RawStack, Stacks};
 use crate::symbol::{Charging, Names};
+
+/// On a tape, what leakscope itself had used when a report told it. Recordings of version 2 have none, nor has one that
+/// was ended while a report was written.
+const OWN_COST_TOLD: &str = "own cost told";
 
 /// What ties a session to a target that runs; a replay has none of it.
 struct Ties {
@@ -201,7 +206,7 @@ impl Watch {
             host: self.subject.host(),
             memory: memory(self.subject.rss_start, process.rss_bytes()),
             sort: self.subject.wishes.sort,
-            costs: Costs { cpu_ns: usage::cpu_ns(), ..Costs::default() },
+            costs: Costs { own: usage::own(0), ..Costs::default() },
             ..Inputs::new(process, runtimes.observed(), &self.subject.started_at, code)
         });
         watcher.first_look(&report)
@@ -354,12 +359,29 @@ impl Watch {
             last: ended_by.is_some(),
         };
         self.collectors.iter_mut().for_each(|collector| collector.settle(&moment));
-        let report = self.made(&moment, ended_by, recursion_misses)?;
+        let mut report = self.made(&moment, ended_by, recursion_misses)?;
         self.source.note("names", &self.naming.names.take_new());
         if let Some(error) = self.source.flush() {
             recording_ends(&error, watcher);
         }
-        watcher.report(&report)
+        self.told(&mut report, watcher)
+    }
+
+    /// Has the report written. What leakscope itself has used is measured when that is told, which is last; a replay
+    /// tells what was measured then.
+    fn told(&mut self, report: &mut Report, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
+        if let Some(maps) = self.source.map_bytes() {
+            report.overhead.meter = Meter::new(move || usage::own(maps));
+        } else if let Some(own) = self.source.recorded_if_any(OWN_COST_TOLD)? {
+            report.overhead.own(own);
+        }
+        let goes_on = watcher.report(report);
+        if self.source.is_taped()
+            && let Some(own) = report.overhead.meter.read()
+        {
+            self.source.note(OWN_COST_TOLD, &own);
+        }
+        goes_on
     }
 
     /// The report of what was settled.
@@ -375,9 +397,10 @@ impl Watch {
         let process = &self.subject.process;
         let has_threads = self.source.get("threads left", |_| Ok(process.has_threads()))?;
         let (cpu_ns, memory_bytes) = self.source.get("own cost", |live| {
-            let memory_bytes = usage::rss_bytes().map(|rss| rss + live.object.map_bytes());
-            Ok((usage::cpu_ns(), memory_bytes))
+            let own = usage::own(live.object.map_bytes());
+            Ok((own.cpu_ns, own.memory_bytes))
         })?;
+        let own = OwnCost { cpu_ns, memory_bytes, max_rss_bytes: None };
         let read = self.ties.as_ref().map(|ties| ties.runtimes.observed());
         if let Some(read) = read.as_ref().filter(|_| self.source.is_taped()) {
             self.source.note("runtime", &RecordedRuntime::of(read));
@@ -398,7 +421,7 @@ impl Watch {
             memory: memory(self.subject.rss_start, self.rss_last),
             collected: self.collectors.collected(),
             sort: self.subject.wishes.sort,
-            costs: Costs { counters: &counters, recursion_misses, lost: &lost, cpu_ns, memory_bytes },
+            costs: Costs { counters: &counters, recursion_misses, lost: &lost, own },
             ..inputs
         }))
     }

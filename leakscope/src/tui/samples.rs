@@ -15,7 +15,7 @@ pub(crate) fn heap_report(seconds: u64, sites: &[(&str, u64)]) -> Report {
     let sites = sites.iter().zip(1..).map(|(&(name, live), rank)| Site {
         site_id: name.to_owned(),
         rank,
-        label: String::new(),
+        label: "".into(),
         place: 0,
         source: "malloc".to_owned(),
         live_bytes: live,

@@ -96,7 +96,7 @@ fn footer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
             page.paragraph(Paint::Plain, 2, LONGEST_MEANING, &loss)?;
         }
     }
-    let cost = &report.overhead;
+    let cost = report.overhead.told();
     let target = if only_looked_at(report) {
         "nothing was traced".to_owned()
     } else {

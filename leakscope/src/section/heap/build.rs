@@ -133,7 +133,7 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
     Site {
         site_id: site_id(snapshot.stack),
         rank,
-        label: String::new(),
+        label: "".into(),
         place: 0,
         source: super::MALLOC.to_owned(),
         live_bytes: snapshot.live_bytes,

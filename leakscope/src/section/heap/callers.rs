@@ -5,10 +5,11 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::Heap;
+use super::model::{Heap, Site};
 use crate::runtime;
 use crate::section::by::By;
 use crate::section::frame::Frame;
@@ -66,6 +67,37 @@ struct Below<'a> {
     objects: u64,
 }
 
+/// All functions, by number.
+#[derive(Default)]
+struct Functions<'a> {
+    below: Vec<Below<'a>>,
+    numbers: HashMap<Function<'a>, usize>,
+    /// Of frames that many stacks share, so that their texts are hashed once.
+    shared: HashMap<*const Frame, usize, FixedState>,
+}
+
+impl<'a> Functions<'a> {
+    fn number(&mut self, frame: &'a Arc<Frame>) -> usize {
+        if let Some(&number) = self.shared.get(&Arc::as_ptr(frame)) {
+            return number;
+        }
+        let next = self.below.len();
+        let number = *self.numbers.entry(function(frame)).or_insert(next);
+        if number == next {
+            let own = runtime::rules().owners.owner(&frame.blame_input()) == FrameOwner::User;
+            self.below.push(Below { frame, own, last: usize::MAX, stacks: 0, bytes: 0, objects: 0 });
+        }
+        self.shared.insert(Arc::as_ptr(frame), number);
+        number
+    }
+}
+
+/// The frames that called what a site is charged to, and that itself.
+fn beyond(site: &Site) -> &[Arc<Frame>] {
+    let charged = site.stack.blame.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+    site.stack.frames.get(charged..).unwrap_or_default()
+}
+
 /// The innermost functions below each of which a notable part of what is live was allocated, where no place holds
 /// such a part; most first. Each stack speaks for the first such function on its way out, and what a function has is
 /// all that is below it.
@@ -75,36 +107,32 @@ pub(crate) fn callers(heap: &Heap) -> Vec<Caller> {
     if all == 0 || is_notable(largest, all) {
         return Vec::new();
     }
-    let mut numbers: HashMap<Function<'_>, usize> = HashMap::new();
-    let mut below: Vec<Below<'_>> = Vec::new();
-    let mut stacks: Vec<(u64, Vec<usize>)> = Vec::new();
-    for (site_number, site) in heap.sites.iter().enumerate().filter(|(_, site)| site.live_bytes > 0) {
-        let charged = site.stack.blame.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
-        let mut way = Vec::new();
-        for frame in site.stack.frames.iter().skip(charged) {
-            let next = below.len();
-            let number = *numbers.entry(function(frame)).or_insert(next);
-            if number == next {
-                let own = runtime::rules().owners.owner(&frame.blame_input()) == FrameOwner::User;
-                below.push(Below { frame, own, last: usize::MAX, stacks: 0, bytes: 0, objects: 0 });
-            }
-            let entry = &mut below[number];
+    let live = || heap.sites.iter().enumerate().filter(|(_, site)| site.live_bytes > 0);
+    let mut functions = Functions::default();
+    for (site_number, site) in live() {
+        for frame in beyond(site) {
+            let number = functions.number(frame);
+            let entry = &mut functions.below[number];
             if entry.own && entry.last != site_number {
                 entry.last = site_number;
                 entry.stacks += 1;
                 entry.bytes = entry.bytes.saturating_add(site.live_bytes);
                 entry.objects = entry.objects.saturating_add(site.live_objects);
-                way.push(number);
             }
         }
-        stacks.push((site.live_bytes, way));
     }
-    let mut spoken = vec![0u64; below.len()];
-    for (bytes, way) in &stacks {
-        if let Some(&first) = way.iter().find(|&&number| is_notable(below[number].bytes, all)) {
-            spoken[first] = spoken[first].saturating_add(*bytes);
+    let mut spoken = vec![0u64; functions.below.len()];
+    for (_, site) in live() {
+        // Of what is not the program's own, no bytes are counted.
+        for frame in beyond(site) {
+            let first = functions.number(frame);
+            if is_notable(functions.below[first].bytes, all) {
+                spoken[first] = spoken[first].saturating_add(site.live_bytes);
+                break;
+            }
         }
     }
+    let below = functions.below;
     let told = |&at: &usize| is_notable(spoken[at], all) && !is_most(below[at].bytes, all);
     let mut found: Vec<usize> = (0..below.len()).filter(told).collect();
     found.sort_by_key(|&at| Reverse(spoken[at]));

@@ -88,7 +88,7 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
     Site {
         site_id: format!("{id:016x}"),
         rank: 0,
-        label: String::new(),
+        label: "".into(),
         place: 0,
         source: super::GO.to_owned(),
         live_bytes: seen.live_bytes,

@@ -1,5 +1,7 @@
 //! What a report says of the heap.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +87,7 @@ with_stack! {
         pub rank: u64,
         /// What the stack is charged to, in words: function, file and line, as far as they are known.
         #[serde(default)]
-        pub label: String,
+        pub label: Arc<str>,
         /// Rank of the place that it belongs to.
         #[serde(default)]
         pub place: u64,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use super::callers::callers;
 use super::model::{Heap, Site};
 use crate::collect::heap::Sort;
 use crate::section::by::By;
+use crate::section::frame::Frame;
 use crate::section::group::{FrameKey, add, add_known, add_signed, key};
 use crate::section::label::name;
 use crate::section::model::Stack;
@@ -94,7 +96,7 @@ impl Place {
         Self {
             rank: 0,
             place_id: format!("{:016x}", hasher.finish()),
-            label: site.label.clone(),
+            label: site.label.to_string(),
             function: frame.and_then(|frame| frame.function.clone()),
             file: frame.and_then(|frame| frame.file.clone()),
             line: frame.and_then(|frame| frame.line),
@@ -135,19 +137,39 @@ fn key_of(site: &Site) -> Key {
     (frame.as_ref().map(key), site.source.clone(), why)
 }
 
+/// The number of a site's place, which is made where it is the first.
+fn place_of(site: &Site, number: usize, known: &mut HashMap<Key, usize>, places: &mut Vec<Place>) -> usize {
+    let key = key_of(site);
+    if let Some(&at) = known.get(&key) {
+        return at;
+    }
+    places.push(Place::new(site, number, &key));
+    known.insert(key, places.len() - 1);
+    places.len() - 1
+}
+
 /// Names the sites and adds them up by place; places are ranked as `sort` says. Whatever changes the sites of a
 /// section has to do this again.
 pub(crate) fn place(heap: &mut Heap, sort: Sort) {
     let mut known: HashMap<Key, usize> = HashMap::new();
+    // What was found for a frame that many stacks share: no text is made or compared for the others.
+    let mut shared: HashMap<*const Frame, (Arc<str>, usize), FixedState> = HashMap::default();
     let mut places: Vec<Place> = Vec::new();
     for (number, site) in heap.sites.iter_mut().enumerate() {
-        site.label = site.stack.told(name);
-        let key = key_of(site);
-        let at = known.get(&key).copied().unwrap_or(places.len());
-        if at == places.len() {
-            places.push(Place::new(site, number, &key));
-            known.insert(key, at);
-        }
+        let handle = site.stack.shown().map(std::ptr::from_ref);
+        let same = handle.and_then(|handle| shared.get(&handle));
+        let at = match same.filter(|(_, at)| places[*at].source == site.source) {
+            Some((label, at)) => {
+                site.label = Arc::clone(label);
+                *at
+            }
+            None => {
+                site.label = site.stack.told(name).into();
+                let at = place_of(site, number, &mut known, &mut places);
+                shared.extend(handle.map(|handle| (handle, (Arc::clone(&site.label), at))));
+                at
+            }
+        };
         places[at].add(site);
         // Until they are ranked, the place's number stands for its rank.
         site.place = at as u64;

@@ -113,8 +113,8 @@ fn find(sites: &[Site], owners: &Owners, charging: &Charging) -> BTreeSet<String
 struct Calls<'a> {
     owners: &'a Owners,
     charging: &'a Charging,
-    /// Whether functions of files are the user's.
-    known: HashMap<(Option<&'a str>, Option<&'a str>), bool, FixedState>,
+    /// Whether frames, which many stacks share, are of the user's functions.
+    known: HashMap<*const Frame, bool, FixedState>,
     /// By all that lies below.
     calls: BTreeMap<u64, Call<'a>>,
 }
@@ -172,11 +172,10 @@ impl<'a> Calls<'a> {
     }
 
     fn is_users(&mut self, frame: &'a Frame) -> bool {
-        let key = (frame.function.as_deref(), frame.module.as_deref());
         let (owners, charging) = (self.owners, self.charging);
-        *self.known.entry(key).or_insert_with(|| {
+        *self.known.entry(std::ptr::from_ref(frame)).or_insert_with(|| {
             owners.owner(&frame.blame_input()) == FrameOwner::User
-                && !key.0.is_some_and(|function| charging.is_wrapper(function))
+                && !frame.function.as_deref().is_some_and(|function| charging.is_wrapper(function))
         })
     }
 }

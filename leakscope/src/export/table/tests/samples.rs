@@ -2,6 +2,7 @@
 
 use crate::report::Report;
 use crate::report::model::*;
+use crate::report::own_cost::Meter;
 use crate::runtime::{Native, RuntimeName};
 use crate::section::Section as _;
 
@@ -61,6 +62,8 @@ pub(crate) fn empty(duration_ns: u64) -> Report {
         stacks: 0,
         stacks_root: 0,
         leakscope_memory_bytes: None,
+        leakscope_max_rss_bytes: None,
+        meter: Meter::default(),
     };
     let mut report = Report::without_sections(target, window, memory, overhead);
     report.leakscope_version = "0.1.0".to_owned();
@@ -73,7 +76,7 @@ pub(crate) fn heap() -> Report {
     let site = |rank: u64, live: u64, frames: Vec<Frame>| Site {
         site_id: rank.to_string(),
         rank,
-        label: String::new(),
+        label: "".into(),
         place: 0,
         source: "malloc".to_owned(),
         live_bytes: live,

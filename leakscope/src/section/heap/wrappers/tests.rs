@@ -23,7 +23,7 @@ fn varied(stack: &[(&str, u64)], bytes: u64, objects: u64) -> Site {
     let inputs: Vec<_> = frames.iter().map(|frame| frame.blame_input()).collect();
     let blame = rules().owners.blame(&inputs).map(|at| at as u64);
     Site {
-        label: String::new(),
+        label: "".into(),
         place: 0,
         site_id: String::new(),
         rank: 0,
