@@ -46,7 +46,7 @@ fn site((live_objects, size, freed, growth_bytes, age, calls): Seed, rank: u64, 
     Site {
         site_id: rank.to_string(),
         rank,
-        label: String::new(),
+        label: "".into(),
         place: 0,
         source: super::super::MALLOC.to_owned(),
         live_bytes: live_objects * size,
@@ -105,7 +105,7 @@ fn assert_adds_up(heap: &Heap) {
         let place = &heap.places[rank as usize - 1];
         assert_eq!(sites.iter().map(|site| site.live_bytes).sum::<u64>(), place.live_bytes);
         assert_eq!(sites[0].live_bytes, heap.sites[place.most.site].live_bytes, "the largest is first");
-        assert!(sites.iter().all(|site| site.label == place.label));
+        assert!(sites.iter().all(|site| *site.label == *place.label));
     }
 }
 
