@@ -136,7 +136,7 @@ impl Stage {
     /// Runs a command, which must print or write something and end as it should.
     fn run(&mut self, recipe: &str) -> Result<()> {
         let line = self.line(recipe);
-        if line.contains("> later.json") || line.contains("> after.json") {
+        if ["> later.json", "> after.json", "-o grown/"].iter().any(|to| line.contains(to)) {
             // More than in the report before.
             self.grows.say("grow 80")?;
             self.grows.expect("grow")?;

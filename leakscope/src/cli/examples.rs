@@ -7,7 +7,7 @@ Examples:
   sudo leakscope attach PID --duration 30s       where its memory was allocated, and what its threads wait for
   sudo leakscope dump PID                        who is blocked where, right now
   leakscope report r.json --format flamegraph -o r.svg
-  leakscope diff before.json after.json          what grew
+  leakscope diff grown/                          what grew in a series (attach --interval 10s -o grown/)
 
 Exit codes: 0 done, 1 failed or not traceable, 2 wrong usage, 3 a --fail-on was exceeded, 4 no permission or a kernel
 without what is needed, 5 no such process.";
@@ -51,13 +51,13 @@ Examples:
   leakscope report r.json --focus 'json_' --ignore test  a part of it
   leakscope report r.json --format pprof -o heap.pb.gz
   leakscope report reports/                              the last of a series, with its growth since the first
-  leakscope report r.json --fail-on 'max(heap.sites[*].live_bytes) > 10MB'";
+  leakscope report r.json --fail-on 'max(heap.places[*].live_bytes) > 10MB'";
 
 /// Of `diff`.
 pub(super) const DIFF: &str = "\
 Examples:
-  leakscope diff before.json after.json                  what grew, most growth first
-  leakscope diff reports/                                the last of a series against its first
+  leakscope diff grown/                                  what grew in a series (attach --interval 10s -o grown/)
+  leakscope diff before.json after.json                  two runs, or what each of two windows kept a second
   leakscope diff a.json b.json --format json --fail-on 'heap.totals.growth_bytes > 64MiB'
   leakscope diff a.json b.json --format pprof -o diff.pb.gz && go tool pprof -top diff.pb.gz
   go tool pprof -top -diff_base=a.pb.gz b.pb.gz          the same of two profiles, by pprof itself

@@ -78,7 +78,7 @@ fail_on_args!(
     /// Of `diff`.
     DiffFailOn of Diff: "",
     "heap.totals.growth_bytes > 64MiB\n\
-     max(heap.sites[*].growth_bytes) >= 1MiB\n\
+     max(heap.places[*].growth_bytes) >= 1MiB\n\
      waits.growth_stuck > 10\n\
      goroutines.growth > 1000\n\
      threads.growth > 0"
