@@ -18,6 +18,7 @@ pub mod rights;
 pub mod seccomp;
 mod signals;
 mod subject;
+mod tallies;
 mod usage;
 mod watch;
 

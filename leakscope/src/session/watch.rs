@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use leakscope_common::config::RunState;
-use leakscope_common::counter::Tally;
 use leakscope_common::event::{Kind, ThreadEvent};
 
 use super::arm::Armed;
@@ -11,6 +10,7 @@ use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
 use super::glances::Glances;
 use super::subject::Subject;
+use super::tallies::tallies;
 use super::{Config, Told, Watcher, clock, modules, usage};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
@@ -492,19 +492,4 @@ fn read_runtimes(
 /// The target's resident set at the start and at the end.
 pub(super) fn memory(start: Option<u64>, end: Option<u64>) -> Memory {
     Memory { rss_start_bytes: start, rss_end_bytes: end, untraced_reason: None }
-}
-
-/// What the kernel side counted that is no loss, for those who want to know.
-fn tallies(counters: &[u64]) -> String {
-    let named = [
-        (Tally::NestedCalls, "calls inside another allocator call"),
-        (Tally::FailedCalls, "failed calls"),
-        (Tally::EarlyReturns, "returns of calls from before the recording"),
-        (Tally::CallUnwound, "calls left by an exception"),
-        (Tally::CacheFlushes, "frees by which libc emptied a thread's cache"),
-        (Tally::LinkerFrees, "frees of the dynamic linker's own older blocks"),
-        (Tally::FramePointerStacks, "stacks that needed frame pointers"),
-    ];
-    let count = |tally: Tally| counters.get(tally as usize).copied().unwrap_or(0);
-    named.map(|(tally, what)| format!("{} {what}", count(tally))).join(", ")
 }
