@@ -10,7 +10,7 @@ use crate::runtime;
 use crate::section::frame::Frame;
 use crate::section::model::Stack;
 use crate::stack::{FrameId, StackId, Stacks};
-use crate::symbol::{BlameInput, Charging, Names, RecordedFrame};
+use crate::symbol::{BlameInput, Charging, KnownFrame, Names, RecordedFrame};
 
 /// The code of the allocator's functions, by file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Naming {
     pub names: Names,
     /// By the handles of frames as they were unwound: what is inlined into one, and itself.
     frames: Vec<Option<Arc<[Arc<Frame>]>>>,
+    /// What is known of each of them, in the same order.
+    known: Vec<Option<Arc<[KnownFrame]>>>,
     stacks: HashMap<StackId, Stack>,
     allocators: AllocatorsCode,
     charging: Charging,
@@ -52,6 +54,7 @@ impl Naming {
         Self {
             names,
             frames: Vec::new(),
+            known: Vec::new(),
             stacks: HashMap::new(),
             allocators: AllocatorsCode::default(),
             charging: Charging::default(),
@@ -61,6 +64,7 @@ impl Naming {
     /// Charges stacks by these rules from now on.
     pub fn charge(&mut self, charging: Charging) {
         self.charging = charging;
+        self.known.clear();
         self.stacks.clear();
     }
 
@@ -92,6 +96,7 @@ impl Naming {
     pub fn learn(&mut self, names: Vec<RecordedFrame>) {
         self.names.learn(names);
         self.frames.clear();
+        self.known.clear();
         self.stacks.clear();
     }
 
@@ -102,18 +107,35 @@ impl Naming {
         }
         let located = stacks.get(id)?;
         let mut frames = Vec::with_capacity(located.frames.len());
-        let mut allocates = Vec::with_capacity(located.frames.len());
+        let mut found = Vec::with_capacity(located.frames.len());
         for &frame in &located.frames {
             frames.extend_from_slice(self.frame(frame, stacks, space));
-            allocates.resize(frames.len(), self.allocators.holds(stacks.frame(frame)));
+            let allocator = self.allocators.holds(stacks.frame(frame));
+            found.extend(self.known(frame).iter().map(|known| (allocator, *known)));
         }
-        let inputs = frames.iter().zip(&allocates);
-        let inputs: Vec<BlameInput<'_>> =
-            inputs.map(|(frame, &allocator)| BlameInput { allocator, ..frame.blame_input() }).collect();
+        let inputs = frames.iter().zip(&found).map(|(frame, &(allocator, known))| BlameInput {
+            allocator,
+            known: Some(known),
+            ..frame.blame_input()
+        });
+        let inputs: Vec<BlameInput<'_>> = inputs.collect();
         let blame = runtime::rules().owners.charge(&inputs, &self.charging).map(|at| at as u64);
         let stack = Stack { frames: frames.into(), blame, end: Some(located.end.into()) };
         self.stacks.insert(id, stack.clone());
         Some(stack)
+    }
+
+    /// What is known of a frame that has its names.
+    fn known(&mut self, id: FrameId) -> &[KnownFrame] {
+        if self.known.len() <= id.index() {
+            self.known.resize(id.index() + 1, None);
+        }
+        let named = self.frames.get(id.index()).and_then(Option::as_ref);
+        let (owners, charging) = (&runtime::rules().owners, &self.charging);
+        self.known[id.index()].get_or_insert_with(|| {
+            let frames = named.into_iter().flat_map(|frames| frames.iter());
+            frames.map(|frame| owners.know(&frame.blame_input(), charging)).collect()
+        })
     }
 
     fn frame(&mut self, id: FrameId, stacks: &Stacks, space: &AddressSpace) -> &[Arc<Frame>] {

@@ -145,6 +145,7 @@ impl Frame {
             function: self.function.as_deref(),
             module: self.module.as_deref(),
             file: self.file.as_deref(),
+            known: None,
             ..BlameInput::default()
         }
     }

@@ -19,6 +19,16 @@ pub struct BlameInput<'a> {
     pub file: Option<&'a str>,
     /// Whether it lies in a function that is probed because it allocates, whatever that is called.
     pub allocator: bool,
+    /// Whose code it is, and whether it lies in a library of the system: what is found out once of a frame that is on
+    /// many stacks.
+    pub known: Option<KnownFrame>,
+}
+
+/// What is known of a frame by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownFrame {
+    owner: FrameOwner,
+    foreign: bool,
 }
 
 /// Who wrote the code of a frame, nearest to the hardware first.
@@ -201,10 +211,18 @@ impl Owners {
         (at + 1..frames.len()).find(own).filter(|&at| !begins(at))
     }
 
+    /// What is known of a frame by itself, which need not be found out again on each stack.
+    pub fn know(&self, frame: &BlameInput<'_>, charging: &Charging) -> KnownFrame {
+        KnownFrame { owner: self.owner(frame), foreign: charging.is_foreign(frame) }
+    }
+
     /// Who wrote the code of a frame.
     pub fn owner(&self, frame: &BlameInput<'_>) -> FrameOwner {
         if frame.allocator {
             return FrameOwner::Allocator;
+        }
+        if let Some(known) = frame.known {
+            return known.owner;
         }
         let file = frame.module.map(|module| module.rsplit('/').next().unwrap_or(module));
         if let Some(name) = frame.function {

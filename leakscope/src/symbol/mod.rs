@@ -45,7 +45,9 @@ mod names;
 mod recorded;
 mod resolver;
 
-pub use blame::{BlameInput, BlameRules, Charging, CodeTable, FrameOwner, Owners, blame_by, wrapper_name};
+pub use blame::{
+    BlameInput, BlameRules, Charging, CodeTable, FrameOwner, KnownFrame, Owners, blame_by, wrapper_name,
+};
 pub use checksum::NoChecksum;
 pub use code_file::CodeFile;
 pub use demangle::demangle;

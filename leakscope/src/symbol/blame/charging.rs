@@ -75,7 +75,10 @@ impl Charging {
 
     /// Whether a frame lies in a library that is not the program's own.
     pub(super) fn is_foreign(&self, frame: &BlameInput<'_>) -> bool {
-        frame.module.is_some_and(|module| self.program.is_foreign(module))
+        match frame.known {
+            Some(known) => known.foreign,
+            None => frame.module.is_some_and(|module| self.program.is_foreign(module)),
+        }
     }
 }
 
