@@ -91,8 +91,8 @@ pub(crate) fn losses(heap: &Heap, table_full: bool) -> Vec<HeapSaid> {
     lost.into_iter().chain(unplaced.then_some(HeapSaid::Unplaced { unplaced_bytes, live_bytes })).collect()
 }
 
-/// RSS growth below this says nothing.
-const NOTABLE_GROWTH: u64 = 8 << 20;
+/// Growth of the resident set that is not explained says nothing below this.
+const NOTABLE_GROWTH: u64 = 2 << 20;
 
 /// What is known about the target where probes may see nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,7 +122,7 @@ pub fn untraced(
     let growth_bytes = rss.1?.saturating_sub(rss.0?);
     // From a tenth that is not explained.
     let unexplained = growth_bytes.saturating_sub(live_bytes);
-    if growth_bytes < NOTABLE_GROWTH || unexplained < growth_bytes / 10 || unexplained == 0 {
+    if unexplained < NOTABLE_GROWTH || unexplained < growth_bytes / 10 {
         return None;
     }
     Some(if visible.hits == 0 {

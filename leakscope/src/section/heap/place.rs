@@ -38,7 +38,7 @@ pub struct Place {
     pub module: Option<Arc<str>>,
     /// Name of the source.
     pub source: String,
-    /// Distinct stacks.
+    /// Distinct stacks of live blocks.
     pub stacks: u64,
     /// Bytes requested in live blocks.
     pub live_bytes: u64,
@@ -116,7 +116,7 @@ impl Place {
     }
 
     fn add(&mut self, site: &Site) {
-        self.stacks += 1;
+        self.stacks += u64::from(site.live_objects > 0);
         add(&mut self.live_bytes, site.live_bytes);
         add(&mut self.live_objects, site.live_objects);
         add(&mut self.alloc_bytes, site.alloc_bytes);

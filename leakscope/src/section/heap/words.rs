@@ -156,22 +156,8 @@ fn text(said: &HeapSaid) -> String {
             crate::section::growth::part(most.bytes, *growth_bytes),
             most.place
         ),
-        HeapSaid::Rates { old_bytes_per_s: 0, new_bytes_per_s: 0, .. } => {
-            "Of what was allocated in either window, nothing was kept to its end.".to_owned()
-        }
         HeapSaid::Rates { old_bytes_per_s, new_bytes_per_s, most } => {
-            let (old, new) = (bytes(*old_bytes_per_s), bytes(*new_bytes_per_s));
-            let kept = format!(
-                "Of what was allocated, {old} a second was kept in the old window and {new} a second in the new one"
-            );
-            match most {
-                Some(Rate { place, old_bytes_per_s, new_bytes_per_s }) => format!(
-                    "{kept}; most of the new one at {place}: {} a second, and {} a second in the old one.",
-                    bytes(*new_bytes_per_s),
-                    bytes(*old_bytes_per_s)
-                ),
-                None => format!("{kept}."),
-            }
+            rates(*old_bytes_per_s, *new_bytes_per_s, most.as_ref())
         }
         HeapSaid::SiteGrew { growth_bytes, most } => format!(
             "Live memory did not grow ({}), but that from {} did: {}.",
@@ -179,6 +165,26 @@ fn text(said: &HeapSaid) -> String {
             most.place,
             signed_bytes(most.bytes)
         ),
+    }
+}
+
+/// What was kept a second in two windows of one process.
+fn rates(old: u64, new: u64, most: Option<&Rate>) -> String {
+    if (old, new) == (0, 0) {
+        return "Of what was allocated in either window, nothing was kept to its end.".to_owned();
+    }
+    let kept = format!(
+        "Of what was allocated, {} a second was kept in the old window and {} a second in the new one",
+        bytes(old),
+        bytes(new)
+    );
+    match most {
+        Some(Rate { place, old_bytes_per_s, new_bytes_per_s }) => format!(
+            "{kept}; most of the new one at {place}: {} a second, and {} a second in the old one.",
+            bytes(*new_bytes_per_s),
+            bytes(*old_bytes_per_s)
+        ),
+        None => format!("{kept}."),
     }
 }
 
