@@ -1,6 +1,6 @@
 //! Tables of what stacks are made of, in JSON: each text, frame and stack once, and a stack's number where it is.
 //!
-//! Whoever writes or reads JSON with tables does it in [`writing`] or [`reading`]: what has a stack in it knows
+//! Whoever writes or reads JSON with tables does it in `writing` or `reading`: what has a stack in it knows
 //! nothing of the rest of the file. Outside of these, frames stand where the stack is, as they do in reports of
 //! version 1. Numbers are handed out while sites are written, so the tables stand behind these; who reads looks for
 //! the tables first.
