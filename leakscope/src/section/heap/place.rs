@@ -17,7 +17,7 @@ use crate::section::frame::Frame;
 use crate::section::group::{FrameKey, add, add_known, add_signed, key};
 use crate::section::label::name;
 use crate::section::model::Stack;
-use crate::section::site::{Ranked as _, StackSite, rank, ranked};
+use crate::section::site::{Ranked as _, StackSite, ranked};
 
 /// A place and what the stacks that are charged to it hold together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -192,7 +192,6 @@ pub(crate) fn place(heap: &mut Heap, sort: Sort) {
         place.most.stack = heap.sites[place.most.site].stack.clone();
     }
     places.sort_by_key(|place| place.rank);
-    rank(&mut places);
     heap.places = places;
     heap.callers = callers(heap);
 }
