@@ -14,8 +14,14 @@ use crate::section::model::{Heap, Site, Source, Totals};
 use crate::section::site::{NameStack, site_id};
 
 /// Losses of allocations.
-const NOT_RECORDED: [Loss; 5] =
-    [Loss::LiveFull, Loss::InflightFull, Loss::OutUnreadable, Loss::ScratchBusy, Loss::NestingUnsure];
+const NOT_RECORDED: [Loss; 6] = [
+    Loss::LiveFull,
+    Loss::LiveNoMemory,
+    Loss::InflightFull,
+    Loss::OutUnreadable,
+    Loss::ScratchBusy,
+    Loss::NestingUnsure,
+];
 /// Losses of frees.
 const STILL_LISTED: [Loss; 1] = [Loss::FreeFailed];
 
@@ -147,5 +153,25 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
         live_bytes_high: None,
         samples: None,
         stack: snapshot.stack.and_then(name).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leakscope_common::counter::Domain;
+
+    use super::*;
+
+    /// Losses that say nothing of how many blocks are live: a stack is missing, a call had no effect that is known, an
+    /// older block was dropped for the one that is there now, a size is unknown.
+    const OTHERS: [Loss; 4] = [Loss::SitesFull, Loss::CallAbandoned, Loss::FreeMissed, Loss::SizeOverflow];
+
+    /// A loss that nobody has judged would be passed over by the answer.
+    #[test]
+    fn every_loss_of_the_heap_is_judged() {
+        for loss in Loss::ALL.iter().filter(|loss| loss.spoils().contains(&Domain::Heap)) {
+            let judged = [&NOT_RECORDED[..], &STILL_LISTED, &OTHERS];
+            assert_eq!(judged.iter().filter(|of| of.contains(loss)).count(), 1, "{}", loss.name());
+        }
     }
 }
