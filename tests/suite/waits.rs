@@ -12,7 +12,7 @@ use leakscope_tests::programs::{BLOCKED, CASES, CHURN, CONVOY, DEADLOCK_C, I386,
 use leakscope_tests::report::names;
 use leakscope_tests::scope::Invocation;
 use leakscope_tests::snapshot::{Snapshot, now_ns};
-use leakscope_tests::waits::compare_live;
+use leakscope_tests::waits::{compare_among, compare_live};
 use leakscope_tests::{Fixture, Leakscope, Report, Truth};
 use serde_json::Value;
 
@@ -257,7 +257,7 @@ fn two_at_once() -> Result<()> {
     for scope in [one, other] {
         let report = scope.finish()?.report()?;
         for (function, kind, _) in SITES {
-            compare_live(&report, &truth, function, kind)
+            compare_among(2, &report, &truth, function, kind)
                 .unwrap_or_else(|differences| panic!("{differences}"));
         }
     }
