@@ -46,6 +46,8 @@ pub(super) struct Printer {
     rendering: Rendering,
     thresholds: Thresholds,
     reader_gone: bool,
+    /// Whether nothing that was asked for can be traced.
+    blind: bool,
 }
 
 impl Printer {
@@ -57,12 +59,22 @@ impl Printer {
         verbose: u8,
     ) -> Result<Self, Failure> {
         let output = rendering.open(output)?;
-        Ok(Self { progress: Progress::new(verbose), output, rendering, thresholds, reader_gone: false })
+        Ok(Self {
+            progress: Progress::new(verbose),
+            output,
+            rendering,
+            thresholds,
+            reader_gone: false,
+            blind: false,
+        })
     }
 
     /// The exit code after the last report.
     pub(super) fn code(&self) -> u8 {
-        self.thresholds.code()
+        match self.thresholds.code() {
+            0 => u8::from(self.blind),
+            code => code,
+        }
     }
 
     fn print(&mut self, report: &Report) -> Result<bool, Failure> {
@@ -124,7 +136,9 @@ impl Watcher for Printer {
     fn report(&mut self, report: &Report) -> Result<bool, Failure> {
         let report = self.rendering.grouped(report);
         let goes_on = self.print(&report);
-        self.thresholds.check(&*report, &self.progress);
+        self.thresholds.check_report(&report, &self.progress);
+        self.blind =
+            report.waits.is_none() && report.goroutines.is_none() && report.heap_untraceable().is_some();
         goes_on
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::progress::Progress;
+use crate::report::Report;
 use crate::threshold::{Outcome, Subject, Threshold};
 
 /// The exit code of an exceeded threshold.
@@ -90,6 +91,8 @@ pub struct Thresholds {
     all: Vec<Threshold>,
     /// For each, whether it was exceeded, and whether it was said to be of a null.
     said: Vec<(bool, bool)>,
+    /// Whether one is about a heap of which nothing can be known.
+    blind: bool,
 }
 
 fn thresholds(
@@ -105,7 +108,7 @@ fn thresholds(
         all.push(threshold);
     }
     let said = vec![(false, false); all.len()];
-    Ok(Thresholds { all, said })
+    Ok(Thresholds { all, said, blind: false })
 }
 
 impl Thresholds {
@@ -126,8 +129,23 @@ impl Thresholds {
         }
     }
 
-    /// 3 if one was exceeded, else 0.
+    /// Checks a report; what is about a heap that cannot be traced holds nothing and is kept by nothing.
+    pub(super) fn check_report(&mut self, report: &Report, progress: &Progress) {
+        let why = report.heap_untraceable();
+        if let Some(why) = why.filter(|_| !self.blind)
+            && let Some(threshold) = self.all.iter().find(|threshold| threshold.section() == "heap")
+        {
+            self.blind = true;
+            progress.warn(&format!("--fail-on '{threshold}' could not be checked: {why}"));
+        }
+        self.check(report, progress);
+    }
+
+    /// 3 if one was exceeded, 1 if one is about what cannot be traced, else 0.
     pub(super) fn code(&self) -> u8 {
-        if self.said.iter().any(|(exceeded, _)| *exceeded) { EXCEEDED } else { 0 }
+        match self.said.iter().any(|(exceeded, _)| *exceeded) {
+            true => EXCEEDED,
+            false => u8::from(self.blind),
+        }
     }
 }

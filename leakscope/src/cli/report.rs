@@ -63,7 +63,7 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
         .map(|()| 0)
         .map_err(Failure::from)
         .or_else(Failure::broken_pipe_is_success);
-    reports.iter().for_each(|report| config.thresholds.check(report, &progress));
+    reports.iter().for_each(|report| config.thresholds.check_report(report, &progress));
     written.map(|_| config.thresholds.code())
 }
 

@@ -10,8 +10,11 @@ pub(super) fn summary(diff: &Diff) -> Summary {
     let mut sections = diff.sections();
     sections.sort_by_key(|section| section.order(Part::Totals));
     let grown = sections.iter().filter_map(|section| section.finding());
-    let mut told =
-        rss(diff).map(Finding::from).into_iter().chain(grown).chain(rss_beside(diff).map(Finding::from));
+    let mut told: Vec<Finding> = rss(diff).map(Finding::from).into_iter().chain(grown).collect();
+    if !told.is_empty() {
+        told.extend(rss_beside(diff).map(Finding::from));
+    }
+    let mut told = told.into_iter();
     let nothing = || {
         let compared: Vec<String> =
             sections.iter().filter_map(|section| Some(section.nothing()?.to_owned())).collect();
@@ -25,9 +28,9 @@ pub(super) fn summary(diff: &Diff) -> Summary {
 /// A resident set that grew by less, or by a smaller part of it, says nothing.
 const NOTABLE_RSS: (u64, u64) = (8 << 20, 100);
 
-/// How large the process was at the end of two windows that are no difference.
+/// How large one process was at either end: what was allocated since an attach can take the place of older blocks.
 fn rss_beside(diff: &Diff) -> Option<DiffSaid> {
-    diff.heap.as_ref().filter(|heap| heap.separate_windows)?;
+    diff.heap.as_ref().filter(|heap| heap.separate_windows || heap.totals.unknown_frees.is_some())?;
     let memory = diff.memory.as_ref()?;
     Some(DiffSaid::Rss {
         growth_bytes: memory.growth_bytes,

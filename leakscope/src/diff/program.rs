@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::model::{Side, in_one};
-use crate::human::{cut, duration, file_name, moment, sanitize_for_files};
+use crate::human::{count, cut, duration, file_name, moment, sanitize_for_files};
 use crate::report::Report;
 use crate::report::model::Window;
 
@@ -112,10 +112,25 @@ pub(super) fn check(
     windows(old, new, notes);
     for (which, report) in [("old", old), ("new", new)] {
         if !exact(report) {
-            notes.push(format!("the {which} report is not exact; `leakscope report` tells why"));
+            notes.push(format!("the {which} report is not exact: {}", inexact(report)));
         }
     }
     Ok(())
+}
+
+/// Most losses that a note names.
+const MOST_LOSSES: usize = 3;
+
+/// Why a report is not exact.
+fn inexact(report: &Report) -> String {
+    let losses = report.losses.iter().map(|(name, n)| format!("{name} {}", count(*n)));
+    let estimates = report.sections().into_iter().filter(|section| !section.exact());
+    let estimates = estimates.map(|section| format!("{} is an estimate or incomplete", section.name()));
+    let mut told: Vec<String> = losses.chain(estimates).collect();
+    let more = told.len().saturating_sub(MOST_LOSSES);
+    told.truncate(MOST_LOSSES);
+    told.extend((more > 0).then(|| format!("{more} more")));
+    format!("{} (`leakscope report` tells what that means)", told.join(", "))
 }
 
 fn command_line(report: &Report) -> String {

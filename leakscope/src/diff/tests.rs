@@ -466,7 +466,7 @@ fn two_windows_of_one_process_are_no_difference() {
     assert_eq!(heap.totals.old_bytes_per_s, Some(live / 10));
     assert_eq!(heap.totals.new_bytes_per_s, Some(live / 20));
     let said = format!("{}{}", diff.summary.headline(), diff.summary.texts().collect::<Vec<_>>().join(" "));
-    for part in ["kept in the old window", "cache_session", "RSS was 12.0 MiB at the end of the old window"] {
+    for part in ["kept in the old window", "cache_session", "RSS was 12.0 MiB at the end of the old report"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains("grew") && diff.notes.join(" ").contains("--interval"), "{said}");

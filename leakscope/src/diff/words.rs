@@ -31,7 +31,7 @@ fn text(said: &DiffSaid) -> String {
             bytes(*new_bytes)
         ),
         DiffSaid::Rss { growth_bytes, old_bytes, new_bytes } => format!(
-            "RSS was {} at the end of the old window and {} at the end of the new one ({}).",
+            "RSS was {} at the end of the old report and {} at the end of the new one ({}).",
             bytes(*old_bytes),
             bytes(*new_bytes),
             signed_bytes(*growth_bytes)

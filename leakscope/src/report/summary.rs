@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Report;
 use crate::section::finding::Finding;
 
 /// The answer in short.
@@ -28,6 +29,11 @@ impl Summary {
         self.details.iter().map(|finding| finding.text.as_str())
     }
 
+    /// Everything, the answer first.
+    pub fn all(&self) -> impl Iterator<Item = &Finding> {
+        self.answer.iter().chain(&self.details)
+    }
+
     /// Says something before all but the answer.
     pub(crate) fn first(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.details.splice(0..0, findings);
@@ -36,6 +42,15 @@ impl Summary {
     /// Says something last.
     pub(crate) fn last(&mut self, finding: impl Into<Finding>) {
         self.details.push(finding.into());
+    }
+}
+
+impl Report {
+    /// Why nothing can be known of the heap; none if something is.
+    pub fn heap_untraceable(&self) -> Option<&str> {
+        let seen = self.heap.as_ref().is_some_and(|heap| heap.totals.alloc_objects > 0);
+        let why = self.summary.all().find(|said| said.code == "heap_no_allocator");
+        why.filter(|_| !seen).map(|said| said.text.as_str())
     }
 }
 

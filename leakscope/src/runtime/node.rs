@@ -58,8 +58,14 @@ const BLAME: BlameRules = BlameRules {
     },
     // What it runs is the user's, but has no frames of its own.
     frameworks: CodeTable { modules: &["node", "libnode", "nodejs"], ..CodeTable::NONE },
-    // `src/builtins/builtins-definitions.h`.
-    trampolines: &["Builtins_"],
+    // V8 10 `src/builtins/builtins-definitions.h`, `builtins-api.cc`, `src/api/api-arguments-inl.h`.
+    trampolines: &[
+        "Builtins_",
+        "v8::internal::Builtin_",
+        "v8::internal::Builtins::",
+        "v8::internal::FunctionCallbackArguments::Call",
+        "v8::internal::(anonymous namespace)::HandleApiCallHelper",
+    ],
     ..BlameRules::NONE
 };
 

@@ -59,6 +59,7 @@ impl Page<'_> {
         }
         match &stack.end {
             Some(StackEnd::Root) => Ok(()),
+            Some(grouped @ StackEnd::Grouped { .. }) => note(self, &grouped.to_string()),
             Some(why) => note(self, &format!("the stack ends here: {why}")),
             // As in reports of older versions.
             None if !stack.frames.is_empty() => note(self, "why the stack ends here was not noted"),

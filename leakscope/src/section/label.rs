@@ -29,7 +29,7 @@ fn nameless(frame: &Frame) -> String {
 }
 
 /// File and line: `pool.c:88`.
-fn line(frame: &Frame) -> Option<String> {
+pub fn line(frame: &Frame) -> Option<String> {
     Some(format!("{}:{}", frame.file.as_deref().map(last_part)?, frame.line?))
 }
 
@@ -50,6 +50,10 @@ pub fn function(frame: &Frame) -> String {
 pub fn name(frame: &Frame) -> String {
     let text = match (&frame.function, line(frame)) {
         (Some(function), Some(line)) => format!("{function} {line}"),
+        // Of a function as a whole: others can have its name.
+        (Some(function), None) if frame.offset.is_none() && frame.file.is_some() => {
+            format!("{function} ({})", frame.file.as_deref().map_or("", last_part))
+        }
         (Some(function), None) => {
             let offset = frame.function_offset.map(|o| format!("+{o:#x}")).unwrap_or_default();
             let module = frame.module.as_deref().map(|m| format!(" ({})", last_part(m))).unwrap_or_default();

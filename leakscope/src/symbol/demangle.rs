@@ -41,8 +41,20 @@ fn demangled(name: &str) -> Option<String> {
     };
     match (written, out.full) {
         (_, true) => Some(name::cut(out.text)),
-        (true, false) => Some(out.text),
+        (true, false) => Some(without_empty_packs(out.text)),
         (false, false) => readable::readable(name),
+    }
+}
+
+/// The demangler writes the comma before a parameter pack that is empty, too.
+fn without_empty_packs(name: String) -> String {
+    let empty = [(", >", ">"), (", )", ")"), (", &&)", ")")];
+    let name = empty
+        .iter()
+        .fold(name, |name, (from, to)| if name.contains(from) { name.replace(from, to) } else { name });
+    match name.strip_suffix("(&&)") {
+        Some(path) => format!("{path}()"),
+        None => name,
     }
 }
 
@@ -70,6 +82,12 @@ impl fmt::Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn empty_parameter_packs_leave_no_comma() {
+        let name = "_ZSt11make_sharedI4NodeJEESt10shared_ptrINSt9enable_ifIXntsr8is_arrayIT_EE5valueES2_E4typeEEDpOT0_";
+        assert_eq!(demangle(name), "std::make_shared<Node>()");
+    }
 
     #[test]
     fn rust_names_lose_hashes_and_keep_generics() {

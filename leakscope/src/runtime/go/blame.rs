@@ -61,7 +61,10 @@ fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
     let own = |module: &str| {
         !module.is_empty() && function.strip_prefix(module).is_some_and(|rest| rest.starts_with(['.', '/']))
     };
-    if function.starts_with("main.") || main_module.is_some_and(own) {
+    if function.contains("._Cfunc_") || function.contains("._cgo_") {
+        // cgo makes these: `cmd/cgo/out.go`.
+        FrameOwner::Runtime
+    } else if function.starts_with("main.") || main_module.is_some_and(own) {
         FrameOwner::User
     } else if begins(STANDARD) {
         FrameOwner::Runtime

@@ -28,7 +28,10 @@ pub(super) const BLAME: BlameRules = BlameRules {
             "slices.", "maps.", "math/", "net.", "net/", "crypto/", "encoding.", "encoding/", "compress/",
             "container/", "context.", "database/", "hash/", "html/", "log.", "log/", "mime.", "mime/", "path/",
             "regexp.", "regexp/", "testing.", "text/", "unicode/", "vendor/", "archive/", "type:.",
+            // What cgo makes of calls: `cmd/cgo/out.go`.
+            "_cgo_",
         ],
+        sources: &["_cgo_gotypes.go", "_cgo_export.c"],
         ..CodeTable::NONE
     },
     ..BlameRules::NONE

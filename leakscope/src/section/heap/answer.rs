@@ -1,14 +1,14 @@
 //! What answers "what holds the memory?".
 
+mod most;
+
 use serde_json::Value;
 
+use self::most::most;
 use super::callers::is_notable;
-use super::place::Place;
-use super::words::{HeapSaid, Lost, Most};
+use super::words::{HeapSaid, Lost};
 use crate::section::finding::Finding;
-use crate::section::label::place;
 use crate::section::model::Heap;
-use crate::section::site::StackSite as _;
 
 /// What a heap account has to say. Blocks younger than `min_age_ns` were left out of what is live.
 pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
@@ -18,9 +18,18 @@ pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
         (0, alloc_objects) => HeapSaid::NothingLeft { alloc_objects, min_age_ns },
         (live_objects, _) => {
             let live_bytes = totals.live_bytes;
-            HeapSaid::Live { live_bytes, live_objects, min_age_ns, most: most(heap), lost: lost(heap) }
+            let (most, lost) = (most(heap), lost(heap));
+            let unseen_frees =
+                if lost.allocations == 0 { unseen(totals.unknown_frees, live_objects) } else { 0 };
+            HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees }
         }
     }
+}
+
+/// Frees of blocks that were not seen allocated, where they are a notable part of what was: what a full cache keeps
+/// is no growth if it drops as much.
+pub(super) fn unseen(frees: u64, live_objects: u64) -> u64 {
+    if is_notable(frees, live_objects) { frees } else { 0 }
 }
 
 /// What a heap that the Go runtime keeps has to say, alone or beside what is traced.
@@ -44,24 +53,12 @@ pub(crate) fn again(rows: &Heap, said: &Finding) -> Option<HeapSaid> {
     match said.code.name() {
         "heap_live" => Some(heap(rows, said.args.get("min_age_ns").and_then(Value::as_u64).unwrap_or(0))),
         "go_heap_live" => Some(go_heap(rows)),
+        "heap_callers" => callers_of_most(rows),
         _ => None,
     }
 }
 
-/// Where most is from: told of the rows that the tables show.
-fn most(heap: &Heap) -> Option<Most> {
-    // The first of equals, as in the tables.
-    let known = |place: &&Place| place.stack().shown().is_some();
-    let largest = heap.places.iter().filter(known).rev().max_by_key(|place| place.live_bytes)?;
-    let (bytes, all) = (largest.live_bytes, heap.totals.live_bytes);
-    if is_notable(bytes, all) {
-        let place = largest.stack().shown().and_then(place).unwrap_or_else(|| largest.label.clone());
-        return Some(Most::Place { bytes, place, stacks: largest.stacks });
-    }
-    let places = heap.places.iter().filter(|place| place.live_objects > 0).count() as u64;
-    let below = heap.callers.first().map(|caller| (caller.label.clone(), caller.live_bytes));
-    Some(Most::Spread { places, largest_bytes: bytes, below })
-}
+pub(crate) use self::most::callers_of_most;
 
 /// A loss below this part of what is live changes nothing: one in so many.
 const NOTABLE_LOSS: u64 = 100;

@@ -93,7 +93,7 @@ impl<'a> Functions<'a> {
 }
 
 /// The frames that called what a site is charged to, and that itself.
-fn beyond(site: &Site) -> &[Arc<Frame>] {
+pub(super) fn beyond(site: &Site) -> &[Arc<Frame>] {
     let charged = site.stack.blame.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
     site.stack.frames.get(charged..).unwrap_or_default()
 }
@@ -133,8 +133,12 @@ pub(crate) fn callers(heap: &Heap) -> Vec<Caller> {
         }
     }
     let below = functions.below;
-    let told = |&at: &usize| is_notable(spoken[at], all) && !is_most(below[at].bytes, all);
-    let mut found: Vec<usize> = (0..below.len()).filter(told).collect();
+    let notable = |&at: &usize| is_notable(spoken[at], all);
+    let mut found: Vec<usize> = (0..below.len()).filter(notable).collect();
+    // What all is below says little, but more than nothing.
+    if found.iter().any(|&at| !is_most(below[at].bytes, all)) {
+        found.retain(|&at| !is_most(below[at].bytes, all));
+    }
     found.sort_by_key(|&at| Reverse(spoken[at]));
     found.truncate(MOST);
     found.into_iter().map(|at| caller(&below[at])).collect()

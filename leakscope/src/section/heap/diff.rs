@@ -13,6 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::places::places;
+use super::answer::unseen;
+use super::callers::is_notable;
 use super::model::{Heap, Site, Totals};
 use super::place::{place, sort_of};
 use super::words::{Growth, HeapSaid, Rate};
@@ -75,6 +77,10 @@ pub struct HeapTotals {
     pub old_alloc_objects: u64,
     /// Blocks allocated in the new report's window.
     pub new_alloc_objects: u64,
+    /// Frees since the old report of blocks that leakscope did not see allocated; null unless both reports are of
+    /// one observation.
+    #[serde(default)]
+    pub unknown_frees: Option<u64>,
 }
 
 with_stack! {
@@ -156,7 +162,7 @@ impl Compared for Heap {
         Some(HeapDiff {
             exact: old.exact && new.exact,
             separate_windows: !rates.are_growth(),
-            totals: totals(&old.totals, &new.totals, rates),
+            totals: totals(&old.totals, &new.totals, rates, sides.one_account),
             places: places(&sites, sides, rates),
             sites,
         })
@@ -236,10 +242,15 @@ impl Changed for HeapDiff {
         let most = Growth { bytes: grown, place: self.place(top) };
         let growth_bytes = totals.growth_bytes?;
         if growth_bytes <= 0 {
-            return Some(HeapSaid::SiteGrew { growth_bytes, most }.into());
+            // A place gains a little what another loses.
+            let notable = is_notable(grown.unsigned_abs(), totals.new_live_bytes);
+            return notable.then(|| HeapSaid::SiteGrew { growth_bytes, most }.into());
         }
         let (old_bytes, new_bytes) = (totals.old_live_bytes, totals.new_live_bytes);
-        Some(HeapSaid::Grew { growth_bytes, old_bytes, new_bytes, most }.into())
+        let traced = self.sites.iter().all(|site| site.source == super::MALLOC);
+        let grown_objects = totals.growth_objects.map_or(0, i64::unsigned_abs);
+        let unseen_frees = unseen(totals.unknown_frees.unwrap_or(0), grown_objects);
+        Some(HeapSaid::Grew { growth_bytes, old_bytes, new_bytes, most, traced, unseen_frees }.into())
     }
 
     fn nothing(&self) -> Option<&'static str> {
@@ -274,7 +285,7 @@ impl HeapDiff {
     }
 }
 
-fn totals(old: &Totals, new: &Totals, rates: Rates) -> HeapTotals {
+fn totals(old: &Totals, new: &Totals, rates: Rates, one_account: bool) -> HeapTotals {
     let (old_bytes_per_s, new_bytes_per_s) = rates.of(old.live_bytes, new.live_bytes);
     HeapTotals {
         old_live_bytes: old.live_bytes,
@@ -289,6 +300,7 @@ fn totals(old: &Totals, new: &Totals, rates: Rates) -> HeapTotals {
         new_alloc_bytes: new.alloc_bytes,
         old_alloc_objects: old.alloc_objects,
         new_alloc_objects: new.alloc_objects,
+        unknown_frees: one_account.then(|| new.unknown_frees.saturating_sub(old.unknown_frees)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The sites that hold memory.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::io;
 
 use super::answer::lost;
@@ -7,11 +9,13 @@ use super::callers::Caller;
 use super::place::{Place, stacks_of};
 use super::words::Lost;
 use super::wrappers::told;
-use crate::human::{bytes, count, counted, cut, duration, share};
+use crate::human::{bytes, count, counted, cut, duration, share, signed_bytes};
 use crate::layout::grid::{Grid, Row, number, text};
 use crate::layout::page::{Page, Paint};
+use crate::section::frame::Frame;
+use crate::section::group::add;
 use crate::section::label::name;
-use crate::section::model::{Heap, Site, Totals};
+use crate::section::model::{Heap, Site, StackEnd, Totals};
 use crate::section::site::StackSite as _;
 
 /// The column of the rate of allocation.
@@ -30,6 +34,7 @@ struct Line<'a> {
     live_bytes: u64,
     live_objects: u64,
     alloc_bytes: u64,
+    growth_bytes: i64,
     oldest_age_ns: Option<u64>,
     estimate: bool,
     source: &'a str,
@@ -45,6 +50,7 @@ impl<'a> Line<'a> {
             live_bytes: place.live_bytes,
             live_objects: place.live_objects,
             alloc_bytes: place.alloc_bytes,
+            growth_bytes: place.growth_bytes,
             oldest_age_ns: place.oldest_age_ns,
             estimate: place.samples.is_some(),
             source: &place.source,
@@ -59,6 +65,7 @@ impl<'a> Line<'a> {
             live_bytes: site.live_bytes,
             live_objects: site.live_objects,
             alloc_bytes: site.alloc_bytes,
+            growth_bytes: site.growth_bytes,
             oldest_age_ns: site.oldest_age_ns,
             estimate: site.live_bytes_low.is_some(),
             source: &site.source,
@@ -102,6 +109,12 @@ pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
     if several {
         columns.push(text("source", 1));
     }
+    // Of a single report all that is live has grown.
+    let grown = shown.iter().any(|line| line.growth_bytes != 0)
+        && shown.iter().any(|line| i128::from(line.growth_bytes) != i128::from(line.live_bytes));
+    if grown {
+        columns.push(number("growth", 1));
+    }
     let of_several = shown.iter().any(|line| line.stacks > 1);
     if of_several {
         columns.push(number("stacks", 1));
@@ -124,6 +137,9 @@ pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
         ];
         if several {
             cells.push(cut(site.source, 8));
+        }
+        if grown {
+            cells.push(signed_bytes(site.growth_bytes));
         }
         if of_several {
             cells.push(count(site.stacks));
@@ -187,25 +203,72 @@ pub(crate) fn stacks(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Stacks that look alike: they differ in addresses within lines alone.
+struct Alike<'a> {
+    first: &'a Site,
+    stacks: u64,
+    live_bytes: u64,
+    live_objects: u64,
+}
+
+/// Adds up stacks that look alike, in their order.
+fn alike<'a>(sites: &[&'a Site]) -> Vec<Alike<'a>> {
+    let mut known: HashMap<(Vec<Looks<'a>>, Option<&StackEnd>), usize> = HashMap::new();
+    let mut all: Vec<Alike<'a>> = Vec::new();
+    for site in sites {
+        let key = (site.stack.frames.iter().map(|frame| looks(frame)).collect(), site.stack.end.as_ref());
+        let at = *known.entry(key).or_insert(all.len());
+        if at == all.len() {
+            all.push(Alike { first: site, stacks: 0, live_bytes: 0, live_objects: 0 });
+        }
+        all[at].stacks += 1;
+        add(&mut all[at].live_bytes, site.live_bytes);
+        add(&mut all[at].live_objects, site.live_objects);
+    }
+    all.sort_by_key(|one| Reverse(one.live_bytes));
+    all
+}
+
+/// What a line shows of a frame.
+type Looks<'a> = (Option<&'a str>, Option<&'a str>, Option<u32>, bool, Option<u64>);
+
+fn looks(frame: &Frame) -> Looks<'_> {
+    let line = frame.line.filter(|_| frame.function.is_some() && frame.file.is_some());
+    let offset = if line.is_none() { frame.offset.map(|offset| offset.0) } else { None };
+    let file = if line.is_some() { frame.file.as_deref() } else { frame.module.as_deref() };
+    (frame.function.as_deref(), file, line, frame.inlined, offset)
+}
+
 /// The largest stacks of a place that has several.
 fn stacks_of_place(place: &Place, sites: &[&Site], page: &mut Page<'_>) -> io::Result<()> {
     let blocks = blocks(&place.source, place.live_objects);
     let all = counted(sites.len() as u64, "stack");
     let title = format!("#{} {} in {blocks}, {all}", place.rank, bytes(place.live_bytes));
     page.line(Paint::Bold, &title)?;
-    let worth = |site: &&&Site| site.live_bytes.saturating_mul(WORTH_SHOWING) >= place.live_bytes;
+    let sites = alike(sites);
+    let worth = |one: &&Alike<'_>| one.live_bytes.saturating_mul(WORTH_SHOWING) >= place.live_bytes;
     let shown = sites.iter().take(STACKS).take_while(worth).count().max(1);
-    for site in sites.iter().take(shown) {
-        page.line(Paint::Plain, &format!("  {}", held(site)))?;
-        page.stack(&site.stack, 2, Paint::Plain)?;
+    for one in sites.iter().take(shown) {
+        page.line(Paint::Plain, &format!("  {}", held_alike(one)))?;
+        page.stack(&one.first.stack, 2, Paint::Plain)?;
     }
     let hidden = sites.get(shown..).unwrap_or_default();
     if hidden.is_empty() {
         return Ok(());
     }
-    let rest = hidden.iter().map(|site| site.live_bytes).fold(0, u64::saturating_add);
-    let more = counted(hidden.len() as u64, "more stack");
+    let sum = |of: fn(&Alike<'_>) -> u64| hidden.iter().map(of).fold(0, u64::saturating_add);
+    let (rest, more) = (sum(|one| one.live_bytes), counted(sum(|one| one.stacks), "more stack"));
     page.line(Paint::Dim, &format!("  … {} in {more} (--by stack)", bytes(rest)))
+}
+
+/// What stacks that look alike hold together.
+fn held_alike(one: &Alike<'_>) -> String {
+    if one.stacks == 1 {
+        return held(one.first);
+    }
+    let blocks = blocks(&one.first.source, one.live_objects);
+    let stacks = counted(one.stacks, "stack");
+    format!("{} in {blocks}, {stacks} that differ in addresses alone", bytes(one.live_bytes))
 }
 
 fn blocks(source: &str, objects: u64) -> String {

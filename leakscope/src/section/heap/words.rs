@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::human::{bytes, counted, duration, share, signed_bytes};
+use crate::human::{bytes, count, counted, duration, share, signed_bytes};
 use crate::section::finding::findings;
+use crate::symbol::wrapper_name;
 
 /// Where most is from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +18,19 @@ pub enum Most {
         place: String,
         /// Distinct stacks that lead there.
         stacks: u64,
+    },
+    /// A function of which several lines together have notably more than any place.
+    Function {
+        /// Its part.
+        bytes: u64,
+        /// What it is called.
+        function: String,
+        /// Lines of it that have a part.
+        lines: u64,
+        /// The line that has most.
+        line: String,
+        /// What that has.
+        line_bytes: u64,
     },
     /// So many places that none holds a notable part.
     Spread {
@@ -46,7 +60,16 @@ findings! {
         /// All is freed again.
         Note NothingLeft = "heap_nothing_left" { alloc_objects: u64, min_age_ns: u64, },
         /// So much is live.
-        Note Live = "heap_live" { live_bytes: u64, live_objects: u64, min_age_ns: u64, most: Option<Most>, lost: Lost, },
+        Note Live = "heap_live" {
+            live_bytes: u64,
+            live_objects: u64,
+            min_age_ns: u64,
+            most: Option<Most>,
+            lost: Lost,
+            unseen_frees: u64,
+        },
+        /// Who calls the function that most is charged to.
+        Note Callers = "heap_callers" { function: String, callers: Vec<(String, u64)>, bytes: u64, },
         /// What was lost can change the answer.
         Warning Lost = "heap_lost" { allocations: u64, frees: u64, live_objects: u64, table_full: bool, },
         /// Blocks of which no stack is known.
@@ -81,7 +104,14 @@ findings! {
         /// What a part of the stacks holds.
         Note Selected = "heap_selected" { live_bytes: u64, of_bytes: u64, },
         /// It grew from report to report.
-        Note Grew = "heap_grew" { growth_bytes: i64, old_bytes: u64, new_bytes: u64, most: Growth, },
+        Note Grew = "heap_grew" {
+            growth_bytes: i64,
+            old_bytes: u64,
+            new_bytes: u64,
+            most: Growth,
+            traced: bool,
+            unseen_frees: u64,
+        },
         /// What was kept in two windows of one process.
         Note Rates = "heap_rates" { old_bytes_per_s: u64, new_bytes_per_s: u64, most: Option<Rate>, },
         /// It did not, but a site did.
@@ -117,13 +147,15 @@ fn text(said: &HeapSaid) -> String {
             old(*min_age_ns),
             counted(*alloc_objects, "block")
         ),
-        HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost } => {
+        HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees } => {
             let are = if *live_objects == 1 { "is" } else { "are" };
             let (held, blocks) = (bytes(*live_bytes), counted(*live_objects, "block"));
             let (old, how) = (old(*min_age_ns), how_sure(*lost));
             let held = format!("{held} in {blocks} allocated while leakscope watched{old} {are} still live");
-            and_most(format!("{how}{held}"), *live_bytes, most.as_ref(), *lost)
+            let sentence = and_most(format!("{how}{held}"), *live_bytes, most.as_ref(), *lost);
+            sentence + &meanwhile(*unseen_frees)
         }
+        HeapSaid::Callers { function, callers, bytes } => called(function, callers, *bytes),
         HeapSaid::Lost { .. } | HeapSaid::Unplaced { .. } => incomplete(said).unwrap_or_default(),
         HeapSaid::NoC {} => {
             "No C code allocated anything while leakscope watched; the Go runtime's own heap was \
@@ -148,13 +180,15 @@ fn text(said: &HeapSaid) -> String {
         HeapSaid::Selected { live_bytes, of_bytes } => {
             format!("{} of {} live", bytes(*live_bytes), bytes(*of_bytes))
         }
-        HeapSaid::Grew { growth_bytes, old_bytes, new_bytes, most } => format!(
-            "Live memory grew by {}, from {} to {}; {} from {}.",
+        HeapSaid::Grew { growth_bytes, old_bytes, new_bytes, most, traced, unseen_frees } => format!(
+            "{} grew by {}, from {} to {}; {} from {}.{}",
+            if *traced { "Live memory that leakscope saw allocated" } else { "Live memory" },
             bytes(growth_bytes.unsigned_abs()),
             bytes(*old_bytes),
             bytes(*new_bytes),
             crate::section::growth::part(most.bytes, *growth_bytes),
-            most.place
+            most.place,
+            meanwhile(*unseen_frees)
         ),
         HeapSaid::Rates { old_bytes_per_s, new_bytes_per_s, most } => {
             rates(*old_bytes_per_s, *new_bytes_per_s, most.as_ref())
@@ -186,6 +220,28 @@ fn rates(old: u64, new: u64, most: Option<&Rate>) -> String {
         ),
         None => format!("{kept}."),
     }
+}
+
+/// What left the heap besides: a full cache that drops what is old is no leak.
+fn meanwhile(unseen_frees: u64) -> String {
+    match unseen_frees {
+        0 => String::new(),
+        1 => " Meanwhile 1 block was freed that it had not seen allocated.".to_owned(),
+        n => format!(" Meanwhile {} blocks were freed that it had not seen allocated.", count(n)),
+    }
+}
+
+/// Who calls a function, and how to charge these instead.
+fn called(function: &str, callers: &[(String, u64)], all: u64) -> String {
+    let told: Vec<String> =
+        callers.iter().map(|(name, bytes)| format!("{name} ({})", share(*bytes, all))).collect();
+    let known = callers.iter().map(|(_, bytes)| bytes).fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
+    let more = if known < all { ", …" } else { "" };
+    format!(
+        "{function} was called by {}{more}. If it allocates on their behalf, --wrapper '{}' charges them.",
+        told.join(", "),
+        regex::escape(wrapper_name(function))
+    )
 }
 
 /// Why the account does not explain the memory.
@@ -234,6 +290,11 @@ fn and_most(held: String, live_bytes: u64, most: Option<&Most>, lost: Lost) -> S
         Some(Most::Place { bytes, place, .. }) => {
             format!("{held}; {} of {that} from {place}.", share(*bytes, live_bytes))
         }
+        Some(Most::Function { bytes, function, lines, line, line_bytes }) => format!(
+            "{held}; {} of {that} from {lines} lines of {function}, the largest part, {}, at {line}.",
+            share(*bytes, live_bytes),
+            share(*line_bytes, live_bytes)
+        ),
         Some(Most::Spread { places, largest_bytes, below }) => {
             let spread = format!(
                 "{held}, from {} of which none has more than {} of {that}",

@@ -243,6 +243,22 @@ fn node_and_go() {
     check("example.com/app/store.Put", &["runtime.newobject", "example.com/app/store.Put", "runtime.goexit"]);
 }
 
+/// What cgo makes of `C.CString(name)`.
+#[test]
+fn code_that_cgo_made() {
+    let frame = |function, file| BlameInput { function: Some(function), file, ..BlameInput::default() };
+    let stack = [
+        frame("malloc", None),
+        frame("_cgo_42d040ba841c_Cfunc__Cmalloc", Some("/tmp/b001/_cgo_export.c")),
+        frame("runtime.asmcgocall", None),
+        frame("runtime.cgocall", None),
+        frame("main._cgo_cmalloc", Some("_cgo_gotypes.go")),
+        frame("main._Cfunc_CString", Some("_cgo_gotypes.go")),
+        frame("main.SendName", Some("/srv/main.go")),
+    ];
+    assert_eq!(rules().owners.blame(&stack), Some(6));
+}
+
 #[test]
 fn code_made_at_run_time() {
     let frame = |function| BlameInput { function, module: Some("/usr/bin/node"), ..BlameInput::default() };
@@ -256,6 +272,10 @@ fn code_made_at_run_time() {
         frame(Some("main")),
     ];
     assert_eq!(rules().owners.blame(&stack), Some(2), "what it called");
+    let mut by_api = stack;
+    by_api[3].function =
+        Some("v8::internal::Builtin_HandleApiCall(int, unsigned long*, v8::internal::Isolate*)");
+    assert_eq!(rules().owners.blame(&by_api), Some(2), "what it called");
     let mut named = stack;
     named[4].function = Some("Cache.insert");
     assert_eq!(rules().owners.blame(&named), Some(4), "somebody wrote a map of it");

@@ -250,7 +250,12 @@ fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static
         Some(StackEnd::Root) => {}
         Some(why) => {
             let why = sanitize(&why.to_string());
-            text.push(Line::styled(format!("  … the stack ends here: {why}"), theme.dim()));
+            let ends = if matches!(stack.end, Some(StackEnd::Grouped { .. })) {
+                ""
+            } else {
+                "the stack ends here: "
+            };
+            text.push(Line::styled(format!("  … {ends}{why}"), theme.dim()));
         }
         None => text.push(Line::styled("  … the stack was not captured", theme.dim())),
     }

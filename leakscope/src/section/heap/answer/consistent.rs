@@ -13,9 +13,11 @@ use crate::section::by::By;
 use crate::section::finding::Said as _;
 use crate::section::focus::Focus;
 use crate::section::frame::Frame;
-use crate::section::heap::place::{self, stacks_of};
+use crate::section::heap::place::{self, Place, stacks_of};
+use crate::section::heap::words::Most;
 use crate::section::heap::{group, select, table};
 use crate::section::model::{Site, Stack, StackEnd, Totals};
+use crate::section::site::StackSite as _;
 
 fn frame(function: u64, line: u64) -> Frame {
     Frame {
@@ -132,6 +134,18 @@ fn assert_follows(heap: &Heap) {
             });
             assert!(row.is_some(), "{text}\n{rows}");
         }
+        Some(Most::Function { bytes, function, lines, line, line_bytes }) => {
+            let name = function.split(' ').next().unwrap_or_default();
+            let of =
+                || heap.places.iter().filter(|p| p.function.as_deref() == Some(name) && p.live_bytes > 0);
+            assert_eq!(*bytes, of().map(|place| place.live_bytes).sum::<u64>(), "{text}");
+            assert_eq!(*lines, of().count() as u64);
+            assert_eq!(Some(*line_bytes), of().map(|place| place.live_bytes).max());
+            assert!(is_notable(*bytes, all) && Some(bytes - bytes / 5) >= largest, "{text}");
+            let shown =
+                |row: &&str| row.contains(&format!(" {line} ")) && row.contains(&share(*line_bytes, all));
+            assert!(rows.lines().any(|row| shown(&row)), "{text}\n{rows}");
+        }
         Some(Most::Spread { largest_bytes, below, .. }) => {
             assert_eq!(Some(*largest_bytes), largest);
             assert!(!is_notable(*largest_bytes, all));
@@ -147,6 +161,13 @@ fn assert_follows(heap: &Heap) {
             }
         }
         None => assert_eq!(largest, None),
+    }
+    if let Some(HeapSaid::Callers { function, callers, bytes }) = callers_of_most(heap) {
+        let charged =
+            |site: &&Site| site.stack.shown().and_then(|f| f.function.as_deref()) == Some(&function);
+        assert_eq!(bytes, heap.sites.iter().filter(charged).map(|site| site.live_bytes).sum::<u64>());
+        assert!(callers.len() > 1 && callers.iter().map(|(_, bytes)| bytes).sum::<u64>() <= bytes);
+        assert!(text.contains(&function), "{text}: {function}");
     }
     // A known loss is never passed over in silence, and no share is called exact beside it.
     let notable = heap.lost_allocations * NOTABLE_LOSS >= live && heap.lost_allocations > 0;

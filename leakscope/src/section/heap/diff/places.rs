@@ -112,12 +112,17 @@ pub(super) fn places(sites: &[HeapSite], sides: &Sides<'_>, rates: Rates) -> Vec
     if !rates.are_growth() {
         places.sort_by_key(|place| Reverse((place.new_bytes_per_s, place.old_bytes_per_s)));
     } else if sides.by_objects {
-        places.sort_by_key(|place| Reverse((place.growth_objects, place.growth_bytes)));
+        places.sort_by_key(|place| (unchanged(place), Reverse((place.growth_objects, place.growth_bytes))));
     } else {
-        places.sort_by_key(|place| Reverse((place.growth_bytes, place.growth_objects)));
+        places.sort_by_key(|place| (unchanged(place), Reverse((place.growth_bytes, place.growth_objects))));
     }
     rank(&mut places);
     places
+}
+
+/// What did not change is last: tables leave it out.
+fn unchanged(place: &HeapPlace) -> bool {
+    (place.growth_bytes, place.growth_objects) == (Some(0), Some(0))
 }
 
 fn change(place: &HeapPlace, grown: i64) -> Change {
