@@ -362,6 +362,13 @@ pub const ESCAPES: Program = Program { needs: Some(&HOOK), ..Program::new(Kind::
 pub const WRAPPER: Program = Program::new(Kind::Shared, "wrapper");
 /// What the account in the kernel has to stand.
 pub const ACCOUNT: Program = Program::new(Kind::C, "account");
+/// Heaps of which one sentence must say the right thing.
+pub const ANSWERS: Program = Program::new(Kind::C, "answers");
+/// A heap that no probe sees: a static C library without its symbols.
+pub const UNSEEN: Program = Program {
+    flags: &["-s"],
+    ..Program::new(Kind::C, "answers").allocator(Allocator::GlibcStatic).debug(false)
+};
 /// Each form of `operator delete`.
 pub const DELETES: Program = Program { flags: &["-lstdc++"], ..Program::new(Kind::Cpp, "deletes") };
 /// What [`STACKS`] loads.

@@ -2,6 +2,7 @@
 
 mod account;
 mod allocators;
+mod answers;
 mod blame;
 mod break_tests;
 mod browser;

@@ -137,8 +137,11 @@ impl Watcher for Printer {
         let report = self.rendering.grouped(report);
         let goes_on = self.print(&report);
         self.thresholds.check_report(&report, &self.progress);
-        self.blind =
-            report.waits.is_none() && report.goroutines.is_none() && report.heap_untraceable().is_some();
+        let heap_alone = report.waits.is_none() && report.goroutines.is_none();
+        if let Some(why) = report.heap_untraceable().filter(|_| heap_alone && !self.blind) {
+            self.blind = true;
+            self.progress.warn(&format!("nothing could be traced: {why}"));
+        }
         goes_on
     }
 }
