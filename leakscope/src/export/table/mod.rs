@@ -78,7 +78,10 @@ fn resident(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         return page.sentences(Paint::Plain, &format!("RSS {}", bytes(end)));
     }
     let change = signed_bytes(end.cast_signed().wrapping_sub(start.cast_signed()));
-    let live: String = report.sections().iter().filter_map(|section| section.beside_memory()).collect();
+    // A part of the stacks explains a part of the memory.
+    let whole = report.summary.answer.as_ref().is_none_or(|answer| answer.code != "selected");
+    let live: String =
+        report.sections().iter().filter(|_| whole).filter_map(|section| section.beside_memory()).collect();
     page.sentences(Paint::Plain, &format!("RSS {} → {} ({change}){live}", bytes(start), bytes(end)))
 }
 
