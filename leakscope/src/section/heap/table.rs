@@ -10,7 +10,7 @@ use super::place::{Place, stacks_of};
 use super::words::Lost;
 use super::wrappers::told;
 use crate::human::{bytes, count, counted, cut, duration, share, signed_bytes};
-use crate::layout::grid::{Grid, Row, number, text};
+use crate::layout::grid::{Column, Grid, Row, number, text};
 use crate::layout::page::{Page, Paint};
 use crate::section::frame::Frame;
 use crate::section::group::add;
@@ -87,6 +87,42 @@ fn lines<'a>(heap: &'a Heap, page: &Page<'_>) -> (Vec<Line<'a>>, usize) {
     (all().take(most).map(Line::of_place).collect(), live(all().count()))
 }
 
+/// Columns that are there where they tell something.
+#[derive(Clone, Copy)]
+struct Told {
+    source: bool,
+    growth: bool,
+    stacks: bool,
+}
+
+impl Told {
+    fn of(heap: &Heap, lines: &[Line<'_>]) -> Self {
+        // Of a single report all that is live has grown.
+        let all_grew = |line: &Line<'_>| i128::from(line.growth_bytes) == i128::from(line.live_bytes);
+        Self {
+            source: heap.sources.len() > 1,
+            growth: lines.iter().any(|line| line.growth_bytes != 0) && !lines.iter().all(all_grew),
+            stacks: lines.iter().any(|line| line.stacks > 1),
+        }
+    }
+
+    fn columns(self, called: &'static str) -> Vec<Column> {
+        let mut columns = vec![
+            number("#", 0),
+            number("live", 0),
+            number("objects", 1),
+            number("share", 2),
+            number("allocated", 0),
+            number("oldest", 2),
+        ];
+        columns.extend(self.source.then(|| text("source", 1)));
+        columns.extend(self.growth.then(|| number("growth", 1)));
+        columns.extend(self.stacks.then(|| number("stacks", 1)));
+        columns.push(text(called, 0));
+        columns
+    }
+}
+
 /// The table of sites.
 pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Result<()> {
     let (shown, hidden) = lines(heap, page);
@@ -97,29 +133,9 @@ pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
     // Of a part that is not known no share is exact.
     let about = if lost(heap) == Lost::default() { "" } else { "~" };
     let seconds = (window_ns as f64 / 1e9).max(1e-9);
-    let mut columns = vec![
-        number("#", 0),
-        number("live", 0),
-        number("objects", 1),
-        number("share", 2),
-        number("allocated", 0),
-        number("oldest", 2),
-    ];
-    let several = heap.sources.len() > 1;
-    if several {
-        columns.push(text("source", 1));
-    }
-    // Of a single report all that is live has grown.
-    let grown = shown.iter().any(|line| line.growth_bytes != 0)
-        && shown.iter().any(|line| i128::from(line.growth_bytes) != i128::from(line.live_bytes));
-    if grown {
-        columns.push(number("growth", 1));
-    }
-    let of_several = shown.iter().any(|line| line.stacks > 1);
-    if of_several {
-        columns.push(number("stacks", 1));
-    }
-    columns.push(text(if page.style.stacks { "stack" } else { "place" }, 0));
+    let told = Told::of(heap, &shown);
+    let called = if page.style.stacks { "stack" } else { "place" };
+    let mut columns = told.columns(called);
     let rows = shown.iter().map(|site| {
         let estimate = if site.estimate { "~" } else { "" };
         // What Go's runtime counts did not begin with the window.
@@ -135,15 +151,9 @@ pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
             rate,
             site.oldest_age_ns.map_or("-".into(), duration),
         ];
-        if several {
-            cells.push(cut(site.source, 8));
-        }
-        if grown {
-            cells.push(signed_bytes(site.growth_bytes));
-        }
-        if of_several {
-            cells.push(count(site.stacks));
-        }
+        cells.extend(told.source.then(|| cut(site.source, 8)));
+        cells.extend(told.growth.then(|| signed_bytes(site.growth_bytes)));
+        cells.extend(told.stacks.then(|| count(site.stacks)));
         cells.push(site.label.clone());
         Row { cells, paint: Paint::Plain }
     });
@@ -155,7 +165,7 @@ pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
     }
     page.blank()?;
     Grid { columns, rows, parted: None }.draw(page)?;
-    page.more(hidden, if page.style.stacks { "stack" } else { "place" }, "")
+    page.more(hidden, called, "")
 }
 
 /// The callers below which most was allocated, where no place says much.
