@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use self::most::most;
 use super::callers::is_notable;
-use super::words::{HeapSaid, Lost};
+use super::words::{BesideGo, HeapSaid, Lost};
+use super::{GO, MALLOC};
 use crate::section::finding::Finding;
 use crate::section::model::Heap;
 
@@ -18,7 +19,7 @@ pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
         (0, alloc_objects) => HeapSaid::NothingLeft { alloc_objects, min_age_ns },
         (live_objects, _) => {
             let live_bytes = totals.live_bytes;
-            let (most, lost) = (most(heap), lost(heap));
+            let (most, lost) = (most(heap, MALLOC, live_bytes), lost(heap));
             let unseen_frees =
                 if lost.allocations == 0 { unseen(totals.unknown_frees, live_objects) } else { 0 };
             HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees }
@@ -32,19 +33,34 @@ pub(super) fn unseen(frees: u64, live_objects: u64) -> u64 {
     if is_notable(frees, live_objects) { frees } else { 0 }
 }
 
+/// Fewest samples that a place in a sentence rests on.
+const FEW_SAMPLES: u64 = 2;
+
 /// What a heap that the Go runtime keeps has to say, alone or beside what is traced.
 pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
-    let totals = &heap.totals;
-    if totals.live_objects == 0 {
-        return HeapSaid::GoUnplaced { in_use_bytes: heap.go_in_use_bytes };
+    let (go, c) = (heap.sums(GO), heap.sums(MALLOC));
+    let in_use_bytes = heap.go_in_use_bytes;
+    let beside = (c.live_objects > 0).then(|| BesideGo {
+        live_bytes: c.live_bytes,
+        live_objects: c.live_objects,
+        most: most(heap, MALLOC, c.live_bytes),
+        lost: lost(heap),
+    });
+    if go.live_objects == 0 && beside.is_none() {
+        return HeapSaid::GoUnplaced { in_use_bytes };
     }
-    let go = || heap.sources.iter().filter(|source| source.name == super::GO);
+    // Of what is no part of the heap worth to be named, or was seen once, no place is an answer.
+    let is_answer = is_notable(go.live_bytes, in_use_bytes.unwrap_or(0))
+        && most::largest(heap, GO).is_some_and(|place| place.samples.is_none_or(|n| n >= FEW_SAMPLES));
+    let mut sources = heap.sources.iter().filter(|source| source.name == GO);
     HeapSaid::GoLive {
-        live_bytes: totals.live_bytes,
-        live_objects: totals.live_objects,
-        beside_c: heap.sources.len() > go().count(),
-        exact: go().all(|source| source.exact),
-        most: most(heap),
+        in_use_bytes,
+        live_bytes: go.live_bytes,
+        live_objects: go.live_objects,
+        since_attach: heap.go_since_attach(),
+        exact: sources.all(|source| source.exact),
+        most: if is_answer { most(heap, GO, go.live_bytes) } else { None },
+        beside,
     }
 }
 

@@ -43,6 +43,19 @@ pub enum Most {
     },
 }
 
+/// What C code has in a Go program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BesideGo {
+    /// Bytes in live blocks that were allocated while leakscope watched.
+    pub live_bytes: u64,
+    /// These blocks.
+    pub live_objects: u64,
+    /// Where most is from.
+    pub most: Option<Most>,
+    /// What was lost of them.
+    pub lost: Lost,
+}
+
 /// What could not be recorded, where that can change the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lost {
@@ -80,11 +93,13 @@ findings! {
         Note GoUnplaced = "go_heap_unplaced" { in_use_bytes: Option<u64>, },
         /// So much is live in a Go program.
         Note GoLive = "go_heap_live" {
+            in_use_bytes: Option<u64>,
             live_bytes: u64,
             live_objects: u64,
-            beside_c: bool,
+            since_attach: bool,
             exact: bool,
             most: Option<Most>,
+            beside: Option<BesideGo>,
         },
         /// There is nothing to probe.
         Warning NoAllocator = "heap_no_allocator" { files: u64, reason: Option<String>, },
@@ -166,14 +181,7 @@ fn text(said: &HeapSaid) -> String {
             let in_use = in_use_bytes.map(|n| format!(", of {} in use", bytes(n))).unwrap_or_default();
             format!("Nothing that is live on the Go heap is known by its place{in_use}.")
         }
-        HeapSaid::GoLive { live_bytes, live_objects, beside_c, exact, most } => {
-            let sure = if *exact { "" } else { " (an estimate)" };
-            let which = if *beside_c { "the heaps of Go and C" } else { "the Go heap" };
-            let are = if *live_objects == 1 { "is" } else { "are" };
-            let (held, objects) = (bytes(*live_bytes), counted(*live_objects, "object"));
-            let held = format!("{held} in {objects} {are} live on {which}{sure}");
-            and_most(held, *live_bytes, most.as_ref(), Lost::default())
-        }
+        HeapSaid::GoLive { .. } => go_live(said).unwrap_or_default(),
         HeapSaid::NoAllocator { .. }
         | HeapSaid::GrownElsewhere { .. }
         | HeapSaid::GrownUnexplained { .. } => untraced(said).unwrap_or_default(),
@@ -200,6 +208,51 @@ fn text(said: &HeapSaid) -> String {
             signed_bytes(most.bytes)
         ),
     }
+}
+
+/// What is live in a Go program: exact counts of its C code and what is known of Go's heap are told one by one, the
+/// larger first.
+fn go_live(said: &HeapSaid) -> Option<String> {
+    let HeapSaid::GoLive { in_use_bytes, live_bytes, live_objects, since_attach, exact, most, beside } = said
+    else {
+        return None;
+    };
+    let mut go =
+        in_use_bytes.map_or_else(String::new, |n| format!("{} are in use on the Go heap; ", bytes(n)));
+    let about = if *exact { "" } else { "about " };
+    let objects = counted(*live_objects, "object");
+    let are = if *live_objects == 1 { "is" } else { "are" };
+    let known = match (live_objects, since_attach) {
+        (0, true) => "of what was allocated while leakscope watched, nothing is known to be live".to_owned(),
+        (0, false) => "no place of it is known".to_owned(),
+        (_, true) => format!(
+            "{about}{} in {objects} allocated on it while leakscope watched {are} still live",
+            bytes(*live_bytes)
+        ),
+        (_, false) => {
+            format!("{about}{} in {objects} {are} live by its last garbage collection", bytes(*live_bytes))
+        }
+    };
+    go.push_str(&and_most(known, *live_bytes, most.as_ref(), Lost::default()));
+    if most.is_none() && *live_objects > 0 {
+        go.push_str(" That is too little to tell a place.");
+    }
+    let go = capitalized(&go);
+    let Some(BesideGo { live_bytes: c_bytes, live_objects, most, lost }) = beside else { return Some(go) };
+    let are = if *live_objects == 1 { "is" } else { "are" };
+    let c = format!(
+        "{}{} in {} allocated by C code while leakscope watched {are} still live",
+        how_sure(*lost),
+        bytes(*c_bytes),
+        counted(*live_objects, "block")
+    );
+    let c = and_most(c, *c_bytes, most.as_ref(), *lost);
+    Some(if c_bytes > live_bytes { format!("{c} {go}") } else { format!("{go} {c}") })
+}
+
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
 /// What was kept a second in two windows of one process.
