@@ -237,6 +237,11 @@ fn go_live(said: &HeapSaid) -> Option<String> {
     if most.is_none() && *live_objects > 0 {
         go.push_str(" That is too little to tell a place.");
     }
+    // Nine tenths explain it.
+    let rest = |in_use: u64| live_bytes.saturating_mul(10) < in_use.saturating_mul(9);
+    if *since_attach && in_use_bytes.is_some_and(rest) {
+        go.push_str(" The rest of that heap is older, or not yet collected.");
+    }
     let go = capitalized(&go);
     let Some(BesideGo { live_bytes: c_bytes, live_objects, most, lost }) = beside else { return Some(go) };
     let are = if *live_objects == 1 { "is" } else { "are" };
