@@ -19,6 +19,21 @@ fn a_block_that_grows_keeps_its_age() -> Result<()> {
     Ok(())
 }
 
+/// Of blocks that are older than the attach only what they grow by is charged to who reallocates them.
+#[test]
+fn older_blocks_count_with_what_they_have_grown_by() -> Result<()> {
+    for program in [
+        ACCOUNT,
+        ACCOUNT.allocator(Allocator::Preloaded(Library::Jemalloc)),
+        ACCOUNT.allocator(Allocator::Preloaded(Library::Tcmalloc)),
+    ] {
+        let report = check(&program, "older")?;
+        let said = report.at("/summary/findings").to_string();
+        assert!(said.contains("3 blocks (322.3 KiB) are older than the attach"), "{said}");
+    }
+    Ok(())
+}
+
 /// More blocks than the first map holds; those that go are in the first and in the one that was added.
 #[test]
 fn maps_of_live_blocks_are_added_before_the_first_is_full() -> Result<()> {

@@ -152,6 +152,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     if let Some(heap) = report.heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
         let goroutines = report.goroutines.is_some();
         answer.heap(heap, traced.as_ref(), &mut report.memory, cost.hits, go.is_some(), goroutines);
+        answer.first(heap::answer::older(heap, report.memory.rss_end_bytes));
         answer.first(heap::answer::losses(heap, lost.contains_key(Loss::LiveFull.name())));
     }
     answer.rest(&report, go.map(|go| go.refused), host);

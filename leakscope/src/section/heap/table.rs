@@ -241,8 +241,12 @@ pub(crate) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
 }
 
 fn traced(totals: &Totals) -> String {
+    let older = match totals.older_blocks {
+        0 => String::new(),
+        n => format!(", {} reallocated ({})", counted(n, "older block"), bytes(totals.older_bytes)),
+    };
     format!(
-        "Heap: {} live of {} allocated ({}), {} freed, {} of older or unknown blocks",
+        "Heap: {} live of {} allocated ({}), {} freed, {} of older or unknown blocks{older}",
         counted(totals.live_objects, "block"),
         count(totals.alloc_objects),
         bytes(totals.alloc_bytes),
