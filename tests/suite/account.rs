@@ -58,13 +58,15 @@ fn stacks_come_through_while_reports_are_made() -> Result<()> {
 /// rows were not known yet.
 #[test]
 fn frames_of_a_plugin_that_is_gone_are_named() -> Result<()> {
-    let expect = Expect { exact: false, losses: &["stacks.mapping_unknown"], rooted: false };
-    let report = check_with(&ACCOUNT, "plugins", expect)?;
-    assert!(report.heap_exact());
+    let losses = &["stacks.mapping_unknown", "stacks.no_rows"];
     let in_plugin = |site: &Site<'_>| {
         site.frames().any(|frame| frame["module"].as_str().is_some_and(|m| m.ends_with("libplugin.so")))
     };
-    assert!(report.sites_through("keep_by").all(|site| in_plugin(&site)));
+    for scenario in ["plugins", "moments"] {
+        let report = check_with(&ACCOUNT, scenario, Expect { exact: false, losses, rooted: false })?;
+        assert!(report.heap_exact());
+        assert!(report.sites_through("keep_by").all(|site| in_plugin(&site)));
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 static void *old;
@@ -135,6 +136,23 @@ static void plugins(void) {
     }
 }
 
+// The same, each time somewhere else, and for so short a time that a look at the mappings mostly comes too late.
+static void moments(void) {
+    static struct site truth = {.name = "keep_by"};
+    const char *path = getenv("FIXTURE_PLUGIN");
+    EXPECT(path);
+    for (int i = 0; i < 200; i++) {
+        EXPECT(mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+        void *library = dlopen(path, RTLD_NOW);
+        EXPECT(library);
+        void (*work)(void) = (void (*)(void))dlsym(library, "plugin_once");
+        EXPECT(work);
+        work();
+        EXPECT(dlclose(library) == 0);
+        site_alloc(&truth, 160);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct scenario scenarios[] = {
         {"grown", grown, 0, TOTAL},
@@ -142,6 +160,7 @@ int main(int argc, char **argv) {
         {"blocks", blocks, 0, TOTAL},
         {"stacks", stacks, 0, TOTAL},
         {"plugins", plugins},
+        {"moments", moments},
         {0},
     };
     return fixture_main(argc, argv, scenarios);
