@@ -295,6 +295,7 @@ impl Watch {
         let exec = exec.and_then(|record| Some(record.as_value::<ThreadEvent>()?.at_ns));
         self.exec_ns = self.exec_ns.or(exec);
         let window = self.subject.started_ns..self.frozen_ns;
+        let mut looked = false;
         for record in records {
             if record.is(Kind::Stack) {
                 if let Some((stack, at_ns)) = RawStack::of_record(record).zip(seen_at_ns(record)) {
@@ -307,7 +308,9 @@ impl Watch {
             } else if record.is(Kind::MappingsChanged) {
                 let seen = self.ties.as_ref().map(|ties| ties.glances.next()).unwrap_or_default();
                 if self.exec_ns.is_none() {
-                    self.refresh(seen, watcher)?;
+                    // One look sees all changes that these records tell of.
+                    let first = !std::mem::replace(&mut looked, true);
+                    self.refresh(seen, first, watcher)?;
                 }
             } else if record.is(Kind::LeaderExit) {
                 self.leader_gone = true;
@@ -321,8 +324,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Looks at the mappings again. The stacks that follow are of the moment at which they were `seen`.
-    fn refresh(&mut self, seen: Seen, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    /// Looks at the mappings again, if that is wanted. The stacks that follow are of the moment at which they were
+    /// `seen`.
+    fn refresh(&mut self, seen: Seen, look: bool, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         let Self { source, ties, subject, space, collectors, .. } = self;
         let Some(ties) = ties else {
             let recorded: RecordedSpace = expected(source.recorded("address space")?)?;
@@ -330,10 +334,12 @@ impl Watch {
             return Ok(());
         };
         let pid = subject.process.pid;
-        let refreshed = source.act(|live| ties.probes.refresh(live, (pid, space), collectors, true, watcher));
-        match refreshed {
-            Ok(()) | Err(BpfError::TargetGone) => {}
-            Err(error) => return Err(error.into()),
+        if look {
+            let look = |live: &mut _| ties.probes.refresh(live, (pid, space), collectors, true, watcher);
+            match source.act(look) {
+                Ok(()) | Err(BpfError::TargetGone) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         space.as_of(seen);
         if source.is_taped() {
