@@ -153,6 +153,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         let goroutines = report.goroutines.is_some();
         answer.heap(heap, traced.as_ref(), &mut report.memory, cost.hits, go.is_some(), goroutines);
         answer.first(heap::answer::callers_of_most(heap));
+        answer.first(heap::answer::older(heap, report.memory.rss_end_bytes));
         answer.first(heap::answer::losses(heap, lost.contains_key(Loss::LiveFull.name())));
     }
     answer.rest(&report, go.map(|go| go.refused), host);

@@ -88,7 +88,7 @@ pub enum Cut {
 /// What each is in JSON and for people.
 const TEXTS: [(Cut, &str); 14] = [
     (Cut::TooLong, "more than 127 frames"),
-    (Cut::NoMapping, "an address in no known code"),
+    (Cut::NoMapping, "code that was not known (yet) to be mapped"),
     (Cut::NoRows, "code without unwind information"),
     (Cut::Unsupported, "an unwind rule that needs what is not known there"),
     (Cut::ReadFault, "the stack could not be read"),
@@ -102,6 +102,9 @@ const TEXTS: [(Cut, &str); 14] = [
     (Cut::Running, "the goroutine was running"),
     (Cut::NoStack, "the runtime keeps no stack for these"),
 ];
+
+/// What JSON of before has.
+const FORMER: [(Cut, &str); 1] = [(Cut::NoMapping, "an address in no known code")];
 
 const ROOT: &str = "root";
 /// What stands between the number of stacks and what they were added up by.
@@ -118,7 +121,7 @@ impl StackEnd {
         if text == ROOT {
             return Some(Self::Root);
         }
-        if let Some((cut, _)) = TEXTS.iter().find(|(_, known)| *known == text) {
+        if let Some((cut, _)) = TEXTS.iter().chain(&FORMER).find(|(_, known)| *known == text) {
             return Some(Self::Cut(*cut));
         }
         let (stacks, by) = text.split_once(GROUPED_BY)?;

@@ -15,6 +15,7 @@ mod links;
 mod modules;
 mod prepare;
 pub mod rights;
+mod runtimes;
 pub mod seccomp;
 mod signals;
 mod subject;

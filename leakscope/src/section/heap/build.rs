@@ -124,6 +124,8 @@ pub(crate) fn heap(
         totals: Totals {
             live_bytes: snapshot.live_bytes,
             live_objects: snapshot.live_objects,
+            older_blocks: snapshot.older_blocks,
+            older_bytes: snapshot.older_bytes,
             alloc_bytes: snapshot.alloc_bytes,
             alloc_objects: snapshot.alloc_objects,
             free_objects: snapshot.free_objects,
@@ -144,6 +146,8 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
         source: super::MALLOC.to_owned(),
         live_bytes: snapshot.live_bytes,
         live_objects: snapshot.live_objects,
+        older_blocks: snapshot.older_blocks,
+        older_bytes: snapshot.older_bytes,
         alloc_bytes: snapshot.alloc_bytes,
         alloc_objects: snapshot.alloc_objects,
         growth_bytes: snapshot.growth_bytes,

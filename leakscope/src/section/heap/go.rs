@@ -93,6 +93,8 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
         source: super::GO.to_owned(),
         live_bytes: seen.live_bytes,
         live_objects: seen.live_objects,
+        older_blocks: 0,
+        older_bytes: 0,
         alloc_bytes: seen.alloc_bytes,
         alloc_objects: seen.alloc_objects,
         growth_bytes,

@@ -321,8 +321,12 @@ fn traced(heap: &Heap) -> String {
         true => sums.alloc_objects.saturating_sub(sums.live_objects),
         false => heap.totals.free_objects,
     };
+    let older = match heap.totals.older_blocks {
+        0 => String::new(),
+        n => format!(", {} reallocated ({})", counted(n, "older block"), bytes(heap.totals.older_bytes)),
+    };
     format!(
-        "{}: {} live of {} allocated ({}), {} freed, {} of older or unknown blocks",
+        "{}: {} live of {} allocated ({}), {} freed, {} of older or unknown blocks{older}",
         if heap.has(GO) { "Heap of C code" } else { "Heap" },
         counted(sums.live_objects, "block"),
         count(sums.alloc_objects),

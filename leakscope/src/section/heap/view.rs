@@ -93,6 +93,11 @@ impl Viewed for Heap {
             counted(site.alloc_objects, "block"),
             site.source
         ));
+        if site.older_blocks > 0 {
+            let older = counted(site.older_blocks, "older block");
+            let held = bytes(site.older_bytes);
+            say(format!("reallocated {older} ({held}): only what was added since is counted"));
+        }
         if let Some((old, young)) = site.oldest_age_ns.zip(site.youngest_age_ns) {
             say(format!("ages: {} to {}", duration(young), duration(old)));
         }

@@ -65,13 +65,22 @@ pub struct Lost {
     pub frees: u64,
 }
 
+/// Blocks that are older than the recording, and were reallocated since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Older {
+    /// How many.
+    pub blocks: u64,
+    /// What they held as they were first seen, or the least since.
+    pub bytes: u64,
+}
+
 findings! {
     /// What is said of the heap.
     pub enum HeapSaid, in the words of text {
         /// No call was seen.
         Note NothingAllocated = "heap_nothing_allocated" {},
         /// All is freed again.
-        Note NothingLeft = "heap_nothing_left" { alloc_objects: u64, min_age_ns: u64, },
+        Note NothingLeft = "heap_nothing_left" { alloc_objects: u64, min_age_ns: u64, older: Older, },
         /// So much is live.
         Note Live = "heap_live" {
             live_bytes: u64,
@@ -87,6 +96,8 @@ findings! {
         Warning Lost = "heap_lost" { allocations: u64, frees: u64, live_objects: u64, table_full: bool, },
         /// Blocks of which no stack is known.
         Warning Unplaced = "heap_unplaced" { unplaced_bytes: u64, live_bytes: u64, },
+        /// Blocks from before were reallocated; `lost` tells whether some may be new ones that were not recorded.
+        Note Older = "heap_older" { older: Older, lost: bool, },
         /// A Go program whose C code allocates nothing, and whose own heap is not read.
         Note NoC = "heap_no_c_code" {},
         /// Of a Go heap no site is known.
@@ -157,11 +168,13 @@ pub struct Rate {
 fn text(said: &HeapSaid) -> String {
     match said {
         HeapSaid::NothingAllocated {} => "Nothing was allocated while leakscope watched.".to_owned(),
-        HeapSaid::NothingLeft { alloc_objects, min_age_ns } => format!(
-            "No blocks{} are left of {} allocated while leakscope watched.",
+        HeapSaid::NothingLeft { alloc_objects, min_age_ns, older } => format!(
+            "No blocks{} are left of {} allocated while leakscope watched{}.",
             old(*min_age_ns),
-            counted(*alloc_objects, "block")
+            counted(*alloc_objects, "block"),
+            beside(*older, *min_age_ns)
         ),
+        HeapSaid::Older { older, lost } => from_before(*older, *lost),
         HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees } => {
             let are = if *live_objects == 1 { "is" } else { "are" };
             let (held, blocks) = (bytes(*live_bytes), counted(*live_objects, "block"));
@@ -330,6 +343,36 @@ fn untraced(said: &HeapSaid) -> Option<String> {
 /// That blocks of a certain age were asked for.
 fn old(min_age_ns: u64) -> String {
     if min_age_ns > 0 { format!(" that are {} old or older", duration(min_age_ns)) } else { String::new() }
+}
+
+/// That what is left was there before.
+fn beside(older: Older, min_age_ns: u64) -> String {
+    if older.blocks == 0 {
+        return String::new();
+    }
+    let (were, have) = if older.blocks == 1 { ("was", "has") } else { ("were", "have") };
+    let grown = if min_age_ns == 0 { format!(" and {have} not grown since") } else { String::new() };
+    format!(", beside {} from before the attach that {were} reallocated{grown}", some(older))
+}
+
+fn some(older: Older) -> String {
+    format!("{} ({})", counted(older.blocks, "block"), bytes(older.bytes))
+}
+
+/// What is counted of blocks from before.
+fn from_before(older: Older, lost: bool) -> String {
+    let (are, were, they, their, have) = match older.blocks {
+        1 => ("is", "was", "it", "its", "has"),
+        _ => ("are", "were", "they", "their", "have"),
+    };
+    let which = if lost {
+        format!(
+            "that {were} reallocated {are} older than the attach, or {their} allocation could not be recorded"
+        )
+    } else {
+        format!("{are} older than the attach and {were} reallocated while leakscope watched")
+    };
+    format!("{} {which}: only what {they} {have} grown by since is counted.", some(older))
 }
 
 /// What the numbers are, where some are missing.
