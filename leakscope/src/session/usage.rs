@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::report::own_cost::OwnCost;
+use crate::report::own_cost::{OwnCost, rss_bytes};
 
 /// What this process has used until now, with the kernel side's maps, which take `map_bytes`.
 pub(super) fn own(map_bytes: u64) -> OwnCost {
@@ -26,10 +26,4 @@ pub(super) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     // If it cannot be raised, opening fails later and says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
-/// Resident memory of this process, bytes.
-fn rss_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
 }
