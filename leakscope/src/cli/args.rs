@@ -320,6 +320,7 @@ impl AttachArgs {
                 duration: self.duration,
                 interval: self.interval,
                 rest: 0,
+                naming: None,
                 wishes: Wishes {
                     tracing,
                     sort: self.sort.into(),

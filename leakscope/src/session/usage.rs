@@ -1,7 +1,8 @@
-//! What leakscope itself costs.
+//! What leakscope itself costs, and what memory the target has.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::report::model::Memory;
 use crate::report::own_cost::{OwnCost, rss_bytes};
 
 /// What this process has used until now, with the kernel side's maps, which take `map_bytes`.
@@ -26,4 +27,9 @@ pub(super) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     // If it cannot be raised, opening fails later and says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// The target's resident set at the start and at the end.
+pub(super) fn memory(start: Option<u64>, end: Option<u64>) -> Memory {
+    Memory { rss_start_bytes: start, rss_end_bytes: end, untraced_reason: None }
 }

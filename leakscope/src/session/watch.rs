@@ -10,7 +10,8 @@ use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
 use super::glances::Glances;
 use super::subject::Subject;
-use super::tallies::tallies;
+use super::tallies::{tallies, times};
+use super::usage::memory;
 use super::{Config, Told, Watcher, clock, modules, usage};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
@@ -24,7 +25,7 @@ use crate::process::seen::Seen;
 use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
-use crate::report::model::{EndedBy, Memory, Window};
+use crate::report::model::{EndedBy, Window};
 use crate::report::naming::Naming;
 use crate::report::own_cost::{Meter, OwnCost};
 use crate::runtime::{RecordedRuntime, Runtimes};
@@ -87,6 +88,7 @@ pub(super) async fn watch(
     };
     let mut watch = Watch::new(source, Some(ties), armed.subject, armed.space, names, armed.collectors);
     watch.naming.charge(config.charging.of(watch.subject.process.exe.as_deref()));
+    watch.naming.slice = config.naming;
     let ended = match watch.start(watcher) {
         Ok(()) => watch.until_end(watcher).await,
         Err(failure) => Err(failure),
@@ -226,7 +228,8 @@ impl Watch {
                         self.source.note("step", &Step::Abandoned);
                         return Ok(None);
                     }
-                    ties.feed.reported(begun.elapsed(), ties.rest);
+                    // Names are read once.
+                    ties.feed.reported(begun.elapsed().saturating_sub(self.naming.spent()), ties.rest);
                 }
                 Step::End(ended_by) => {
                     if let Some(ties) = self.ties.as_ref().filter(|_| ended_by == EndedBy::Interrupt) {
@@ -335,6 +338,7 @@ impl Watch {
 
     /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
     fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
+        let begun = Instant::now();
         let at_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
         self.look(at_ns, gone(ended_by), watcher)?;
@@ -351,6 +355,8 @@ impl Watch {
         }
         watcher.detail(&tallies(&counters));
         let at_ns = self.exec_ns.unwrap_or(at_ns);
+        self.naming.begin(ended_by.is_some());
+        let read = begun.elapsed();
         let moment = Moment {
             at_ns,
             started_ns: self.subject.started_ns,
@@ -364,7 +370,10 @@ impl Watch {
         if let Some(error) = self.source.flush() {
             recording_ends(&error, watcher);
         }
-        self.told(&mut report, watcher)
+        let made = begun.elapsed();
+        let goes_on = self.told(&mut report, watcher);
+        watcher.detail(&times(read, made, begun.elapsed()));
+        goes_on
     }
 
     /// Has the report written. What leakscope itself has used is measured when that is told, which is last; a replay
@@ -487,9 +496,4 @@ fn read_runtimes(
         }
         Ok(())
     })
-}
-
-/// The target's resident set at the start and at the end.
-pub(super) fn memory(start: Option<u64>, end: Option<u64>) -> Memory {
-    Memory { rss_start_bytes: start, rss_end_bytes: end, untraced_reason: None }
 }
