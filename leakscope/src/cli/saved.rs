@@ -9,7 +9,10 @@ use crate::report::read::Reading;
 pub(super) fn reading<T>(work: impl FnOnce(&Reading<'_>) -> T) -> T {
     let advance = Advance::new();
     let progress = |file: &str, done: u64, all: u64| advance.at(&format!("reading {file}"), done, all);
-    work(&Reading { memory_bytes: memory(), progress: &progress, ..Reading::default() })
+    let memory_bytes = memory();
+    // A report takes about as much as its text.
+    let held_bytes = memory_bytes / 8;
+    work(&Reading { memory_bytes, held_bytes, progress: &progress, ..Reading::default() })
 }
 
 /// Three quarters of what is free, so that reading ends with an error before the machine is out of memory.

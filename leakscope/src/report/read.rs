@@ -28,7 +28,7 @@ use text::Text;
 pub struct Reading<'a> {
     /// The most resident memory that leakscope may have meanwhile.
     pub memory_bytes: u64,
-    /// Text that is held whole: serde_json reads it three times as fast as one that comes bit by bit.
+    /// The longest text that is held whole: serde_json reads it four times as fast as one that comes bit by bit.
     pub held_bytes: u64,
     /// How many times longer than the file its text may be. Reports shrink by zstd to about a twentieth.
     pub expansion: u64,
