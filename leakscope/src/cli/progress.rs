@@ -50,8 +50,8 @@ pub struct Advance {
 }
 
 impl Advance {
-    /// Nothing is shown yet.
-    pub fn new() -> Self {
+    /// Begins now; nothing is shown yet.
+    pub fn begin() -> Self {
         Self { started: Instant::now(), shown: Cell::new(None), terminal: std::io::stderr().is_terminal() }
     }
 

@@ -7,7 +7,7 @@ use crate::report::read::Reading;
 
 /// Does `work` with what reads files.
 pub(super) fn reading<T>(work: impl FnOnce(&Reading<'_>) -> T) -> T {
-    let advance = Advance::new();
+    let advance = Advance::begin();
     let progress = |file: &str, done: u64, all: u64| advance.at(&format!("reading {file}"), done, all);
     let memory_bytes = memory();
     // A report takes about as much as its text.

@@ -280,7 +280,7 @@ fn reports_in(directory: &Directory) -> io::Result<(Vec<OsString>, usize)> {
     found.retain(|name| {
         let name = name.to_str().unwrap_or_default();
         let ends = |extension: &&str| name.strip_suffix(*extension).is_some_and(|rest| rest.ends_with('.'));
-        name.starts_with("report-") && EXTENSIONS.iter().any(|extension| ends(&extension))
+        name.starts_with("report-") && EXTENSIONS.iter().any(ends)
     });
     if strangers > 0 {
         found.retain(|name| files.contains(name));
@@ -321,10 +321,10 @@ fn parse_both<'de>(
     reports: impl Read<'de>,
     take: Taker<'_>,
 ) -> Result<(), ReadError> {
-    let mut probes = Deserializer::new(probes).into_iter::<Probe>();
+    let probes = Deserializer::new(probes).into_iter::<Probe>();
     let mut reports = Deserializer::new(reports).into_iter::<Report>();
     let mut last: Option<Report> = None;
-    while let Some(probe) = probes.next() {
+    for probe in probes {
         let probe = match (probe, last.as_mut()) {
             // The writer was killed while it wrote a further line.
             (Err(error), Some(last)) if error.classify() == Category::Eof => {
