@@ -22,7 +22,16 @@ pub struct Stack {
     pub end: Option<StackEnd>,
 }
 
+/// Why a frame has no name yet.
+const BEING_READ: &str = "names are being read";
+
 impl Stack {
+    /// What stands for a stack until its names are read.
+    pub(crate) fn unnamed() -> Self {
+        let frame = Frame { why_unknown: Some(BEING_READ.into()), ..Frame::default() };
+        Self { frames: [frame].into_iter().collect(), blame: None, end: None }
+    }
+
     /// The frame that the stack is charged to.
     pub fn blamed(&self) -> Option<&Frame> {
         self.frames.get(usize::try_from(self.blame?).ok()?).map(Arc::as_ref)

@@ -10,8 +10,9 @@ use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
 use super::glances::Glances;
 use super::runtimes::read_runtimes;
-use super::subject::Subject;
-use super::tallies::tallies;
+use super::subject::{Subject, expected};
+use super::tallies::{tallies, times};
+use super::usage::memory;
 use super::{Config, Told, Watcher, clock, modules, usage};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
@@ -26,7 +27,7 @@ use crate::process::{AddressSpace, Location};
 use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
-use crate::report::model::{EndedBy, Memory, Window};
+use crate::report::model::{EndedBy, Window};
 use crate::report::naming::Naming;
 use crate::report::own_cost::{Meter, OwnCost};
 use crate::runtime::{RecordedRuntime, Runtimes};
@@ -91,6 +92,7 @@ pub(super) async fn watch(
     };
     let mut watch = Watch::new(source, Some(ties), armed.subject, armed.space, names, armed.collectors);
     watch.naming.charge(config.charging.of(watch.subject.process.exe.as_deref()));
+    watch.naming.slice = config.naming;
     let ended = match watch.start(watcher) {
         Ok(()) => watch.until_end(watcher).await,
         Err(failure) => Err(failure),
@@ -135,12 +137,6 @@ pub(super) async fn replay(
         Some(ended_by) => watch.finish(ended_by, watcher),
         None => Ok(()),
     }
-}
-
-/// What only a recording can answer.
-fn expected<T>(answer: Option<T>) -> Result<T, Failure> {
-    answer
-        .ok_or_else(|| Failure::failed(anyhow::anyhow!("a target that runs was asked for what is recorded")))
 }
 
 fn recording_ends(error: &RecordingError, watcher: &mut dyn Watcher) {
@@ -231,7 +227,8 @@ impl Watch {
                         self.source.note("step", &Step::Abandoned);
                         return Ok(None);
                     }
-                    ties.feed.reported(begun.elapsed(), ties.rest);
+                    // Names are read once.
+                    ties.feed.reported(begun.elapsed().saturating_sub(self.naming.spent()), ties.rest);
                 }
                 Step::End(ended_by) => {
                     if let Some(ties) = self.ties.as_ref().filter(|_| ended_by == EndedBy::Interrupt) {
@@ -350,6 +347,7 @@ impl Watch {
 
     /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
     fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
+        let begun = Instant::now();
         let at_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
         self.look(at_ns, gone(ended_by), watcher)?;
@@ -366,6 +364,8 @@ impl Watch {
         }
         watcher.detail(&tallies(&counters));
         let at_ns = self.exec_ns.unwrap_or(at_ns);
+        self.naming.begin(ended_by.is_some());
+        let read = begun.elapsed();
         let moment = Moment {
             at_ns,
             started_ns: self.subject.started_ns,
@@ -379,7 +379,10 @@ impl Watch {
         if let Some(error) = self.source.flush() {
             recording_ends(&error, watcher);
         }
-        self.told(&mut report, watcher)
+        let made = begun.elapsed();
+        let goes_on = self.told(&mut report, watcher);
+        watcher.detail(&times(read, made, begun.elapsed()));
+        goes_on
     }
 
     /// Has the report written. What leakscope itself has used is measured when that is told, which is last; a replay
@@ -491,9 +494,4 @@ impl Watch {
         let collected = self.collectors.iter().flat_map(|collector| collector.losses()).map(owned);
         Ok(summed(own.into_iter().chain(collected)))
     }
-}
-
-/// The target's resident set at the start and at the end.
-pub(super) fn memory(start: Option<u64>, end: Option<u64>) -> Memory {
-    Memory { rss_start_bytes: start, rss_end_bytes: end, untraced_reason: None }
 }

@@ -59,7 +59,10 @@ impl Made for Heap {
         let inputs: Option<HeapInputs<'_>> = facts.collected.heap.map(Into::into);
         let whole = facts.whole("heap");
         let traced = inputs.map(|inputs| {
+            // What a thread waits for is known by names; whose memory it is, can wait.
+            facts.hurried.set(true);
             let mut heap = heap(&inputs, whole, facts.ended, facts.name);
+            facts.hurried.set(false);
             heap.wrappers = charge_callers(&mut heap.sites, &rules().owners, facts.charging);
             heap
         });
