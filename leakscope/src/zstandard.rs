@@ -82,6 +82,10 @@ impl<R: BufRead> Read for Decoder<R> {
             if count > 0 {
                 return Ok(count);
             }
+            let checksum = frame.get_checksum_from_data();
+            if checksum.is_some() && checksum != frame.get_calculated_checksum() {
+                return Err(io::Error::other("the checksum is not that of the text"));
+            }
             self.frame = None;
         }
     }
@@ -123,5 +127,11 @@ mod tests {
             wrong[at] ^= 0x55;
             let _ = unpacked(&wrong);
         }
+        let text = b"{\"live_bytes\": 1234567}";
+        let mut wrong = packed(text);
+        let digit = wrong.windows(7).position(|part| part == b"1234567").expect("it is stored as it is");
+        wrong[digit] = b'9';
+        let error = unpacked(&wrong).expect_err("a damaged number").to_string();
+        assert!(error.contains("checksum"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn reading<T>(work: impl FnOnce(&Reading<'_>) -> T) -> T {
     let progress = |file: &str, done: u64, all: u64| advance.at(&format!("reading {file}"), done, all);
     let memory_bytes = memory();
     // A report takes about as much as its text.
-    let held_bytes = memory_bytes / 8;
+    let held_bytes = memory_bytes / 32;
     work(&Reading { memory_bytes, held_bytes, progress: &progress, ..Reading::default() })
 }
 

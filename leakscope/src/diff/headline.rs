@@ -10,10 +10,8 @@ pub(super) fn summary(diff: &Diff) -> Summary {
     let mut sections = diff.sections();
     sections.sort_by_key(|section| section.order(Part::Totals));
     let grown = sections.iter().filter_map(|section| section.finding());
-    let mut told: Vec<Finding> = rss(diff).map(Finding::from).into_iter().chain(grown).collect();
-    if !told.is_empty() {
-        told.extend(rss_beside(diff).map(Finding::from));
-    }
+    let told: Vec<Finding> = rss(diff).map(Finding::from).into_iter().chain(grown).collect();
+    let beside = rss_beside(diff).filter(|_| !told.is_empty() || rss_grew(diff).is_some());
     let mut told = told.into_iter();
     let nothing = || {
         let compared: Vec<String> =
@@ -21,7 +19,7 @@ pub(super) fn summary(diff: &Diff) -> Summary {
         if compared.is_empty() { DiffSaid::NothingInCommon {} } else { DiffSaid::NothingGrew { compared } }
     };
     let answer = told.next().unwrap_or_else(|| nothing().into());
-    let details = told.collect();
+    let details = told.chain(beside.map(Finding::from)).collect();
     Summary { answer: Some(answer), details }
 }
 
@@ -41,10 +39,19 @@ fn rss_beside(diff: &Diff) -> Option<DiffSaid> {
 
 /// That memory grew, where no heap tells what of it.
 fn rss(diff: &Diff) -> Option<DiffSaid> {
-    let memory = diff.memory.as_ref().filter(|_| diff.heap.is_none())?;
+    let silent =
+        diff.heap.as_ref().map(|heap| (heap.totals.old_alloc_objects, heap.totals.new_alloc_objects));
+    let (growth_bytes, old_bytes, new_bytes) =
+        rss_grew(diff).filter(|_| silent.is_none_or(|seen| seen == (0, 0)))?;
+    Some(DiffSaid::RssGrew { growth_bytes, old_bytes, new_bytes, in_both: silent.is_some() })
+}
+
+/// By how much the resident set grew, from where and to where, if that is notable.
+fn rss_grew(diff: &Diff) -> Option<(u64, u64, u64)> {
+    let memory = diff.memory.as_ref()?;
     let growth_bytes = u64::try_from(memory.growth_bytes).ok()?;
     let (least, part) = NOTABLE_RSS;
     let (old_bytes, new_bytes) = (memory.old_rss_bytes, memory.new_rss_bytes);
     let notable = growth_bytes >= least && growth_bytes >= old_bytes / part;
-    notable.then_some(DiffSaid::RssGrew { growth_bytes, old_bytes, new_bytes })
+    notable.then_some((growth_bytes, old_bytes, new_bytes))
 }

@@ -7,7 +7,7 @@ findings! {
     /// What is said of a difference as a whole.
     pub enum DiffSaid, in the words of text {
         /// Memory grew, and no heap tells what of it.
-        Warning RssGrew = "rss_grew" { growth_bytes: u64, old_bytes: u64, new_bytes: u64, },
+        Warning RssGrew = "rss_grew" { growth_bytes: u64, old_bytes: u64, new_bytes: u64, in_both: bool, },
         /// How large the process was.
         Note Rss = "rss" { growth_bytes: i64, old_bytes: u64, new_bytes: u64, },
         /// Nothing did.
@@ -24,11 +24,15 @@ pub const fn codes() -> &'static [&'static str] {
 
 fn text(said: &DiffSaid) -> String {
     match said {
-        DiffSaid::RssGrew { growth_bytes, old_bytes, new_bytes } => format!(
-            "RSS grew by {}, from {} to {}; the heap is not in both reports: `leakscope attach` records it.",
+        DiffSaid::RssGrew { growth_bytes, old_bytes, new_bytes, in_both } => format!(
+            "RSS grew by {}, from {} to {}; {}.",
             bytes(*growth_bytes),
             bytes(*old_bytes),
-            bytes(*new_bytes)
+            bytes(*new_bytes),
+            match in_both {
+                true => "no allocation was seen in either report",
+                false => "the heap is not in both reports: `leakscope attach` records it",
+            }
         ),
         DiffSaid::Rss { growth_bytes, old_bytes, new_bytes } => format!(
             "RSS was {} at the end of the old report and {} at the end of the new one ({}).",

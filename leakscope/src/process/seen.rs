@@ -19,6 +19,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// How many records of the kernel's it holds.
+    pub const fn told(&self) -> usize {
+        self.mapped.len()
+    }
+
     /// Adds what the kernel has told.
     pub fn add_told(&mut self, (mapped, lost): (Vec<MappedCode>, u64)) {
         (self.mapped, self.lost) = (mapped, lost);

@@ -1,5 +1,6 @@
 //! The target's executable mappings with the files behind them, kept up to date.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
@@ -102,6 +103,8 @@ pub struct AddressSpace {
     names: Names,
     /// Records of what was mapped that were lost, of whatever process.
     records_lost: u64,
+    /// See [`Self::is_in_doubt`].
+    doubted: Cell<bool>,
     /// Modules by what the kernel printed of them.
     by_print: HashMap<(FileId, PathBuf), ModuleId>,
     /// Modules that [`Self::refresh`] has yet to return: they have been gone whenever it looked.
@@ -388,7 +391,20 @@ impl AddressSpace {
         if self.past.is_empty() {
             return self.locate(address);
         }
-        self.past.at(address, at_ns).map_or_else(|| self.locate(address), |found| found.place(address))
+        let now = self.locate(address);
+        let Some(found) = self.past.at(address, at_ns) else { return now };
+        let told = found.place(address);
+        // After a loss, what came in its place may be what was not told.
+        if now != told && now != Location::Unmapped && self.records_lost() > 0 {
+            self.doubted.set(true);
+            return now;
+        }
+        told
+    }
+
+    /// Whether a loss made it unsure which code lay at an address that was asked for.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubted.get()
     }
 
     /// Where `address` lies now, or at the moment of [`Self::as_of`].

@@ -35,10 +35,8 @@ pub use read::Player;
 pub use rows::Rows;
 pub use write::Recorder;
 
-/// The version of the format that is written.
+/// The version of the format that is written and read.
 pub const VERSION: u32 = 4;
-/// The oldest one that is read.
-const OLDEST: u32 = 4;
 /// Most bytes of a tape, before they are compressed.
 const MOST_BYTES: u64 = 1 << 30;
 /// Most bytes of the file that tells the version.
@@ -80,7 +78,7 @@ pub enum RecordingError {
     },
     /// It is of another format.
     #[error(
-        "the recording is of version {found} (leakscope {by}), and this leakscope reads versions {OLDEST} to {VERSION}: replay it with that one"
+        "the recording is of version {found} (leakscope {by}), and this leakscope reads version {VERSION}: replay it with that one"
     )]
     Version {
         /// Its version.

@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde::de::DeserializeOwned;
 
-use super::{ABOUT, About, MOST_ABOUT, MOST_BYTES, OLDEST, RecordingError, SCHEMA, TAPE, VERSION};
+use super::{ABOUT, About, MOST_ABOUT, MOST_BYTES, RecordingError, SCHEMA, TAPE, VERSION};
 use crate::files::Directory;
 
 /// A recording that is being replayed.
@@ -42,7 +42,7 @@ impl Player {
         if about.schema != SCHEMA {
             return Err(none(format!("{ABOUT} is of something else")));
         }
-        if !(OLDEST..=VERSION).contains(&about.version) {
+        if about.version != VERSION {
             return Err(RecordingError::Version { found: about.version, by: about.leakscope_version });
         }
         Ok(Self::of(directory.read(OsStr::new(TAPE)).map_err(failed)?))

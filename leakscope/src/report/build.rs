@@ -160,7 +160,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     if let Some(heap) = report.heap.as_ref().filter(|_| host.is_none_or(|host| host.probes)) {
         let goroutines = report.goroutines.is_some();
         answer.heap(heap, traced.as_ref(), &mut report.memory, cost.hits, go.is_some(), goroutines);
-        answer.first(heap::answer::callers_of_most(heap));
+        answer.first(heap::answer::callers_of_most(heap).filter(|_| report.unnamed_stacks == 0));
         answer.first(heap::answer::older(heap, report.memory.rss_end_bytes));
         answer.first(heap::answer::losses(heap, lost.contains_key(Loss::LiveFull.name())));
         answer.without_names(report.unnamed_stacks);
@@ -217,7 +217,9 @@ impl Answer {
         let rss = (memory.rss_start_bytes, memory.rss_end_bytes);
         let lost = heap.lost_allocations > 0;
         let untraced = || heap::answer::untraced(rss, heap.totals.live_bytes, visibility, lost);
-        let untraced = (traced.min_age_ns == 0).then(untraced).flatten();
+        // What is young is left out of what is live, so growth is not compared with it.
+        let untraced =
+            untraced().filter(|said| traced.min_age_ns == 0 || matches!(said, HeapSaid::NoAllocator { .. }));
         memory.untraced_reason = untraced.as_ref().map(HeapSaid::text);
         if go && untraced.is_none() && heap.totals.alloc_objects == 0 {
             if goroutines {

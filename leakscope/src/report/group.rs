@@ -19,7 +19,11 @@ impl Report {
     pub(crate) fn say_again(&mut self) {
         let again = |said: &Finding| self.sections().into_iter().find_map(|section| section.again(said));
         let answer = self.summary.answer.as_ref().and_then(again);
+        // Who calls what is charged no more is not said any more.
+        let gone = |said: &Finding, again: &Option<Finding>| said.code == "heap_callers" && again.is_none();
         let details: Vec<Option<Finding>> = self.summary.details.iter().map(again).collect();
+        let kept: Vec<bool> =
+            self.summary.details.iter().zip(&details).map(|(said, again)| !gone(said, again)).collect();
         if answer.is_some() {
             self.summary.answer = answer;
         }
@@ -28,6 +32,8 @@ impl Report {
                 *said = again;
             }
         }
+        let mut kept = kept.into_iter();
+        self.summary.details.retain(|_| kept.next().unwrap_or(true));
     }
 }
 

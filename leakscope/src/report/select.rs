@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use super::Report;
+use super::summary::NO_ALLOCATOR;
 use super::words::ReportSaid;
 use crate::section::finding::Finding;
 use crate::section::focus::Focus;
@@ -42,7 +43,11 @@ impl Selection {
             ReportSaid::Selected { focus: pattern(&focus.focus), ignore: pattern(&focus.ignore), parts };
         let whole = report.summary.answer.replace(selected.into());
         let whole = whole.unwrap_or_else(|| Finding::unnamed(""));
-        report.summary.details = vec![ReportSaid::Whole { code: whole.code, text: whole.text }.into()];
+        let blind = report.summary.details.iter().find(|said| said.code == NO_ALLOCATOR).cloned();
+        report.summary.details =
+            vec![ReportSaid::Whole { code: whole.code.clone(), text: whole.text.clone() }.into()];
+        // That nothing can be known holds for any part.
+        report.summary.details.extend(blind.or_else(|| (whole.code == NO_ALLOCATOR).then_some(whole)));
     }
 }
 

@@ -45,11 +45,14 @@ impl Summary {
     }
 }
 
+/// The code of what is said where a heap cannot be traced.
+pub(super) const NO_ALLOCATOR: &str = "heap_no_allocator";
+
 impl Report {
     /// Why nothing can be known of the heap; none if something is.
     pub fn heap_untraceable(&self) -> Option<&str> {
         let seen = self.heap.as_ref().is_some_and(|heap| heap.totals.alloc_objects > 0);
-        let why = self.summary.all().find(|said| said.code == "heap_no_allocator");
+        let why = self.summary.all().find(|said| said.code == NO_ALLOCATOR);
         why.filter(|_| !seen).map(|said| said.text.as_str())
     }
 }

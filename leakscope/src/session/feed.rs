@@ -121,7 +121,7 @@ impl Feed {
     /// A report took so long to make; the next one is at least `rest` times as far away.
     pub(super) fn reported(&mut self, took: Duration, rest: u32) {
         let rest = took * rest;
-        if rest > self.every {
+        if took + rest > self.every {
             self.reports.reset_after(rest);
         }
     }

@@ -9,11 +9,21 @@ use crate::process::seen::{Seen, Seer};
 /// Most of them that wait; of further changes the mappings are looked at later, when their turn comes.
 const MOST: usize = 512;
 
+/// Most records of mapped code that wait with them.
+const MOST_TOLD: usize = 1 << 15;
+
+/// Glances that wait, and the records with them.
+#[derive(Debug, Default)]
+struct Waiting {
+    seen: VecDeque<Seen>,
+    told: usize,
+}
+
 /// One glance for each record of a change, in the order of the records. The thread that takes these out of the ring
 /// looks, the session takes the glances as it comes to the records.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Glances {
-    all: Arc<Mutex<VecDeque<Seen>>>,
+    all: Arc<Mutex<Waiting>>,
     followed: Arc<Mutex<Followed>>,
 }
 
@@ -32,15 +42,24 @@ impl Glances {
         let (all, followed, mut seer) = (Arc::clone(&self.all), Arc::clone(&self.followed), Seer::new(pid));
         move || {
             let mut all = lock(&all);
-            let mut seen = if all.len() < MOST { seer.look() } else { Seen::default() };
-            seen.add_told(lock(&followed).take());
-            all.push_back(seen);
+            let mut seen = if all.seen.len() < MOST { seer.look() } else { Seen::default() };
+            let (mut told, mut lost) = lock(&followed).take();
+            if all.told + told.len() > MOST_TOLD {
+                lost += told.len() as u64;
+                told.clear();
+            }
+            all.told += told.len();
+            seen.add_told((told, lost));
+            all.seen.push_back(seen);
         }
     }
 
     /// The glance of the next record.
     pub(super) fn next(&self) -> Seen {
-        lock(&self.all).pop_front().unwrap_or_default()
+        let mut all = lock(&self.all);
+        let seen = all.seen.pop_front().unwrap_or_default();
+        all.told = all.told.saturating_sub(seen.told());
+        seen
     }
 
     /// Makes room for what is mapped. To be called now and then: other processes map code, too.

@@ -34,8 +34,8 @@ use crate::runtime::{RecordedRuntime, Runtimes};
 use crate::stack::{RawStack, Stacks, seen_at_ns};
 use crate::symbol::{Charging, Names};
 
-/// On a tape, what leakscope itself had used when a report told it. Recordings of version 2 have none, nor has one that
-/// was ended while a report was written.
+/// On a tape, what leakscope itself had used when a report told it. A recording that was ended while a report was
+/// written has none.
 const OWN_COST_TOLD: &str = "own cost told";
 
 /// What ties a session to a target that runs; a replay has none of it.
@@ -482,9 +482,10 @@ impl Watch {
     /// What was lost outside of the kernel side, by name.
     fn losses(&mut self) -> Result<Vec<(String, u64)>, Failure> {
         let probes = self.ties.as_ref().map(|ties| &ties.probes);
-        // Where all code is known, nothing that matters was lost: most of it is of other processes.
+        // Most of it is of other processes: it matters where code is not known, or not for sure.
         let replaced = self.space.replaced();
-        let records_lost = if self.unplaced { self.space.records_lost() } else { 0 };
+        let matters = self.unplaced || self.space.is_in_doubt();
+        let records_lost = if matters { self.space.records_lost() } else { 0 };
         let own: Vec<(String, u64)> = self.source.get("losses", |live| {
             let own = probes.into_iter().flat_map(Probes::losses);
             let code = [(losses::MAPPED_CODE_LOST, records_lost), (losses::CODE_REPLACED, replaced)];

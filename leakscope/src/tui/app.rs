@@ -253,7 +253,7 @@ impl App {
             }
             KeyCode::Tab | KeyCode::Right => process.turn(true),
             KeyCode::BackTab | KeyCode::Left => process.turn(false),
-            KeyCode::Char('m') if !process.is_named() => {
+            KeyCode::Char('m') if !process.is_named() && !process.marked() => {
                 self.message =
                     Some("names are still being read; set the mark when they are there".to_owned());
             }

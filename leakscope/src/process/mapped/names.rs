@@ -30,6 +30,10 @@ impl Names {
 
     /// What is known of it from now on.
     pub(in super::super) fn learn(&mut self, file: &MappedFile, module: ModuleId) {
+        // Of more, none is opened.
+        if self.known.len() >= MOST {
+            return;
+        }
         self.known.insert((file.path.clone(), file.identity.clone()), module);
     }
 

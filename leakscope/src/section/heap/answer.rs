@@ -4,7 +4,7 @@ mod most;
 
 use serde_json::Value;
 
-use self::most::most;
+use self::most::told;
 use super::callers::is_notable;
 use super::words::{BesideGo, HeapSaid, Lost, Older};
 use super::{GO, MALLOC};
@@ -22,7 +22,7 @@ pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
         }
         (live_objects, _) => {
             let live_bytes = totals.live_bytes;
-            let (most, lost) = (most(heap, MALLOC, live_bytes), lost(heap));
+            let (most, lost) = (told(heap, MALLOC), lost(heap));
             let unseen_frees =
                 if lost.allocations == 0 { unseen(totals.unknown_frees, live_objects) } else { 0 };
             HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees }
@@ -36,9 +36,6 @@ pub(super) fn unseen(frees: u64, live_objects: u64) -> u64 {
     if is_notable(frees, live_objects) { frees } else { 0 }
 }
 
-/// Fewest samples that a place in a sentence rests on.
-const FEW_SAMPLES: u64 = 2;
-
 /// What a heap that the Go runtime keeps has to say, alone or beside what is traced.
 pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
     let (go, c) = (heap.sums(GO), heap.sums(MALLOC));
@@ -46,15 +43,12 @@ pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
     let beside = (c.live_objects > 0).then(|| BesideGo {
         live_bytes: c.live_bytes,
         live_objects: c.live_objects,
-        most: most(heap, MALLOC, c.live_bytes),
+        most: told(heap, MALLOC),
         lost: lost(heap),
     });
     if go.live_objects == 0 && beside.is_none() {
         return HeapSaid::GoUnplaced { in_use_bytes };
     }
-    // Of what is no part of the heap worth to be named, or was seen once, no place is an answer.
-    let is_answer = is_notable(go.live_bytes, in_use_bytes.unwrap_or(0))
-        && most::largest(heap, GO).is_some_and(|place| place.samples.is_none_or(|n| n >= FEW_SAMPLES));
     let mut sources = heap.sources.iter().filter(|source| source.name == GO);
     HeapSaid::GoLive {
         in_use_bytes,
@@ -62,7 +56,7 @@ pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
         live_objects: go.live_objects,
         since_attach: heap.go_since_attach(),
         exact: sources.all(|source| source.exact),
-        most: if is_answer { most(heap, GO, go.live_bytes) } else { None },
+        most: told(heap, GO),
         beside,
     }
 }
@@ -84,7 +78,7 @@ const NOTABLE_LOSS: u64 = 100;
 
 /// What was lost, where it can change the answer.
 pub(crate) fn lost(heap: &Heap) -> Lost {
-    let all = heap.totals.live_objects;
+    let all = heap.sums(MALLOC).live_objects;
     let notable = |lost: u64| if lost.saturating_mul(NOTABLE_LOSS) >= all { lost } else { 0 };
     Lost { allocations: notable(heap.lost_allocations), frees: notable(heap.lost_frees) }
 }
@@ -92,7 +86,7 @@ pub(crate) fn lost(heap: &Heap) -> Lost {
 /// What can change the answer. `table_full` tells whether it was the table of live blocks that lost some.
 pub(crate) fn losses(heap: &Heap, table_full: bool) -> Vec<HeapSaid> {
     let Lost { allocations, frees } = lost(heap);
-    let live_objects = heap.totals.live_objects;
+    let live_objects = heap.sums(MALLOC).live_objects;
     let lost = (allocations > 0 || frees > 0).then_some(HeapSaid::Lost {
         allocations,
         frees,
@@ -102,7 +96,7 @@ pub(crate) fn losses(heap: &Heap, table_full: bool) -> Vec<HeapSaid> {
     let unplaced =
         heap.sites.iter().filter(|site| site.source == super::MALLOC && site.stack.frames.is_empty());
     let unplaced_bytes = unplaced.map(|site| site.live_bytes).fold(0, u64::saturating_add);
-    let live_bytes = heap.totals.live_bytes;
+    let live_bytes = heap.sums(MALLOC).live_bytes;
     let unplaced = unplaced_bytes > 0 && unplaced_bytes.saturating_mul(NOTABLE_LOSS) >= live_bytes;
     lost.into_iter().chain(unplaced.then_some(HeapSaid::Unplaced { unplaced_bytes, live_bytes })).collect()
 }
@@ -226,7 +220,7 @@ mod tests {
         assert_eq!(said(&none, None), None);
         assert_eq!(
             heap(&none, 0).text(),
-            "No blocks are left of 5 blocks allocated while leakscope watched, beside 1 block (50.0 MiB) from before \
+            "No blocks are left of 5 blocks allocated or reallocated while leakscope watched, beside 1 block (50.0 MiB) from before \
              the attach that was reallocated and has not grown since."
         );
     }

@@ -104,7 +104,8 @@ pub(super) fn beyond(site: &Site) -> &[Arc<Frame>] {
 pub(crate) fn callers(heap: &Heap) -> Vec<Caller> {
     let all = heap.totals.live_bytes;
     let largest = heap.places.iter().map(|place| place.live_bytes).max().unwrap_or(0);
-    if all == 0 || is_notable(largest, all) {
+    // Exact counts and estimates are no parts of one whole.
+    if all == 0 || is_notable(largest, all) || heap.sources.len() > 1 {
         return Vec::new();
     }
     let live = || heap.sites.iter().enumerate().filter(|(_, site)| site.live_bytes > 0);

@@ -217,6 +217,9 @@ impl Compared for Heap {
     }
 }
 
+/// What a place gains by is told from here on, also where the rest shrank.
+const NOTABLE_GROWTH: u64 = 1 << 20;
+
 /// How long two windows are, and whether what differs between them is growth.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
@@ -267,7 +270,8 @@ impl Changed for HeapDiff {
         let growth_bytes = totals.growth_bytes?;
         if growth_bytes <= 0 {
             // A place gains a little what another loses.
-            let notable = is_notable(grown.unsigned_abs(), totals.new_live_bytes);
+            let grown = grown.unsigned_abs();
+            let notable = grown >= NOTABLE_GROWTH || is_notable(grown, totals.new_live_bytes);
             return notable.then(|| HeapSaid::SiteGrew { growth_bytes, most }.into());
         }
         let (old_bytes, new_bytes) = (totals.old_live_bytes, totals.new_live_bytes);

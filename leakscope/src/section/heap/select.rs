@@ -20,7 +20,8 @@ pub(crate) fn select(heap: &mut Heap, focus: &Focus) -> HeapSaid {
     totals.older_bytes = sum(|site| site.older_bytes);
     totals.alloc_bytes = sum(|site| site.alloc_bytes);
     totals.alloc_objects = sum(|site| site.alloc_objects);
-    totals.free_objects = totals.alloc_objects.saturating_sub(totals.live_objects);
+    let older = heap.sites.iter().map(|site| site.older_blocks).fold(0, u64::saturating_add);
+    totals.free_objects = totals.alloc_objects.saturating_sub(totals.live_objects).saturating_sub(older);
     totals.unknown_frees = 0;
     totals.growth_bytes = heap.sites.iter().map(|site| site.growth_bytes).fold(0, i64::saturating_add);
     let live_bytes = totals.live_bytes;

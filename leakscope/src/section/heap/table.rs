@@ -317,10 +317,9 @@ pub(crate) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
 
 fn traced(heap: &Heap) -> String {
     let sums = heap.sums(MALLOC);
-    let freed = match heap.has(GO) {
-        true => sums.alloc_objects.saturating_sub(sums.live_objects),
-        false => heap.totals.free_objects,
-    };
+    // Both sources are in the sum.
+    let go = heap.sums(GO);
+    let freed = heap.totals.free_objects.saturating_sub(go.alloc_objects.saturating_sub(go.live_objects));
     let older = match heap.totals.older_blocks {
         0 => String::new(),
         n => format!(", {} reallocated ({})", counted(n, "older block"), bytes(heap.totals.older_bytes)),

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::human::{bytes, count, counted, duration, share, signed_bytes};
+use crate::human::{bytes, count, counted, cut, duration, share, signed_bytes};
 use crate::section::finding::findings;
-use crate::symbol::wrapper_name;
+use crate::section::label::LONGEST_NAME;
 
 /// Where most is from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -91,7 +91,12 @@ findings! {
             unseen_frees: u64,
         },
         /// Who calls the function that most is charged to.
-        Note Callers = "heap_callers" { function: String, callers: Vec<(String, u64)>, bytes: u64, },
+        Note Callers = "heap_callers" {
+            function: String,
+            callers: Vec<(String, u64)>,
+            bytes: u64,
+            wrapper: Option<String>,
+        },
         /// What was lost can change the answer.
         Warning Lost = "heap_lost" { allocations: u64, frees: u64, live_objects: u64, table_full: bool, },
         /// Blocks of which no stack is known.
@@ -169,9 +174,10 @@ fn text(said: &HeapSaid) -> String {
     match said {
         HeapSaid::NothingAllocated {} => "Nothing was allocated while leakscope watched.".to_owned(),
         HeapSaid::NothingLeft { alloc_objects, min_age_ns, older } => format!(
-            "No blocks{} are left of {} allocated while leakscope watched{}.",
+            "No blocks{} are left of {} allocated{} while leakscope watched{}.",
             old(*min_age_ns),
             counted(*alloc_objects, "block"),
+            if older.blocks > 0 { " or reallocated" } else { "" },
             beside(*older, *min_age_ns)
         ),
         HeapSaid::Older { older, lost } => from_before(*older, *lost),
@@ -183,7 +189,9 @@ fn text(said: &HeapSaid) -> String {
             let sentence = and_most(format!("{how}{held}"), *live_bytes, most.as_ref(), *lost);
             sentence + &meanwhile(*unseen_frees)
         }
-        HeapSaid::Callers { function, callers, bytes } => called(function, callers, *bytes),
+        HeapSaid::Callers { function, callers, bytes, wrapper } => {
+            called(function, callers, *bytes, wrapper.as_deref())
+        }
         HeapSaid::Lost { .. } | HeapSaid::Unplaced { .. } => incomplete(said).unwrap_or_default(),
         HeapSaid::NoC {} => {
             "No C code allocated anything while leakscope watched; the Go runtime's own heap was \
@@ -297,21 +305,24 @@ fn rates(old: u64, new: u64, most: Option<&Rate>) -> String {
 fn meanwhile(unseen_frees: u64) -> String {
     match unseen_frees {
         0 => String::new(),
-        1 => " Meanwhile 1 block was freed that it had not seen allocated.".to_owned(),
-        n => format!(" Meanwhile {} blocks were freed that it had not seen allocated.", count(n)),
+        1 => " Meanwhile 1 block was freed that leakscope had not seen allocated.".to_owned(),
+        n => format!(" Meanwhile {} blocks were freed that leakscope had not seen allocated.", count(n)),
     }
 }
 
 /// Who calls a function, and how to charge these instead.
-fn called(function: &str, callers: &[(String, u64)], all: u64) -> String {
+fn called(function: &str, callers: &[(String, u64)], all: u64, wrapper: Option<&str>) -> String {
     let told: Vec<String> =
         callers.iter().map(|(name, bytes)| format!("{name} ({})", share(*bytes, all))).collect();
     let known = callers.iter().map(|(_, bytes)| bytes).fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
     let more = if known < all { ", …" } else { "" };
+    let hint =
+        wrapper.map(|name| format!(" If it allocates on their behalf, --wrapper '{name}' charges them."));
     format!(
-        "{function} was called by {}{more}. If it allocates on their behalf, --wrapper '{}' charges them.",
+        "{} was called by {}{more}.{}",
+        cut(function, LONGEST_NAME),
         told.join(", "),
-        regex::escape(wrapper_name(function))
+        hint.unwrap_or_default()
     )
 }
 

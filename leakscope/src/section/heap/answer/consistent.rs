@@ -164,7 +164,7 @@ fn assert_follows(heap: &Heap) {
         }
         None => assert_eq!(largest, None),
     }
-    if let Some(HeapSaid::Callers { function, callers, bytes }) = callers_of_most(heap) {
+    if let Some(HeapSaid::Callers { function, callers, bytes, .. }) = callers_of_most(heap) {
         let charged =
             |site: &&Site| site.stack.shown().and_then(|f| f.function.as_deref()) == Some(&function);
         assert_eq!(bytes, heap.sites.iter().filter(charged).map(|site| site.live_bytes).sum::<u64>());

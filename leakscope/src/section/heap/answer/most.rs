@@ -14,19 +14,21 @@ use crate::section::heap::{GO, MALLOC};
 use crate::section::label::{LONGEST_NAME, line, name, place};
 use crate::section::model::Heap;
 use crate::section::site::StackSite as _;
-use crate::symbol::FrameOwner;
+use crate::symbol::{FrameOwner, wrapper_name};
 
+/// Fewest samples that a place in a sentence rests on.
+const FEW_SAMPLES: u64 = 2;
 /// Most callers that a sentence names.
 const CALLERS: usize = 3;
 
 /// The place of a source that has most and a frame, the first of equals as in the tables.
-pub(super) fn largest<'a>(heap: &'a Heap, source: &str) -> Option<&'a Place> {
+fn largest<'a>(heap: &'a Heap, source: &str) -> Option<&'a Place> {
     let known = heap.places.iter().filter(|place| place.source == source && place.stack().shown().is_some());
     known.rev().max_by_key(|place| place.live_bytes)
 }
 
 /// Where most of a source, `all`, is from: told of the rows that the tables show.
-pub(super) fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
+fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
     let largest = largest(heap, source)?;
     let bytes = largest.live_bytes;
     if let Some(function) = largest_function(heap, source, bytes, all) {
@@ -82,11 +84,28 @@ fn largest_function(heap: &Heap, source: &str, place_bytes: u64, all: u64) -> Op
     })
 }
 
+/// What a sentence tells of a source; nothing where too little of it is known to name a place.
+pub(super) fn told(heap: &Heap, source: &str) -> Option<Most> {
+    let all = heap.sums(source).live_bytes;
+    // Of what is no part of the heap worth to be named, or was seen once, no place is an answer.
+    let is_answer = source != GO
+        || is_notable(all, heap.go_in_use_bytes.unwrap_or(0))
+            && largest(heap, GO).is_some_and(|place| place.samples.is_none_or(|n| n >= FEW_SAMPLES));
+    if is_answer { most(heap, source, all) } else { None }
+}
+
+/// An expression for `--wrapper` that is that function alone; none for names that a shell could take for more.
+fn expression(function: &str) -> Option<String> {
+    let name = wrapper_name(function);
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "_:<>~*&, ()[]".contains(c);
+    (name.len() <= LONGEST_NAME && name.chars().all(harmless)).then(|| format!("^{}$", regex::escape(name)))
+}
+
 /// Who calls the function that most is charged to, where several do; none where stacks are not whole any more.
 pub(crate) fn callers_of_most(heap: &Heap) -> Option<HeapSaid> {
     let live = heap.live_of();
     let source = if live(MALLOC) >= live(GO) { MALLOC } else { GO };
-    let place = match most(heap, source, live(source))? {
+    let place = match told(heap, source)? {
         Most::Place { .. } => largest(heap, source)?,
         Most::Function { function: named, .. } => {
             let is_it = |function: &str| cut(function, LONGEST_NAME) == named;
@@ -95,18 +114,21 @@ pub(crate) fn callers_of_most(heap: &Heap) -> Option<HeapSaid> {
         }
         Most::Spread { .. } => return None,
     };
-    let function = place.function.clone()?;
+    let (named, key) = (place.function.clone()?, function(place)?);
     let owners = &rules().owners;
     let mut callers: HashMap<String, u64> = HashMap::new();
     let mut all = 0u64;
     for site in heap.sites.iter().filter(|site| site.source == source && site.live_bytes > 0) {
         let mut outward = beyond(site).iter();
-        if outward.next()?.function.as_deref() != Some(&function) {
+        let charged = outward.next().and_then(|frame| {
+            Some((frame.function.as_deref()?, frame.file.as_deref(), frame.module.as_deref()))
+        });
+        if charged != Some(key) {
             continue;
         }
         all = all.saturating_add(site.live_bytes);
         let is_caller = |frame: &&Arc<Frame>| {
-            frame.function.as_deref().is_some_and(|name| name != &*function)
+            frame.function.as_deref().is_some_and(|name| name != &*named)
                 && owners.owner(&frame.blame_input()) == FrameOwner::User
         };
         let caller = outward.find(is_caller).map(|frame| name(&By::Function.of(frame)));
@@ -119,5 +141,11 @@ pub(crate) fn callers_of_most(heap: &Heap) -> Option<HeapSaid> {
     callers.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
     callers.truncate(CALLERS);
     let second = callers.get(1)?.1;
-    is_notable(second, all).then(|| HeapSaid::Callers { function: function.to_string(), callers, bytes: all })
+    let wrapper = (source == MALLOC).then(|| expression(&named)).flatten();
+    is_notable(second, all).then(|| HeapSaid::Callers {
+        function: named.to_string(),
+        callers,
+        bytes: all,
+        wrapper,
+    })
 }
