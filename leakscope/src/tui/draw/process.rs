@@ -80,6 +80,8 @@ fn above(process: &ProcessView, paused: bool, theme: Theme, area: Rect) -> Vec<L
     headline.resize(2, Line::default());
     text.extend(headline);
     text.push(figures(report));
+    let told = report.sections().into_iter().flat_map(|section| section.on_screen());
+    text.extend(told.map(|line| Line::raw(sanitize(&line))));
     let views = Report::tabs().into_iter().filter_map(|tab| report.viewed(tab));
     for alert in views.flat_map(|view| view.alerts()) {
         text.push(Line::styled(format!("! {}", sanitize(&alert)), theme.warn()));
