@@ -164,12 +164,14 @@ impl Opened for GoProcess {
                 Err(error) => log.warn(&format!("the Go heap is not followed: {error}")),
             }
         }
+        // As near as can be to where the resident set is noted.
+        self.memory.read(program, log);
         Ok(())
     }
 
     fn read_tasks(&mut self, now_ns: u64, log: &mut dyn Log) {
         let Ok(program) = &self.program else { return };
-        self.memory.read(program, now_ns, log);
+        self.memory.read(program, log);
         let begun = Instant::now();
         match self.reader.read(program, now_ns) {
             Ok(snapshot) => {

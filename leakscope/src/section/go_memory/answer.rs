@@ -65,8 +65,8 @@ fn share(memory: &GoMemory) -> Option<CpuShare> {
 pub(crate) fn resident(memory: &GoMemory, rss: (Option<u64>, Option<u64>)) -> Option<GoMemorySaid> {
     let rss_bytes = rss.1?;
     let grown = rss.0.map_or(0, |start| rss_bytes.saturating_sub(start));
-    if memory.growth.is_some() && grown >= NOTABLE {
-        return grew(memory, grown);
+    if let Some(said) = grew(memory, grown) {
+        return Some(said);
     }
     let notable = |bytes: u64| bytes >= NOTABLE && bytes >= rss_bytes / SHARE;
     let uncollected = uncollected(memory);
@@ -90,6 +90,9 @@ fn uncollected(memory: &GoMemory) -> u64 {
 
 /// Which part has grown most, if it explains a notable part of what RSS has grown by.
 fn grew(memory: &GoMemory, rss_growth_bytes: u64) -> Option<GoMemorySaid> {
+    if rss_growth_bytes < NOTABLE {
+        return None;
+    }
     let most = memory.growth.iter().flatten().max_by_key(|grown| grown.growth_bytes)?;
     let bytes = u64::try_from(most.growth_bytes).ok()?;
     (bytes >= rss_growth_bytes / SHARE).then_some(GoMemorySaid::Grew {

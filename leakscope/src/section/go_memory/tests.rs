@@ -112,6 +112,7 @@ fn the_part_that_grew_most_is_named() {
     let text = said(&watched(MemStats { stack_bytes: 504 * MIB, ..stats() }), (40, 441)).unwrap_or_default();
     assert!(text.ends_with("500.0 MiB more in stacks of goroutines, not all of it resident."), "{text}");
     assert_eq!(said(&watched(stats()), (40, 441)), None, "nothing of it is known");
+    assert_eq!(said(&watched(MemStats { stack_bytes: 18 * MIB, ..stats() }), (40, 400)), None, "too little");
     assert_eq!(watched(stats()).growth.map(|all| all.len()), Some(Part::ALL.len()));
 }
 

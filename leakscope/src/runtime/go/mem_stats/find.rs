@@ -31,7 +31,11 @@ const STATS: [&str; 6] = [
 ];
 /// The same of `runtime.work.cpuStats` (`runtime/mgc.go`), which there is since Go 1.20.
 const CPU: [&str; 3] = ["runtime.gcMarkTermination", "runtime.gcStart", "runtime.gcMarkDone"];
-/// How often a place is looked at that does not hold, because the program goes on.
+/// The N of the first Go 1.N that has it.
+const FIRST_CPU: u32 = 20;
+/// How often all places are looked at, because the program goes on meanwhile.
+const PASSES: usize = 4;
+/// How often a place is looked at whose sums nearly agree.
 const LOOKS: usize = 16;
 
 /// Where the account is read from.
@@ -47,17 +51,15 @@ pub fn find(program: &Program) -> Result<Places, GoError> {
         .ok_or(GoError::NotFound("the layout of the runtime's account of its memory (runtime.memstats)"))?;
     let heap = spans::find(program)?.address();
     let mut at = Variables { heap, controller: 0, stats: None, cpu: None };
-    at.controller = candidates(program, &CONTROLLER, &layout.controller.at)
-        .find(|address| {
-            let at = Variables { controller: *address, ..at };
-            holds(program, &layout, &at, Reading::has_controller)
-        })
-        .ok_or(GoError::NotFound("the state of the garbage collector (runtime.gcController)"))?;
+    let controller = first_of(&candidates(program, &CONTROLLER, &layout.controller.at), |address| {
+        let at = Variables { controller: address, ..at };
+        Reading::of(program, &layout, &at).is_some_and(|reading| reading.has_controller())
+    });
+    at.controller =
+        controller.ok_or(GoError::NotFound("the state of the garbage collector (runtime.gcController)"))?;
     let stats = stats(program, &layout, at);
     at.stats = Some(stats.ok_or(GoError::NotFound("the runtime's account of its memory (runtime.memstats)"))?);
-    let mut places = Places { layout, at };
-    places.find_cpu(program);
-    Ok(places)
+    Ok(Places { layout, at })
 }
 
 /// Finds `runtime.memstats`: where all sums agree to the byte, else where they come nearest.
@@ -81,36 +83,36 @@ fn stats(program: &Program, layout: &Layout, at: Variables) -> Option<u64> {
 
 impl Places {
     /// Finds what the collector says of the CPU time, once it has run.
-    pub fn find_cpu(&mut self, program: &Program) {
-        if self.at.cpu.is_some() || program.minor < 20 {
+    pub(super) fn find_cpu(&mut self, program: &Program) {
+        if program.minor < FIRST_CPU {
             return;
         }
         let members: Vec<usize> = (0..CPU_STATS).step_by(8).collect();
-        self.at.cpu = candidates(program, &CPU, &members).find(|address| {
-            let at = Variables { cpu: Some(*address), ..self.at };
-            holds(program, &self.layout, &at, |reading| {
-                reading.cpu.zip(reading.stats).is_some_and(|(cpu, stats)| cpu.is_sound(stats.cpu_fraction))
-            })
+        self.at.cpu = first_of(&candidates(program, &CPU, &members), |address| {
+            let at = Variables { cpu: Some(address), ..self.at };
+            let reading = Reading::of(program, &self.layout, &at);
+            let both = reading.and_then(|reading| reading.cpu.zip(reading.stats));
+            both.is_some_and(|(cpu, stats)| cpu.is_sound(stats.cpu_fraction))
         });
     }
 }
 
-/// Whether something holds of a reading, or of one soon after.
-fn holds(program: &Program, layout: &Layout, at: &Variables, of: impl Fn(&Reading) -> bool) -> bool {
-    (0..LOOKS).any(|_| Reading::of(program, layout, at).is_some_and(|reading| of(&reading)))
+/// The first place of which something holds, now or soon after.
+fn first_of(places: &[u64], holds: impl Fn(u64) -> bool) -> Option<u64> {
+    (0..PASSES).find_map(|_| places.iter().copied().find(|place| holds(*place)))
 }
 
-/// Where a structure may begin, of which functions refer to a member.
-fn candidates<'a>(
-    program: &'a Program,
-    readers: &'a [&str],
-    members: &'a [usize],
-) -> impl Iterator<Item = u64> + 'a {
-    let mut tried = HashSet::new();
+/// Where a structure may begin of which functions refer to a member.
+fn candidates(program: &Program, readers: &[&str], members: &[usize]) -> Vec<u64> {
     let is_variable = |address: &u64| program.parts.first().is_some_and(|part| part.is_variable(*address));
-    let referred = readers.iter().flat_map(|reader| references(program, reader)).filter(is_variable);
-    let begins = referred.flat_map(move |address| {
-        std::iter::once(0).chain(members.iter().copied()).filter_map(move |at| address.checked_sub(at as u64))
-    });
-    begins.filter(is_variable).filter(move |address| tried.insert(*address))
+    let mut found = Vec::new();
+    let mut tried = HashSet::new();
+    for reader in readers {
+        for address in references(program, reader).into_iter().filter(is_variable) {
+            let begins = std::iter::once(0).chain(members.iter().copied());
+            let begins = begins.filter_map(|at| address.checked_sub(at as u64)).filter(is_variable);
+            found.extend(begins.filter(|begin| tried.insert(*begin)));
+        }
+    }
+    found
 }

@@ -113,21 +113,14 @@ impl MemStats {
     }
 }
 
-/// Reads the account of a program that runs as `pid`. When that was, the caller knows.
+/// Reads the account of a program that runs as `pid`.
 pub fn read(program: &Program, places: &mut Places, pid: u32) -> Result<MemStats, GoError> {
-    places.find_cpu(program);
-    let best = (0..LOOKS).map_while(|_| Reading::of(program, &places.layout, &places.at));
-    let mut best_yet: Option<Reading> = None;
-    for reading in best {
-        let off = |reading: &Reading| reading.off_by().unwrap_or(u64::MAX);
-        if best_yet.is_none_or(|best| off(&reading) < off(&best)) {
-            best_yet = Some(reading);
-        }
-        if off(&reading) == 0 {
-            break;
-        }
+    let mut reading = best_of(program, places).ok_or(GoError::Gone)?;
+    if places.at.cpu.is_none() && reading.stats.is_some_and(|stats| stats.collections > 0) {
+        places.find_cpu(program);
+        reading = best_of(program, places).ok_or(GoError::Gone)?;
     }
-    let reading = best_yet.ok_or(GoError::Gone)?;
+    let at_ns = monotonic_ns();
     let (true, Some(stats)) = (reading.has_account(), reading.stats) else {
         return Err(GoError::SelfCheck {
             check: "the parts of its memory add up to the runtime's own sum",
@@ -135,7 +128,28 @@ pub fn read(program: &Program, places: &mut Places, pid: u32) -> Result<MemStats
             of: 1,
         });
     };
-    Ok(MemStats { anonymous_bytes: anonymous(pid), ..told(&reading, &stats, program.minor) })
+    Ok(MemStats { at_ns, anonymous_bytes: anonymous(pid), ..told(&reading, &stats, program.minor) })
+}
+
+/// Of several readings the first whose parts add up, or the one that comes nearest.
+fn best_of(program: &Program, places: &Places) -> Option<Reading> {
+    let off = |reading: &Reading| reading.off_by().unwrap_or(u64::MAX);
+    let mut best: Option<Reading> = None;
+    for _ in 0..LOOKS {
+        let reading = Reading::of(program, &places.layout, &places.at)?;
+        if best.is_none_or(|best| off(&reading) < off(&best)) {
+            best = Some(reading);
+        }
+        if off(&reading) == 0 {
+            break;
+        }
+    }
+    best
+}
+
+fn monotonic_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.cast_unsigned())
 }
 
 fn told(reading: &Reading, stats: &Stats, minor: u32) -> MemStats {

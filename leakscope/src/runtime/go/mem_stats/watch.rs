@@ -33,7 +33,7 @@ impl MemoryWatch {
     }
 
     /// Reads the account. What cannot be read leaves what was read before.
-    pub fn read(&mut self, program: &Program, now_ns: u64, log: &mut dyn Log) {
+    pub fn read(&mut self, program: &Program, log: &mut dyn Log) {
         let begun = Instant::now();
         let places = match self.places {
             Some(places) => Ok(places),
@@ -46,11 +46,8 @@ impl MemoryWatch {
         });
         match stats {
             Ok(stats) => {
-                let took = begun.elapsed();
-                let ms = took.as_secs_f64() * 1e3;
-                log.detail(&format!("the Go runtime's account of its memory in {ms:.1} ms"));
-                let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-                let stats = MemStats { at_ns: now_ns.saturating_add(took_ns), ..stats };
+                let took_ms = begun.elapsed().as_secs_f64() * 1e3;
+                log.detail(&format!("the Go runtime's account of its memory in {took_ms:.1} ms"));
                 let first = self.account.as_ref().map_or(stats, |account| account.first);
                 self.account = Some(MemoryAccount { first, last: stats, old: None });
                 self.refused = None;
