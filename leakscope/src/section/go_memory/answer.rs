@@ -46,18 +46,21 @@ fn share(memory: &GoMemory) -> Option<CpuShare> {
         let percent = 100.0 * cpu.collector_ns as f64 / cpu.used_ns.max(1) as f64;
         (cpu.collector_ns >= LEAST_NS).then_some(CpuShare { percent, in_window, of_all: false })
     };
+    let since_start = || CpuShare { percent: 100.0 * gc.cpu_fraction, in_window: false, of_all: true };
     if let Some(collections) = gc.collections_in_window {
         // What it did before is no news of a window in which it rests.
-        return gc.cpu_in_window.filter(|_| collections >= FEW).and_then(|cpu| of(cpu, true));
+        return match (gc.cpu_in_window, gc.cpu) {
+            _ if collections < FEW => None,
+            (Some(cpu), _) => of(cpu, true),
+            (None, Some(_)) => None,
+            (None, None) => Some(since_start()),
+        };
     }
     // What the program asks for is its own doing.
     if gc.collections.saturating_sub(gc.forced_collections) < FEW {
         return None;
     }
-    match gc.cpu {
-        Some(cpu) => of(cpu, false),
-        None => Some(CpuShare { percent: 100.0 * gc.cpu_fraction, in_window: false, of_all: true }),
-    }
+    gc.cpu.map_or_else(|| Some(since_start()), |cpu| of(cpu, false))
 }
 
 /// Where the resident memory is, or what it has grown by, if something else than live objects explains a notable
