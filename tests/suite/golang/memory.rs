@@ -141,7 +141,8 @@ fn a_heap_at_its_limit_is_told() -> Result<()> {
         need!(toolchain);
         let mut fixture = MEMORY.with(toolchain).variant(Variant::Stripped).start(&["-limit", "64"])?;
         fixture.ask("thrash 56", "done")?;
-        let finished = Leakscope::attach(fixture.pid()).args(["--only", "waits", "--duration", "4s"]).run()?;
+        let finished =
+            Leakscope::attach(fixture.pid()).args(["--only", "waits", "--duration", "4s"]).run()?;
         let report = finished.report()?;
         let told = dump(&fixture)?;
         for report in [report, told] {

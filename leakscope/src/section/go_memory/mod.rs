@@ -51,7 +51,9 @@ impl Section for GoMemory {
 
     fn print(&self, part: Part, _: &Context<'_>, page: &mut Page<'_>) -> io::Result<()> {
         match part {
-            Part::Totals => table::sentences(self).iter().try_for_each(|told| page.sentences(Paint::Plain, told)),
+            Part::Totals => {
+                table::sentences(self).iter().try_for_each(|told| page.sentences(Paint::Plain, told))
+            }
             Part::Urgent | Part::Tables | Part::Stacks => Ok(()),
         }
     }

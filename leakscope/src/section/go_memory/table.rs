@@ -1,7 +1,8 @@
 //! The memory of the Go runtime in sentences.
 
 use super::model::{GoCollector, GoMemory};
-use crate::human::{bytes, counted, duration};
+use crate::human::{bytes, count, counted, duration};
+use crate::layout::narrow::size;
 
 /// Less that is not the runtime's is not worth a word: each program has global variables.
 const OUTSIDE: u64 = 4 << 20;
@@ -55,9 +56,10 @@ fn collector(gc: &GoCollector) -> String {
         }
     }];
     told.extend(gc.live_after_gc_bytes.map(|live| format!("{} was live then", bytes(live))));
-    told.push(gc.next_gc_bytes.map_or("none is to come".to_owned(), |next| {
-        format!("the next at {} of objects", bytes(next))
-    }));
+    told.push(
+        gc.next_gc_bytes
+            .map_or("none is to come".to_owned(), |next| format!("the next at {} of objects", bytes(next))),
+    );
     told.push(settings(gc));
     told.extend((gc.collections > 0).then(|| cpu(gc)));
     told.join("; ")
@@ -88,29 +90,26 @@ fn cpu(gc: &GoCollector) -> String {
     }
 }
 
-/// What `top` says of it.
+/// What `top` says of it, in lines of 80 columns or so.
 pub(super) fn in_short(memory: &GoMemory) -> Vec<String> {
-    let outside = memory.outside_bytes.filter(|bytes| *bytes >= OUTSIDE);
-    let outside = outside.map(|n| format!(" · not Go's ~{}", bytes(n))).unwrap_or_default();
     let now = if memory.old.is_some() { " (not of now)" } else { "" };
+    let mut heap = vec![
+        format!("Go heap{now} {} in use", size(memory.heap_in_use_bytes)),
+        format!("{} idle", size(memory.heap_idle_bytes)),
+        format!("{} returned", size(memory.heap_released_bytes)),
+        format!("stacks {}", size(memory.stack_bytes)),
+        format!("own {}", size(memory.own_bytes)),
+    ];
+    let outside = memory.outside_bytes.filter(|bytes| *bytes >= OUTSIDE);
+    heap.extend(outside.map(|bytes| format!("not Go's ~{}", size(bytes))));
     let gc = &memory.gc;
-    let mut collector = vec![format!("Go GC {}", counted(gc.collections, "collection"))];
-    collector.extend(gc.next_gc_bytes.map(|next| format!("next at {}", bytes(next))));
-    collector.push(settings(gc));
-    let share = gc.cpu_in_window.or(gc.cpu);
-    collector.extend(share.map(|cpu| {
+    let mut collector = vec![format!("Go GC {}", count(gc.collections))];
+    collector.extend(gc.cpu_in_window.or(gc.cpu).map(|cpu| {
         let window = if gc.cpu_in_window.is_some() { " since attach" } else { "" };
         format!("{:.1} % of CPU used{window}", 100.0 * cpu.collector_ns as f64 / cpu.used_ns.max(1) as f64)
     }));
-    vec![
-        format!(
-            "Go heap{now} {} in use · {} idle · {} returned · stacks {} · own {}{outside}",
-            bytes(memory.heap_in_use_bytes),
-            bytes(memory.heap_idle_bytes),
-            bytes(memory.heap_released_bytes),
-            bytes(memory.stack_bytes),
-            bytes(memory.own_bytes)
-        ),
-        collector.join(" · "),
-    ]
+    collector.extend(gc.next_gc_bytes.map(|next| format!("next at {}", size(next))));
+    collector.push(gc.gogc.map_or("GOGC=off".to_owned(), |percent| format!("GOGC={percent}")));
+    collector.extend(gc.gomemlimit_bytes.map(|limit| format!("GOMEMLIMIT={}", size(limit))));
+    vec![heap.join(" · "), collector.join(" · ")]
 }

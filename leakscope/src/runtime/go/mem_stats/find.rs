@@ -58,7 +58,8 @@ pub fn find(program: &Program) -> Result<Places, GoError> {
     at.controller =
         controller.ok_or(GoError::NotFound("the state of the garbage collector (runtime.gcController)"))?;
     let stats = stats(program, &layout, at);
-    at.stats = Some(stats.ok_or(GoError::NotFound("the runtime's account of its memory (runtime.memstats)"))?);
+    at.stats =
+        Some(stats.ok_or(GoError::NotFound("the runtime's account of its memory (runtime.memstats)"))?);
     Ok(Places { layout, at })
 }
 

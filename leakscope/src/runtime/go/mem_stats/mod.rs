@@ -17,9 +17,9 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 pub use self::find::{Places, find};
-pub use self::watch::{MemoryAccount, MemoryWatch};
 use self::goal::goal;
 use self::reading::{Reading, Stats};
+pub use self::watch::{MemoryAccount, MemoryWatch};
 use super::error::GoError;
 use super::program::Program;
 

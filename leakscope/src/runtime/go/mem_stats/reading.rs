@@ -134,7 +134,10 @@ impl Reading {
         pieces.push((at.cpu.unwrap_or(0), CPU_STATS));
         let read = program.memory().read_many(&pieces);
         let word = |piece| u64_at(read.get(piece)?, 0);
-        let cpu = read.get(5).filter(|_| at.cpu.is_some()).and_then(|bytes| bytes.as_chunks::<8>().0.try_into().ok());
+        let cpu = read
+            .get(5)
+            .filter(|_| at.cpu.is_some())
+            .and_then(|bytes| bytes.as_chunks::<8>().0.try_into().ok());
         Some(Self {
             heap_in_use: word(0)?.saturating_mul(PAGE),
             descriptions: [word(1)?, word(2)?],
@@ -165,10 +168,12 @@ impl Reading {
     /// Whether there is an account beside the controller: what every program has is there, and the sums agree as far
     /// as they can while it goes on.
     pub(super) fn has_account(&self) -> bool {
-        let Some(Stats { own: [_, spans, caches, _, collector, other], in_heap, stacks, .. }) = self.stats else {
+        let Some(Stats { own: [_, spans, caches, _, collector, other], in_heap, stacks, .. }) = self.stats
+        else {
             return false;
         };
-        let there = [spans, caches, collector, other, in_heap, stacks].iter().all(|part| (1..MOST).contains(part));
+        let there =
+            [spans, caches, collector, other, in_heap, stacks].iter().all(|part| (1..MOST).contains(part));
         let tolerated = self.controller.ready / TOLERATED + SLACK;
         there && self.has_controller() && self.off_by().is_some_and(|off| off <= tolerated)
     }
@@ -194,8 +199,20 @@ impl Reading {
 
 impl Controller {
     fn of(words: [u64; 12]) -> Self {
-        let [percent, limit, goal, least_goal, triggered, marked, in_use, released, free, allocated, freed, ready] =
-            words;
+        let [
+            percent,
+            limit,
+            goal,
+            least_goal,
+            triggered,
+            marked,
+            in_use,
+            released,
+            free,
+            allocated,
+            freed,
+            ready,
+        ] = words;
         Self {
             percent: (percent as u32).cast_signed(),
             limit,

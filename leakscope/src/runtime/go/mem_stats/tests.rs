@@ -118,7 +118,8 @@ fn cpu_time_whose_parts_do_not_add_up_is_not_told() {
 
 #[test]
 fn memory_of_no_file() {
-    let status = "Name:\tx\nVmRSS:\t    5000 kB\nRssAnon:\t    3000 kB\nRssFile:\t 1900 kB\nRssShmem:\t     100 kB\n";
+    let status =
+        "Name:\tx\nVmRSS:\t    5000 kB\nRssAnon:\t    3000 kB\nRssFile:\t 1900 kB\nRssShmem:\t     100 kB\n";
     assert_eq!(sum_of(status), Some(3100 << 10));
     assert_eq!(sum_of("Name:\tx\n"), None);
     assert_eq!(sum_of("RssAnon:\t 18446744073709551615 kB\n"), None);
