@@ -128,7 +128,8 @@ fn growth_of_every_kind_is_named() -> Result<()> {
             let text = said["text"].as_str().unwrap_or_default();
             ensure!(said["code"] == "go_memory_grew" && text.contains(part), "{toolchain} {command}: {said}");
             let (grown, rss) = (number(said, "/args/bytes")?, number(said, "/args/rss_growth_bytes")?);
-            ensure!(grown.abs_diff(rss) < rss / 4, "{toolchain} {command}: {text}");
+            // Not all of a stack is used.
+            ensure!(grown >= rss / 4 * 3, "{toolchain} {command}: {text}");
         }
     }
     Ok(())
@@ -141,8 +142,7 @@ fn a_heap_at_its_limit_is_told() -> Result<()> {
         need!(toolchain);
         let mut fixture = MEMORY.with(toolchain).variant(Variant::Stripped).start(&["-limit", "64"])?;
         fixture.ask("thrash 56", "done")?;
-        let finished =
-            Leakscope::attach(fixture.pid()).args(["--only", "waits", "--duration", "4s"]).run()?;
+        let finished = Leakscope::attach(fixture.pid()).args(["--duration", "4s"]).run()?;
         let report = finished.report()?;
         let told = dump(&fixture)?;
         for report in [report, told] {

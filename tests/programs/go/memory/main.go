@@ -56,6 +56,7 @@ func scatter(count int) {
 	all := make([]*[64]byte, count)
 	for i := range all {
 		all[i] = new([64]byte)
+		all[i][0] = 1
 	}
 	for i := 0; i < count; i += 128 {
 		small = append(small, all[i])
