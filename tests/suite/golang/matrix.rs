@@ -20,7 +20,9 @@ fn every_release_and_variant() -> Result<()> {
             "DIFFERS"
         }
     };
-    println!("| release | variant | goroutines | memory | heap | dump ms | heap without the profiler, of the truth |");
+    println!(
+        "| release | variant | goroutines | memory | heap | dump ms | heap without the profiler, of the truth |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for program in programs(STORY) {
         need!(program.toolchain);

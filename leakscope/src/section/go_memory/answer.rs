@@ -22,20 +22,22 @@ const LEAST_NS: u64 = 200_000_000;
 pub(crate) fn collector(memory: &GoMemory) -> Option<GoMemorySaid> {
     let gc = &memory.gc;
     let share = share(memory)?;
-    let least = match (gc.limit_governs, share.of_all) {
-        (true, _) => BUSY_AT_LIMIT,
-        (false, true) => BUSY_OF_ALL,
-        (false, false) => BUSY,
+    let live_bytes = gc.live_after_gc_bytes?;
+    let limit_bytes = gc.gomemlimit_bytes.filter(|_| gc.limit_governs);
+    // Where little is live, the limit only says when garbage is collected.
+    let at_limit = limit_bytes.filter(|limit| live_bytes >= limit / 2);
+    let least = match (at_limit, share.of_all) {
+        (Some(_), _) => BUSY_AT_LIMIT,
+        (None, true) => BUSY_OF_ALL,
+        (None, false) => BUSY,
     };
     if share.percent < least {
         return None;
     }
     let collections = gc.collections_in_window.filter(|_| share.in_window).unwrap_or(gc.collections);
-    let live_bytes = gc.live_after_gc_bytes?;
-    let limit_bytes = gc.gomemlimit_bytes.filter(|_| gc.limit_governs);
-    Some(match limit_bytes {
+    Some(match at_limit {
         Some(limit_bytes) => GoMemorySaid::AtLimit { share, collections, limit_bytes, live_bytes },
-        None => GoMemorySaid::Busy { share, collections, live_bytes, gogc: gc.gogc },
+        None => GoMemorySaid::Busy { share, collections, live_bytes, gogc: gc.gogc, limit_bytes },
     })
 }
 

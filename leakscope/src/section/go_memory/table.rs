@@ -83,10 +83,15 @@ fn cpu(gc: &GoCollector) -> String {
             share(cpu.collector_ns, cpu.used_ns)
         ),
         (None, Some(cpu)) => format!(
-            "it took {} of the CPU time that the program has used",
+            "up to the last one it took {} of the CPU time that the program used",
             share(cpu.collector_ns, cpu.used_ns)
         ),
-        (None, None) => format!("it took {:.1} % of the time of all processors", 100.0 * gc.cpu_fraction),
+        (None, None) => {
+            format!(
+                "up to the last one it took {:.1} % of the time of all processors",
+                100.0 * gc.cpu_fraction
+            )
+        }
     }
 }
 

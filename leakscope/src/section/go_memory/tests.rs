@@ -54,7 +54,8 @@ fn what_tables_say() {
              returned to the system, 4.0 MiB stacks, 1.0 MiB of the runtime's own; about 6.0 MiB of RSS is not the Go \
              runtime's (mmap, C or global variables)",
             "Go's garbage collector: 12 collections, the last 3.0 s ago; 15.0 MiB was live then; the next at 30.0 MiB \
-             of objects; GOGC=100, no GOMEMLIMIT; it took 5.0 % of the CPU time that the program has used",
+             of objects; GOGC=100, no GOMEMLIMIT; up to the last one it took 5.0 % of the CPU time that \
+             the program used",
         ]
     );
     let account = MemoryAccount {
@@ -145,7 +146,16 @@ fn a_collector_that_takes_much_is_told() {
         "Garbage collection took 50 % of the CPU time that the program used while leakscope watched: 388 collections \
          by GOGC=100, the last left 15.0 MiB live."
     );
-    let limit = MemStats { limit_bytes: Some(64 * MIB), limit_governs: true, ..busy(520_000_000) };
+    let limit = MemStats {
+        limit_bytes: Some(64 * MIB),
+        limit_governs: true,
+        marked_bytes: Some(60 * MIB),
+        ..busy(520_000_000)
+    };
+    let far = MemStats { limit_bytes: Some(1 << 40), ..limit };
+    assert_eq!(said(one_look(far)), None, "there is much room");
+    let text = said(watched(MemStats { cpu: busy(1_020_000_000).cpu, ..far })).expect("busy");
+    assert!(text.contains("by GOMEMLIMIT=1.0 TiB, the last left 60.0 MiB live"), "{text}");
     let text = said(watched(limit)).expect("at the limit");
     assert!(text.contains("took 25 %") && text.contains("GOMEMLIMIT=64.0 MiB"), "{text}");
     let text = said(one_look(limit)).expect("since it began");

@@ -32,6 +32,7 @@ findings! {
             collections: u64,
             live_bytes: u64,
             gogc: Option<u32>,
+            limit_bytes: Option<u64>,
         },
         /// A part of memory that is no live object is notable.
         Note Holds = "go_memory_holds" { part: Part, bytes: u64, rss_bytes: u64, in_use_bytes: u64, },
@@ -59,10 +60,14 @@ fn text(said: &GoMemorySaid) -> String {
             counted(*collections, "collection"),
             bytes(*live_bytes)
         ),
-        GoMemorySaid::Busy { share, collections, live_bytes, gogc } => {
-            let gogc = gogc.map_or("GOGC=off".to_owned(), |percent| format!("GOGC={percent}"));
+        GoMemorySaid::Busy { share, collections, live_bytes, gogc, limit_bytes } => {
+            let by = match (limit_bytes, gogc) {
+                (Some(limit), _) => format!("GOMEMLIMIT={}", bytes(*limit)),
+                (None, Some(percent)) => format!("GOGC={percent}"),
+                (None, None) => "GOGC=off".to_owned(),
+            };
             let collections = counted(*collections, "collection");
-            format!("{}: {collections} by {gogc}, the last left {} live.", takes(share), bytes(*live_bytes))
+            format!("{}: {collections} by {by}, the last left {} live.", takes(share), bytes(*live_bytes))
         }
         GoMemorySaid::Holds { part, bytes: held, rss_bytes, in_use_bytes } => {
             let resident = not_all(*held, *rss_bytes);
