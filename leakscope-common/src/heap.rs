@@ -15,8 +15,20 @@ pub struct LiveBlock {
     /// When it was allocated, CLOCK_MONOTONIC in ns. A reallocation, which charges the block to its own site, leaves
     /// that as it is.
     pub at_ns: u64,
+    /// Bytes that were there before: of a block that nobody saw being allocated, the size that it had when a
+    /// reallocation showed it first, or the least since then. Only what it holds beyond that is charged to its site.
+    /// 0: it is new, or all that was there before is gone.
+    pub base: u64,
 }
-const _: () = assert!(size_of::<LiveBlock>() == 24);
+const _: () = assert!(size_of::<LiveBlock>() == 32);
+
+impl LiveBlock {
+    /// Bytes that were allocated while it was watched.
+    #[must_use]
+    pub const fn grown(&self) -> u64 {
+        self.size.saturating_sub(self.base)
+    }
+}
 
 /// Totals of a site; the key is the hash of its stack.
 #[repr(C)]
@@ -64,7 +76,7 @@ pub struct PendingCall {
     /// Function number in the high 32 bits, effect in the low 8, [`THROWS`].
     pub function: u64,
 }
-const _: () = assert!(size_of::<PendingCall>() == 88);
+const _: () = assert!(size_of::<PendingCall>() == 96);
 
 /// The pending allocator calls of a thread; the key is its TID.
 #[repr(C)]
@@ -75,7 +87,7 @@ pub struct Inflight {
     /// Outermost first.
     pub calls: [PendingCall; INFLIGHT_DEPTH],
 }
-const _: () = assert!(size_of::<Inflight>() == 8 + 88 * INFLIGHT_DEPTH);
+const _: () = assert!(size_of::<Inflight>() == 8 + 96 * INFLIGHT_DEPTH);
 
 impl Inflight {
     /// No call pending.
@@ -91,7 +103,7 @@ impl PendingCall {
         site: 0,
         at_ns: 0,
         old_address: 0,
-        old: LiveBlock { size: 0, site: 0, at_ns: 0 },
+        old: LiveBlock { size: 0, site: 0, at_ns: 0, base: 0 },
         out: 0,
         function: 0,
     };

@@ -13,6 +13,12 @@ use crate::state;
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
 
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: takes no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
 /// Sends a stack of `depth` frames, which stand in the record already; whether it was taken.
 #[inline(always)]
 pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, end: u64) -> bool {
@@ -22,6 +28,7 @@ pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, end: u64) -> 
         id,
         end: end as u32,
         reserved: 0,
+        at_ns: now(),
     };
     let bytes = size_of::<StackHeader>() as u64 + count * 8;
     let map = (&raw const EVENTS).cast_mut().cast();
@@ -38,11 +45,9 @@ pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, end: u64) -> 
 #[inline(always)]
 pub(crate) fn thread(kind: Kind) {
     let id = bpf_get_current_pid_tgid();
-    // SAFETY: takes no arguments.
-    let at_ns = unsafe { bpf_ktime_get_ns() };
     let event = ThreadEvent {
         header: Header { kind: kind as u32, count: 0 },
-        at_ns,
+        at_ns: now(),
         tgid: (id >> 32) as u32,
         tid: id as u32,
     };

@@ -38,6 +38,15 @@
 //!   last collection. Reports say *live*, profiles in Go's terms say *inuse*.
 //! - **Block**: what one call of an allocator returned. **Object** is the word where the Go heap is
 //!   meant, too.
+//! - **Older block**: one that is not in the account, as it was allocated before the attach or its allocation was lost,
+//!   and is reallocated. It enters the account with a **base**, the size that it has then. If it gets smaller than that,
+//!   so does the base. What it holds beyond the base is live at the site of its last reallocation; the base is
+//!   counted apart (`older_bytes`). It is a live block (`live_objects`) while it holds more than its base. How old it is
+//!   is not known: told is the age of the recording.
+//! - **Allocated**, of totals: what was asked for by all calls that gave a block. A reallocation is an allocation of the
+//!   new size and a free of the old block, as in the profiles of heaptrack and jemalloc. The old half of an older
+//!   block's first reallocation is in no number, as its size is not known: so blocks that are allocated and not freed
+//!   are those that are live, and the older ones that have not grown.
 //! - **Account**: live blocks and totals by site, kept in the kernel's maps from the attach on.
 //! - **Aggregate**: numbers that are added up in the kernel by a key, such as the totals of a site.
 //!   Aggregates can't be dropped as events can.

@@ -12,7 +12,8 @@
 //! [`recording`] keeps what it has read, to be replayed. [`diff`] compares two reports, [`threshold`] tells when to fail,
 //! [`processes`] samples what all processes of the machine hold, [`cli`] holds the subcommands. [`failure`] says what an
 //! error means for the exit code, [`losses`] names what was missed, [`human`] writes numbers for people. [`files`] is the
-//! only module that opens or makes what others have a say in, [`interrupt`] counts the signals that ask for the end.
+//! only module that opens or makes what others have a say in, [`interrupt`] counts the signals that ask for the end,
+//! [`zstandard`] packs and unpacks.
 //!
 //! [`glossary`] has the words of all of them, one meaning each.
 
@@ -45,3 +46,4 @@ pub mod threshold;
 pub mod tui;
 pub mod unwind;
 pub mod wait;
+pub mod zstandard;

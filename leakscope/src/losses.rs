@@ -59,6 +59,12 @@ losses! {
     /// Executable mappings that did not fit the table.
     MAPPINGS_FULL = "stacks.mappings_full", [Stacks],
         "executable mappings that did not fit the table; stacks end there";
+    /// Records of mapped code that are missing while some code could not be named.
+    MAPPED_CODE_LOST = "stacks.mapped_code_lost", [Stacks],
+        "records of mapped code, of whatever process, that did not fit their buffer; code that is gone may have no name";
+    /// Files that were mapped where stacks had been seen in others.
+    CODE_REPLACED = "stacks.code_replaced", [Stacks],
+        "times that a library was mapped where another one had been: stacks that are equal to the byte have the names of the first";
     /// Goroutines that kept changing.
     GO_UNSETTLED = "go.unsettled", [Go],
         "goroutines that kept changing while they were read; they are listed without a stack";

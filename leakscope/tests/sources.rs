@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the lowest to the highest. One may use those before it, never those after it.
 #[rustfmt::skip]
-const FLOW: [&str; 27] = [
-    "files", "interrupt", "human", "losses", "glossary", "layout", "process", "probe", "bpf",
+const FLOW: [&str; 28] = [
+    "files", "interrupt", "zstandard", "human", "losses", "glossary", "layout", "process", "probe", "bpf",
     "stack", "unwind", "recording", "symbol", "peers", "wait", "collect", "runtime", "section", "report",
     "diff", "threshold", "export", "processes", "failure", "session", "tui", "cli",
 ];

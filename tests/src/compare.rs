@@ -84,10 +84,11 @@ impl Report {
                 ));
             }
         }
-        if let Some(unknown) = truth.numbers.get("unknown_frees") {
-            let reported = self.number("/heap/totals/unknown_frees");
-            if reported != *unknown {
-                differ(format!("unknown frees: reported {reported}, true {unknown}"));
+        for name in ["unknown_frees", "older_blocks", "older_bytes"] {
+            let Some(known) = truth.numbers.get(name) else { continue };
+            let reported = self.number(&format!("/heap/totals/{name}"));
+            if reported != *known {
+                differ(format!("{name}: reported {reported}, true {known}"));
             }
         }
         for site in self.sites() {

@@ -19,6 +19,21 @@ fn a_block_that_grows_keeps_its_age() -> Result<()> {
     Ok(())
 }
 
+/// Of blocks that are older than the attach only what they grow by is charged to who reallocates them.
+#[test]
+fn older_blocks_count_with_what_they_have_grown_by() -> Result<()> {
+    for program in [
+        ACCOUNT,
+        ACCOUNT.allocator(Allocator::Preloaded(Library::Jemalloc)),
+        ACCOUNT.allocator(Allocator::Preloaded(Library::Tcmalloc)),
+    ] {
+        let report = check(&program, "older")?;
+        let said = report.at("/summary/findings").to_string();
+        assert!(said.contains("3 blocks (322.3 KiB) are older than the attach"), "{said}");
+    }
+    Ok(())
+}
+
 /// More blocks than the first map holds; those that go are in the first and in the one that was added.
 #[test]
 fn maps_of_live_blocks_are_added_before_the_first_is_full() -> Result<()> {
@@ -43,13 +58,15 @@ fn stacks_come_through_while_reports_are_made() -> Result<()> {
 /// rows were not known yet.
 #[test]
 fn frames_of_a_plugin_that_is_gone_are_named() -> Result<()> {
-    let expect = Expect { exact: false, losses: &["stacks.mapping_unknown"], rooted: false };
-    let report = check_with(&ACCOUNT, "plugins", expect)?;
-    assert!(report.heap_exact());
+    let losses = &["stacks.mapping_unknown", "stacks.no_rows"];
     let in_plugin = |site: &Site<'_>| {
         site.frames().any(|frame| frame["module"].as_str().is_some_and(|m| m.ends_with("libplugin.so")))
     };
-    assert!(report.sites_through("keep_by").all(|site| in_plugin(&site)));
+    for scenario in ["plugins", "moments"] {
+        let report = check_with(&ACCOUNT, scenario, Expect { exact: false, losses, rooted: false })?;
+        assert!(report.heap_exact());
+        assert!(report.sites_through("keep_by").all(|site| in_plugin(&site)));
+    }
     Ok(())
 }
 

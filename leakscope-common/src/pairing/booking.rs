@@ -6,44 +6,77 @@ use crate::counter::{Loss, Tally};
 use crate::heap::{LiveBlock, PendingCall};
 use crate::probe::{Cookie, Effect};
 
+/// The base of a block that is seen for the first time: all that it holds was there before.
+const ALL: u64 = u64::MAX;
+
+/// A block that a call has given, or has shown.
+#[derive(Clone, Copy)]
+struct Given {
+    /// 0: there is none.
+    address: u64,
+    /// [`LiveBlock::base`], as far as its size goes.
+    base: u64,
+}
+
+impl Given {
+    const NONE: Self = Self { address: 0, base: 0 };
+}
+
 /// Books the outcome of a call.
 #[inline(always)]
 pub(super) fn finish(account: &mut impl Account, call: &mut PendingCall, result: u64) {
+    let given = outcome(account, call, result);
+    if given.address != 0 {
+        add(account, call, given);
+    }
+}
+
+/// What a call has given. What it did to the block that it was given itself is booked.
+#[inline(always)]
+fn outcome(account: &mut impl Account, call: &mut PendingCall, result: u64) -> Given {
     let effect = call.function as u8;
     if effect == Effect::Allocate as u8 {
-        allocated(account, call, result);
+        allocated(account, result)
     } else if effect == Effect::AllocateOut as u8 {
         if result as u32 != 0 {
             account.tally(Tally::FailedCalls);
+            Given::NONE
         } else if let Some(block) = account.word(call.out) {
-            allocated(account, call, block);
+            allocated(account, block)
         } else {
             account.lose(Loss::OutUnreadable);
+            Given::NONE
         }
     } else if effect == Effect::Reallocate as u8 || effect == Effect::ReallocateOrFree as u8 {
-        reallocated(account, call, result, effect);
-    } else if effect == Effect::ResizeInPlace as u8 {
-        if result >= call.size {
-            let most = call.size.saturating_add(call.out);
-            resized(account, call, if result < most { result } else { most });
-        }
+        reallocated(account, call, result, effect)
+    } else if effect == Effect::ResizeInPlace as u8 && result >= call.size {
+        let most = call.size.saturating_add(call.out);
+        resized(account, call, if result < most { result } else { most })
     } else if effect == Effect::Expand as u8 && result != 0 {
-        resized(account, call, call.size);
+        resized(account, call, call.size)
+    } else {
+        Given::NONE
     }
 }
 
 /// A new block, if there is one.
 #[inline(always)]
-fn allocated(account: &mut impl Account, call: &mut PendingCall, address: u64) {
+fn allocated(account: &mut impl Account, address: u64) -> Given {
     if address == 0 {
         account.tally(Tally::FailedCalls);
-        return;
     }
+    Given { address, base: 0 }
+}
+
+/// Adds a block to the account.
+#[inline(always)]
+fn add(account: &mut impl Account, call: &mut PendingCall, Given { address, base }: Given) {
     if call.size == OVERFLOW {
         account.lose(Loss::SizeOverflow);
         call.size = 0;
     }
-    let block = LiveBlock { size: call.size, site: call.site, at_ns: call.at_ns };
+    let base = if base < call.size { base } else { call.size };
+    let block = LiveBlock { size: call.size, site: call.site, at_ns: call.at_ns, base };
     let mut inserted = account.insert(address, &block);
     if inserted == Inserted::Occupied {
         account.lose(Loss::FreeMissed);
@@ -65,39 +98,48 @@ fn not_recorded(account: &mut impl Account, inserted: Inserted) {
     account.lose(if inserted == Inserted::NoMemory { Loss::LiveNoMemory } else { Loss::LiveFull });
 }
 
+/// A block that is the call's from now on, though what it holds is as old as before. One that is not in the account
+/// was allocated before anybody watched, or its allocation was lost: it lives on as one from before. Only where no
+/// block comes of it, it is freed.
 #[inline(always)]
-fn reallocated(account: &mut impl Account, call: &mut PendingCall, result: u64, effect: u8) {
+fn reallocated(account: &mut impl Account, call: &mut PendingCall, result: u64, effect: u8) -> Given {
     let failed = result == 0 && call.size != 0;
-    if failed && effect == Effect::Reallocate as u8 {
+    if failed {
         account.tally(Tally::FailedCalls);
-        restore(account, call);
-        return;
+        if effect == Effect::Reallocate as u8 {
+            restore(account, call);
+            return Given::NONE;
+        }
     }
+    let mut base = 0;
     if call.old.at_ns != 0 {
         account.charge(call.old.site, Charge::Freed(call.old.size));
         account.tally(Tally::FreedObjects);
-        // It is the call's from now on, but what it holds is as old as before.
         call.at_ns = call.old.at_ns;
+        base = call.old.base;
     } else if call.old_address != 0 {
-        account.tally(Tally::UnknownFrees);
+        base = ALL;
+        if result == 0 {
+            account.tally(Tally::UnknownFrees);
+        }
     }
-    if result != 0 {
-        allocated(account, call, result);
-    } else if failed {
-        account.tally(Tally::FailedCalls);
-    }
+    Given { address: result, base }
 }
 
-/// A block that keeps its address and its site, with another size.
+/// A block that keeps its address and its site, with another size. One that is not in the account is one from before.
 #[inline(always)]
-fn resized(account: &mut impl Account, call: &PendingCall, size: u64) {
-    let Some(block) = account.resize(call.old_address, size) else { return };
+fn resized(account: &mut impl Account, call: &mut PendingCall, size: u64) -> Given {
+    let Some(block) = account.resize(call.old_address, size) else {
+        call.size = size;
+        return Given { address: call.old_address, base: ALL };
+    };
     let charge = if size > block.before {
         Charge::Grown(size - block.before)
     } else {
         Charge::Shrunk(block.before - size)
     };
     account.charge(block.site, charge);
+    Given::NONE
 }
 
 /// A call of a function that frees a block.

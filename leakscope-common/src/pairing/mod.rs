@@ -6,6 +6,9 @@
 //! unwound stack, not by a counter ([`nesting`](Walk)): a pending call that the stack does not pass through was
 //! left by longjmp or an exception and is dropped.
 //!
+//! A block that is not in the account and is reallocated was there before. Its record has a base
+//! ([`LiveBlock::base`]): what it holds beyond that is its site's, and nothing else.
+//!
 //! This is a state machine without maps, registers or helpers of the kernel: it works on the pending calls of
 //! one thread and on an [`Account`]. The BPF programs implement that on their maps, the tests on a `HashMap`.
 //! An entry is three steps, because the walk of the stack lies between them and is dear:
@@ -46,7 +49,7 @@ pub trait Account {
     fn remove(&mut self, address: u64) -> Removed;
     /// Adds a block at an address where there is none.
     fn insert(&mut self, address: u64, block: &LiveBlock) -> Inserted;
-    /// Changes the size of a block.
+    /// Changes the size of a block, and has its base be no more than that.
     fn resize(&mut self, address: u64, size: u64) -> Option<Resized>;
     /// Adds to the totals of a site, if there is one of that number.
     fn charge(&mut self, site: u64, charge: Charge);

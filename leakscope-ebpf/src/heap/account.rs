@@ -48,6 +48,7 @@ impl Account for Maps {
             size: word!(block, size).load(),
             site: word!(block, site).load(),
             at_ns: word!(block, at_ns).load(),
+            base: word!(block, base).load(),
         })
     }
 
@@ -66,6 +67,9 @@ impl Account for Maps {
         let block = live::find(address)?;
         let before = word!(block, size).load();
         word!(block, size).store(size);
+        if size < word!(block, base).load() {
+            word!(block, base).store(size);
+        }
         Some(Resized { before, site: word!(block, site).load() })
     }
 

@@ -99,7 +99,7 @@ pub struct AttachArgs {
     fail_on: AttachFailOn,
     #[command(flatten)]
     wrappers: FoundWrapperArgs,
-    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each, named by its time, which `report DIR/` and `diff DIR/` take as one)
+    /// Write reports to FILE (`-`: standard output; `FILE.zst`: compressed; `DIR/`: a file each, named by its time, which `report DIR/` and `diff DIR/` take as one)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Most reports that `-o DIR/` keeps [default: 60]
@@ -133,7 +133,7 @@ pub struct DumpArgs {
     fail_on: DumpFailOn,
     #[command(flatten)]
     wrappers: WrapperArgs,
-    /// Write the report to FILE (`-`: standard output; `DIR/`: a file in it)
+    /// Write the report to FILE (`-`: standard output; `FILE.zst`: compressed; `DIR/`: a file in it)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Most reports that `-o DIR/` keeps [default: all]
@@ -320,6 +320,7 @@ impl AttachArgs {
                 duration: self.duration,
                 interval: self.interval,
                 rest: 0,
+                naming: None,
                 wishes: Wishes {
                     tracing,
                     sort: self.sort.into(),

@@ -7,12 +7,13 @@ use super::fail_on::Thresholds;
 use super::format::{refuse_terminal, table_style};
 use super::output::{Destination, Output};
 use super::progress::Progress;
+use super::saved::reading;
 use crate::diff::{Diff, Options, compare};
 use crate::export::profile::{NoProfile, Profile, ProfileKind};
 use crate::export::{Exporter, json, people, pprof, table};
 use crate::report::Report;
 use crate::report::charge::charge;
-use crate::report::read::{self, newest_of_each};
+use crate::report::read::{self, Newest};
 use crate::report::select::Selection;
 use crate::symbol::Charging;
 
@@ -86,7 +87,7 @@ fn both(config: &DiffConfig) -> Result<(Report, Report), Failure> {
     match &config.new {
         Some(new) => Ok((one(&config.old)?, one(new)?)),
         None => {
-            let series = read::series(&config.old).map_err(Failure::failed)?;
+            let series = reading(|reading| read::series(&config.old, reading)).map_err(Failure::failed)?;
             let Some(last) = series.last else {
                 return Err(Failure::failed(anyhow::anyhow!(
                     "{} holds one report only; name two reports, or a series of at least two",
@@ -100,7 +101,7 @@ fn both(config: &DiffConfig) -> Result<(Report, Report), Failure> {
 
 /// The report of a file: of one account that grows, the newest.
 fn one(path: &Path) -> Result<Report, Failure> {
-    let mut reports = newest_of_each(read::file(path).map_err(Failure::failed)?);
+    let mut reports = reading(|reading| Newest::of(path, reading)).map_err(Failure::failed)?.kept;
     match (reports.pop(), reports.len()) {
         (Some(report), 0) => Ok(report),
         (_, others) => Err(Failure::failed(anyhow::anyhow!(

@@ -16,6 +16,7 @@ pub mod output;
 pub mod progress;
 pub mod replay;
 pub mod report;
+mod saved;
 pub mod settings;
 pub mod top;
 mod top_script;

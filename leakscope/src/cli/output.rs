@@ -4,6 +4,7 @@
 //! report; a device or FIFO is opened and written; a directory gets a file for each
 //! report named by its time, and may keep the newest ones only: what is not named so, or was made by others,
 //! is never removed. One leakscope at a time writes to it, so that none removes what another one makes.
+//! What is written to a file whose name ends in `.zst` is compressed as Zstandard, each report a frame.
 //! [`crate::files`] opens and makes them all, and says whose files are written to.
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use super::Failure;
 use super::progress::Progress;
 use crate::files::{self, Directory, Fresh};
 use crate::report::series;
+use crate::zstandard;
 
 /// Reports that a directory keeps if nothing else is said.
 pub(super) const KEPT: u32 = 60;
@@ -81,6 +83,7 @@ impl Destination {
 pub struct Output {
     kind: Kind,
     name: String,
+    compresses: bool,
 }
 
 #[derive(Debug)]
@@ -132,7 +135,8 @@ impl Output {
                 Kind::Series { directory, extension, keep: *keep, newest, _lock: lock }
             }
         };
-        Ok(Self { kind, name })
+        let compresses = matches!(destination, Destination::File(path) if path.as_os_str().as_encoded_bytes().ends_with(zstandard::ENDING.as_bytes()));
+        Ok(Self { kind, name, compresses })
     }
 
     /// Whether tables written here are read on a terminal.
@@ -156,6 +160,13 @@ impl Output {
 
     /// Writes one report as it is made. It is not held in memory, and what it tells of its cost is with its writing.
     pub fn write_by(&mut self, write: Writing<'_>) -> Result<(), Failure> {
+        if !self.compresses {
+            return self.write_plain(write);
+        }
+        self.write_plain(&mut |out| zstandard::compress(out, write))
+    }
+
+    fn write_plain(&mut self, write: Writing<'_>) -> Result<(), Failure> {
         let written = match &mut self.kind {
             Kind::Stdout => buffered(&mut io::stdout().lock(), write),
             Kind::Open(file) => buffered(file, write),
@@ -210,6 +221,20 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "new");
         assert_eq!(std::fs::metadata(&path).expect("stat").permissions().mode() & 0o7777, 0o640);
         assert_eq!(std::fs::read_dir(directory.path()).expect("list").count(), 1, "nothing is left behind");
+    }
+
+    /// A pipe or a file of JSON lines takes one report after the other.
+    #[test]
+    fn what_is_named_so_is_compressed() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("reports.jsonl.zst");
+        let mut output = Output::open(&Destination::File(path.clone()), "jsonl", true).expect("open");
+        for text in ["one\n", "two\n"] {
+            output.write(text.as_bytes()).expect("write");
+        }
+        let file = File::open(&path).expect("it is there");
+        let text = io::read_to_string(zstandard::Decoder::new(io::BufReader::new(file))).expect("Zstandard");
+        assert_eq!(text, "one\ntwo\n");
     }
 
     #[test]

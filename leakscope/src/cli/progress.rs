@@ -1,7 +1,8 @@
 //! Messages on standard error.
 
-use std::io::Write as _;
-use std::time::Instant;
+use std::cell::Cell;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use crate::human::sanitize;
 
@@ -31,6 +32,48 @@ impl Progress {
     pub fn detail(&self, line: &str) {
         if self.level > 0 {
             self.say(&format!("leakscope: {:>7.3} s: {line}", self.started.elapsed().as_secs_f64()));
+        }
+    }
+}
+
+/// What is quicker than this has no line.
+const SOON: Duration = Duration::from_secs(1);
+/// How often the line changes.
+const STEP: Duration = Duration::from_millis(200);
+
+/// A line that tells how far something has come, on a terminal alone; it is gone at the end.
+#[derive(Debug)]
+pub struct Advance {
+    started: Instant,
+    shown: Cell<Option<Instant>>,
+    terminal: bool,
+}
+
+impl Advance {
+    /// Begins now; nothing is shown yet.
+    pub fn begin() -> Self {
+        Self { started: Instant::now(), shown: Cell::new(None), terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// So much of `all` is done of `what`.
+    pub fn at(&self, what: &str, done: u64, all: u64) {
+        if !self.terminal || all == 0 || self.started.elapsed() < SOON {
+            return;
+        }
+        if self.shown.get().is_some_and(|shown| shown.elapsed() < STEP) {
+            return;
+        }
+        self.shown.set(Some(Instant::now()));
+        let share = (done as f64 * 100.0 / all as f64).min(100.0);
+        let line = sanitize(&format!("leakscope: {what}: {share:.0} %"));
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[K{line}");
+    }
+}
+
+impl Drop for Advance {
+    fn drop(&mut self) {
+        if self.shown.get().is_some() {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
     }
 }

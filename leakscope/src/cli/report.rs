@@ -8,11 +8,12 @@ use super::fail_on::Thresholds;
 use super::format::Rendering;
 use super::output::Destination;
 use super::progress::Progress;
+use super::saved::reading;
 use crate::diff::series::grow_since;
 use crate::files;
 use crate::report::Report;
 use crate::report::charge::charge;
-use crate::report::read::{self, ReadError, Series, newest_of_each};
+use crate::report::read::{self, Newest, ReadError, Reading, Series};
 use crate::report::select::Selection;
 use crate::symbol::Charging;
 
@@ -35,12 +36,12 @@ pub struct ReportConfig {
 
 pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     let progress = Progress::new(0);
-    let mut reports: Vec<Report> = Vec::new();
-    for file in &config.files {
-        reports.extend(file_or_series(file).map_err(Failure::failed)?);
-    }
-    let given = reports.len();
-    let mut reports = newest_of_each(reports);
+    let Newest { kept: mut reports, given, .. } = reading(|reading| {
+        let mut newest = Newest::default();
+        config.files.iter().try_for_each(|file| file_or_series(file, reading, &mut newest))?;
+        Ok(newest)
+    })
+    .map_err(|error: ReadError| Failure::failed(error))?;
     if reports.len() < given {
         progress.say(&format!(
             "leakscope: {} of {given} reports used: each is the newest of its process and window",
@@ -67,13 +68,18 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     written.map(|_| config.thresholds.code())
 }
 
-/// The reports of a file; a series in a directory is one: its last report, with its growth since the first.
-fn file_or_series(path: &Path) -> Result<Vec<Report>, ReadError> {
+/// Takes in the reports of a file; a series in a directory is one: its last report, with its growth since the first.
+fn file_or_series(path: &Path, reading: &Reading<'_>, newest: &mut Newest) -> Result<(), ReadError> {
     if !files::is_directory(path) {
-        return read::file(path);
+        return newest.add_all(path, reading);
     }
-    let Series { first, last } = read::series(path)?;
-    let Some(mut last) = last else { return Ok(vec![first]) };
-    grow_since(&first, &mut last);
-    Ok(vec![last])
+    let Series { first, last } = read::series(path, reading)?;
+    newest.add(match last {
+        None => first,
+        Some(mut last) => {
+            grow_since(&first, &mut last);
+            last
+        }
+    });
+    Ok(())
 }

@@ -34,7 +34,8 @@
 //!
 //! # What is read of the target (`target`, `reader`, `linked`)
 //!
-//! Debug files and sources have names that the target's files tell. They are looked up below the target's root
+//! Debug files and sources have names that the target's files tell; files that were mapped for a moment, and are gone
+//! as one looks, have names that the kernel tells. They are looked up below the target's root
 //! directory, which neither links nor `..` leave, and opened by a thread that has taken on the user and
 //! groups of the target: the kernel itself tells what that user may read. Only regular files are opened, and
 //! none of the kernel's own file systems, where reading may do something. What the target has mapped or

@@ -25,6 +25,9 @@ pub enum ElfError {
     /// A section is larger than this reader accepts.
     #[error("section {0} is implausibly large")]
     TooLarge(&'static str),
+    /// It was mapped, and is not any more; no file of its name is known to be the same.
+    #[error("it was unmapped before leakscope could read it")]
+    Unmapped,
     /// It was there when the target was recorded; the recording does not hold it.
     #[error("a recording does not hold the file")]
     Recorded { build_id: Option<String> },

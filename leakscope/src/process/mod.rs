@@ -3,6 +3,7 @@
 pub mod elf;
 pub mod host;
 pub mod inspect;
+pub mod mapped;
 pub mod maps;
 pub mod recorded;
 mod remapped;

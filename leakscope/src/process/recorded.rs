@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::mapped::History;
 use super::{AddressSpace, ElfError, FileId, MappedModule, Module};
 
 /// Mappings, and the identity of the files behind them.
@@ -15,6 +16,9 @@ pub struct RecordedSpace {
     /// What was mapped at the moment that is looked at, where that was something else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     then: Vec<MappedModule>,
+    /// What was mapped since the kernel tells that.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    past: History,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,14 +51,15 @@ impl RecordedSpace {
             mappings: space.mappings.clone(),
             modules: space.modules.iter().map(module).collect(),
             then: space.then.clone(),
+            past: space.past.clone(),
         }
     }
 
     /// The address space that it was. Nothing can be read from its files.
     pub fn into_space(self) -> Result<AddressSpace, NoSuchModule> {
         let count = self.modules.len();
-        if self.mappings.iter().chain(&self.then).any(|mapped| mapped.module.is_some_and(|id| id.0 >= count))
-        {
+        let all = self.mappings.iter().chain(&self.then).chain(self.past.mapped());
+        if all.into_iter().any(|mapped| mapped.module.is_some_and(|id| id.0 >= count)) {
             return Err(NoSuchModule);
         }
         let module = |recorded: RecordedModule| Module {
@@ -73,6 +78,7 @@ impl RecordedSpace {
         space.mappings = self.mappings;
         space.modules = modules;
         space.then = self.then;
+        space.past = self.past;
         Ok(space)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::PathBuf;
 
+use super::mapped::MappedCode;
 use super::maps::{self, FileId, Mapping, MappingKind};
 
 /// Executable mappings, and the files behind them that were not seen before.
@@ -11,6 +12,17 @@ use super::maps::{self, FileId, Mapping, MappingKind};
 pub struct Seen {
     pub(super) code: Vec<Mapping>,
     pub(super) files: Vec<(FileId, PathBuf, File)>,
+    /// What the kernel told was mapped since the moment before.
+    pub(super) mapped: Vec<MappedCode>,
+    /// Records of that which were lost, of whatever process.
+    pub(super) lost: u64,
+}
+
+impl Seen {
+    /// Adds what the kernel has told.
+    pub fn add_told(&mut self, (mapped, lost): (Vec<MappedCode>, u64)) {
+        (self.mapped, self.lost) = (mapped, lost);
+    }
 }
 
 /// Looks at the mappings of a process now and then.
@@ -43,6 +55,6 @@ impl Seer {
                 files.push((*printed, path.clone(), file));
             }
         }
-        Seen { code, files }
+        Seen { code, files, ..Seen::default() }
     }
 }

@@ -12,6 +12,7 @@ use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
 use super::elf::{ElfError, ElfFile};
+use super::mapped::{History, Identity, MappedCode, MappedFile, Names};
 use super::maps::{self, FileId, Mapping, MappingKind};
 use super::remapped;
 use super::seen::Seen;
@@ -59,6 +60,16 @@ pub struct MappedModule {
     pub bias: u64,
 }
 
+impl MappedModule {
+    /// Where an address in it lies.
+    fn place(&self, address: u64) -> Location {
+        match self.module {
+            Some(module) => Location::Module(module, address.wrapping_sub(self.bias)),
+            None => Location::Anonymous,
+        }
+    }
+}
+
 /// Where an address lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Location {
@@ -85,10 +96,18 @@ pub struct AddressSpace {
     run_time_code: HashSet<(u64, u64)>,
     /// What was mapped at an earlier moment that is being looked at, where that was something else.
     pub(super) then: Vec<MappedModule>,
+    /// What was mapped since the kernel tells that.
+    pub(super) past: History,
+    /// Files that are looked for by their names.
+    names: Names,
+    /// Records of what was mapped that were lost, of whatever process.
+    records_lost: u64,
     /// Modules by what the kernel printed of them.
     by_print: HashMap<(FileId, PathBuf), ModuleId>,
     /// Modules that [`Self::refresh`] has yet to return: they have been gone whenever it looked.
     unmet: Vec<ModuleId>,
+    /// Those that went while it looks.
+    gone: Vec<ModuleId>,
 }
 
 impl AddressSpace {
@@ -117,10 +136,13 @@ impl AddressSpace {
                 _ => self.attach_module(all[index].0.clone()),
             })
             .collect();
-        let met = |id: &ModuleId| self.mappings.iter().any(|mapped| mapped.module == Some(*id));
+        let gone = std::mem::take(&mut self.gone);
+        let met = |id: &ModuleId| {
+            self.mappings.iter().any(|mapped| mapped.module == Some(*id)) && !gone.contains(id)
+        };
         let (mut new, unmet): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unmet).into_iter().partition(met);
+        new.extend((known..self.modules.len()).map(ModuleId).filter(|id| !unmet.contains(id)));
         self.unmet = unmet;
-        new.extend((known..self.modules.len()).map(ModuleId));
         Ok(new)
     }
 
@@ -137,6 +159,8 @@ impl AddressSpace {
         for (printed, path, file) in seen.files {
             self.keep(printed, path, file);
         }
+        self.remember(&seen.mapped);
+        self.records_lost = self.records_lost.saturating_add(seen.lost);
         self.then.clear();
         for mapping in seen.code {
             let MappingKind::File { printed, path, .. } = &mapping.kind else { continue };
@@ -156,19 +180,75 @@ impl AddressSpace {
         let id = FileId::of(&metadata);
         let known = self.by_file.get(&id).into_iter().flatten().copied();
         let known = known.into_iter().find(|&known| self.module(known).path == path);
-        let module = known.unwrap_or_else(|| {
-            let elf = ElfFile::from_file(file).map(Rc::new);
-            let module = self.add(Module { path: path.clone(), id: Some(id), elf, probe_path: path.clone() });
-            self.by_file.entry(id).or_default().push(module);
-            self.unmet.push(module);
-            module
-        });
+        let module =
+            known.unwrap_or_else(|| self.add_unmet(path.clone(), id, ElfFile::from_file(file).map(Rc::new)));
         self.by_print.insert((printed, path), module);
+    }
+
+    /// Adds a file that no look at the mappings has met.
+    fn add_unmet(&mut self, path: PathBuf, id: FileId, elf: Result<Rc<ElfFile>, ElfError>) -> ModuleId {
+        let module = self.add(Module { path: path.clone(), id: Some(id), elf, probe_path: path });
+        self.by_file.entry(id).or_default().push(module);
+        self.unmet.push(module);
+        module
+    }
+
+    /// Remembers what the kernel told was mapped.
+    fn remember(&mut self, mapped: &[MappedCode]) {
+        let mut past = std::mem::take(&mut self.past);
+        for code in mapped {
+            past.add(code, |file| {
+                let module = self.told_module(file);
+                let kind = MappingKind::File {
+                    printed: file.identity.printed(),
+                    path: file.path.clone(),
+                    deleted: file.deleted,
+                };
+                let mapping = Mapping { start: code.start, end: code.end, offset: file.offset, kind };
+                self.placed(mapping, Some(module))
+            });
+        }
+        self.past = past;
+    }
+
+    /// The module of a file that the kernel told of.
+    fn told_module(&mut self, file: &MappedFile) -> ModuleId {
+        let is_it = |elf: &Result<Rc<ElfFile>, ElfError>| match &file.identity {
+            Identity::BuildId(id) => elf.as_ref().is_ok_and(|elf| elf.build_id() == Some(id)),
+            Identity::Printed(_) => false,
+        };
+        let printed = self.by_print.get(&(file.identity.printed(), file.path.clone())).copied();
+        let same = || self.modules().find(|(_, module)| module.path == file.path && is_it(&module.elf));
+        let known = printed.or_else(|| same().map(|(id, _)| id)).or_else(|| self.names.known(file));
+        if let Some(known) = known {
+            return known;
+        }
+        let module = match self.names.open(self.pid, file) {
+            Ok((id, elf)) => self.add_unmet(file.path.clone(), id, Ok(Rc::new(elf))),
+            Err(error) => {
+                let (path, probe_path) = (file.path.clone(), file.path.clone());
+                self.add(Module { path, id: None, elf: Err(error), probe_path })
+            }
+        };
+        self.names.learn(file, module);
+        module
+    }
+
+    /// How often a file was mapped where stacks had been seen in another one.
+    pub fn replaced(&self) -> u64 {
+        self.past.replaced()
+    }
+
+    /// How much of what was mapped since the kernel tells that is not known.
+    pub fn records_lost(&self) -> u64 {
+        self.records_lost.saturating_add(self.past.left_out())
     }
 
     fn attach_module(&mut self, mapping: Mapping) -> MappedModule {
         let module = match &mapping.kind {
-            MappingKind::File { printed, path, .. } => Some(self.file_module(&mapping, *printed, path)),
+            MappingKind::File { printed, path, deleted } => {
+                Some(self.file_module(&mapping, (*printed, path, *deleted)))
+            }
             MappingKind::Vdso => {
                 if self.vdso.is_none() {
                     self.vdso = Some(self.add(Module {
@@ -195,7 +275,11 @@ impl AddressSpace {
 
     /// The module of a mapped file. The mapping itself is opened, so it does not matter what its name means
     /// here, or to whom.
-    fn file_module(&mut self, mapping: &Mapping, printed: FileId, path: &Path) -> ModuleId {
+    fn file_module(
+        &mut self,
+        mapping: &Mapping,
+        (printed, path, deleted): (FileId, &Path, bool),
+    ) -> ModuleId {
         let probe_path = mapping.map_files_path(self.pid);
         if let Ok(metadata) = std::fs::metadata(&probe_path) {
             let known = self.by_file.get(&FileId::of(&metadata)).into_iter().flatten();
@@ -209,6 +293,14 @@ impl AddressSpace {
         let opened = crate::files::linked(&probe_path).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, file) = match opened {
             Ok(opened) => opened,
+            // The link goes with the mapping.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let identity = Identity::Printed(printed);
+                let (path, offset) = (path.to_owned(), mapping.offset);
+                let gone = self.told_module(&MappedFile { path, deleted, offset, identity });
+                self.gone.push(gone);
+                return gone;
+            }
             Err(error) => {
                 let name = (printed, path.to_owned());
                 if let Some(&known) = self.unopened.get(&name) {
@@ -291,14 +383,18 @@ impl AddressSpace {
         }
     }
 
+    /// Where `address` lay at a moment that has passed, CLOCK_MONOTONIC in ns.
+    pub fn locate_at(&self, address: u64, at_ns: u64) -> Location {
+        if self.past.is_empty() {
+            return self.locate(address);
+        }
+        self.past.at(address, at_ns).map_or_else(|| self.locate(address), |found| found.place(address))
+    }
+
     /// Where `address` lies now, or at the moment of [`Self::as_of`].
     pub fn locate(&self, address: u64) -> Location {
         let found = found(&self.then, address).or_else(|| found(&self.mappings, address));
-        let Some(found) = found else { return Location::Unmapped };
-        match found.module {
-            Some(module) => Location::Module(module, address.wrapping_sub(found.bias)),
-            None => Location::Anonymous,
-        }
+        found.map_or(Location::Unmapped, |found| found.place(address))
     }
 
     /// The mappings, sorted by address.
@@ -339,6 +435,31 @@ fn dump_vdso(mapping: &Mapping, pid: u32) -> Result<Rc<ElfFile>, ElfError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// At addresses where nothing is mapped now, and by the build ID that the kernel tells.
+    #[test]
+    fn what_was_mapped_is_located_at_its_time() {
+        let mut space = AddressSpace::read(std::process::id()).expect("own address space");
+        let here = what_was_mapped_is_located_at_its_time as *const () as u64;
+        let Location::Module(own, address) = space.locate(here) else { panic!("own code has a module") };
+        let module = space.module(own);
+        let elf = module.elf.as_ref().expect("own program");
+        let Some(id) = elf.build_id().map(<[u8]>::to_vec) else { return };
+        let offset = elf.offset_of_address(address).expect("own code");
+        let file = |path: &Path, identity| {
+            Some(MappedFile { path: path.to_owned(), deleted: false, offset: offset & !0xfff, identity })
+        };
+        let code = |at_ns, file| MappedCode { at_ns, start: 0x10_0000, end: 0x20_0000, file };
+        let other = file(Path::new("/none.so"), Identity::BuildId(vec![7]));
+        let mapped = vec![code(10, file(&module.path, Identity::BuildId(id))), code(20, other)];
+        space.as_of(Seen { mapped, lost: 3, ..Seen::default() });
+        let at = 0x10_0000 + (offset & 0xfff);
+        assert_eq!(space.locate_at(at, 9), Location::Unmapped);
+        assert_eq!(space.locate_at(at, 19), Location::Module(own, address));
+        let Location::Module(gone, _) = space.locate_at(at, 20) else { panic!("it was told") };
+        assert!(matches!(space.module(gone).elf, Err(ElfError::Unmapped)));
+        assert_eq!((space.locate_at(here, 20), space.records_lost()), (Location::Module(own, address), 3));
+    }
 
     #[test]
     fn own_code_and_vdso_are_located() {

@@ -36,9 +36,9 @@ pub use rows::Rows;
 pub use write::Recorder;
 
 /// The version of the format that is written.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The oldest one that is read.
-const OLDEST: u32 = 2;
+const OLDEST: u32 = 4;
 /// Most bytes of a tape, before they are compressed.
 const MOST_BYTES: u64 = 1 << 30;
 /// Most bytes of the file that tells the version.

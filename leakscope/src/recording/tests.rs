@@ -4,10 +4,10 @@ use super::*;
 
 #[test]
 fn rows_are_as_they_were() {
-    let block = LiveBlock { size: 7, site: u64::MAX, at_ns: 3 };
+    let block = LiveBlock { size: 7, site: u64::MAX, at_ns: 3, base: 9 };
     let rows = Rows(vec![(1u64, block), (2, LiveBlock { size: 0, ..block })]);
     let text = serde_json::to_string(&rows).expect("JSON");
-    assert!(text.starts_with(r#"{"key":8,"value":24,"rows":"01000000000000000700"#), "{text}");
+    assert!(text.starts_with(r#"{"key":8,"value":32,"rows":"01000000000000000700"#), "{text}");
     assert_eq!(serde_json::from_str::<Rows<u64, LiveBlock>>(&text).expect("rows"), rows);
     assert!(serde_json::from_str::<Rows<u32, LiveBlock>>(&text).is_err(), "of another layout");
     let cut = text.replace(r#"00"}"#, r#""}"#);

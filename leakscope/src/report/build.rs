@@ -1,5 +1,7 @@
 //! Makes a report from what was observed.
 
+use std::cell::Cell;
+
 use leakscope_common::counter::{Loss, Tally};
 
 use leakscope_common::unwind::StackEnd;
@@ -115,7 +117,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         naming.know_allocators(account);
     }
     let charging = naming.charging().clone();
-    let mut name = |id: StackId| naming.stack(id, stacks, space);
+    let hurried = Cell::new(false);
+    let mut name = |id: StackId| naming.stack(id, (stacks, space), hurried.get());
     let mut lost = losses::named(costs.counters, costs.recursion_misses);
     lost.extend(costs.lost.iter().filter(|(_, n)| *n > 0).cloned());
     let unread = unread(space);
@@ -139,9 +142,14 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         lost: &lost,
         charging: &charging,
         name: &mut name,
+        hurried: &hurried,
     };
     let missed = report.make_sections(&mut facts);
-    naming.learn_wrappers(report.heap.iter().flat_map(|heap| &heap.wrappers));
+    report.unnamed_stacks = naming.waiting();
+    // What a function is, is told by all its callers.
+    if report.unnamed_stacks == 0 {
+        naming.learn_wrappers(report.heap.iter().flat_map(|heap| &heap.wrappers));
+    }
     lost.extend(missed);
     let mut summary =
         Summary { answer: None, details: findings(report.window.ended_by, inputs.leader_gone, &cost) };
@@ -154,7 +162,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         let goroutines = report.goroutines.is_some();
         answer.heap(heap, traced.as_ref(), &mut report.memory, cost.hits, go.is_some(), goroutines);
         answer.first(heap::answer::callers_of_most(heap));
+        answer.first(heap::answer::older(heap, report.memory.rss_end_bytes));
         answer.first(heap::answer::losses(heap, lost.contains_key(Loss::LiveFull.name())));
+        answer.without_names(report.unnamed_stacks);
     }
     answer.rest(&report, go.map(|go| go.refused), host);
     if let Some(why) = go.and_then(|go| go.memory_refused) {
@@ -249,6 +259,13 @@ impl Answer {
                 self.answer(account);
                 self.first(untraced);
             }
+        }
+    }
+
+    /// Where stacks have no names yet, nothing is said of places.
+    fn without_names(&mut self, stacks: u64) {
+        if stacks > 0 {
+            self.answer(ReportSaid::NamesBeingRead { stacks });
         }
     }
 

@@ -36,6 +36,10 @@ macro_rules! report {
             /// What was beside it in a saved file and could not be read. Not in the JSON; the findings tell it.
             #[serde(skip)]
             pub unread: Vec<String>,
+            /// Stacks whose names are still being read, where it is shown before they are there. Not in
+            /// the JSON; a finding tells it.
+            #[serde(skip)]
+            pub unnamed_stacks: u64,
             /// Always `leakscope.report/2`.
             pub schema: String,
             /// Version of the leakscope that wrote it.
@@ -69,6 +73,7 @@ macro_rules! report {
             pub fn without_sections(target: Target, window: Window, memory: Memory, overhead: Overhead) -> Self {
                 Self {
                     unread: Vec::new(),
+                    unnamed_stacks: 0,
                     schema: SCHEMA.to_owned(),
                     leakscope_version: env!("CARGO_PKG_VERSION").to_owned(),
                     target,

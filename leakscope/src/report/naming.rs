@@ -1,24 +1,27 @@
 //! Stacks with their names, each made once: of a site that many reports show, of a frame that many stacks have.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
 
 use crate::collect::heap::HeapAccount;
 use crate::process::{AddressSpace, Location, ModuleId};
 use crate::runtime;
 use crate::section::frame::Frame;
 use crate::section::model::Stack;
-use crate::stack::{FrameId, StackId, Stacks};
+use crate::stack::{FrameId, LocatedStack, StackId, Stacks};
 use crate::symbol::{BlameInput, Charging, KnownFrame, Names, RecordedFrame};
 
 /// The code of the allocator's functions, by file.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct AllocatorsCode(HashMap<ModuleId, Vec<Range<u64>>>);
+struct AllocatorsCode(HashMap<ModuleId, Vec<Range<u64>>, RandomState>);
 
 impl AllocatorsCode {
     fn of(heap: &HeapAccount) -> Self {
-        let mut by_file: HashMap<ModuleId, Vec<Range<u64>>> = HashMap::new();
+        let mut by_file: HashMap<ModuleId, Vec<Range<u64>>, RandomState> = HashMap::default();
         for function in &heap.coverage.code {
             by_file.entry(function.module).or_default().push(function.code.clone());
         }
@@ -39,11 +42,24 @@ impl AllocatorsCode {
 #[derive(Debug)]
 pub struct Naming {
     pub names: Names,
+    /// How long stacks that can wait are named for a report that others follow; as long as it takes if `None`.
+    pub slice: Option<Duration>,
     /// By the handles of frames as they were unwound: what is inlined into one, and itself.
     frames: Vec<Option<Arc<[Arc<Frame>]>>>,
     /// What is known of each of them, in the same order.
     known: Vec<Option<Arc<[KnownFrame]>>>,
-    stacks: HashMap<StackId, Stack>,
+    /// Stacks with their names, and by which rules they were charged.
+    stacks: HashMap<StackId, (u32, Stack), RandomState>,
+    /// Which rules are in force: they become others as more is known.
+    rules: u32,
+    /// What stands for stacks without names.
+    unnamed: Stack,
+    /// When stacks that can wait are given no more names, for now.
+    until: Option<Instant>,
+    /// Stacks that wait.
+    waiting: HashSet<StackId>,
+    /// How long names were read for stacks that could have waited.
+    spent: Duration,
     allocators: AllocatorsCode,
     charging: Charging,
 }
@@ -53,19 +69,42 @@ impl Naming {
     pub fn new(names: Names) -> Self {
         Self {
             names,
+            slice: None,
             frames: Vec::new(),
             known: Vec::new(),
-            stacks: HashMap::new(),
+            stacks: HashMap::default(),
+            rules: 0,
+            unnamed: Stack::unnamed(),
+            until: None,
+            waiting: HashSet::new(),
+            spent: Duration::ZERO,
             allocators: AllocatorsCode::default(),
             charging: Charging::default(),
         }
+    }
+
+    /// A report begins. No other follows the `last`, so all stacks have their names in it.
+    pub fn begin(&mut self, last: bool) {
+        self.until = self.slice.filter(|_| !last).map(|most| Instant::now() + most);
+        self.waiting.clear();
+        self.spent = Duration::ZERO;
+    }
+
+    /// Stacks that have no names yet, or are not charged by what is known now.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// How long names were read for stacks that could have waited, since [`Self::begin`].
+    pub const fn spent(&self) -> Duration {
+        self.spent
     }
 
     /// Charges stacks by these rules from now on.
     pub fn charge(&mut self, charging: Charging) {
         self.charging = charging;
         self.known.clear();
-        self.stacks.clear();
+        self.rules += 1;
     }
 
     /// Whom stacks are charged to.
@@ -79,7 +118,7 @@ impl Naming {
             found.into_iter().filter(|name| !self.charging.found().contains(*name)).cloned().collect();
         if !new.is_empty() {
             self.charging.learn(new);
-            self.stacks.clear();
+            self.rules += 1;
         }
     }
 
@@ -88,7 +127,7 @@ impl Naming {
         let allocators = AllocatorsCode::of(heap);
         if allocators != self.allocators {
             self.allocators = allocators;
-            self.stacks.clear();
+            self.rules += 1;
         }
     }
 
@@ -100,15 +139,47 @@ impl Naming {
         self.stacks.clear();
     }
 
-    /// A stack of `stacks`, which are always the same, with its names; none if its frames never arrived.
-    pub fn stack(&mut self, id: StackId, stacks: &Stacks, space: &AddressSpace) -> Option<Stack> {
-        if let Some(known) = self.stacks.get(&id) {
+    /// A stack of `stacks`, which are always the same, with its names; none if its frames never arrived. One that
+    /// `can_wait` stands without names where there is no time left.
+    pub fn stack(
+        &mut self,
+        id: StackId,
+        (stacks, space): (&Stacks, &AddressSpace),
+        can_wait: bool,
+    ) -> Option<Stack> {
+        if let Some((_, known)) = self.stacks.get(&id).filter(|(rules, _)| *rules == self.rules) {
             return Some(known.clone());
         }
         let located = stacks.get(id)?;
+        let begun = Instant::now();
+        let until = self.until.filter(|_| can_wait);
+        let late = until.is_some_and(|until| begun >= until);
+        let named = if late { None } else { self.named(located, (stacks, space), until) };
+        if until.is_some() {
+            self.spent += begun.elapsed();
+        }
+        let Some(stack) = named else {
+            self.waiting.insert(id);
+            return Some(self.stacks.get(&id).map_or(&self.unnamed, |(_, stack)| stack).clone());
+        };
+        self.stacks.insert(id, (self.rules, stack.clone()));
+        Some(stack)
+    }
+
+    /// The stack with its names; none if these take longer than `until`. Those that were read are kept.
+    fn named(
+        &mut self,
+        located: &LocatedStack,
+        (stacks, space): (&Stacks, &AddressSpace),
+        until: Option<Instant>,
+    ) -> Option<Stack> {
         let mut frames = Vec::with_capacity(located.frames.len());
         let mut found = Vec::with_capacity(located.frames.len());
         for &frame in &located.frames {
+            let known = self.frames.get(frame.index()).is_some_and(Option::is_some);
+            if !known && until.is_some_and(|until| Instant::now() >= until) {
+                return None;
+            }
             frames.extend_from_slice(self.frame(frame, stacks, space));
             let allocator = self.allocators.holds(stacks.frame(frame));
             found.extend(self.known(frame).iter().map(|known| (allocator, *known)));
@@ -120,9 +191,7 @@ impl Naming {
         });
         let inputs: Vec<BlameInput<'_>> = inputs.collect();
         let blame = runtime::rules().owners.charge(&inputs, &self.charging).map(|at| at as u64);
-        let stack = Stack { frames: frames.into(), blame, end: Some(located.end.into()) };
-        self.stacks.insert(id, stack.clone());
-        Some(stack)
+        Some(Stack { frames: frames.into(), blame, end: Some(located.end.into()) })
     }
 
     /// What is known of a frame that has its names.

@@ -16,6 +16,12 @@ pub struct OwnCost {
     pub max_rss_bytes: Option<u64>,
 }
 
+/// Resident memory of this process, bytes.
+pub fn rss_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
+}
+
 /// Measures once, when it is first asked; copies of it tell the same from then on. Empty, it measures nothing.
 #[derive(Clone, Default)]
 pub struct Meter(Option<Arc<Measured>>);

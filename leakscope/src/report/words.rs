@@ -15,6 +15,8 @@ findings! {
         Note TargetExit = "target_exit" {},
         /// The target runs another program.
         Note Exec = "exec" {},
+        /// Names are still being read, so places are not told.
+        Note NamesBeingRead = "names_being_read" { stacks: u64, },
         /// Some stacks do not reach their root.
         Warning StacksNotWhole = "stacks_not_whole" { stacks: u64, stacks_root: u64, },
         /// Mapped files that could not be read.
@@ -54,6 +56,10 @@ fn text(said: &ReportSaid) -> String {
         ReportSaid::Exec {} => {
             "The target replaced its program (exec); this is what it held before.".to_owned()
         }
+        ReportSaid::NamesBeingRead { stacks } => format!(
+            "The names of {} are still being read; what holds most is told when they are there.",
+            counted(*stacks, "stack")
+        ),
         ReportSaid::StacksNotWhole { stacks, stacks_root } => {
             let share = *stacks_root as f64 * 100.0 / *stacks as f64;
             format!("{share:.2} % of the stacks reached the thread's first function.")

@@ -93,7 +93,7 @@ pub(crate) fn described(mut schema: schemars::Schema) -> schemars::Schema {
 }
 
 /// Declares a structure with a stack, whose JSON has the fields in the braces behind `@` in the stack's place.
-/// `#[serde(flatten)]` would write the same, but reads every frame twice: reports are up to 1 GiB long.
+/// `#[serde(flatten)]` would write the same, but reads every frame twice, and reports can be long.
 macro_rules! with_stack {
     (
         $(#[doc = $doc:literal])*

@@ -23,7 +23,7 @@ fn nameless(frame: &Frame) -> String {
         }
         None => {
             let address = frame.address.map(|address| address.to_string()).unwrap_or_default();
-            format!("{address} ({})", why.unwrap_or("no code is mapped there"))
+            format!("{address} ({})", why.unwrap_or("no code was seen mapped there")).trim_start().to_owned()
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What sections are made from.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::site::NameStack;
@@ -29,6 +30,8 @@ pub struct Facts<'a, 'n> {
     /// Whom stacks are charged to.
     pub charging: &'a Charging,
     pub name: &'n mut NameStack<'n>,
+    /// Whether stacks may do without names that there is no time to read now.
+    pub hurried: &'n Cell<bool>,
 }
 
 impl Facts<'_, '_> {

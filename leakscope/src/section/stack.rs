@@ -22,7 +22,16 @@ pub struct Stack {
     pub end: Option<StackEnd>,
 }
 
+/// Why a frame has no name yet.
+const BEING_READ: &str = "names are being read";
+
 impl Stack {
+    /// What stands for a stack until its names are read.
+    pub(crate) fn unnamed() -> Self {
+        let frame = Frame { why_unknown: Some(BEING_READ.into()), ..Frame::default() };
+        Self { frames: [frame].into_iter().collect(), blame: None, end: None }
+    }
+
     /// The frame that the stack is charged to.
     pub fn blamed(&self) -> Option<&Frame> {
         self.frames.get(usize::try_from(self.blame?).ok()?).map(Arc::as_ref)
@@ -88,7 +97,7 @@ pub enum Cut {
 /// What each is in JSON and for people.
 const TEXTS: [(Cut, &str); 14] = [
     (Cut::TooLong, "more than 127 frames"),
-    (Cut::NoMapping, "an address in no known code"),
+    (Cut::NoMapping, "code that was not known (yet) to be mapped"),
     (Cut::NoRows, "code without unwind information"),
     (Cut::Unsupported, "an unwind rule that needs what is not known there"),
     (Cut::ReadFault, "the stack could not be read"),
@@ -102,6 +111,9 @@ const TEXTS: [(Cut, &str); 14] = [
     (Cut::Running, "the goroutine was running"),
     (Cut::NoStack, "the runtime keeps no stack for these"),
 ];
+
+/// What JSON of before has.
+const FORMER: [(Cut, &str); 1] = [(Cut::NoMapping, "an address in no known code")];
 
 const ROOT: &str = "root";
 /// What stands between the number of stacks and what they were added up by.
@@ -118,7 +130,7 @@ impl StackEnd {
         if text == ROOT {
             return Some(Self::Root);
         }
-        if let Some((cut, _)) = TEXTS.iter().find(|(_, known)| *known == text) {
+        if let Some((cut, _)) = TEXTS.iter().chain(&FORMER).find(|(_, known)| *known == text) {
             return Some(Self::Cut(*cut));
         }
         let (stacks, by) = text.split_once(GROUPED_BY)?;

@@ -13,6 +13,7 @@ use crate::bpf::events::Events;
 use crate::bpf::object::{Load, Object, Tracepoint};
 use crate::collect::{Collectors, Live};
 use crate::failure::Failure;
+use crate::process::mapped::Followed;
 use crate::process::{AddressSpace, ModuleId};
 use crate::runtime::{Probing, Runtimes};
 use leakscope_common::config::RunState;
@@ -57,7 +58,12 @@ pub(super) fn arm(prepared: Prepared, config: &Config, watcher: &mut dyn Watcher
     collectors.iter_mut().try_for_each(|collector| collector.loaded(&mut live.object, &space))?;
     live.unwinding.upload(&mut live.object, &space)?;
     watcher.detail("unwind rows uploaded");
-    let glances = Glances::default();
+    // Between the two looks at the mappings: what comes now is in the second one, too.
+    let followed = Followed::begin(process.pid).unwrap_or_else(|error| {
+        watcher.detail(&format!("code that is mapped for a moment may have no name: {error}"));
+        Followed::default()
+    });
+    let glances = Glances::new(followed);
     let events = Events::open(&mut live.object, Box::new(glances.looking(process.through)))?;
     let mut probes = Probes::new(&choice, probing);
     probes.tracepoints = live.object.attach_tracepoints()?;

@@ -2,7 +2,7 @@
 
 use super::attach::owned;
 use super::modules::{self, address_space};
-use super::watch::memory;
+use super::usage::memory;
 use super::{Told, Watcher, clock, usage};
 use crate::bpf::attach::Links;
 use crate::bpf::object::Object;

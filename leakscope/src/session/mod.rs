@@ -15,6 +15,7 @@ mod links;
 mod modules;
 mod prepare;
 pub mod rights;
+mod runtimes;
 pub mod seccomp;
 mod signals;
 mod subject;
@@ -46,9 +47,12 @@ pub struct Config {
     pub duration: Option<Duration>,
     /// Time between reports, besides the last one.
     pub interval: Option<Duration>,
-    /// After a report, the next one is at least so many times as long away as this one took to make: a
-    /// million live blocks are read for most of a second.
+    /// After a report, the next one is at least so many times as long away as this one took to make, the reading of
+    /// names aside: a million live blocks are read for most of a second.
     pub rest: u32,
+    /// How long names are read for a report that others follow; it tells how many are missing. All are read for those
+    /// that are kept.
+    pub naming: Option<Duration>,
     /// What to collect.
     pub wishes: Wishes,
     /// Whether the kernel side's diagnostics are wanted.
@@ -59,9 +63,9 @@ pub struct Config {
     pub charging: Charging,
 }
 
-/// [`Config::rest`] for reports that somebody looks at as they come: a tenth of a core goes into them at
-/// most.
-pub const REST_ON_SCREEN: u32 = 9;
+/// [`Config::rest`] for reports that somebody looks at as they come: half of a core goes into them at most, and a screen
+/// that is refreshed once a second is late by a refresh at most if they take less than a second.
+pub const REST_ON_SCREEN: u32 = 1;
 
 impl Default for Config {
     /// Heap and waits, until somebody ends it.
@@ -70,6 +74,7 @@ impl Default for Config {
             duration: None,
             interval: None,
             rest: 0,
+            naming: None,
             wishes: Wishes {
                 tracing: Tracing { heap: true, waits: true, min_wait_ns: 0 },
                 sort: Sort::LiveBytes,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::collect::Wishes;
+use crate::failure::Failure;
 use crate::process::{Host, Process};
 use crate::runtime::{self, Runtime};
 
@@ -34,4 +35,10 @@ impl Subject {
     pub(super) fn runtime(&self) -> &'static dyn Runtime {
         runtime::by_name(&self.runtime).unwrap_or(&runtime::Native)
     }
+}
+
+/// What only a recording can answer.
+pub(super) fn expected<T>(answer: Option<T>) -> Result<T, Failure> {
+    answer
+        .ok_or_else(|| Failure::failed(anyhow::anyhow!("a target that runs was asked for what is recorded")))
 }

@@ -1,8 +1,9 @@
-//! What leakscope itself costs.
+//! What leakscope itself costs, and what memory the target has.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::report::own_cost::OwnCost;
+use crate::report::model::Memory;
+use crate::report::own_cost::{OwnCost, rss_bytes};
 
 /// What this process has used until now, with the kernel side's maps, which take `map_bytes`.
 pub(super) fn own(map_bytes: u64) -> OwnCost {
@@ -28,8 +29,7 @@ pub(super) fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// Resident memory of this process, bytes.
-fn rss_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
+/// The target's resident set at the start and at the end.
+pub(super) fn memory(start: Option<u64>, end: Option<u64>) -> Memory {
+    Memory { rss_start_bytes: start, rss_end_bytes: end, untraced_reason: None }
 }

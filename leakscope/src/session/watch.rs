@@ -9,26 +9,29 @@ use super::arm::Armed;
 use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
 use super::glances::Glances;
-use super::subject::Subject;
-use super::tallies::tallies;
+use super::runtimes::read_runtimes;
+use super::subject::{Subject, expected};
+use super::tallies::{tallies, times};
+use super::usage::memory;
 use super::{Config, Told, Watcher, clock, modules, usage};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
 use crate::bpf::tables::Tables;
-use crate::collect::{Collector, Collectors, Moment, Scene, Source, SourceError, Tracing};
+use crate::collect::{Collector, Collectors, Moment, Scene, Source, SourceError};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::process::AddressSpace;
+use crate::losses;
 use crate::process::recorded::RecordedSpace;
 use crate::process::seen::Seen;
+use crate::process::{AddressSpace, Location};
 use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
-use crate::report::model::{EndedBy, Memory, Window};
+use crate::report::model::{EndedBy, Window};
 use crate::report::naming::Naming;
 use crate::report::own_cost::{Meter, OwnCost};
 use crate::runtime::{RecordedRuntime, Runtimes};
-use crate::stack::{RawStack, Stacks};
+use crate::stack::{RawStack, Stacks, seen_at_ns};
 use crate::symbol::{Charging, Names};
 
 /// On a tape, what leakscope itself had used when a report told it. Recordings of version 2 have none, nor has one that
@@ -61,6 +64,8 @@ struct Watch {
     frozen_ns: u64,
     /// Whether the main thread was seen to end.
     leader_gone: bool,
+    /// Whether a stack has an address that no code was seen mapped at.
+    unplaced: bool,
 }
 
 /// Watches until the end, then reports and detaches.
@@ -87,6 +92,7 @@ pub(super) async fn watch(
     };
     let mut watch = Watch::new(source, Some(ties), armed.subject, armed.space, names, armed.collectors);
     watch.naming.charge(config.charging.of(watch.subject.process.exe.as_deref()));
+    watch.naming.slice = config.naming;
     let ended = match watch.start(watcher) {
         Ok(()) => watch.until_end(watcher).await,
         Err(failure) => Err(failure),
@@ -133,12 +139,6 @@ pub(super) async fn replay(
     }
 }
 
-/// What only a recording can answer.
-fn expected<T>(answer: Option<T>) -> Result<T, Failure> {
-    answer
-        .ok_or_else(|| Failure::failed(anyhow::anyhow!("a target that runs was asked for what is recorded")))
-}
-
 fn recording_ends(error: &RecordingError, watcher: &mut dyn Watcher) {
     watcher.warn(&format!("the recording is not complete: {error}"));
 }
@@ -163,6 +163,7 @@ impl Watch {
             exec_ns: None,
             frozen_ns: u64::MAX,
             leader_gone: false,
+            unplaced: false,
             subject,
         }
     }
@@ -226,7 +227,8 @@ impl Watch {
                         self.source.note("step", &Step::Abandoned);
                         return Ok(None);
                     }
-                    ties.feed.reported(begun.elapsed(), ties.rest);
+                    // Names are read once.
+                    ties.feed.reported(begun.elapsed().saturating_sub(self.naming.spent()), ties.rest);
                 }
                 Step::End(ended_by) => {
                     if let Some(ties) = self.ties.as_ref().filter(|_| ended_by == EndedBy::Interrupt) {
@@ -258,6 +260,7 @@ impl Watch {
     fn tick(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.look_at_rss()?;
         let Some(ties) = &mut self.ties else { return Ok(()) };
+        ties.glances.keep_up();
         let pid = self.subject.process.pid;
         // Code in no known mapping may ask for a look at the mappings once a tick.
         Ok(self.source.act(|live| {
@@ -289,16 +292,22 @@ impl Watch {
         let exec = exec.and_then(|record| Some(record.as_value::<ThreadEvent>()?.at_ns));
         self.exec_ns = self.exec_ns.or(exec);
         let window = self.subject.started_ns..self.frozen_ns;
+        let mut looked = false;
         for record in records {
             if record.is(Kind::Stack) {
-                if let Some(stack) = RawStack::of_record(record) {
-                    self.stacks.insert(&stack, |address| self.space.locate(address));
-                    self.stacks.take_new(|frame| self.naming.names.prepare(&self.space, frame));
+                if let Some((stack, at_ns)) = RawStack::of_record(record).zip(seen_at_ns(record)) {
+                    self.stacks.insert(&stack, |address| self.space.locate_at(address, at_ns));
+                    self.stacks.take_new(|frame| {
+                        self.unplaced |= frame.location == Location::Unmapped;
+                        self.naming.names.prepare(&self.space, frame);
+                    });
                 }
             } else if record.is(Kind::MappingsChanged) {
                 let seen = self.ties.as_ref().map(|ties| ties.glances.next()).unwrap_or_default();
                 if self.exec_ns.is_none() {
-                    self.refresh(seen, watcher)?;
+                    // One look sees all changes that these records tell of.
+                    let first = !std::mem::replace(&mut looked, true);
+                    self.refresh(seen, first, watcher)?;
                 }
             } else if record.is(Kind::LeaderExit) {
                 self.leader_gone = true;
@@ -312,8 +321,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Looks at the mappings again. The stacks that follow are of the moment at which they were `seen`.
-    fn refresh(&mut self, seen: Seen, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    /// Looks at the mappings again, if that is wanted. The stacks that follow are of the moment at which they were
+    /// `seen`.
+    fn refresh(&mut self, seen: Seen, look: bool, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         let Self { source, ties, subject, space, collectors, .. } = self;
         let Some(ties) = ties else {
             let recorded: RecordedSpace = expected(source.recorded("address space")?)?;
@@ -321,10 +331,12 @@ impl Watch {
             return Ok(());
         };
         let pid = subject.process.pid;
-        let refreshed = source.act(|live| ties.probes.refresh(live, (pid, space), collectors, true, watcher));
-        match refreshed {
-            Ok(()) | Err(BpfError::TargetGone) => {}
-            Err(error) => return Err(error.into()),
+        if look {
+            let look = |live: &mut _| ties.probes.refresh(live, (pid, space), collectors, true, watcher);
+            match source.act(look) {
+                Ok(()) | Err(BpfError::TargetGone) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         space.as_of(seen);
         if source.is_taped() {
@@ -335,6 +347,7 @@ impl Watch {
 
     /// Reads the account and reports. `ended_by` is `None` while the observation goes on.
     fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
+        let begun = Instant::now();
         let at_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
         self.look(at_ns, gone(ended_by), watcher)?;
@@ -351,6 +364,8 @@ impl Watch {
         }
         watcher.detail(&tallies(&counters));
         let at_ns = self.exec_ns.unwrap_or(at_ns);
+        self.naming.begin(ended_by.is_some());
+        let read = begun.elapsed();
         let moment = Moment {
             at_ns,
             started_ns: self.subject.started_ns,
@@ -364,7 +379,10 @@ impl Watch {
         if let Some(error) = self.source.flush() {
             recording_ends(&error, watcher);
         }
-        self.told(&mut report, watcher)
+        let made = begun.elapsed();
+        let goes_on = self.told(&mut report, watcher);
+        watcher.detail(&times(read, made, begun.elapsed()));
+        goes_on
     }
 
     /// Has the report written. What leakscope itself has used is measured when that is told, which is last; a replay
@@ -464,32 +482,16 @@ impl Watch {
     /// What was lost outside of the kernel side, by name.
     fn losses(&mut self) -> Result<Vec<(String, u64)>, Failure> {
         let probes = self.ties.as_ref().map(|ties| &ties.probes);
+        // Where all code is known, nothing that matters was lost: most of it is of other processes.
+        let replaced = self.space.replaced();
+        let records_lost = if self.unplaced { self.space.records_lost() } else { 0 };
         let own: Vec<(String, u64)> = self.source.get("losses", |live| {
             let own = probes.into_iter().flat_map(Probes::losses);
+            let code = [(losses::MAPPED_CODE_LOST, records_lost), (losses::CODE_REPLACED, replaced)];
+            let own = own.chain(code);
             Ok(live.unwinding.losses().into_iter().chain(own).map(owned).collect())
         })?;
         let collected = self.collectors.iter().flat_map(|collector| collector.losses()).map(owned);
         Ok(summed(own.into_iter().chain(collected)))
     }
-}
-
-/// Reads what only the runtimes of the target know.
-fn read_runtimes(
-    runtimes: &mut Runtimes,
-    source: &mut Source,
-    tracing: Tracing,
-    watcher: &mut dyn Watcher,
-) -> Result<(), Failure> {
-    source.act(|live| {
-        for opened in runtimes.opened_mut() {
-            opened.read_tasks(clock::monotonic_ns(), &mut Told(watcher));
-            opened.read_heap(&live.object, tracing, &mut Told(watcher));
-        }
-        Ok(())
-    })
-}
-
-/// The target's resident set at the start and at the end.
-pub(super) fn memory(start: Option<u64>, end: Option<u64>) -> Memory {
-    Memory { rss_start_bytes: start, rss_end_bytes: end, untraced_reason: None }
 }

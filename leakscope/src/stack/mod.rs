@@ -55,6 +55,11 @@ impl RawStack {
     }
 }
 
+/// When the stack in a record was seen, CLOCK_MONOTONIC in ns.
+pub fn seen_at_ns(record: &Record) -> Option<u64> {
+    record.u64(offset_of!(StackHeader, at_ns))
+}
+
 /// A stack's end by its number, for serde's `with`.
 mod end_by_number {
     use leakscope_common::unwind::StackEnd;
@@ -211,6 +216,7 @@ mod tests {
         record.extend_from_slice(&77u64.to_ne_bytes());
         record.extend_from_slice(&(StackEnd::Root as u32).to_ne_bytes());
         record.extend_from_slice(&0u32.to_ne_bytes());
+        record.extend_from_slice(&55u64.to_ne_bytes());
         for frame in [10u64 | EXACT, 20, 30] {
             record.extend_from_slice(&frame.to_ne_bytes());
         }
@@ -218,6 +224,7 @@ mod tests {
         let parsed = |bytes: &[u8]| RawStack::of_record(&Record::new(bytes.to_vec())?);
         let frames = vec![frame(10, true), frame(20, false)];
         assert_eq!(parsed(&record), Some(RawStack { id: StackId(77), frames, end: StackEnd::Root }));
+        assert_eq!(seen_at_ns(&Record::new(record.clone()).expect("a header")), Some(55));
         assert_eq!(parsed(&record[..20]), None);
         assert_eq!(parsed(&[]), None);
     }

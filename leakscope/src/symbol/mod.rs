@@ -60,8 +60,8 @@ pub use resolver::Symbolizer;
 /// Why an address has no name. The text completes `libfoo.so+0x1234 (…)`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NoSymbol {
-    /// The address lies in no mapping, or not in the code of the file.
-    #[error("no code is mapped there")]
+    /// The address lies in no mapping that was seen, or not in the code of the file.
+    #[error("no code was seen mapped there")]
     Unmapped,
     /// The address lies in memory without a file.
     #[error("code made at run time")]

@@ -253,6 +253,10 @@ impl App {
             }
             KeyCode::Tab | KeyCode::Right => process.turn(true),
             KeyCode::BackTab | KeyCode::Left => process.turn(false),
+            KeyCode::Char('m') if !process.is_named() => {
+                self.message =
+                    Some("names are still being read; set the mark when they are there".to_owned());
+            }
             KeyCode::Char('m') => {
                 process.toggle_mark();
                 let tracked = Report::tabs().into_iter().find_map(|tab| tab.tracks).unwrap_or_default();

@@ -179,6 +179,7 @@ pub(super) fn observe(
             let config = session::Config {
                 interval: Some(interval),
                 rest: session::REST_ON_SCREEN,
+                naming: Some(interval / 2),
                 charging,
                 ..session::Config::default()
             };

@@ -64,6 +64,8 @@ pub struct ProcessView {
     pub apart_ns: u64,
     /// What sites had when the mark was set.
     mark: Option<HashMap<String, u64>>,
+    /// When the last report was made in which all stacks had names, since recording began.
+    named_ns: Option<u64>,
     histories: HashMap<String, History>,
     rows: Vec<usize>,
     /// Site of the chosen row.
@@ -91,6 +93,7 @@ impl ProcessView {
             cost: None,
             apart_ns: 0,
             mark: None,
+            named_ns: None,
             histories: HashMap::new(),
             rows: Vec::new(),
             selected: None,
@@ -101,19 +104,22 @@ impl ProcessView {
     /// Takes a report in.
     pub fn update(&mut self, report: Report) {
         let at = report.window.duration_ns;
-        if let Some(view) = tracked(&report) {
+        // What places have grows with the stacks that have names.
+        if let Some(view) = tracked(&report).filter(|_| report.unnamed_stacks == 0) {
             let mut histories = HashMap::with_capacity(view.len());
             for site in 0..view.len() {
                 let mut history = self.histories.remove(view.site(site).site_id()).unwrap_or_default();
                 // A site that is new had nothing before.
-                if history.last().is_none() && self.report.is_some() {
-                    let before = self.report.as_ref().map_or(0, |r| r.window.duration_ns);
+                if history.last().is_none()
+                    && let Some(before) = self.named_ns
+                {
                     history.push(before, 0);
                 }
                 history.push(at, view.tracked(site));
                 histories.insert(view.site(site).site_id().to_owned(), history);
             }
             self.histories = histories;
+            self.named_ns = Some(at);
         }
         let before = self.report.as_ref().map(|r| (r.window.duration_ns, r.overhead.clone()));
         if let Some((before_ns, before)) = before.filter(|(ns, _)| *ns < at) {
@@ -156,7 +162,7 @@ impl ProcessView {
     fn arranged(&self) -> Vec<usize> {
         let Some(view) = self.view() else { return Vec::new() };
         let mut rows: Vec<usize> = (0..view.len()).collect();
-        if self.tab.tracks.is_some() && self.mark.is_some() {
+        if self.tab.tracks.is_some() && self.mark.is_some() && self.is_named() {
             // What did not grow since the mark is left out.
             rows.retain(|&site| self.since_mark(view, site).is_some_and(|n| n > 0));
         } else {
@@ -218,9 +224,14 @@ impl ProcessView {
 
     /// Growth of a site since the mark; `None` without one.
     pub fn since_mark(&self, view: &dyn Viewed, site: usize) -> Option<i64> {
-        let mark = self.mark.as_ref()?;
+        let mark = self.mark.as_ref().filter(|_| self.is_named())?;
         let before = mark.get(view.site(site).site_id()).copied().unwrap_or(0);
         Some(view.tracked(site).cast_signed() - before.cast_signed())
+    }
+
+    /// Whether all stacks have their names: else what places have says nothing of their growth.
+    pub fn is_named(&self) -> bool {
+        self.report.as_ref().is_none_or(|report| report.unnamed_stacks == 0)
     }
 
     /// Whether there is a mark.

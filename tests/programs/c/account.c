@@ -4,7 +4,9 @@
 #include "fixture.h"
 
 #include <dlfcn.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 static void *old;
@@ -23,6 +25,53 @@ static void grown(void) {
         if (size == 200) site_free(&site_first_truth, before);
         else site_free(&site_grown_truth, before);
     }
+}
+
+// Blocks that are older than the account, and what becomes of them.
+static void *older[6];
+
+static void allocate_older(void) {
+    for (int i = 0; i < 6; i++) EXPECT(older[i] = keep(malloc(100000)));
+}
+
+SITE(site_resized, realloc(old, size))
+
+// The next size of a block; of what it had before only what was charged is freed.
+static void resize(int which, size_t size, size_t charged, size_t to_be_charged) {
+    old = older[which];
+    older[which] = site_resized(size);
+    EXPECT(older[which]);
+    site_free(&site_resized_truth, size - to_be_charged);
+    if (to_be_charged) site_resized_truth.live_objects++;
+    if (charged) site_free(&site_resized_truth, charged);
+}
+
+static void older_blocks(void) {
+    // Grows. What it had before it was first seen is not known.
+    resize(0, 200000, 0, 0);
+    resize(0, 250000, 0, 50000);
+    resize(0, 3000000, 50000, 2800000);
+    // Stays.
+    resize(1, 100000, 0, 0);
+    resize(1, 100000, 0, 0);
+    // Shrinks, and grows again.
+    resize(2, 80000, 0, 0);
+    resize(2, 30000, 0, 0);
+    resize(2, 35000, 0, 5000);
+    // Moves away from what was put behind it, and is freed.
+    void *before = older[3];
+    resize(3, 10000000, 0, 0);
+    EXPECT(older[3] != before);
+    free(older[3]);
+    // Cannot be resized; is freed by realloc.
+    old = older[4];
+    EXPECT(site_resized(opaque(SIZE_MAX / 2 - 4096)) == NULL);
+    EXPECT(realloc(older[4], opaque(0)) == NULL);
+    // Was never resized.
+    free(older[5]);
+    truth_number("unknown_frees", 2);
+    truth_number("older_blocks", 3);
+    truth_number("older_bytes", 200000 + 100000 + 30000);
 }
 
 enum { BLOCKS = 1300000 };
@@ -87,12 +136,31 @@ static void plugins(void) {
     }
 }
 
+// The same, each time somewhere else, and for so short a time that a look at the mappings mostly comes too late.
+static void moments(void) {
+    static struct site truth = {.name = "keep_by"};
+    const char *path = getenv("FIXTURE_PLUGIN");
+    EXPECT(path);
+    for (int i = 0; i < 200; i++) {
+        EXPECT(mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+        void *library = dlopen(path, RTLD_NOW);
+        EXPECT(library);
+        void (*work)(void) = (void (*)(void))dlsym(library, "plugin_once");
+        EXPECT(work);
+        work();
+        EXPECT(dlclose(library) == 0);
+        site_alloc(&truth, 160);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct scenario scenarios[] = {
         {"grown", grown, 0, TOTAL},
+        {"older", older_blocks, allocate_older, TOTAL},
         {"blocks", blocks, 0, TOTAL},
         {"stacks", stacks, 0, TOTAL},
         {"plugins", plugins},
+        {"moments", moments},
         {0},
     };
     return fixture_main(argc, argv, scenarios);

@@ -15,6 +15,11 @@ __attribute__((noinline, noclone)) void plugin_keep(void) {
     for (int i = 0; i < 50; i++) keep_by(160);
 }
 
+void plugin_once(void) {
+    keep_by(160);
+    __asm__ volatile("");
+}
+
 void plugin_work(int phase) {
     if (phase) plugin_keep();
     else plugin_first();

@@ -52,6 +52,7 @@ impl Account for Books {
     fn resize(&mut self, address: u64, size: u64) -> Option<Resized> {
         let block = self.live.get_mut(&address)?;
         let before = std::mem::replace(&mut block.size, size);
+        block.base = block.base.min(size);
         Some(Resized { before, site: block.site })
     }
 

@@ -95,7 +95,7 @@ fn a_block_is_live_from_the_return_to_the_free() {
     scene.enter(Function::Malloc, sized(100), &[OUTER]);
     assert_eq!(scene.live(), []);
     scene.leave(Function::Malloc, OUTER, A);
-    assert_eq!(scene.0.books.live[&A], LiveBlock { size: 100, site: 7, at_ns: 1 });
+    assert_eq!(scene.0.books.live[&A], LiveBlock { size: 100, site: 7, at_ns: 1, base: 0 });
     scene.free(A);
     scene.free(A);
     assert_eq!(scene.live(), []);
@@ -177,7 +177,7 @@ fn a_reallocated_block_keeps_its_age() {
     scene.call(Function::Realloc, of_block(B, 300), B);
     scene.call(Function::Realloc, of_block(B, 400), 0);
     scene.call(Function::Reallocf, of_block(B, 500), A);
-    assert_eq!(scene.0.books.live[&A], LiveBlock { size: 500, site: 7, at_ns: born });
+    assert_eq!(scene.0.books.live[&A], LiveBlock { size: 500, site: 7, at_ns: born, base: 0 });
     scene.free(A);
     scene.call(Function::Malloc, sized(1), A);
     assert!(scene.0.books.live[&A].at_ns > born, "another block at the same address");
@@ -203,13 +203,67 @@ fn realloc_in_all_other_outcomes() {
     }
 }
 
+/// What was there before is not what the call has allocated.
 #[test]
-fn realloc_of_a_block_that_nobody_knows() {
+fn a_block_from_before_is_charged_with_its_growth() {
     let mut scene = Scene::new();
     scene.call(Function::Realloc, of_block(A, 100), B);
     scene.call(Function::Realloc, of_block(0, 50), A);
-    assert_eq!(scene.live(), [(A, 50), (B, 100)]);
-    assert_eq!(scene.0.seen(Tally::UnknownFrees), 1);
+    let held = |scene: &Scene| scene.0.books.live.get(&B).map(|block| (block.base, block.grown()));
+    assert_eq!(held(&scene), Some((100, 0)));
+    assert_eq!(scene.0.books.live[&A].base, 0);
+    for (size, expected) in [(120, (100, 20)), (80, (80, 0)), (130, (80, 50))] {
+        scene.call(Function::Realloc, of_block(B, size), B);
+        assert_eq!(held(&scene), Some(expected), "{size}");
+    }
+    // It failed.
+    scene.call(Function::Realloc, of_block(B, 500), 0);
+    assert_eq!(held(&scene), Some((80, 50)));
+    scene.call(Function::Expand, of_block(B, 140), B);
+    assert_eq!(held(&scene), Some((80, 60)));
+    scene.call(Function::ResizeInPlace, of_block(B, 60), 60);
+    assert_eq!(held(&scene), Some((60, 0)));
+    assert_eq!(scene.0.seen(Tally::UnknownFrees), 0);
+    scene.free(B);
+    assert_eq!(scene.live(), [(A, 50)]);
+    let totals = scene.totals();
+    assert_eq!(totals.alloc_bytes - totals.free_bytes, 50);
+    assert_eq!((totals.alloc_objects - totals.free_objects, scene.0.seen(Tally::UnknownFrees)), (1, 0));
+}
+
+#[test]
+fn all_ways_to_resize_a_block_from_before() {
+    for (function, size, result, live, unknown) in [
+        (Function::Realloc, 100, A, vec![(A, 100)], 0),
+        (Function::Realloc, 100, 0, vec![], 0),
+        (Function::Realloc, 0, 0, vec![], 1),
+        (Function::Reallocf, 100, B, vec![(B, 100)], 0),
+        (Function::Reallocf, 100, 0, vec![], 1),
+        (Function::Expand, 120, A, vec![(A, 120)], 0),
+        (Function::Expand, 120, 0, vec![], 0),
+        (Function::ResizeInPlace, 80, 80, vec![(A, 80)], 0),
+        (Function::ResizeInPlace, 200, 112, vec![], 0),
+    ] {
+        let mut scene = Scene::new();
+        scene.call(function, of_block(A, size), result);
+        assert_eq!(scene.live(), live, "{function:?} {size} -> {result:#x}");
+        assert!(scene.0.books.live.values().all(|block| block.grown() == 0), "{function:?} {size}");
+        assert_eq!(scene.0.seen(Tally::UnknownFrees), unknown, "{function:?} {size} -> {result:#x}");
+    }
+}
+
+/// Nobody knows how much of it is new: it is treated as if nothing were, and the loss is counted.
+#[test]
+fn a_block_that_was_lost_is_one_from_before() {
+    let mut scene = Scene::new();
+    scene.0.books.room = 0;
+    scene.call(Function::Malloc, sized(100), A);
+    scene.call(Function::Realloc, of_block(A, 200), A);
+    assert_eq!((scene.live(), scene.0.lost(Loss::LiveFull)), (vec![], 2));
+    scene.0.books.room = 1;
+    scene.call(Function::Realloc, of_block(A, 300), A);
+    assert_eq!(scene.0.books.live[&A], LiveBlock { size: 300, site: 7, at_ns: 3, base: 300 });
+    assert_eq!(scene.0.seen(Tally::UnknownFrees), 0);
 }
 
 #[test]

@@ -43,25 +43,33 @@ impl Program {
     pub(super) fn book(&mut self, call: &Pending, result: &mut u64) {
         let given = call.given;
         match call.function {
-            Function::Malloc | Function::New => self.allocated(call, *result, Some(given.size)),
-            Function::Calloc => self.allocated(call, *result, given.size.checked_mul(given.count)),
+            Function::Malloc | Function::New => self.allocated(call, *result, Some(given.size), 0),
+            Function::Calloc => self.allocated(call, *result, given.size.checked_mul(given.count), 0),
             Function::PosixMemalign => self.stored(call, result),
             Function::Realloc | Function::Reallocf => self.reallocated(call, *result),
             Function::ResizeInPlace => {
                 if *result >= given.size {
-                    self.truth.resize(given.pointer, (*result).min(given.size + given.extra));
+                    self.resized(call, (*result).min(given.size + given.extra));
                 }
             }
             Function::Expand => {
                 if *result != 0 {
-                    self.truth.resize(given.pointer, given.size);
+                    self.resized(call, given.size);
                 }
             }
         }
     }
 
-    /// A new block of that size; `None`: the product of count and size overflows.
-    fn allocated(&mut self, call: &Pending, at: u64, size: Option<u64>) {
+    /// A block that is resized where it is. One that nobody knows was there before.
+    fn resized(&mut self, call: &Pending, size: u64) {
+        let at = call.given.pointer;
+        if at != 0 && !self.truth.resize(at, size) {
+            self.allocated(call, at, Some(size), size);
+        }
+    }
+
+    /// A new block of that size, of which so much was there before; `None`: the product of count and size overflows.
+    fn allocated(&mut self, call: &Pending, at: u64, size: Option<u64>, base: u64) {
         if at == 0 {
             self.truth.count(Tally::FailedCalls as u32);
             return;
@@ -70,7 +78,7 @@ impl Program {
             self.truth.count(Loss::SizeOverflow as u32);
         }
         if self.truth.has_room() {
-            let block = LiveBlock { size: size.unwrap_or(0), site: call.site, at_ns: call.at_ns };
+            let block = LiveBlock { size: size.unwrap_or(0), site: call.site, at_ns: call.at_ns, base };
             self.truth.allocate(at, block);
         } else {
             self.truth.count(Loss::LiveFull as u32);
@@ -88,7 +96,7 @@ impl Program {
             self.truth.count(Loss::OutUnreadable as u32);
         } else {
             memory.insert(call.given.out, block);
-            self.allocated(call, block, Some(call.given.size));
+            self.allocated(call, block, Some(call.given.size), 0);
         }
     }
 
@@ -108,7 +116,7 @@ impl Program {
         if let Some(old) = call.old {
             self.truth.free(old);
             self.truth.count(Tally::FreedObjects as u32);
-        } else if given.pointer != 0 {
+        } else if given.pointer != 0 && result == 0 {
             self.truth.count(Tally::UnknownFrees as u32);
         }
         if result != given.pointer && !call.released {
@@ -117,7 +125,9 @@ impl Program {
         if result != 0 {
             // What is resized stays as old as it was.
             let at_ns = call.old.map_or(call.at_ns, |old| old.at_ns);
-            self.allocated(&Pending { at_ns, ..call.clone() }, result, Some(given.size));
+            let unknown = if given.pointer == 0 { 0 } else { given.size };
+            let base = call.old.map_or(unknown, |old| old.base.min(given.size));
+            self.allocated(&Pending { at_ns, ..call.clone() }, result, Some(given.size), base);
         }
     }
 }

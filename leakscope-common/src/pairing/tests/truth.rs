@@ -39,12 +39,14 @@ impl Truth {
         totals.free_bytes += block.size;
     }
 
-    /// A block has another size, if it is in the account.
-    pub(super) fn resize(&mut self, address: u64, size: u64) {
-        let Some(block) = self.live.get_mut(&address) else { return };
+    /// A block has another size. Returns whether it is in the account.
+    pub(super) fn resize(&mut self, address: u64, size: u64) -> bool {
+        let Some(block) = self.live.get_mut(&address) else { return false };
         let totals = self.sites.entry(block.site).or_default();
         totals.alloc_bytes += size.saturating_sub(block.size);
         totals.free_bytes += block.size.saturating_sub(size);
         block.size = size;
+        block.base = block.base.min(size);
+        true
     }
 }

@@ -34,7 +34,7 @@ pub struct ReportArgs {
     format: FormatArgs,
     #[command(flatten)]
     fail_on: ReportFailOn,
-    /// Write to FILE (`-`: standard output)
+    /// Write to FILE (`-`: standard output; `FILE.zst`: compressed)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -51,7 +51,7 @@ pub struct ReplayArgs {
     format: FormatArgs,
     #[command(flatten)]
     fail_on: ReportFailOn,
-    /// Write reports to FILE (`-`: standard output; `DIR/`: a file each, named by its time)
+    /// Write reports to FILE (`-`: standard output; `FILE.zst`: compressed; `DIR/`: a file each, named by its time)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Say more on standard error
@@ -96,7 +96,7 @@ pub struct DiffArgs {
     /// Frames to show of each stack in the table [default: 16]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
     frames: Option<u32>,
-    /// Write to FILE (`-`: standard output)
+    /// Write to FILE (`-`: standard output; `FILE.zst`: compressed)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

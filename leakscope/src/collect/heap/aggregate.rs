@@ -11,7 +11,9 @@ use crate::stack::StackId;
 /// The maps at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// When they were read, CLOCK_MONOTONIC in ns.
+    /// When recording began, CLOCK_MONOTONIC in ns.
+    pub started_ns: u64,
+    /// When they were read.
     pub at_ns: u64,
     /// Live blocks by address.
     pub live: Vec<(u64, LiveBlock)>,
@@ -27,20 +29,48 @@ pub struct Observation {
 pub struct SiteSnapshot {
     /// Its stack; `None` for blocks whose site did not fit the map.
     pub stack: Option<StackId>,
-    /// Bytes requested in live blocks.
+    /// Bytes requested in live blocks; of blocks from before what they have grown by.
     pub live_bytes: u64,
-    /// Live blocks.
+    /// Live blocks; of those from before the ones that have grown.
     pub live_objects: u64,
+    /// Live blocks from before that were reallocated since.
+    pub older_blocks: u64,
+    /// What these held before.
+    pub older_bytes: u64,
     /// Bytes allocated since recording began.
     pub alloc_bytes: u64,
     /// Blocks allocated since then.
     pub alloc_objects: u64,
     /// Change of `live_bytes` since the previous snapshot (or since recording began).
     pub growth_bytes: i64,
-    /// Age of the oldest live block, ns.
+    /// Age of the oldest live block, ns; of one from before, as far as is known.
     pub oldest_age_ns: Option<u64>,
     /// Age of the youngest live block, ns.
     pub youngest_age_ns: Option<u64>,
+}
+
+impl SiteSnapshot {
+    /// Adds a live block, if it is old enough.
+    fn add(&mut self, block: &LiveBlock, seen: &Observation, min_age_ns: u64) {
+        let mut since = block.at_ns;
+        if block.base > 0 {
+            self.older_blocks += 1;
+            self.older_bytes = self.older_bytes.saturating_add(block.base);
+            if block.grown() == 0 {
+                return;
+            }
+            // It was there as recording began, and nobody knows for how long.
+            since = seen.started_ns;
+        }
+        let age = seen.at_ns.saturating_sub(since);
+        if age < min_age_ns {
+            return;
+        }
+        self.live_bytes = self.live_bytes.saturating_add(block.grown());
+        self.live_objects += 1;
+        self.oldest_age_ns = self.oldest_age_ns.max(Some(age));
+        self.youngest_age_ns = Some(self.youngest_age_ns.map_or(age, |a| a.min(age)));
+    }
 }
 
 /// The account at one moment.
@@ -52,6 +82,10 @@ pub struct HeapSnapshot {
     pub live_bytes: u64,
     /// Live blocks.
     pub live_objects: u64,
+    /// Live blocks from before that were reallocated since.
+    pub older_blocks: u64,
+    /// What these held before.
+    pub older_bytes: u64,
     pub alloc_bytes: u64,
     /// Blocks allocated.
     pub alloc_objects: u64,
@@ -92,6 +126,8 @@ impl HeapAggregate {
             stack: (key != 0).then_some(StackId(key)),
             live_bytes: 0,
             live_objects: 0,
+            older_blocks: 0,
+            older_bytes: 0,
             alloc_bytes: 0,
             alloc_objects: 0,
             growth_bytes: 0,
@@ -105,15 +141,8 @@ impl HeapAggregate {
         }
         let moving = seen.inflight.iter().flat_map(|(_, pending)| blocks_being_moved(pending));
         for block in seen.live.iter().map(|(_, block)| *block).chain(moving) {
-            let age = seen.at_ns.saturating_sub(block.at_ns);
-            if age < min_age_ns {
-                continue;
-            }
             let site = sites.entry(block.site).or_insert_with(|| empty(block.site));
-            site.live_bytes = site.live_bytes.saturating_add(block.size);
-            site.live_objects += 1;
-            site.oldest_age_ns = Some(site.oldest_age_ns.map_or(age, |a| a.max(age)));
-            site.youngest_age_ns = Some(site.youngest_age_ns.map_or(age, |a| a.min(age)));
+            site.add(&block, seen, min_age_ns);
         }
         let mut snapshot = HeapSnapshot::default();
         let counter = |t: Tally| seen.counters.get(t as usize).copied().unwrap_or(0);
@@ -124,6 +153,8 @@ impl HeapAggregate {
             site.growth_bytes = difference(site.live_bytes, self.previous.get(key).copied().unwrap_or(0));
             snapshot.live_bytes = snapshot.live_bytes.saturating_add(site.live_bytes);
             snapshot.live_objects += site.live_objects;
+            snapshot.older_blocks += site.older_blocks;
+            snapshot.older_bytes = snapshot.older_bytes.saturating_add(site.older_bytes);
             snapshot.alloc_bytes = snapshot.alloc_bytes.saturating_add(site.alloc_bytes);
             snapshot.alloc_objects += site.alloc_objects;
             live_now.insert(*key, site.live_bytes);
@@ -168,7 +199,7 @@ mod tests {
     use super::*;
 
     fn block(size: u64, site: u64, at_ns: u64) -> LiveBlock {
-        LiveBlock { size, site, at_ns }
+        LiveBlock { size, site, at_ns, base: 0 }
     }
 
     fn totals(objects: u64, bytes: u64) -> SiteTotals {
@@ -177,6 +208,7 @@ mod tests {
 
     fn seen() -> Observation {
         Observation {
+            started_ns: 0,
             at_ns: 1000,
             live: vec![
                 (1, block(100, 7, 100)),
@@ -234,6 +266,23 @@ mod tests {
         o.inflight.push((1, pending));
         let s = HeapAggregate::default().snapshot(&o, Sort::LiveBytes, 0);
         assert_eq!((s.sites[0].stack, s.sites[0].live_bytes), (Some(StackId(9)), 4000));
+    }
+
+    /// What it holds from before is apart; it is as old as the window at least.
+    #[test]
+    fn a_block_from_before_counts_with_its_growth() {
+        let mut o = seen();
+        o.started_ns = 50;
+        let older = |base, size, site| LiveBlock { base, ..block(size, site, 990) };
+        o.live.extend([(10, older(4000, 4600, 7)), (11, older(300, 300, 7)), (12, older(5000, 5000, 9))]);
+        let s = HeapAggregate::default().snapshot(&o, Sort::LiveBytes, 0);
+        assert_eq!((s.live_bytes, s.live_objects, s.older_bytes, s.older_blocks), (770, 5, 9300, 3));
+        let first = s.sites[0];
+        assert_eq!((first.live_bytes, first.live_objects), (750, 3));
+        assert_eq!((first.older_bytes, first.older_blocks), (4300, 2));
+        assert_eq!((first.oldest_age_ns, first.youngest_age_ns), (Some(950), Some(100)));
+        let old = HeapAggregate::default().snapshot(&o, Sort::LiveBytes, 940);
+        assert_eq!((old.live_bytes, old.older_blocks), (620, 3), "the age of the growth is not known");
     }
 
     #[test]

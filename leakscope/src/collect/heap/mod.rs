@@ -214,7 +214,7 @@ impl Collector for Heap {
     }
 
     fn settle(&mut self, moment: &Moment<'_>) {
-        self.seen.at_ns = moment.at_ns;
+        (self.seen.started_ns, self.seen.at_ns) = (moment.started_ns, moment.at_ns);
         self.seen.counters = moment.counters.to_vec();
         self.account.snapshot = self.aggregate.snapshot(&self.seen, self.sort, self.account.min_age_ns);
         self.account.coverage = self.coverage.clone();

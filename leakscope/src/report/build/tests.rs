@@ -1,13 +1,27 @@
+use std::time::Duration;
+
 use super::*;
-use crate::collect::heap::{Coverage, HeapAccount};
+use crate::collect::heap::{Coverage, HeapAccount, HeapSnapshot, SiteSnapshot};
+use crate::process::Location;
 use crate::runtime::go;
 use crate::runtime::go::aggregate::{GoHeapAggregate, GoroutineSites};
 use crate::section::goroutines::build::tests::{chat, look, section, seen};
 use crate::section::heap::go::tests::account;
+use crate::section::site::StackSite as _;
 use crate::section::waits::build::tests::{idles, runs, waits, waits_for};
+use crate::stack::{RawStack, StackFrame};
 use crate::symbol::{DebugSearch, Names};
 
 fn report(heap: Option<&HeapAccount>, go: Option<go::Observed<'_>>) -> Report {
+    named(heap, go, &Stacks::default(), &mut Naming::new(Names::new(DebugSearch::default())))
+}
+
+fn named(
+    heap: Option<&HeapAccount>,
+    go: Option<go::Observed<'_>>,
+    stacks: &Stacks,
+    naming: &mut Naming,
+) -> Report {
     let process = Process {
         pid: 4711,
         through: 4711,
@@ -19,8 +33,7 @@ fn report(heap: Option<&HeapAccount>, go: Option<go::Observed<'_>>) -> Report {
         tracer: None,
         container: None,
     };
-    let naming = &mut Naming::new(Names::new(DebugSearch::default()));
-    let code = Code { stacks: &Stacks::default(), space: &AddressSpace::default(), naming };
+    let code = Code { stacks, space: &AddressSpace::default(), naming };
     let collected = Collected { heap, ..Collected::default() };
     let runtime = match go {
         Some(observed) => {
@@ -137,4 +150,57 @@ fn the_order_of_answers() {
     assert_eq!(answer(&stuck, &calm, None), "1 No Last.");
     assert_eq!(answer(&idle, &calm, Some("Heap.")), "Heap. No Last.");
     assert_eq!(answer(&idle, &calm, None), "No Last.");
+}
+
+/// A screen does not wait for names; nothing is said of places until they are there.
+#[test]
+fn names_that_take_too_long() {
+    let mut stacks = Stacks::default();
+    let site = |number: u64| {
+        let frames = vec![StackFrame { address: 0x1000 * number, exact: true }];
+        let stack = RawStack { id: StackId(number), frames, end: StackEnd::Root };
+        stacks.insert(&stack, |_| Location::Anonymous);
+        SiteSnapshot {
+            stack: Some(stack.id),
+            live_bytes: if number < 3 { 1000 } else { 0 },
+            live_objects: u64::from(number < 3),
+            alloc_bytes: 1000,
+            alloc_objects: 1,
+            older_blocks: 0,
+            older_bytes: 0,
+            growth_bytes: 0,
+            oldest_age_ns: None,
+            youngest_age_ns: None,
+        }
+    };
+    let sites = (1..6).map(site).collect();
+    let account = HeapAccount {
+        snapshot: HeapSnapshot {
+            sites,
+            live_bytes: 2000,
+            live_objects: 2,
+            alloc_objects: 5,
+            ..HeapSnapshot::default()
+        },
+        coverage: Coverage { probes: 9, ..Coverage::default() },
+        ..HeapAccount::default()
+    };
+    let mut naming = Naming::new(Names::new(DebugSearch::default()));
+    naming.slice = Some(Duration::ZERO);
+    naming.begin(false);
+    let first = named(Some(&account), None, &stacks, &mut naming);
+    assert_eq!((first.unnamed_stacks, codes(&first)), (5, vec!["names_being_read"]));
+    assert!(first.summary.headline().starts_with("The names of 5 stacks are still being read"));
+    let places = first.heap.expect("a heap").places;
+    let told: Vec<_> = places.iter().map(|place| (place.label.as_str(), place.live_bytes)).collect();
+    assert_eq!(told, [("(names are being read)", 2000)]);
+    assert!(places[0].stack().blamed().is_none());
+    assert_eq!(first.losses.get(losses::STACKS_MISSING), None);
+    naming.begin(true);
+    let last = named(Some(&account), None, &stacks, &mut naming);
+    assert_eq!((last.unnamed_stacks, codes(&last)), (0, vec!["heap_live"]));
+    assert_ne!(last.heap.expect("a heap").places[0].label, "(names are being read)");
+    // They are not read again.
+    naming.begin(false);
+    assert_eq!(named(Some(&account), None, &stacks, &mut naming).unnamed_stacks, 0);
 }

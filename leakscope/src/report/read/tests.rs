@@ -1,3 +1,5 @@
+use std::fs::File;
+
 use super::*;
 use crate::export::table::tests::samples;
 use crate::export::{json, jsonl};
@@ -6,6 +8,19 @@ fn saved(report: &Report) -> Vec<u8> {
     let mut out = Vec::new();
     json::write(report, &mut out).expect("memory takes all");
     out
+}
+
+fn file(path: &Path) -> Result<Vec<Report>, ReadError> {
+    let mut reports = Vec::new();
+    each(path, &Reading::default(), &mut |report| {
+        reports.push(report);
+        ControlFlow::Continue(())
+    })?;
+    Ok(reports)
+}
+
+fn series(path: &Path) -> Result<Series, ReadError> {
+    super::series(path, &Reading::default())
 }
 
 fn refused(bytes: &[u8]) -> String {
@@ -123,9 +138,9 @@ fn paths() {
     let why = |path: &Path| file(path).expect_err("no report").to_string();
     assert!(why(place.path()).contains("directory without reports"));
     assert!(why(&place.path().join("absent")).contains("No such file"));
-    let long = place.path().join("long");
-    File::create(&long).and_then(|file| file.set_len(2 << 30)).expect("a sparse file");
-    assert!(why(&long).contains("longer than 1 GiB"));
+    let zeros = place.path().join("zeros");
+    File::create(&zeros).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    assert!(why(&zeros).contains("is empty"));
     std::fs::write(place.path().join("report-000009.json"), saved(&samples::idle())).expect("write");
     std::fs::write(place.path().join("report-000010.json"), saved(&samples::heap())).expect("write");
     assert_eq!(file(place.path()).expect("the newest"), [samples::heap()]);
@@ -138,8 +153,9 @@ fn of_a_series_the_newest_counts() {
         report.target.pid = pid;
         report
     };
-    let kept = newest_of_each(vec![with(1, 5), with(2, 1), with(1, 9), with(1, 7)]);
-    assert_eq!(kept, [with(1, 9), with(2, 1)]);
+    let mut newest = Newest::default();
+    [with(1, 5), with(2, 1), with(1, 9), with(1, 7)].into_iter().for_each(|report| newest.add(report));
+    assert_eq!((newest.kept, newest.given), (vec![with(1, 9), with(2, 1)], 4));
 }
 
 /// Copies and other files beside a series are none of its reports.
@@ -240,3 +256,5 @@ fn numbers_without_a_row_are_refused() {
         changed("/heap/sites/0/stack", wrong);
     }
 }
+
+mod packed;

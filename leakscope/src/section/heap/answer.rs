@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use self::most::most;
 use super::callers::is_notable;
-use super::words::{HeapSaid, Lost};
+use super::words::{BesideGo, HeapSaid, Lost, Older};
+use super::{GO, MALLOC};
 use crate::section::finding::Finding;
 use crate::section::model::Heap;
 
@@ -15,10 +16,13 @@ pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
     let totals = &heap.totals;
     match (totals.live_objects, totals.alloc_objects) {
         (0, 0) => HeapSaid::NothingAllocated {},
-        (0, alloc_objects) => HeapSaid::NothingLeft { alloc_objects, min_age_ns },
+        (0, alloc_objects) => {
+            let older = Older { blocks: totals.older_blocks, bytes: totals.older_bytes };
+            HeapSaid::NothingLeft { alloc_objects, min_age_ns, older }
+        }
         (live_objects, _) => {
             let live_bytes = totals.live_bytes;
-            let (most, lost) = (most(heap), lost(heap));
+            let (most, lost) = (most(heap, MALLOC, live_bytes), lost(heap));
             let unseen_frees =
                 if lost.allocations == 0 { unseen(totals.unknown_frees, live_objects) } else { 0 };
             HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees }
@@ -32,19 +36,34 @@ pub(super) fn unseen(frees: u64, live_objects: u64) -> u64 {
     if is_notable(frees, live_objects) { frees } else { 0 }
 }
 
+/// Fewest samples that a place in a sentence rests on.
+const FEW_SAMPLES: u64 = 2;
+
 /// What a heap that the Go runtime keeps has to say, alone or beside what is traced.
 pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
-    let totals = &heap.totals;
-    if totals.live_objects == 0 {
-        return HeapSaid::GoUnplaced { in_use_bytes: heap.go_in_use_bytes };
+    let (go, c) = (heap.sums(GO), heap.sums(MALLOC));
+    let in_use_bytes = heap.go_in_use_bytes;
+    let beside = (c.live_objects > 0).then(|| BesideGo {
+        live_bytes: c.live_bytes,
+        live_objects: c.live_objects,
+        most: most(heap, MALLOC, c.live_bytes),
+        lost: lost(heap),
+    });
+    if go.live_objects == 0 && beside.is_none() {
+        return HeapSaid::GoUnplaced { in_use_bytes };
     }
-    let go = || heap.sources.iter().filter(|source| source.name == super::GO);
+    // Of what is no part of the heap worth to be named, or was seen once, no place is an answer.
+    let is_answer = is_notable(go.live_bytes, in_use_bytes.unwrap_or(0))
+        && most::largest(heap, GO).is_some_and(|place| place.samples.is_none_or(|n| n >= FEW_SAMPLES));
+    let mut sources = heap.sources.iter().filter(|source| source.name == GO);
     HeapSaid::GoLive {
-        live_bytes: totals.live_bytes,
-        live_objects: totals.live_objects,
-        beside_c: heap.sources.len() > go().count(),
-        exact: go().all(|source| source.exact),
-        most: most(heap),
+        in_use_bytes,
+        live_bytes: go.live_bytes,
+        live_objects: go.live_objects,
+        since_attach: heap.go_since_attach(),
+        exact: sources.all(|source| source.exact),
+        most: if is_answer { most(heap, GO, go.live_bytes) } else { None },
+        beside,
     }
 }
 
@@ -86,6 +105,17 @@ pub(crate) fn losses(heap: &Heap, table_full: bool) -> Vec<HeapSaid> {
     let live_bytes = heap.totals.live_bytes;
     let unplaced = unplaced_bytes > 0 && unplaced_bytes.saturating_mul(NOTABLE_LOSS) >= live_bytes;
     lost.into_iter().chain(unplaced.then_some(HeapSaid::Unplaced { unplaced_bytes, live_bytes })).collect()
+}
+
+/// That some blocks were there before, where they are a notable part of what is traced, or of the resident set.
+/// Where nothing else is left, the answer says it.
+pub(crate) fn older(heap: &Heap, rss_bytes: Option<u64>) -> Option<HeapSaid> {
+    let totals = &heap.totals;
+    let older = Older { blocks: totals.older_blocks, bytes: totals.older_bytes };
+    let notable = is_notable(older.bytes, totals.live_bytes.saturating_add(older.bytes))
+        || rss_bytes.is_some_and(|rss| is_notable(older.bytes, rss));
+    let told = older.bytes > 0 && totals.live_objects > 0 && notable;
+    told.then_some(HeapSaid::Older { older, lost: heap.lost_allocations > 0 })
 }
 
 /// Growth of the resident set that is not explained says nothing below this.
@@ -145,6 +175,8 @@ mod tests {
             alloc_bytes: allocated * 10,
             alloc_objects: allocated,
             free_objects: allocated - live,
+            older_blocks: 0,
+            older_bytes: 0,
             unknown_frees: 0,
             growth_bytes: 0,
         };
@@ -161,6 +193,41 @@ mod tests {
         assert_eq!(
             heap(&account(2, 5), 1_500_000_000).text(),
             "20 B in 2 blocks allocated while leakscope watched that are 1.5 s old or older are still live."
+        );
+    }
+
+    #[test]
+    fn blocks_from_before() {
+        let mut some = account(2, 5);
+        let said = |heap: &Heap, rss| older(heap, rss).map(|said| said.text());
+        assert_eq!(said(&some, Some(100)), None);
+        (some.totals.older_blocks, some.totals.older_bytes) = (3, 50 << 20);
+        assert_eq!(
+            said(&some, None).as_deref(),
+            Some(
+                "3 blocks (50.0 MiB) are older than the attach and were reallocated while leakscope watched: only \
+                 what they have grown by since is counted."
+            )
+        );
+        some.totals.older_blocks = 1;
+        some.lost_allocations = 1;
+        assert_eq!(
+            said(&some, None).as_deref(),
+            Some(
+                "1 block (50.0 MiB) that was reallocated is older than the attach, or its allocation could not be \
+                 recorded: only what it has grown by since is counted."
+            )
+        );
+        some.totals.live_bytes = 10 << 30;
+        assert_eq!(said(&some, Some(10 << 30)), None, "too little to say anything");
+        assert!(said(&some, Some(1 << 29)).is_some(), "a part of what is resident");
+        let mut none = account(0, 5);
+        (none.totals.older_blocks, none.totals.older_bytes) = (1, 50 << 20);
+        assert_eq!(said(&none, None), None);
+        assert_eq!(
+            heap(&none, 0).text(),
+            "No blocks are left of 5 blocks allocated while leakscope watched, beside 1 block (50.0 MiB) from before \
+             the attach that was reallocated and has not grown since."
         );
     }
 

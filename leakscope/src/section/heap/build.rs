@@ -59,7 +59,10 @@ impl Made for Heap {
         let inputs: Option<HeapInputs<'_>> = facts.collected.heap.map(Into::into);
         let whole = facts.whole("heap");
         let traced = inputs.map(|inputs| {
+            // What a thread waits for is known by names; whose memory it is, can wait.
+            facts.hurried.set(true);
             let mut heap = heap(&inputs, whole, facts.ended, facts.name);
+            facts.hurried.set(false);
             heap.wrappers = charge_callers(&mut heap.sites, &rules().owners, facts.charging);
             heap
         });
@@ -124,6 +127,8 @@ pub(crate) fn heap(
         totals: Totals {
             live_bytes: snapshot.live_bytes,
             live_objects: snapshot.live_objects,
+            older_blocks: snapshot.older_blocks,
+            older_bytes: snapshot.older_bytes,
             alloc_bytes: snapshot.alloc_bytes,
             alloc_objects: snapshot.alloc_objects,
             free_objects: snapshot.free_objects,
@@ -144,6 +149,8 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
         source: super::MALLOC.to_owned(),
         live_bytes: snapshot.live_bytes,
         live_objects: snapshot.live_objects,
+        older_blocks: snapshot.older_blocks,
+        older_bytes: snapshot.older_bytes,
         alloc_bytes: snapshot.alloc_bytes,
         alloc_objects: snapshot.alloc_objects,
         growth_bytes: snapshot.growth_bytes,

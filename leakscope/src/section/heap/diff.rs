@@ -63,6 +63,18 @@ pub struct HeapTotals {
     pub new_live_objects: u64,
     /// Change of live blocks; null of two windows of one process.
     pub growth_objects: Option<i64>,
+    /// Live blocks that are older than the recording, and were reallocated since, in the old report.
+    #[serde(default)]
+    pub old_older_blocks: u64,
+    /// Live blocks that are older than the recording, and were reallocated since, in the new report.
+    #[serde(default)]
+    pub new_older_blocks: u64,
+    /// What these held as they were first seen, or the least since, in the old report.
+    #[serde(default)]
+    pub old_older_bytes: u64,
+    /// What these held as they were first seen, or the least since, in the new report.
+    #[serde(default)]
+    pub new_older_bytes: u64,
     /// What was allocated and kept a second of the old window; null of a moment.
     #[serde(default)]
     pub old_bytes_per_s: Option<u64>,
@@ -104,6 +116,18 @@ with_stack! {
         pub new_live_objects: u64,
         /// Change of live blocks; null of two windows of one process.
         pub growth_objects: Option<i64>,
+        /// Live blocks that are older than the recording, and were reallocated since, in the old report.
+        #[serde(default)]
+        pub old_older_blocks: u64,
+        /// Live blocks that are older than the recording, and were reallocated since, in the new report.
+        #[serde(default)]
+        pub new_older_blocks: u64,
+        /// What these held as they were first seen, or the least since, in the old report.
+        #[serde(default)]
+        pub old_older_bytes: u64,
+        /// What these held as they were first seen, or the least since, in the new report.
+        #[serde(default)]
+        pub new_older_bytes: u64,
         /// Bytes allocated in the old report's window.
         pub old_alloc_bytes: u64,
         /// Bytes allocated in the new report's window.
@@ -294,6 +318,10 @@ fn totals(old: &Totals, new: &Totals, rates: Rates, one_account: bool) -> HeapTo
         old_live_objects: old.live_objects,
         new_live_objects: new.live_objects,
         growth_objects: rates.are_growth().then(|| growth(old.live_objects, new.live_objects)),
+        old_older_blocks: old.older_blocks,
+        new_older_blocks: new.older_blocks,
+        old_older_bytes: old.older_bytes,
+        new_older_bytes: new.older_bytes,
         old_bytes_per_s,
         new_bytes_per_s,
         old_alloc_bytes: old.alloc_bytes,
@@ -308,6 +336,8 @@ fn heap_site(pair: &Pair<'_, Site>, rates: Rates) -> HeapSite {
     let shown = pair.shown();
     let (old_live_bytes, new_live_bytes) = pair.sums(|site| site.live_bytes);
     let (old_live_objects, new_live_objects) = pair.sums(|site| site.live_objects);
+    let (old_older_blocks, new_older_blocks) = pair.sums(|site| site.older_blocks);
+    let (old_older_bytes, new_older_bytes) = pair.sums(|site| site.older_bytes);
     let (old_alloc_bytes, new_alloc_bytes) = pair.sums(|site| site.alloc_bytes);
     let (old_alloc_objects, new_alloc_objects) = pair.sums(|site| site.alloc_objects);
     let growth_bytes = growth(old_live_bytes, new_live_bytes);
@@ -321,6 +351,10 @@ fn heap_site(pair: &Pair<'_, Site>, rates: Rates) -> HeapSite {
         old_live_objects,
         new_live_objects,
         growth_objects: rates.are_growth().then(|| growth(old_live_objects, new_live_objects)),
+        old_older_blocks,
+        new_older_blocks,
+        old_older_bytes,
+        new_older_bytes,
         old_alloc_bytes,
         new_alloc_bytes,
         old_alloc_objects,

@@ -93,6 +93,8 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
         source: super::GO.to_owned(),
         live_bytes: seen.live_bytes,
         live_objects: seen.live_objects,
+        older_blocks: 0,
+        older_bytes: 0,
         alloc_bytes: seen.alloc_bytes,
         alloc_objects: seen.alloc_objects,
         growth_bytes,
@@ -125,7 +127,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::runtime::go::aggregate::GoHeapAggregate;
     use crate::runtime::go::aggregate::goroutine_sites::tests::frame as go;
-    use crate::runtime::go::heap_account::{GoHeap, PROFILE_METHOD};
+    use crate::runtime::go::heap_account::{GoHeap, PROFILE_METHOD, SAMPLED_METHOD};
     use crate::section::finding::Said as _;
     use crate::section::goroutines::build::tests::chat;
 
@@ -202,14 +204,33 @@ pub(crate) mod tests {
 
     #[test]
     fn headlines_of_go_heaps() {
+        let alone = joined(None, Sort::LiveBytes);
         assert_eq!(
-            go_heap(&joined(None, Sort::LiveBytes)),
-            "820.3 KiB in 840 objects are live on the Go heap (an estimate); 95 % of that from main.remember at \
-             server.go:31."
+            go_heap(&alone),
+            "898.4 KiB are in use on the Go heap; about 820.3 KiB in 840 objects are live by its last garbage \
+             collection; 95 % of that from main.remember at server.go:31."
         );
-        assert!(go_heap(&joined(Some(traced()), Sort::LiveBytes)).contains("live on the heaps of Go and C"));
+        let mut few = alone.clone();
+        few.go_in_use_bytes = Some(165 << 20);
+        few.sources[0].method = SAMPLED_METHOD.to_owned();
+        assert_eq!(
+            go_heap(&few),
+            "165.0 MiB are in use on the Go heap; about 820.3 KiB in 840 objects allocated on it while leakscope \
+             watched are still live. That is too little to tell a place. The rest of that heap is older, or not \
+             yet collected."
+        );
+        // What is counted and what is estimated are no sum.
+        let mut both = traced();
+        both.totals.live_objects = 7;
+        both.sites[0].live_objects = 7;
+        let both = go_heap(&joined(Some(both), Sort::LiveBytes));
+        assert!(both.starts_with("898.4 KiB are in use on the Go heap; about 820.3 KiB in 840"), "{both}");
+        assert!(
+            both.contains("server.go:31. 97.7 KiB in 7 blocks allocated by C code while leakscope"),
+            "{both}"
+        );
         let mut empty = joined(None, Sort::LiveBytes);
-        empty.totals.live_objects = 0;
+        empty.sites.clear();
         assert_eq!(
             go_heap(&empty),
             "Nothing that is live on the Go heap is known by its place, of 898.4 KiB in use."

@@ -20,6 +20,8 @@ pub(crate) fn group(heap: &mut Heap, by: By) {
 fn add_sites(sum: &mut Site, site: Site) {
     add(&mut sum.live_bytes, site.live_bytes);
     add(&mut sum.live_objects, site.live_objects);
+    add(&mut sum.older_blocks, site.older_blocks);
+    add(&mut sum.older_bytes, site.older_bytes);
     add(&mut sum.alloc_bytes, site.alloc_bytes);
     add(&mut sum.alloc_objects, site.alloc_objects);
     add_signed(&mut sum.growth_bytes, site.growth_bytes);

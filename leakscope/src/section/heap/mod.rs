@@ -10,6 +10,7 @@ pub mod model;
 pub mod place;
 mod samples;
 pub(crate) mod select;
+mod sources;
 mod table;
 mod view;
 pub mod words;
@@ -84,8 +85,14 @@ impl Section for Heap {
     }
 
     fn beside_memory(&self) -> Option<String> {
-        let what = if self.go_in_use_bytes.is_some() { "found" } else { "traced" };
-        Some(format!("; of what was {what}, {} is live", bytes(self.totals.live_bytes)))
+        let live = self.live_of();
+        if !self.has(GO) {
+            return Some(format!("; of what was traced, {} is live", bytes(self.totals.live_bytes)));
+        }
+        let c = (live(MALLOC) > 0)
+            .then(|| format!("; of what C code allocated, {} is live", bytes(live(MALLOC))));
+        let go = self.go_in_use_bytes.map(|n| format!("; {} in use on the Go heap", bytes(n)));
+        Some(format!("{}{}", c.unwrap_or_default(), go.unwrap_or_default()))
     }
 
     fn has_profile(&self, kind: ProfileKind) -> bool {

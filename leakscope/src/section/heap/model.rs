@@ -62,17 +62,24 @@ pub struct Source {
 /// Sums over all sites, since recording began (or since what the source's method says).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
-    /// Bytes requested in blocks that are live.
+    /// Bytes requested in blocks that are live; of older blocks only what they have grown by.
     pub live_bytes: u64,
-    /// Live blocks.
+    /// Live blocks; of older ones only those that have grown.
     pub live_objects: u64,
-    /// Bytes allocated.
+    /// Live blocks that are older than the recording, and were reallocated since.
+    #[serde(default)]
+    pub older_blocks: u64,
+    /// What these held as they were first seen, or the least since.
+    #[serde(default)]
+    pub older_bytes: u64,
+    /// Bytes allocated. A reallocation is an allocation of the new size and a free of the old block.
     pub alloc_bytes: u64,
-    /// Blocks allocated.
+    /// Blocks allocated, with those that were only reallocated.
     pub alloc_objects: u64,
-    /// Blocks freed that had been allocated since recording began.
+    /// Blocks freed that had been allocated or reallocated since recording began.
     pub free_objects: u64,
-    /// Frees of blocks that were not in the account, mostly from before.
+    /// Frees of blocks that were not in the account, mostly from before. Of a block that is reallocated, nothing is
+    /// freed: it is an older one from then on.
     pub unknown_frees: u64,
     /// Change of `live_bytes` since the report before (or since recording began).
     pub growth_bytes: i64,
@@ -93,17 +100,24 @@ with_stack! {
         pub place: u64,
         /// Name of the source.
         pub source: String,
-        /// Bytes requested in live blocks.
+        /// Bytes requested in live blocks; of older blocks only what they have grown by.
         pub live_bytes: u64,
-        /// Live blocks.
+        /// Live blocks; of older ones only those that have grown.
         pub live_objects: u64,
+        /// Live blocks that are older than the recording, and were reallocated here last.
+        #[serde(default)]
+        pub older_blocks: u64,
+        /// What these held as they were first seen, or the least since.
+        #[serde(default)]
+        pub older_bytes: u64,
         /// Bytes allocated.
         pub alloc_bytes: u64,
         /// Blocks allocated.
         pub alloc_objects: u64,
         /// Change of `live_bytes` since the report before.
         pub growth_bytes: i64,
-        /// Age of the oldest live block. One that was reallocated is as old as its first allocation that was seen.
+        /// Age of the oldest live block. One that was reallocated is as old as its first allocation that was seen; of
+        /// one that is older than the recording, the age is not known, and that of the recording is taken.
         pub oldest_age_ns: Option<u64>,
         /// Age of the youngest live block.
         pub youngest_age_ns: Option<u64>,

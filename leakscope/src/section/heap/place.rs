@@ -40,10 +40,16 @@ pub struct Place {
     pub source: String,
     /// Distinct stacks of live blocks.
     pub stacks: u64,
-    /// Bytes requested in live blocks.
+    /// Bytes requested in live blocks; of older blocks only what they have grown by.
     pub live_bytes: u64,
-    /// Live blocks.
+    /// Live blocks; of older ones only those that have grown.
     pub live_objects: u64,
+    /// Live blocks that are older than the recording, and were reallocated here last.
+    #[serde(default)]
+    pub older_blocks: u64,
+    /// What these held as they were first seen, or the least since.
+    #[serde(default)]
+    pub older_bytes: u64,
     /// Bytes allocated.
     pub alloc_bytes: u64,
     /// Blocks allocated.
@@ -105,6 +111,8 @@ impl Place {
             stacks: 0,
             live_bytes: 0,
             live_objects: 0,
+            older_blocks: 0,
+            older_bytes: 0,
             alloc_bytes: 0,
             alloc_objects: 0,
             growth_bytes: 0,
@@ -119,6 +127,8 @@ impl Place {
         self.stacks += u64::from(site.live_objects > 0);
         add(&mut self.live_bytes, site.live_bytes);
         add(&mut self.live_objects, site.live_objects);
+        add(&mut self.older_blocks, site.older_blocks);
+        add(&mut self.older_bytes, site.older_bytes);
         add(&mut self.alloc_bytes, site.alloc_bytes);
         add(&mut self.alloc_objects, site.alloc_objects);
         add_signed(&mut self.growth_bytes, site.growth_bytes);

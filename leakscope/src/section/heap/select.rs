@@ -16,6 +16,8 @@ pub(crate) fn select(heap: &mut Heap, focus: &Focus) -> HeapSaid {
     let sum = |of: fn(&Site) -> u64| heap.sites.iter().map(of).fold(0, u64::saturating_add);
     totals.live_bytes = sum(|site| site.live_bytes);
     totals.live_objects = sum(|site| site.live_objects);
+    totals.older_blocks = sum(|site| site.older_blocks);
+    totals.older_bytes = sum(|site| site.older_bytes);
     totals.alloc_bytes = sum(|site| site.alloc_bytes);
     totals.alloc_objects = sum(|site| site.alloc_objects);
     totals.free_objects = totals.alloc_objects.saturating_sub(totals.live_objects);

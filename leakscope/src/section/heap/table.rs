@@ -9,13 +9,14 @@ use super::callers::Caller;
 use super::place::{Place, stacks_of};
 use super::words::Lost;
 use super::wrappers::told;
+use super::{GO, MALLOC};
 use crate::human::{bytes, count, counted, cut, duration, share, signed_bytes};
 use crate::layout::grid::{Column, Grid, Row, number, text};
 use crate::layout::page::{Page, Paint};
 use crate::section::frame::Frame;
 use crate::section::group::add;
 use crate::section::label::name;
-use crate::section::model::{Heap, Site, StackEnd, Totals};
+use crate::section::model::{Heap, Site, StackEnd};
 use crate::section::site::StackSite as _;
 
 /// The column of the rate of allocation.
@@ -111,7 +112,7 @@ impl Told {
             number("#", 0),
             number("live", 0),
             number("objects", 1),
-            number("share", 2),
+            number(if self.source { "of source" } else { "share" }, 2),
             number("allocated", 0),
             number("oldest", 2),
         ];
@@ -134,6 +135,8 @@ pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
     let about = if lost(heap) == Lost::default() { "" } else { "~" };
     let seconds = (window_ns as f64 / 1e9).max(1e-9);
     let told = Told::of(heap, &shown);
+    // Estimates and exact counts are no parts of one whole.
+    let live = heap.live_of();
     let called = if page.style.stacks { "stack" } else { "place" };
     let mut columns = told.columns(called);
     let rows = shown.iter().map(|site| {
@@ -147,7 +150,7 @@ pub(crate) fn table(heap: &Heap, window_ns: u64, page: &mut Page<'_>) -> io::Res
             site.rank.to_string(),
             format!("{estimate}{}", bytes(site.live_bytes)),
             count(site.live_objects),
-            format!("{about}{}", share(site.live_bytes, heap.totals.live_bytes)),
+            format!("{about}{}", share(site.live_bytes, live(site.source))),
             rate,
             site.oldest_age_ns.map_or("-".into(), duration),
         ];
@@ -296,10 +299,9 @@ fn held(site: &Site) -> String {
 
 /// Sums and how sure they are.
 pub(crate) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
-    let totals = &heap.totals;
     let only_go = heap.sources.iter().all(|source| source.name == "go") && !heap.sources.is_empty();
     if !only_go {
-        page.sentences(Paint::Plain, &traced(totals))?;
+        page.sentences(Paint::Plain, &traced(heap))?;
     }
     for source in &heap.sources {
         let exact = if source.exact { "exact" } else { "not exact" };
@@ -313,14 +315,24 @@ pub(crate) fn totals(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     go(heap, page)
 }
 
-fn traced(totals: &Totals) -> String {
+fn traced(heap: &Heap) -> String {
+    let sums = heap.sums(MALLOC);
+    let freed = match heap.has(GO) {
+        true => sums.alloc_objects.saturating_sub(sums.live_objects),
+        false => heap.totals.free_objects,
+    };
+    let older = match heap.totals.older_blocks {
+        0 => String::new(),
+        n => format!(", {} reallocated ({})", counted(n, "older block"), bytes(heap.totals.older_bytes)),
+    };
     format!(
-        "Heap: {} live of {} allocated ({}), {} freed, {} of older or unknown blocks",
-        counted(totals.live_objects, "block"),
-        count(totals.alloc_objects),
-        bytes(totals.alloc_bytes),
-        count(totals.free_objects),
-        counted(totals.unknown_frees, "free"),
+        "{}: {} live of {} allocated ({}), {} freed, {} of older or unknown blocks{older}",
+        if heap.has(GO) { "Heap of C code" } else { "Heap" },
+        counted(sums.live_objects, "block"),
+        count(sums.alloc_objects),
+        bytes(sums.alloc_bytes),
+        count(freed),
+        counted(heap.totals.unknown_frees, "free"),
     )
 }
 

@@ -1,5 +1,6 @@
 //! The heap on the screen of `top`.
 
+use super::{GO, MALLOC};
 use crate::human::{bytes, count, counted, duration, signed_bytes};
 use crate::layout::narrow::{size, span};
 use crate::section::model::Heap;
@@ -44,7 +45,14 @@ impl Viewed for Heap {
             false if around.goes_on && !around.lost => "no call missed so far",
             false => "not exact",
         };
-        Some(format!("heap +{} since attach, {exact}", bytes(self.totals.live_bytes)))
+        let live = self.live_of();
+        if !self.has(GO) {
+            return Some(format!("heap +{} since attach, {exact}", bytes(self.totals.live_bytes)));
+        }
+        let go = self
+            .go_in_use_bytes
+            .map_or_else(|| "Go heap".to_owned(), |n| format!("Go heap {} in use", bytes(n)));
+        Some(format!("{go}, +{} known by place; C +{} since attach", bytes(live(GO)), bytes(live(MALLOC))))
     }
 
     fn len(&self) -> usize {
@@ -85,6 +93,11 @@ impl Viewed for Heap {
             counted(site.alloc_objects, "block"),
             site.source
         ));
+        if site.older_blocks > 0 {
+            let older = counted(site.older_blocks, "older block");
+            let held = bytes(site.older_bytes);
+            say(format!("reallocated {older} ({held}): only what was added since is counted"));
+        }
         if let Some((old, young)) = site.oldest_age_ns.zip(site.youngest_age_ns) {
             say(format!("ages: {} to {}", duration(young), duration(old)));
         }

@@ -43,6 +43,19 @@ pub enum Most {
     },
 }
 
+/// What C code has in a Go program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BesideGo {
+    /// Bytes in live blocks that were allocated while leakscope watched.
+    pub live_bytes: u64,
+    /// These blocks.
+    pub live_objects: u64,
+    /// Where most is from.
+    pub most: Option<Most>,
+    /// What was lost of them.
+    pub lost: Lost,
+}
+
 /// What could not be recorded, where that can change the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Lost {
@@ -52,13 +65,22 @@ pub struct Lost {
     pub frees: u64,
 }
 
+/// Blocks that are older than the recording, and were reallocated since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Older {
+    /// How many.
+    pub blocks: u64,
+    /// What they held as they were first seen, or the least since.
+    pub bytes: u64,
+}
+
 findings! {
     /// What is said of the heap.
     pub enum HeapSaid, in the words of text {
         /// No call was seen.
         Note NothingAllocated = "heap_nothing_allocated" {},
         /// All is freed again.
-        Note NothingLeft = "heap_nothing_left" { alloc_objects: u64, min_age_ns: u64, },
+        Note NothingLeft = "heap_nothing_left" { alloc_objects: u64, min_age_ns: u64, older: Older, },
         /// So much is live.
         Note Live = "heap_live" {
             live_bytes: u64,
@@ -74,17 +96,21 @@ findings! {
         Warning Lost = "heap_lost" { allocations: u64, frees: u64, live_objects: u64, table_full: bool, },
         /// Blocks of which no stack is known.
         Warning Unplaced = "heap_unplaced" { unplaced_bytes: u64, live_bytes: u64, },
+        /// Blocks from before were reallocated; `lost` tells whether some may be new ones that were not recorded.
+        Note Older = "heap_older" { older: Older, lost: bool, },
         /// A Go program whose C code allocates nothing, and whose own heap is not read.
         Note NoC = "heap_no_c_code" {},
         /// Of a Go heap no site is known.
         Note GoUnplaced = "go_heap_unplaced" { in_use_bytes: Option<u64>, },
         /// So much is live in a Go program.
         Note GoLive = "go_heap_live" {
+            in_use_bytes: Option<u64>,
             live_bytes: u64,
             live_objects: u64,
-            beside_c: bool,
+            since_attach: bool,
             exact: bool,
             most: Option<Most>,
+            beside: Option<BesideGo>,
         },
         /// There is nothing to probe.
         Warning NoAllocator = "heap_no_allocator" { files: u64, reason: Option<String>, },
@@ -142,11 +168,13 @@ pub struct Rate {
 fn text(said: &HeapSaid) -> String {
     match said {
         HeapSaid::NothingAllocated {} => "Nothing was allocated while leakscope watched.".to_owned(),
-        HeapSaid::NothingLeft { alloc_objects, min_age_ns } => format!(
-            "No blocks{} are left of {} allocated while leakscope watched.",
+        HeapSaid::NothingLeft { alloc_objects, min_age_ns, older } => format!(
+            "No blocks{} are left of {} allocated while leakscope watched{}.",
             old(*min_age_ns),
-            counted(*alloc_objects, "block")
+            counted(*alloc_objects, "block"),
+            beside(*older, *min_age_ns)
         ),
+        HeapSaid::Older { older, lost } => from_before(*older, *lost),
         HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees } => {
             let are = if *live_objects == 1 { "is" } else { "are" };
             let (held, blocks) = (bytes(*live_bytes), counted(*live_objects, "block"));
@@ -166,14 +194,7 @@ fn text(said: &HeapSaid) -> String {
             let in_use = in_use_bytes.map(|n| format!(", of {} in use", bytes(n))).unwrap_or_default();
             format!("Nothing that is live on the Go heap is known by its place{in_use}.")
         }
-        HeapSaid::GoLive { live_bytes, live_objects, beside_c, exact, most } => {
-            let sure = if *exact { "" } else { " (an estimate)" };
-            let which = if *beside_c { "the heaps of Go and C" } else { "the Go heap" };
-            let are = if *live_objects == 1 { "is" } else { "are" };
-            let (held, objects) = (bytes(*live_bytes), counted(*live_objects, "object"));
-            let held = format!("{held} in {objects} {are} live on {which}{sure}");
-            and_most(held, *live_bytes, most.as_ref(), Lost::default())
-        }
+        HeapSaid::GoLive { .. } => go_live(said).unwrap_or_default(),
         HeapSaid::NoAllocator { .. }
         | HeapSaid::GrownElsewhere { .. }
         | HeapSaid::GrownUnexplained { .. } => untraced(said).unwrap_or_default(),
@@ -200,6 +221,56 @@ fn text(said: &HeapSaid) -> String {
             signed_bytes(most.bytes)
         ),
     }
+}
+
+/// What is live in a Go program: exact counts of its C code and what is known of Go's heap are told one by one, the
+/// larger first.
+fn go_live(said: &HeapSaid) -> Option<String> {
+    let HeapSaid::GoLive { in_use_bytes, live_bytes, live_objects, since_attach, exact, most, beside } = said
+    else {
+        return None;
+    };
+    let mut go =
+        in_use_bytes.map_or_else(String::new, |n| format!("{} are in use on the Go heap; ", bytes(n)));
+    let about = if *exact { "" } else { "about " };
+    let objects = counted(*live_objects, "object");
+    let are = if *live_objects == 1 { "is" } else { "are" };
+    let known = match (live_objects, since_attach) {
+        (0, true) => "of what was allocated while leakscope watched, nothing is known to be live".to_owned(),
+        (0, false) => "no place of it is known".to_owned(),
+        (_, true) => format!(
+            "{about}{} in {objects} allocated on it while leakscope watched {are} still live",
+            bytes(*live_bytes)
+        ),
+        (_, false) => {
+            format!("{about}{} in {objects} {are} live by its last garbage collection", bytes(*live_bytes))
+        }
+    };
+    go.push_str(&and_most(known, *live_bytes, most.as_ref(), Lost::default()));
+    if most.is_none() && *live_objects > 0 {
+        go.push_str(" That is too little to tell a place.");
+    }
+    // Nine tenths explain it.
+    let rest = |in_use: u64| live_bytes.saturating_mul(10) < in_use.saturating_mul(9);
+    if *since_attach && in_use_bytes.is_some_and(rest) {
+        go.push_str(" The rest of that heap is older, or not yet collected.");
+    }
+    let go = capitalized(&go);
+    let Some(BesideGo { live_bytes: c_bytes, live_objects, most, lost }) = beside else { return Some(go) };
+    let are = if *live_objects == 1 { "is" } else { "are" };
+    let c = format!(
+        "{}{} in {} allocated by C code while leakscope watched {are} still live",
+        how_sure(*lost),
+        bytes(*c_bytes),
+        counted(*live_objects, "block")
+    );
+    let c = and_most(c, *c_bytes, most.as_ref(), *lost);
+    Some(if c_bytes > live_bytes { format!("{c} {go}") } else { format!("{go} {c}") })
+}
+
+fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
 /// What was kept a second in two windows of one process.
@@ -272,6 +343,36 @@ fn untraced(said: &HeapSaid) -> Option<String> {
 /// That blocks of a certain age were asked for.
 fn old(min_age_ns: u64) -> String {
     if min_age_ns > 0 { format!(" that are {} old or older", duration(min_age_ns)) } else { String::new() }
+}
+
+/// That what is left was there before.
+fn beside(older: Older, min_age_ns: u64) -> String {
+    if older.blocks == 0 {
+        return String::new();
+    }
+    let (were, have) = if older.blocks == 1 { ("was", "has") } else { ("were", "have") };
+    let grown = if min_age_ns == 0 { format!(" and {have} not grown since") } else { String::new() };
+    format!(", beside {} from before the attach that {were} reallocated{grown}", some(older))
+}
+
+fn some(older: Older) -> String {
+    format!("{} ({})", counted(older.blocks, "block"), bytes(older.bytes))
+}
+
+/// What is counted of blocks from before.
+fn from_before(older: Older, lost: bool) -> String {
+    let (are, were, they, their, have) = match older.blocks {
+        1 => ("is", "was", "it", "its", "has"),
+        _ => ("are", "were", "they", "their", "have"),
+    };
+    let which = if lost {
+        format!(
+            "that {were} reallocated {are} older than the attach, or {their} allocation could not be recorded"
+        )
+    } else {
+        format!("{are} older than the attach and {were} reallocated while leakscope watched")
+    };
+    format!("{} {which}: only what {they} {have} grown by since is counted.", some(older))
 }
 
 /// What the numbers are, where some are missing.

@@ -189,6 +189,31 @@ fn after_a_mark_only_what_grows_is_shown() {
     assert_eq!(sites(&app), ["a", "b", "c", "new"]);
 }
 
+/// What a place has grows as stacks get their names; that is no growth of the place.
+#[test]
+fn names_that_come_later_are_no_growth() {
+    let unnamed =
+        |seconds, sites: &[(&str, u64)]| Report { unnamed_stacks: 3, ..heap_report(seconds, sites) };
+    let mut app = app(FOUR);
+    press(&mut app, &[KeyCode::Enter]);
+    app.on_report(unnamed(1, &[("a", 100)]));
+    typed(&mut app, "m");
+    assert!(app.message.take().expect("a message").contains("still being read"));
+    app.on_report(heap_report(2, &[("a", 1000), ("b", 100)]));
+    app.on_report(heap_report(3, &[("a", 1000), ("b", 200)]));
+    typed(&mut app, "m");
+    app.on_report(unnamed(4, &[("a", 10), ("b", 90_000)]));
+    let growth = |app: &App| -> Vec<Option<i64>> {
+        let process = app.process.as_ref().expect("a process");
+        let ids = (0..process.len()).filter_map(|row| process.site_id(row));
+        ids.map(|id| process.growth_per_min(id)).collect()
+    };
+    assert_eq!(growth(&app), [Some(6000), Some(0)], "b and a, whatever they have now");
+    app.on_report(heap_report(5, &[("a", 1000), ("b", 400), ("new", 50)]));
+    assert_eq!(sites(&app), ["b", "new"]);
+    assert_eq!(growth(&app)[1], Some(25 * 60), "nothing before, and two seconds later there is something");
+}
+
 #[test]
 fn details_stay_with_their_site() {
     let mut app = inside();

@@ -12,7 +12,7 @@ use crate::losses;
 use crate::report::Report;
 use crate::section::label::name;
 use crate::section::stack::StackEnd;
-use crate::section::view::{Around, Column, Tone, Toned, Viewed, What};
+use crate::section::view::{Around, Column, Tone, Toned, Viewed, What, dash};
 use crate::tui::app::App;
 use crate::tui::process::{Phase, ProcessView, SiteOrder};
 
@@ -215,7 +215,9 @@ fn field(process: &ProcessView, view: &dyn Viewed, site: usize, what: What, widt
     let id = view.site(site).site_id();
     match what {
         What::Own(number) => view.cell(site, number),
-        What::SinceMark => (growth(process.since_mark(view, site).unwrap_or(0)), Tone::Accent),
+        What::SinceMark => {
+            process.since_mark(view, site).map_or_else(dash, |more| (growth(more), Tone::Accent))
+        }
         What::PerMinute => match process.growth_per_min(id) {
             None => ("…".to_owned(), Tone::Dim),
             Some(0) => ("0".to_owned(), Tone::Dim),

@@ -90,8 +90,9 @@ pub fn is_profiled(program: &Program) -> Result<bool, GoError> {
 /// Adds the totals, and says how far the sites agree with them.
 pub fn with_totals(mut heap: GoHeap, totals: Totals) -> GoHeap {
     if !heap.sites.is_empty() {
+        let since_attach = heap.method.starts_with(SAMPLED_METHOD);
         let live = heap.sites.iter().fold(0u64, |sum, site| sum.saturating_add(site.live_bytes));
-        heap.agreement = Some(agreement(live, totals.in_use_bytes, heap.error_bytes));
+        heap.agreement = Some(agreement(live, totals.in_use_bytes, heap.error_bytes, since_attach));
     }
     heap.heap_in_use_bytes = totals.in_use_bytes;
     heap.totals_by_class = totals.classes;
@@ -99,12 +100,14 @@ pub fn with_totals(mut heap: GoHeap, totals: Totals) -> GoHeap {
 }
 
 /// How far a sum of sites agrees with the bytes in use.
-fn agreement(live: u64, in_use: u64, error: Option<u64>) -> String {
+fn agreement(live: u64, in_use: u64, error: Option<u64>, since_attach: bool) -> String {
     let (sites, heap) = (human::bytes(live), human::bytes(in_use));
     let share = 100.0 * live as f64 / in_use.max(1) as f64;
     let expected = (live / 50).max(error.unwrap_or(0));
     let error = error.map(|error| format!(" ± {}", human::bytes(error))).unwrap_or_default();
-    let rest = if live <= in_use {
+    let rest = if live <= in_use && since_attach {
+        "; the rest is older than leakscope, was allocated since the last collection, or is garbage that was not swept"
+    } else if live <= in_use {
         "; the rest was allocated since, or is garbage that was not swept"
     } else if live - in_use <= expected {
         ""
@@ -120,9 +123,10 @@ mod tests {
 
     #[test]
     fn agreement_in_words() {
-        let text = agreement(900 << 10, 1000 << 10, Some(100 << 10));
+        let text = agreement(900 << 10, 1000 << 10, Some(100 << 10), false);
         assert!(text.starts_with("the sites hold 900.0 KiB ± 100.0 KiB, 90 % of the 1000.0 KiB"), "{text}");
-        assert!(agreement(2000, 1000, None).contains("200 %"));
-        assert!(agreement(1, 0, None).contains("in use"));
+        assert!(agreement(2000, 1000, None, false).contains("200 %"));
+        assert!(agreement(1, 0, None, true).contains("in use"));
+        assert!(agreement(1, 5, None, true).contains("older than leakscope"));
     }
 }

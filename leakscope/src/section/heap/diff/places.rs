@@ -37,6 +37,18 @@ pub struct HeapPlace {
     pub new_live_objects: u64,
     /// Change of live blocks; null of two windows of one process.
     pub growth_objects: Option<i64>,
+    /// Live blocks that are older than the recording, and were reallocated since, in the old report.
+    #[serde(default)]
+    pub old_older_blocks: u64,
+    /// Live blocks that are older than the recording, and were reallocated since, in the new report.
+    #[serde(default)]
+    pub new_older_blocks: u64,
+    /// What these held as they were first seen, or the least since, in the old report.
+    #[serde(default)]
+    pub old_older_bytes: u64,
+    /// What these held as they were first seen, or the least since, in the new report.
+    #[serde(default)]
+    pub new_older_bytes: u64,
     /// What was allocated and kept a second of the old window; null of a moment.
     pub old_bytes_per_s: Option<u64>,
     /// What was allocated and kept a second of the new window; null of a moment.
@@ -85,6 +97,10 @@ pub(super) fn places(sites: &[HeapSite], sides: &Sides<'_>, rates: Rates) -> Vec
                 old_live_objects: 0,
                 new_live_objects: 0,
                 growth_objects: None,
+                old_older_blocks: 0,
+                new_older_blocks: 0,
+                old_older_bytes: 0,
+                new_older_bytes: 0,
                 old_bytes_per_s: None,
                 new_bytes_per_s: None,
                 old_stacks: 0,
@@ -98,6 +114,10 @@ pub(super) fn places(sites: &[HeapSite], sides: &Sides<'_>, rates: Rates) -> Vec
         add(&mut place.new_live_bytes, site.new_live_bytes);
         add(&mut place.old_live_objects, site.old_live_objects);
         add(&mut place.new_live_objects, site.new_live_objects);
+        add(&mut place.old_older_blocks, site.old_older_blocks);
+        add(&mut place.new_older_blocks, site.new_older_blocks);
+        add(&mut place.old_older_bytes, site.old_older_bytes);
+        add(&mut place.new_older_bytes, site.new_older_bytes);
         add(&mut place.old_stacks, site.old_stacks);
         add(&mut place.new_stacks, site.new_stacks);
     }

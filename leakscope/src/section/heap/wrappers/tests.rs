@@ -34,6 +34,8 @@ fn varied(stack: &[(&str, u64)], bytes: u64, objects: u64) -> Site {
         alloc_objects: objects,
         growth_bytes: 0,
         oldest_age_ns: None,
+        older_blocks: 0,
+        older_bytes: 0,
         youngest_age_ns: None,
         live_bytes_low: None,
         live_bytes_high: None,
