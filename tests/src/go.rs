@@ -153,6 +153,8 @@ pub const GARBAGE: Program = Program::new("garbage");
 pub const GARBAGE_PROFILED: Program = Program { tags: Some("-tags=profile"), ..GARBAGE };
 /// Goroutines that come and go at full speed.
 pub const CHURN: Program = Program::new("churn");
+/// Memory of every kind, on command, and what the runtime says of it.
+pub const MEMORY: Program = Program::new("memory");
 
 impl Program {
     const fn new(name: &'static str) -> Self {

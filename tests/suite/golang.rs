@@ -5,6 +5,7 @@ mod cgo;
 mod fixtures;
 mod heap;
 mod matrix;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

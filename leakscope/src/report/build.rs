@@ -17,14 +17,15 @@ use crate::collect::heap::{HeapAccount, Sort};
 use crate::losses;
 use crate::process::{AddressSpace, ElfError, Host, Process};
 use crate::runtime;
-use crate::section::finding::{Finding, Said as _};
+use crate::section::finding::{Finding, Said as _, Severity};
+use crate::section::go_memory::words::GoMemorySaid;
 use crate::section::goroutines::words::{GoroutinesSaid, Since};
 use crate::section::heap::GO;
 use crate::section::heap::answer::Visibility;
 use crate::section::heap::build::HeapInputs;
 use crate::section::heap::words::HeapSaid;
 use crate::section::made::Facts;
-use crate::section::{goroutines, heap, waits};
+use crate::section::{go_memory, goroutines, heap, waits};
 use crate::stack::{StackId, Stacks};
 
 /// What a report is made from: what frames it, and what collectors and the runtime have to say.
@@ -166,6 +167,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         answer.without_names(report.unnamed_stacks);
     }
     answer.rest(&report, go.map(|go| go.refused), host);
+    if let Some(why) = go.and_then(|go| go.memory_refused) {
+        answer.0.last(GoMemorySaid::Unknown { why: why.to_owned() });
+    }
     (report.summary, report.losses) = (answer.0, lost);
     report
 }
@@ -182,15 +186,32 @@ impl Answer {
     /// its goroutines could not be read.
     fn rest(&mut self, report: &Report, refused: Option<Option<&str>>, host: Option<&Host>) {
         let goroutines = report.goroutines.as_ref();
+        let collector = report.go_memory.as_ref().and_then(go_memory::answer::collector);
+        // It may be the answer, unless something is stuck.
+        if let Some(collector) = collector {
+            let second = self.answer(collector);
+            self.first(second);
+        }
         if let Some(waits) = &report.waits {
             self.waits(waits, goroutines.is_some());
         }
         if let Some(refused) = refused {
             self.goroutines(goroutines, refused);
         }
+        self.resident(report);
         if let Some(host) = host {
             self.inside(host);
         }
+    }
+
+    /// Where the memory of a Go program is: behind what may be wrong.
+    fn resident(&mut self, report: &Report) {
+        let Some(memory) = &report.go_memory else { return };
+        let rss = (report.memory.rss_start_bytes, report.memory.rss_end_bytes);
+        let Some(said) = go_memory::answer::resident(memory, rss) else { return };
+        let details = &mut self.0.details;
+        let at = details.iter().take_while(|said| said.severity > Severity::Note).count();
+        details.insert(at, said.into());
     }
 
     fn answer(&mut self, said: impl Into<Finding>) -> Option<Finding> {

@@ -16,6 +16,7 @@ pub(crate) mod drawn;
 pub mod finding;
 pub mod focus;
 pub mod frame;
+pub mod go_memory;
 pub mod goroutines;
 pub(crate) mod group;
 pub(crate) mod growth;
@@ -103,6 +104,11 @@ pub trait Section {
 
     /// What a reader of that profile must know.
     fn profile_comments(&self, kind: ProfileKind, context: &Context<'_>) -> Vec<String>;
+
+    /// Lines that `top` shows above the rows, whichever section these are of.
+    fn on_screen(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// How `top` shows it; none where it does not.
     fn viewed(&self) -> Option<&dyn Viewed> {
@@ -238,6 +244,12 @@ macro_rules! sections {
             heap: crate::section::heap::model::Heap,
             /// The heap; null unless both reports have it.
             crate::section::heap::diff::HeapDiff;
+
+            /// The memory of the Go runtime; null where the target is no Go program, or it could not be read (a finding says
+            /// why).
+            go_memory: crate::section::go_memory::model::GoMemory,
+            /// The memory of the Go runtime; null unless both reports have it.
+            crate::section::go_memory::diff::GoMemoryDiff;
 
             /// Blocked threads.
             waits: crate::section::waits::model::Waits,

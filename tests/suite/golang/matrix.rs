@@ -1,8 +1,9 @@
 //! Every release in every usual variant; `cargo xtask go-matrix` asks for it.
 
-use leakscope_tests::go::GARBAGE;
+use leakscope_tests::go::{GARBAGE, MEMORY};
 
 use super::heap::{profiled, sampled};
+use super::memory::as_it_says;
 use super::*;
 
 /// With `LEAKSCOPE_GO_MATRIX=goroutines` or `all` (heaps, too) it prints a row for each build; without,
@@ -19,8 +20,10 @@ fn every_release_and_variant() -> Result<()> {
             "DIFFERS"
         }
     };
-    println!("| release | variant | goroutines | heap | dump ms | heap without the profiler, of the truth |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| release | variant | goroutines | memory | heap | dump ms | heap without the profiler, of the truth |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for program in programs(STORY) {
         need!(program.toolchain);
         let mut fixture = program.start(&[])?;
@@ -30,6 +33,8 @@ fn every_release_and_variant() -> Result<()> {
         let result = alone.and_then(|_| compare(&mut fixture)).with_context(|| program.to_string());
         drop(fixture);
         let goroutines = verdict(result.map(drop));
+        let memory = MEMORY.with(program.toolchain).variant(program.variant);
+        let memory = verdict(as_it_says(memory).map(drop));
         let heap = if with_heap { verdict(profiled(program)) } else { "-" };
         // Once a release: what is sampled does not depend on how it was linked.
         let sampled = if with_heap && program.variant == Variant::Normal {
@@ -39,7 +44,7 @@ fn every_release_and_variant() -> Result<()> {
             "-".to_owned()
         };
         let (release, variant) = (program.toolchain, program.variant);
-        println!("| {release} | {variant} | {goroutines} | {heap} | {took} | {sampled} |");
+        println!("| {release} | {variant} | {goroutines} | {memory} | {heap} | {took} | {sampled} |");
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())

@@ -18,7 +18,7 @@ const LARGEST: u64 = 1 << 29;
 /// programs need a tenth of it, and it is spent within seconds.
 const MOST_WORK: u64 = 1 << 30;
 /// Structures whose members are wanted.
-const WANTED: [&str; 15] = [
+const WANTED: [&str; 19] = [
     "g",
     "gobuf",
     "m",
@@ -34,6 +34,10 @@ const WANTED: [&str; 15] = [
     "hchan",
     "heapArena",
     "timer",
+    "mstats",
+    "heapStatsDelta",
+    "gcControllerState",
+    "fixalloc",
 ];
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;

@@ -5,10 +5,10 @@
 //! [`offsets`] (layouts by version), [`code`] (variables, by what the runtime's functions refer to),
 //! [`allgs`] and [`wait_reasons`]. [`goroutine_reader`] reads all goroutines with their stacks
 //! ([`unwind`], [`frames`], [`labels`]) into plain data ([`goroutine`]), and [`heap`] what the heap holds into a
-//! [`heap_account`]; [`aggregate`] adds both up by site. [`probes`] says where probes stand, `attach` attaches
-//! them; [`rows`] makes unwind rows of the tables, for threads and live stacks, and [`named`] names their frames.
-//! [`mod@blame`] and [`idle`] judge stacks of goroutines, `rules` those of threads. `opened` is what the session
-//! holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
+//! [`heap_account`]; [`aggregate`] adds both up by site. [`mem_stats`] reads what the runtime itself accounts for.
+//! [`probes`] says where probes stand, `attach` attaches them; [`rows`] makes unwind rows of the tables, for threads
+//! and live stacks, and [`named`] names their frames. [`mod@blame`] and [`idle`] judge stacks of goroutines, `rules`
+//! those of threads. `opened` is what the session holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
 //! versions that it has, which was made from their DWARF; for others from the program's own DWARF
@@ -37,6 +37,7 @@ pub mod image;
 pub mod labels;
 mod lock_circles;
 mod locks;
+pub mod mem_stats;
 pub mod memory;
 pub mod moduledata;
 pub mod named;

@@ -10,6 +10,7 @@ use super::error::GoError;
 use super::goroutine_reader::GoroutineReader;
 use super::heap::follow::GoHeapWatch;
 use super::heap::{self, spans};
+use super::mem_stats::{MemoryAccount, MemoryWatch};
 use super::named::{GoCode, GoNames};
 use super::program::{self, LayoutSource, Program};
 use super::rows;
@@ -37,6 +38,10 @@ pub struct Observed<'a> {
     pub refused: Option<&'a str>,
     /// The heap, where it was read.
     pub heap: Option<&'a GoHeapSnapshot>,
+    /// The runtime's own account of its memory, where it was read.
+    pub memory: Option<&'a MemoryAccount>,
+    /// Why it was not.
+    pub memory_refused: Option<&'a str>,
 }
 
 /// What there is to say of a Go program before it is read; `None` if the target is none.
@@ -76,6 +81,7 @@ pub(super) struct GoProcess {
     heap: Option<GoHeapSnapshot>,
     /// Goroutines by the statement that created them, since recording began.
     creations: Vec<GoCreation>,
+    memory: MemoryWatch,
 }
 
 impl GoProcess {
@@ -112,6 +118,7 @@ impl GoProcess {
             heap_aggregate: GoHeapAggregate::default(),
             heap: None,
             creations: Vec::new(),
+            memory: MemoryWatch::of(pid),
         })
     }
 
@@ -157,11 +164,14 @@ impl Opened for GoProcess {
                 Err(error) => log.warn(&format!("the Go heap is not followed: {error}")),
             }
         }
+        // As near as can be to where the resident set is noted.
+        self.memory.read(program, log);
         Ok(())
     }
 
     fn read_tasks(&mut self, now_ns: u64, log: &mut dyn Log) {
         let Ok(program) = &self.program else { return };
+        self.memory.read(program, log);
         let begun = Instant::now();
         match self.reader.read(program, now_ns) {
             Ok(snapshot) => {
@@ -229,6 +239,8 @@ impl Opened for GoProcess {
             creations: self.traced.goroutines.then_some(&*self.creations),
             refused: self.refused.as_deref(),
             heap: self.heap.as_ref(),
+            memory: self.memory.account(),
+            memory_refused: self.memory.refused(),
         });
     }
 }

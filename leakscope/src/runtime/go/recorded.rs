@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Observed;
 use super::aggregate::{GoHeapSnapshot, GoroutineSites};
 use super::creations::GoCreation;
+use super::mem_stats::MemoryAccount;
 use super::named::GoCode;
 
 /// A Go program at the moment of a report.
@@ -20,6 +21,10 @@ pub struct RecordedGo {
     creations: Option<Vec<GoCreation>>,
     refused: Option<String>,
     heap: Option<GoHeapSnapshot>,
+    #[serde(default)]
+    memory: Option<MemoryAccount>,
+    #[serde(default)]
+    memory_refused: Option<String>,
 }
 
 impl RecordedGo {
@@ -37,6 +42,8 @@ impl RecordedGo {
             creations: observed.creations.map(ToOwned::to_owned),
             refused: observed.refused.map(ToOwned::to_owned),
             heap: observed.heap.cloned(),
+            memory: observed.memory.cloned(),
+            memory_refused: observed.memory_refused.map(ToOwned::to_owned),
         }
     }
 
@@ -55,6 +62,8 @@ impl RecordedGo {
             creations: self.creations.as_deref(),
             refused: self.refused.as_deref(),
             heap: self.heap.as_ref(),
+            memory: self.memory.as_ref(),
+            memory_refused: self.memory_refused.as_deref(),
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::tui::process::{Phase, ProcessView, SiteOrder};
 
 /// Reports further apart than this are told to be.
 const SELDOM_NS: u64 = 2_500_000_000;
+/// Lines of a screen that has room for what sections say above the rows.
+const ROOMY: u16 = 14;
 /// Lines below the rows: losses and cost, and keys.
 const BELOW: u16 = 2;
 
@@ -80,6 +82,10 @@ fn above(process: &ProcessView, paused: bool, theme: Theme, area: Rect) -> Vec<L
     headline.resize(2, Line::default());
     text.extend(headline);
     text.push(figures(report));
+    if area.height >= ROOMY {
+        let told = report.sections().into_iter().flat_map(|section| section.on_screen());
+        text.extend(told.map(|line| Line::raw(sanitize(&line))));
+    }
     let views = Report::tabs().into_iter().filter_map(|tab| report.viewed(tab));
     for alert in views.flat_map(|view| view.alerts()) {
         text.push(Line::styled(format!("! {}", sanitize(&alert)), theme.warn()));

@@ -256,6 +256,11 @@ pub fn find(program: &Program) -> Result<Heap, GoError> {
 }
 
 impl Heap {
+    /// Where `runtime.mheap_` lies.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
     /// Where its members lie.
     pub fn layout(&self) -> SpanLayout {
         self.layout

@@ -8,6 +8,7 @@ use crate::runtime::go::goroutine::GoroutineSnapshot;
 use crate::runtime::go::goroutine_reader::GoroutineReader;
 use crate::runtime::go::heap;
 use crate::runtime::go::heap_account::GoHeap;
+use crate::runtime::go::mem_stats;
 use crate::runtime::go::pclntab::Pclntab;
 use crate::runtime::go::program::{LayoutSource, Program};
 use crate::runtime::go::rows;
@@ -33,6 +34,9 @@ pub fn exercise(program: &Synthetic) {
         }
         if let Ok(heap) = heap::read(&opened, &mut Frames::default()) {
             assert_heap(&heap);
+        }
+        if let Ok(mut places) = mem_stats::find(&opened) {
+            let _ = mem_stats::read(&opened, &mut places, 0);
         }
         assert_rows(&opened);
     }

@@ -21,6 +21,8 @@ const SIZE: u64 = 48;
 const ELEMENTS: u64 = 170;
 /// Objects in each span in use; then there is one that holds stacks, and a free one.
 const TAKEN: [u64; 7] = [0, 1, 20, 63, 64, 65, 170];
+/// Pages in use.
+pub(super) const PAGES_IN_USE: u64 = TAKEN.len() as u64;
 /// Size, objects allocated, objects freed of each bucket.
 pub const PROFILE: [(u64, u64, u64); 3] = [(64, 30, 7), (1024, 5, 0), (32, 8, 8)];
 
@@ -33,18 +35,18 @@ pub(super) fn variables(made: &mut Synthetic, file: &mut Bytes, offsets: &Offset
     let cycle = made.put(file, "cycle", &(((GENERATION / 2) << 1) | 1).to_le_bytes());
     made.put(file, "buckets", &BUCKETS.to_le_bytes());
     let member = |member| offsets.find("mheap", member).expect("known");
-    let mut heap = vec![0; member("pagesInUse") + 8];
+    let mut heap = vec![0; member("__size")];
     let spans = TAKEN.len() as u64 + 2;
     heap[member("sweepgen")..][..4].copy_from_slice(&GENERATION.to_le_bytes());
     for (i, word) in [LIST, spans, spans].into_iter().enumerate() {
         heap[member("allspans") + 8 * i..][..8].copy_from_slice(&word.to_le_bytes());
     }
-    heap[member("pagesInUse")..][..8].copy_from_slice(&(TAKEN.len() as u64).to_le_bytes());
+    heap[member("pagesInUse")..][..8].copy_from_slice(&PAGES_IN_USE.to_le_bytes());
     file.align(32);
     let at = file.push(&heap);
-    // What lies before is never looked at.
-    let first = member("sweepgen");
-    made.structures.push(("heap", at + first as u64, (heap.len() - first) as u64));
+    // What lies before is never looked at, and little of what lies behind.
+    let (first, last) = (member("sweepgen"), member("pagesInUse") + 8);
+    made.structures.push(("heap", at + first as u64, (last - first) as u64));
     (rate, cycle)
 }
 

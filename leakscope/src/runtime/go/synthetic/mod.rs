@@ -9,6 +9,7 @@ mod exercise;
 pub mod heap;
 mod labels;
 mod made_goroutines;
+pub mod mem_stats;
 pub(crate) mod pclntab;
 mod space;
 
@@ -36,7 +37,7 @@ pub const HEAP: u64 = 0xc000_0000;
 pub const STACK: u64 = 2048;
 
 /// The program's functions, in the order of their addresses.
-pub const FUNCTIONS: [Func; 17] = [
+pub const FUNCTIONS: [Func; 20] = [
     Func { name: "runtime.goexit", frame: 0, kind: 6, top: true, inlines: false },
     Func { name: "runtime.main", frame: 40, kind: 0, top: false, inlines: false },
     Func { name: "runtime.gopark", frame: 24, kind: 0, top: false, inlines: false },
@@ -54,6 +55,9 @@ pub const FUNCTIONS: [Func; 17] = [
     Func { name: "main.recurse", frame: 8, kind: 0, top: false, inlines: false },
     Func { name: "runtime.profilealloc", frame: 8, kind: 0, top: false, inlines: false },
     Func { name: "runtime.mProf_PostSweep", frame: 8, kind: 0, top: false, inlines: false },
+    Func { name: "runtime.gcControllerCommit", frame: 8, kind: 0, top: false, inlines: false },
+    Func { name: "runtime.persistentalloc1", frame: 8, kind: 0, top: false, inlines: false },
+    Func { name: "runtime.gcMarkTermination", frame: 8, kind: 0, top: false, inlines: false },
 ];
 /// Bytes of code of each.
 pub const CODE: u64 = 64;
@@ -150,6 +154,7 @@ impl Synthetic {
         let pointer = self.put(&mut file, "allgptr", &words(&[0]));
         let length = self.put(&mut file, "allglen", &words(&[0]));
         let (rate, cycle) = heap::variables(self, &mut file, offsets);
+        let [controller, stats, cpu] = mem_stats::variables(self, &mut file, offsets);
         let module = file.align(32);
         let mut description = vec![0; offsets.find("moduledata", "__size").expect("known").max(640)];
         let mut set = |at: usize, value: u64| description[at..at + 8].copy_from_slice(&value.to_le_bytes());
@@ -182,6 +187,9 @@ impl Synthetic {
             ("runtime.waitReason.String", vec![strings]),
             ("runtime.profilealloc", vec![rate]),
             ("runtime.mProf_PostSweep", vec![cycle]),
+            ("runtime.gcControllerCommit", vec![controller]),
+            ("runtime.persistentalloc1", vec![stats]),
+            ("runtime.gcMarkTermination", vec![cpu]),
         ];
         for (function, targets) in refers {
             let mut at = code(function, 8);

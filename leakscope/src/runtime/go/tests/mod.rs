@@ -4,6 +4,7 @@ mod damaged;
 
 mod heap;
 mod labels;
+mod mem_stats;
 mod reading_goroutines;
 mod refused;
 mod whole;
