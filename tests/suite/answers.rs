@@ -37,7 +37,7 @@ fn a_function_of_many_lines() -> Result<()> {
 #[test]
 fn callers_of_what_is_charged() -> Result<()> {
     let said = said(&check(&ANSWERS, "callers")?);
-    let callers = "make was called by for_orders (answers.c) (60 %), for_users (answers.c) (40 %).";
+    let callers = "make allocated it for for_orders (answers.c) (60 %), for_users (answers.c) (40 %).";
     assert!(said.contains(callers), "{said}");
     assert!(said.contains("--wrapper '^make$'"), "{said}");
     Ok(())

@@ -167,7 +167,7 @@ fn windows(old: &Report, new: &Report, notes: &mut Vec<String>) {
     if separate_windows(old, new) {
         notes.push(
             "these are two windows of one process, and each counts what was allocated in it: that is no growth. \
-             One `leakscope attach --interval 30s -o DIR/` tells what grows"
+             One `leakscope attach --interval 30s -o DIR/` tells what grows."
                 .to_owned(),
         );
         return;

@@ -48,7 +48,7 @@ impl By {
 }
 
 /// Whether a function has only the name that all closures have: inlined ones have no other in debug info.
-fn is_closure(name: &str) -> bool {
+pub(crate) fn is_closure(name: &str) -> bool {
     name == "operator()" || name.starts_with('{')
 }
 

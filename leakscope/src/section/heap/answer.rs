@@ -45,6 +45,11 @@ pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
         live_objects: c.live_objects,
         most: told(heap, MALLOC),
         lost: lost(heap),
+        unseen_frees: if lost(heap).allocations == 0 {
+            unseen(heap.totals.unknown_frees, c.live_objects)
+        } else {
+            0
+        },
     });
     if go.live_objects == 0 && beside.is_none() {
         return HeapSaid::GoUnplaced { in_use_bytes };
@@ -107,7 +112,8 @@ pub(crate) fn older(heap: &Heap, rss_bytes: Option<u64>) -> Option<HeapSaid> {
     let totals = &heap.totals;
     let older = Older { blocks: totals.older_blocks, bytes: totals.older_bytes };
     let notable = is_notable(older.bytes, totals.live_bytes.saturating_add(older.bytes))
-        || rss_bytes.is_some_and(|rss| is_notable(older.bytes, rss));
+        || rss_bytes.is_some_and(|rss| is_notable(older.bytes, rss))
+        || is_notable(older.blocks, totals.live_objects);
     let told = older.bytes > 0 && totals.live_objects > 0 && notable;
     told.then_some(HeapSaid::Older { older, lost: heap.lost_allocations > 0 })
 }
@@ -199,8 +205,9 @@ mod tests {
         assert_eq!(
             said(&some, None).as_deref(),
             Some(
-                "3 blocks (50.0 MiB) are older than the attach and were reallocated while leakscope watched: only \
-                 what they have grown by since is counted."
+                "3 blocks (at least 50.0 MiB) are older than the attach and were reallocated while leakscope \
+                 watched: only what they have grown by since their smallest size that was seen is counted. How large \
+                 they were at the attach is not known."
             )
         );
         some.totals.older_blocks = 1;
@@ -208,11 +215,12 @@ mod tests {
         assert_eq!(
             said(&some, None).as_deref(),
             Some(
-                "1 block (50.0 MiB) that was reallocated is older than the attach, or its allocation could not be \
-                 recorded: only what it has grown by since is counted."
+                "1 block (at least 50.0 MiB) that was reallocated is older than the attach, or its allocation could \
+                 not be recorded: only what it has grown by since its smallest size that was seen is counted. How \
+                 large it was at the attach is not known."
             )
         );
-        some.totals.live_bytes = 10 << 30;
+        (some.totals.live_bytes, some.totals.live_objects) = (10 << 30, 1000);
         assert_eq!(said(&some, Some(10 << 30)), None, "too little to say anything");
         assert!(said(&some, Some(1 << 29)).is_some(), "a part of what is resident");
         let mut none = account(0, 5);
@@ -220,8 +228,8 @@ mod tests {
         assert_eq!(said(&none, None), None);
         assert_eq!(
             heap(&none, 0).text(),
-            "No blocks are left of 5 blocks allocated or reallocated while leakscope watched, beside 1 block (50.0 MiB) from before \
-             the attach that was reallocated and has not grown since."
+            "No blocks are left of 5 blocks allocated or reallocated while leakscope watched, beside 1 block (at \
+             least 50.0 MiB) from before the attach that was reallocated and has not grown since."
         );
     }
 

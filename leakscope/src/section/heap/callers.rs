@@ -43,6 +43,11 @@ pub(crate) fn is_notable(part: u64, all: u64) -> bool {
     u128::from(part) * u128::from(NOTABLE) >= u128::from(all)
 }
 
+/// Whether a place with so much of `all` is an answer by itself.
+fn is_much(part: u64, all: u64) -> bool {
+    u128::from(part) * 10 >= u128::from(all) * 3
+}
+
 /// Whether it is so much of `all` that it says nothing, as of `main`.
 fn is_most(part: u64, all: u64) -> bool {
     u128::from(part) * 20 >= u128::from(all) * 19
@@ -99,13 +104,13 @@ pub(super) fn beyond(site: &Site) -> &[Arc<Frame>] {
 }
 
 /// The innermost functions below each of which a notable part of what is live was allocated, where no place holds
-/// such a part; most first. Each stack speaks for the first such function on its way out, and what a function has is
+/// three tenths; most first. Each stack speaks for the first such function on its way out, and what a function has is
 /// all that is below it.
 pub(crate) fn callers(heap: &Heap) -> Vec<Caller> {
     let all = heap.totals.live_bytes;
     let largest = heap.places.iter().map(|place| place.live_bytes).max().unwrap_or(0);
     // Exact counts and estimates are no parts of one whole.
-    if all == 0 || is_notable(largest, all) || heap.sources.len() > 1 {
+    if all == 0 || is_much(largest, all) || heap.sources.len() > 1 {
         return Vec::new();
     }
     let live = || heap.sites.iter().enumerate().filter(|(_, site)| site.live_bytes > 0);

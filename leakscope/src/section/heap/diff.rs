@@ -39,6 +39,9 @@ pub struct HeapDiff {
     /// Whether the reports are of two windows of one process. Then nothing is told as growth.
     #[serde(default)]
     pub separate_windows: bool,
+    /// Whether the windows differ by more than a tenth, so that less may be of a shorter time.
+    #[serde(skip)]
+    pub uneven_windows: bool,
     /// Sums over all sites.
     pub totals: HeapTotals,
     /// Places, most growth first; by what was kept a second where nothing is told as growth.
@@ -186,6 +189,7 @@ impl Compared for Heap {
         Some(HeapDiff {
             exact: old.exact && new.exact,
             separate_windows: !rates.are_growth(),
+            uneven_windows: !sides.one_account && rates.are_uneven(),
             totals: totals(&old.totals, &new.totals, rates, sides.one_account),
             places: places(&sites, sides, rates),
             sites,
@@ -236,6 +240,12 @@ impl Rates {
         !self.separate
     }
 
+    /// Whether the windows differ by more than a tenth; moments are none.
+    fn are_uneven(self) -> bool {
+        let (old, new) = self.windows_ns;
+        old.min(new) > 0 && old.abs_diff(new) > old.max(new) / 10
+    }
+
     /// Bytes a second of each window; none of a moment.
     fn of(self, old: u64, new: u64) -> (Option<u64>, Option<u64>) {
         let rate = |bytes: u64, window_ns: u64| {
@@ -261,7 +271,7 @@ impl Changed for HeapDiff {
 
     fn finding(&self) -> Option<Finding> {
         let totals = &self.totals;
-        if self.separate_windows {
+        if self.separate_windows || self.uneven_windows && totals.growth_bytes <= Some(0) {
             return Some(self.rates().into());
         }
         let top = self.places.iter().max_by_key(|place| place.growth_bytes)?;
@@ -287,10 +297,11 @@ impl Changed for HeapDiff {
 }
 
 impl HeapDiff {
-    /// What is said of two windows of one process.
+    /// What is said of two windows that are not to be compared by their sums.
     fn rates(&self) -> HeapSaid {
         let totals = &self.totals;
-        let most = self.places.first().filter(|place| place.new_bytes_per_s > Some(0));
+        let most = self.places.iter().rev().max_by_key(|place| place.new_bytes_per_s);
+        let most = most.filter(|place| place.new_bytes_per_s > Some(0));
         HeapSaid::Rates {
             old_bytes_per_s: totals.old_bytes_per_s.unwrap_or(0),
             new_bytes_per_s: totals.new_bytes_per_s.unwrap_or(0),

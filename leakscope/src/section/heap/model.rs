@@ -24,7 +24,7 @@ pub struct Heap {
     /// the sites.
     #[serde(default)]
     pub places: Vec<Place>,
-    /// Where no place holds a notable part: the callers below which most was allocated.
+    /// Where no place holds three tenths: the callers below which most was allocated.
     #[serde(default)]
     pub callers: Vec<Caller>,
     /// Sites, ranked: the distinct stacks.

@@ -177,7 +177,7 @@ fn callers(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
         return Ok(());
     }
     page.blank()?;
-    page.line(Paint::Bold, "No place has a notable part; of what is live, this was allocated below:")?;
+    page.line(Paint::Bold, "No place has three tenths of what is live; this was allocated below:")?;
     let columns = vec![number("live", 0), number("objects", 1), number("share", 2), text("caller", 0)];
     let row = |caller: &Caller| Row {
         cells: vec![
@@ -322,7 +322,11 @@ fn traced(heap: &Heap) -> String {
     let freed = heap.totals.free_objects.saturating_sub(go.alloc_objects.saturating_sub(go.live_objects));
     let older = match heap.totals.older_blocks {
         0 => String::new(),
-        n => format!(", {} reallocated ({})", counted(n, "older block"), bytes(heap.totals.older_bytes)),
+        n => format!(
+            ", {} reallocated (at least {})",
+            counted(n, "older block"),
+            bytes(heap.totals.older_bytes)
+        ),
     };
     format!(
         "{}: {} live of {} allocated ({}), {} freed, {} of older or unknown blocks{older}",
@@ -347,9 +351,12 @@ fn go(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
         return Ok(());
     };
     let told = classes.iter().take(MOST_CLASSES).map(|class| {
-        let size = class.size_bytes.map_or("large".to_owned(), |n| format!("{n}-byte"));
         let pointers = if class.scan { "" } else { " without pointers" };
-        format!("{} in {} {size} objects{pointers}", bytes(class.bytes), count(class.objects))
+        let objects = match class.size_bytes {
+            Some(size) => format!("{} of {} B", counted(class.objects, "object"), count(size)),
+            None => counted(class.objects, "large object"),
+        };
+        format!("{} in {objects}{pointers}", bytes(class.bytes))
     });
     let told = told.collect::<Vec<_>>().join(", ");
     let more = if classes.len() > MOST_CLASSES { ", …" } else { "" };

@@ -18,6 +18,10 @@ pub enum Most {
         place: String,
         /// Distinct stacks that lead there.
         stacks: u64,
+        /// Other places that have about as much: nine tenths at least.
+        alike: u64,
+        /// The caller below which most was allocated, and how much, where others have as much.
+        below: Option<(String, u64)>,
     },
     /// A function of which several lines together have notably more than any place.
     Function {
@@ -25,9 +29,11 @@ pub enum Most {
         bytes: u64,
         /// What it is called.
         function: String,
-        /// Lines of it that have a part.
+        /// Places in it that have a part.
         lines: u64,
-        /// The line that has most.
+        /// Whether these are lines, not addresses.
+        known: bool,
+        /// The one that has most.
         line: String,
         /// What that has.
         line_bytes: u64,
@@ -54,6 +60,8 @@ pub struct BesideGo {
     pub most: Option<Most>,
     /// What was lost of them.
     pub lost: Lost,
+    /// Frees of blocks that were not seen allocated, where they are notable.
+    pub unseen_frees: u64,
 }
 
 /// What could not be recorded, where that can change the answer.
@@ -264,7 +272,9 @@ fn go_live(said: &HeapSaid) -> Option<String> {
         go.push_str(" The rest of that heap is older, or not yet collected.");
     }
     let go = capitalized(&go);
-    let Some(BesideGo { live_bytes: c_bytes, live_objects, most, lost }) = beside else { return Some(go) };
+    let Some(BesideGo { live_bytes: c_bytes, live_objects, most, lost, unseen_frees }) = beside else {
+        return Some(go);
+    };
     let are = if *live_objects == 1 { "is" } else { "are" };
     let c = format!(
         "{}{} in {} allocated by C code while leakscope watched {are} still live",
@@ -272,8 +282,14 @@ fn go_live(said: &HeapSaid) -> Option<String> {
         bytes(*c_bytes),
         counted(*live_objects, "block")
     );
-    let c = and_most(c, *c_bytes, most.as_ref(), *lost);
+    let c = and_most(c, *c_bytes, most.as_ref(), *lost) + &meanwhile(*unseen_frees);
     Some(if c_bytes > live_bytes { format!("{c} {go}") } else { format!("{go} {c}") })
+}
+
+/// A share that is never less than it is.
+fn at_most(part: u64, all: u64) -> String {
+    let percent = (u128::from(part) * 100).div_ceil(u128::from(all.max(1)));
+    format!("{percent} %")
 }
 
 fn capitalized(text: &str) -> String {
@@ -315,11 +331,11 @@ fn called(function: &str, callers: &[(String, u64)], all: u64, wrapper: Option<&
     let told: Vec<String> =
         callers.iter().map(|(name, bytes)| format!("{name} ({})", share(*bytes, all))).collect();
     let known = callers.iter().map(|(_, bytes)| bytes).fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
-    let more = if known < all { ", …" } else { "" };
+    let more = if known < all { " and others" } else { "" };
     let hint =
         wrapper.map(|name| format!(" If it allocates on their behalf, --wrapper '{name}' charges them."));
     format!(
-        "{} was called by {}{more}.{}",
+        "{} allocated it for {}{more}.{}",
         cut(function, LONGEST_NAME),
         told.join(", "),
         hint.unwrap_or_default()
@@ -367,7 +383,7 @@ fn beside(older: Older, min_age_ns: u64) -> String {
 }
 
 fn some(older: Older) -> String {
-    format!("{} ({})", counted(older.blocks, "block"), bytes(older.bytes))
+    format!("{} (at least {})", counted(older.blocks, "block"), bytes(older.bytes))
 }
 
 /// What is counted of blocks from before.
@@ -383,7 +399,11 @@ fn from_before(older: Older, lost: bool) -> String {
     } else {
         format!("{are} older than the attach and {were} reallocated while leakscope watched")
     };
-    format!("{} {which}: only what {they} {have} grown by since is counted.", some(older))
+    format!(
+        "{} {which}: only what {they} {have} grown by since {their} smallest size that was seen is counted. How large \
+         {they} {were} at the attach is not known.",
+        some(older)
+    )
 }
 
 /// What the numbers are, where some are missing.
@@ -399,19 +419,28 @@ fn how_sure(lost: Lost) -> &'static str {
 fn and_most(held: String, live_bytes: u64, most: Option<&Most>, lost: Lost) -> String {
     let that = if lost == Lost::default() { "that" } else { "what was recorded" };
     match most {
-        Some(Most::Place { bytes, place, .. }) => {
-            format!("{held}; {} of {that} from {place}.", share(*bytes, live_bytes))
+        Some(Most::Place { bytes, place, alike, below, .. }) => {
+            let alike = match alike {
+                0 => String::new(),
+                n => format!(", and about as much from each of {}", counted(*n, "other place")),
+            };
+            let below = below.as_ref().map(|(caller, bytes)| {
+                format!("; {} was allocated below {caller}", share(*bytes, live_bytes))
+            });
+            let below = below.unwrap_or_default();
+            format!("{held}; {} of {that} from {place}{alike}{below}.", share(*bytes, live_bytes))
         }
-        Some(Most::Function { bytes, function, lines, line, line_bytes }) => format!(
-            "{held}; {} of {that} from {lines} lines of {function}, the largest part, {}, at {line}.",
+        Some(Most::Function { bytes, function, lines, known, line, line_bytes }) => format!(
+            "{held}; {} of {that} from {lines} {} of {function}, the largest part, {}, at {line}.",
             share(*bytes, live_bytes),
+            if *known { "lines" } else { "places" },
             share(*line_bytes, live_bytes)
         ),
         Some(Most::Spread { places, largest_bytes, below }) => {
             let spread = format!(
                 "{held}, from {} of which none has more than {} of {that}",
                 counted(*places, "place"),
-                share(*largest_bytes, live_bytes)
+                at_most(*largest_bytes, live_bytes)
             );
             match below {
                 Some((caller, bytes)) => {

@@ -7,6 +7,7 @@ use crate::human::cut;
 use crate::runtime::rules;
 use crate::section::by::By;
 use crate::section::frame::Frame;
+use crate::section::group::is_closure;
 use crate::section::heap::callers::{beyond, is_notable};
 use crate::section::heap::place::Place;
 use crate::section::heap::words::{HeapSaid, Most};
@@ -36,7 +37,15 @@ fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
     }
     if is_notable(bytes, all) {
         let place = largest.stack().shown().and_then(place).unwrap_or_else(|| largest.label.clone());
-        return Some(Most::Place { bytes, place, stacks: largest.stacks });
+        let alike = |other: &&Place| {
+            other.source == source
+                && other.rank != largest.rank
+                && other.live_bytes.saturating_mul(10) >= bytes.saturating_mul(9)
+        };
+        let alike = heap.places.iter().filter(alike).count() as u64;
+        let below = heap.callers.first().filter(|_| alike > 0 && heap.sources.len() < 2);
+        let below = below.map(|caller| (caller.label.clone(), caller.live_bytes));
+        return Some(Most::Place { bytes, place, stacks: largest.stacks, alike, below });
     }
     let places = heap.places.iter().filter(|place| place.source == source && place.live_objects > 0);
     let places = places.count() as u64;
@@ -49,11 +58,17 @@ fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
     Some(Most::Spread { places, largest_bytes: bytes, below })
 }
 
-/// What tells functions of a source apart: name, source file and module.
-type Function<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+/// What tells functions of a source apart: name, source file, module, and the line that it begins at. Inlined functions
+/// have no scope in their names, so two of one name can lie in one file.
+type Function<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<u32>);
 
-fn function(place: &Place) -> Option<Function<'_>> {
-    Some((place.function.as_deref()?, place.file.as_deref(), place.module.as_deref()))
+fn function(frame: &Frame) -> Option<Function<'_>> {
+    let name = frame.function.as_deref()?;
+    Some((name, frame.file.as_deref(), frame.module.as_deref(), frame.function_line))
+}
+
+fn function_of(place: &Place) -> Option<Function<'_>> {
+    place.stack().shown().and_then(function)
 }
 
 /// The function that has most, if its lines together have at least a quarter more than the largest place, which has
@@ -61,8 +76,9 @@ fn function(place: &Place) -> Option<Function<'_>> {
 fn largest_function(heap: &Heap, source: &str, place_bytes: u64, all: u64) -> Option<Most> {
     let mut functions: HashMap<Function<'_>, (u64, Vec<&Place>)> = HashMap::new();
     let live = heap.places.iter().filter(|place| place.source == source && place.live_bytes > 0);
-    for place in live.filter(|place| place.line.is_some()) {
-        let Some(function) = function(place) else { continue };
+    for place in live {
+        // What all closures are called tells none of them.
+        let Some(function) = function_of(place).filter(|(name, ..)| !is_closure(name)) else { continue };
         let (bytes, lines) = functions.entry(function).or_default();
         *bytes = bytes.saturating_add(place.live_bytes);
         lines.push(place);
@@ -79,7 +95,8 @@ fn largest_function(heap: &Heap, source: &str, place_bytes: u64, all: u64) -> Op
         bytes,
         function: cut(first.function.as_deref()?, LONGEST_NAME),
         lines: lines.len() as u64,
-        line: line(frame)?,
+        known: lines.iter().all(|place| place.line.is_some()),
+        line: line(frame).unwrap_or_else(|| first.label.clone()),
         line_bytes: first.live_bytes,
     })
 }
@@ -114,35 +131,40 @@ pub(crate) fn callers_of_most(heap: &Heap) -> Option<HeapSaid> {
         }
         Most::Spread { .. } => return None,
     };
-    let (named, key) = (place.function.clone()?, function(place)?);
+    let (named, key) = (place.function.clone()?, function_of(place)?);
     let owners = &rules().owners;
-    let mut callers: HashMap<String, u64> = HashMap::new();
-    let mut all = 0u64;
-    for site in heap.sites.iter().filter(|site| site.source == source && site.live_bytes > 0) {
+    let mut callers: HashMap<String, (u64, u64)> = HashMap::new();
+    let (mut all, mut allocated) = (0u64, 0u64);
+    for site in heap.sites.iter().filter(|site| site.source == source) {
         let mut outward = beyond(site).iter();
-        let charged = outward.next().and_then(|frame| {
-            Some((frame.function.as_deref()?, frame.file.as_deref(), frame.module.as_deref()))
-        });
-        if charged != Some(key) {
+        if outward.next().and_then(|frame| function(frame)) != Some(key) {
             continue;
         }
         all = all.saturating_add(site.live_bytes);
+        allocated = allocated.saturating_add(site.alloc_objects);
         let is_caller = |frame: &&Arc<Frame>| {
             frame.function.as_deref().is_some_and(|name| name != &*named)
                 && owners.owner(&frame.blame_input()) == FrameOwner::User
         };
         let caller = outward.find(is_caller).map(|frame| name(&By::Function.of(frame)));
         if let Some(caller) = caller {
-            let bytes = callers.entry(caller).or_default();
+            let (bytes, objects) = callers.entry(caller).or_default();
             *bytes = bytes.saturating_add(site.live_bytes);
+            *objects = objects.saturating_add(site.alloc_objects);
         }
     }
-    let mut callers: Vec<(String, u64)> = callers.into_iter().collect();
+    // It has several, also where one alone keeps what it gets.
+    let often = callers.values().filter(|(_, objects)| is_notable(*objects, allocated)).count();
+    let mut callers: Vec<(String, u64)> = callers
+        .into_iter()
+        .map(|(caller, (bytes, _))| (caller, bytes))
+        .filter(|(_, bytes)| *bytes > 0)
+        .collect();
     callers.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
     callers.truncate(CALLERS);
-    let second = callers.get(1)?.1;
+    let several = often > 1 || callers.get(1).is_some_and(|(_, bytes)| is_notable(*bytes, all));
     let wrapper = (source == MALLOC).then(|| expression(&named)).flatten();
-    is_notable(second, all).then(|| HeapSaid::Callers {
+    (several && !callers.is_empty()).then(|| HeapSaid::Callers {
         function: named.to_string(),
         callers,
         bytes: all,

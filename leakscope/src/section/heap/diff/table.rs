@@ -49,11 +49,8 @@ pub(super) fn table(heap: &HeapDiff, page: &mut Page<'_>) -> io::Result<()> {
         let Some(site) = heap.most(place) else { continue };
         page.blank()?;
         let stacks = place.new_stacks.max(place.old_stacks);
-        let of = if stacks > 1 {
-            format!("; the one that says most of {}", counted(stacks, "stack"))
-        } else {
-            String::new()
-        };
+        let of =
+            if stacks > 1 { format!("; the largest of {}", counted(stacks, "stack")) } else { String::new() };
         let what = match place.growth_bytes.zip(place.growth_objects) {
             Some((grown, more)) => format!("{}, {} blocks", signed_bytes(grown), signed_count(more)),
             None => format!("{}/s", bytes(place.new_bytes_per_s.unwrap_or(0))),
