@@ -270,7 +270,15 @@ impl Finished {
     /// # Errors
     /// If the run failed, or there is no valid report.
     pub fn report(&self) -> Result<Report> {
-        if self.code() != Some(0) {
+        self.report_with(0)
+    }
+
+    /// The report that was written where leakscope ends with that exit code.
+    ///
+    /// # Errors
+    /// If it ended in another way, or there is no report.
+    pub fn report_with(&self, code: i32) -> Result<Report> {
+        if self.code() != Some(code) {
             bail!("leakscope failed ({}):\n{}", self.status, self.stderr);
         }
         read_report(&self.file("report.json")).with_context(|| self.stderr.clone())

@@ -54,8 +54,8 @@ fn a_heap_that_cannot_be_traced() -> Result<()> {
     };
     let heap_alone = run(&["--only", "heap"])?;
     heap_alone.assert_fails(1, &["nothing could be traced: No allocator function was found"]);
-    let written = std::fs::read_to_string(heap_alone.file("report.json"))?;
-    assert!(written.contains("\"heap_no_allocator\""), "{written}");
+    let report = heap_alone.report_with(1)?;
+    assert_eq!(report.answer(), "heap_no_allocator", "{}", report.headline());
     run(&[])?.assert_done();
     let limit = ["--fail-on", "heap.totals.live_bytes > 1MB"];
     run(&limit)?.assert_fails(1, &["could not be checked: No allocator function was found"]);

@@ -155,7 +155,7 @@ fn allocator_moved_to_huge_pages() -> Result<()> {
     let scope = Leakscope::attach(fixture.pid()).start()?;
     fixture.go()?;
     let finished = scope.finish()?;
-    let report = finished.report()?;
+    let report = finished.report_with(1)?;
     assert!(!report.heap_exact(), "{}", report.at("/heap"));
     assert!(
         report.losses().iter().any(|(name, n)| *name == "heap.probes_failed" && *n > 5),
