@@ -240,10 +240,10 @@ impl Rates {
         !self.separate
     }
 
-    /// Whether the windows differ by more than a tenth; moments are none.
+    /// Whether the windows differ by more than a tenth. Of less than a second no rate is worth to be told.
     fn are_uneven(self) -> bool {
         let (old, new) = self.windows_ns;
-        old.min(new) > 0 && old.abs_diff(new) > old.max(new) / 10
+        old.min(new) >= 1_000_000_000 && old.abs_diff(new) > old.max(new) / 10
     }
 
     /// Bytes a second of each window; none of a moment.
