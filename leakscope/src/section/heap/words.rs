@@ -1,7 +1,10 @@
 //! What is said of the heap, and in what words.
 
+mod go;
+
 use serde::Serialize;
 
+use self::go::go_live;
 use crate::human::{bytes, count, counted, cut, duration, share, signed_bytes};
 use crate::section::finding::findings;
 use crate::section::label::LONGEST_NAME;
@@ -239,62 +242,10 @@ fn text(said: &HeapSaid) -> String {
     }
 }
 
-/// What is live in a Go program: exact counts of its C code and what is known of Go's heap are told one by one, the
-/// larger first.
-fn go_live(said: &HeapSaid) -> Option<String> {
-    let HeapSaid::GoLive { in_use_bytes, live_bytes, live_objects, since_attach, exact, most, beside } = said
-    else {
-        return None;
-    };
-    let mut go =
-        in_use_bytes.map_or_else(String::new, |n| format!("{} are in use on the Go heap; ", bytes(n)));
-    let about = if *exact { "" } else { "about " };
-    let objects = counted(*live_objects, "object");
-    let are = if *live_objects == 1 { "is" } else { "are" };
-    let known = match (live_objects, since_attach) {
-        (0, true) => "of what was allocated while leakscope watched, nothing is known to be live".to_owned(),
-        (0, false) => "no place of it is known".to_owned(),
-        (_, true) => format!(
-            "{about}{} in {objects} allocated on it while leakscope watched {are} still live",
-            bytes(*live_bytes)
-        ),
-        (_, false) => {
-            format!("{about}{} in {objects} {are} live by its last garbage collection", bytes(*live_bytes))
-        }
-    };
-    go.push_str(&and_most(known, *live_bytes, most.as_ref(), Lost::default()));
-    if most.is_none() && *live_objects > 0 {
-        go.push_str(" That is too little to tell a place.");
-    }
-    // Nine tenths explain it.
-    let rest = |in_use: u64| live_bytes.saturating_mul(10) < in_use.saturating_mul(9);
-    if *since_attach && in_use_bytes.is_some_and(rest) {
-        go.push_str(" The rest of that heap is older, or not yet collected.");
-    }
-    let go = capitalized(&go);
-    let Some(BesideGo { live_bytes: c_bytes, live_objects, most, lost, unseen_frees }) = beside else {
-        return Some(go);
-    };
-    let are = if *live_objects == 1 { "is" } else { "are" };
-    let c = format!(
-        "{}{} in {} allocated by C code while leakscope watched {are} still live",
-        how_sure(*lost),
-        bytes(*c_bytes),
-        counted(*live_objects, "block")
-    );
-    let c = and_most(c, *c_bytes, most.as_ref(), *lost) + &meanwhile(*unseen_frees);
-    Some(if c_bytes > live_bytes { format!("{c} {go}") } else { format!("{go} {c}") })
-}
-
 /// A share that is never less than it is.
 fn at_most(part: u64, all: u64) -> String {
     let percent = (u128::from(part) * 100).div_ceil(u128::from(all.max(1)));
     format!("{percent} %")
-}
-
-fn capitalized(text: &str) -> String {
-    let mut rest = text.chars();
-    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
 /// What was kept a second in two windows of one process.
