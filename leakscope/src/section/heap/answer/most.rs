@@ -8,7 +8,7 @@ use crate::runtime::rules;
 use crate::section::by::By;
 use crate::section::frame::Frame;
 use crate::section::group::is_closure;
-use crate::section::heap::callers::{beyond, is_notable};
+use crate::section::heap::callers::{Caller, beyond, is_notable};
 use crate::section::heap::place::Place;
 use crate::section::heap::words::{HeapSaid, Most};
 use crate::section::heap::{GO, MALLOC};
@@ -43,7 +43,9 @@ fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
                 && other.live_bytes.saturating_mul(10) >= bytes.saturating_mul(9)
         };
         let alike = heap.places.iter().filter(alike).count() as u64;
-        let below = heap.callers.first().filter(|_| alike > 0 && heap.sources.len() < 2);
+        // Of itself alone it would say nothing.
+        let more = |caller: &&Caller| caller.live_bytes / 2 >= bytes;
+        let below = heap.callers.first().filter(|_| alike > 0 && heap.sources.len() < 2).filter(more);
         let below = below.map(|caller| (caller.label.clone(), caller.live_bytes));
         return Some(Most::Place { bytes, place, stacks: largest.stacks, alike, below });
     }
