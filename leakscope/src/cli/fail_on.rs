@@ -143,9 +143,6 @@ impl Thresholds {
 
     /// 3 if one was exceeded, 1 if one is about what cannot be traced, else 0.
     pub(super) fn code(&self) -> u8 {
-        match self.said.iter().any(|(exceeded, _)| *exceeded) {
-            true => EXCEEDED,
-            false => u8::from(self.blind),
-        }
+        if self.said.iter().any(|(exceeded, _)| *exceeded) { EXCEEDED } else { u8::from(self.blind) }
     }
 }

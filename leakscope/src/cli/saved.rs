@@ -10,7 +10,7 @@ pub(super) fn reading<T>(work: impl FnOnce(&Reading<'_>) -> T) -> T {
     let advance = Advance::begin();
     let progress = |file: &str, done: u64, all: u64| advance.at(&format!("reading {file}"), done, all);
     let memory_bytes = memory();
-    // A report takes about as much as its text.
+    // A report takes about as much as its text; text that somebody made for it takes some twenty times as much.
     let held_bytes = memory_bytes / 32;
     work(&Reading { memory_bytes, held_bytes, progress: &progress, ..Reading::default() })
 }

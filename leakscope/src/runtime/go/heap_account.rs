@@ -12,6 +12,11 @@ pub const PROFILE_METHOD: &str = "the Go runtime's own memory profile, scaled up
 pub const SAMPLED_METHOD: &str = "objects were sampled as the Go runtime took memory for them, and looked for after \
                                   each garbage collection; it counts since leakscope came";
 
+/// Whether a method of these counts what was allocated since leakscope came, and nothing of before.
+pub fn is_since_attach(method: &str) -> bool {
+    method.starts_with(SAMPLED_METHOD)
+}
+
 /// Live objects of one stack that allocated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GoHeapSite {

@@ -23,11 +23,15 @@ pub fn heap(heap: &Heap, min_age_ns: u64) -> HeapSaid {
         (live_objects, _) => {
             let live_bytes = totals.live_bytes;
             let (most, lost) = (told(heap, MALLOC), lost(heap));
-            let unseen_frees =
-                if lost.allocations == 0 { unseen(totals.unknown_frees, live_objects) } else { 0 };
+            let unseen_frees = unseen_beside(heap, lost, live_objects);
             HeapSaid::Live { live_bytes, live_objects, min_age_ns, most, lost, unseen_frees }
         }
     }
+}
+
+/// The same of a heap; what was lost may be among them.
+fn unseen_beside(heap: &Heap, lost: Lost, live_objects: u64) -> u64 {
+    if lost.allocations == 0 { unseen(heap.totals.unknown_frees, live_objects) } else { 0 }
 }
 
 /// Frees of blocks that were not seen allocated, where they are a notable part of what was: what a full cache keeps
@@ -40,16 +44,13 @@ pub(super) fn unseen(frees: u64, live_objects: u64) -> u64 {
 pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
     let (go, c) = (heap.sums(GO), heap.sums(MALLOC));
     let in_use_bytes = heap.go_in_use_bytes;
+    let lost = lost(heap);
     let beside = (c.live_objects > 0).then(|| BesideGo {
         live_bytes: c.live_bytes,
         live_objects: c.live_objects,
         most: told(heap, MALLOC),
-        lost: lost(heap),
-        unseen_frees: if lost(heap).allocations == 0 {
-            unseen(heap.totals.unknown_frees, c.live_objects)
-        } else {
-            0
-        },
+        lost,
+        unseen_frees: unseen_beside(heap, lost, c.live_objects),
     });
     if go.live_objects == 0 && beside.is_none() {
         return HeapSaid::GoUnplaced { in_use_bytes };

@@ -1,5 +1,5 @@
-//! Callers below which memory was allocated: what to look at where it is from so many places that none holds a
-//! notable part.
+//! Callers below which memory was allocated: what to look at where it is from so many places that none holds three
+//! tenths.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

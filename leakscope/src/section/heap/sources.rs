@@ -2,7 +2,7 @@
 
 use super::model::Heap;
 use super::{GO, MALLOC};
-use crate::runtime::go::heap_account::SAMPLED_METHOD;
+use crate::runtime::go::heap_account::is_since_attach;
 use crate::section::group::add;
 
 /// Sums over the sites of one source.
@@ -49,6 +49,6 @@ impl Heap {
 
     /// Whether what is known of a Go heap is of the window alone.
     pub(crate) fn go_since_attach(&self) -> bool {
-        self.sources.iter().any(|source| source.name == GO && source.method.starts_with(SAMPLED_METHOD))
+        self.sources.iter().any(|source| source.name == GO && is_since_attach(&source.method))
     }
 }

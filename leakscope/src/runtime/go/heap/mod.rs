@@ -11,7 +11,7 @@ pub mod spans;
 
 use super::error::GoError;
 use super::frames::{CodeAddress, Frames};
-use super::heap_account::{GoHeap, GoHeapSite, SAMPLED_METHOD};
+use super::heap_account::{GoHeap, GoHeapSite, SAMPLED_METHOD, is_since_attach};
 use super::program::Program;
 use crate::human;
 use sampler::Estimates;
@@ -90,7 +90,7 @@ pub fn is_profiled(program: &Program) -> Result<bool, GoError> {
 /// Adds the totals, and says how far the sites agree with them.
 pub fn with_totals(mut heap: GoHeap, totals: Totals) -> GoHeap {
     if !heap.sites.is_empty() {
-        let since_attach = heap.method.starts_with(SAMPLED_METHOD);
+        let since_attach = is_since_attach(&heap.method);
         let live = heap.sites.iter().fold(0u64, |sum, site| sum.saturating_add(site.live_bytes));
         heap.agreement = Some(agreement(live, totals.in_use_bytes, heap.error_bytes, since_attach));
     }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+
 use crate::human::cut;
 use crate::runtime::rules;
 use crate::section::by::By;
@@ -28,8 +30,8 @@ fn largest<'a>(heap: &'a Heap, source: &str) -> Option<&'a Place> {
     known.rev().max_by_key(|place| place.live_bytes)
 }
 
-/// Where most of a source, `all`, is from: told of the rows that the tables show.
-fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
+/// Where most of a source, `all`, is from, and the place that stands for it: told of the rows that the tables show.
+fn most<'a>(heap: &'a Heap, source: &str, all: u64) -> Option<(Most, &'a Place)> {
     let largest = largest(heap, source)?;
     let bytes = largest.live_bytes;
     if let Some(function) = largest_function(heap, source, bytes, all) {
@@ -47,7 +49,7 @@ fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
         let more = |caller: &&Caller| caller.live_bytes / 2 >= bytes;
         let below = heap.callers.first().filter(|_| alike > 0 && heap.sources.len() < 2).filter(more);
         let below = below.map(|caller| (caller.label.clone(), caller.live_bytes));
-        return Some(Most::Place { bytes, place, stacks: largest.stacks, alike, below });
+        return Some((Most::Place { bytes, place, stacks: largest.stacks, alike, below }, largest));
     }
     let places = heap.places.iter().filter(|place| place.source == source && place.live_objects > 0);
     let places = places.count() as u64;
@@ -57,7 +59,7 @@ fn most(heap: &Heap, source: &str, all: u64) -> Option<Most> {
         .first()
         .filter(|_| heap.sources.len() < 2)
         .map(|caller| (caller.label.clone(), caller.live_bytes));
-    Some(Most::Spread { places, largest_bytes: bytes, below })
+    Some((Most::Spread { places, largest_bytes: bytes, below }, largest))
 }
 
 /// What tells functions of a source apart: name, source file, module, and the line that it begins at. Inlined functions
@@ -75,8 +77,13 @@ fn function_of(place: &Place) -> Option<Function<'_>> {
 
 /// The function that has most, if its lines together have at least a quarter more than the largest place, which has
 /// `place_bytes`. The share of one line would read as that of its function.
-fn largest_function(heap: &Heap, source: &str, place_bytes: u64, all: u64) -> Option<Most> {
-    let mut functions: HashMap<Function<'_>, (u64, Vec<&Place>)> = HashMap::new();
+fn largest_function<'a>(
+    heap: &'a Heap,
+    source: &str,
+    place_bytes: u64,
+    all: u64,
+) -> Option<(Most, &'a Place)> {
+    let mut functions: HashMap<Function<'_>, (u64, Vec<&'a Place>)> = HashMap::new();
     let live = heap.places.iter().filter(|place| place.source == source && place.live_bytes > 0);
     for place in live {
         // What all closures are called tells none of them.
@@ -91,20 +98,25 @@ fn largest_function(heap: &Heap, source: &str, place_bytes: u64, all: u64) -> Op
     if lines.len() < 2 || !more || !is_notable(bytes, all) {
         return None;
     }
-    let first = lines.iter().rev().max_by_key(|place| place.live_bytes)?;
+    let first = *lines.iter().rev().max_by_key(|place| place.live_bytes)?;
     let frame = first.stack().shown()?;
-    Some(Most::Function {
+    let most = Most::Function {
         bytes,
         function: cut(first.function.as_deref()?, LONGEST_NAME),
         lines: lines.len() as u64,
         known: lines.iter().all(|place| place.line.is_some()),
         line: line(frame).unwrap_or_else(|| first.label.clone()),
         line_bytes: first.live_bytes,
-    })
+    };
+    Some((most, first))
 }
 
 /// What a sentence tells of a source; nothing where too little of it is known to name a place.
 pub(super) fn told(heap: &Heap, source: &str) -> Option<Most> {
+    answer(heap, source).map(|(most, _)| most)
+}
+
+fn answer<'a>(heap: &'a Heap, source: &str) -> Option<(Most, &'a Place)> {
     let all = heap.sums(source).live_bytes;
     // Of what is no part of the heap worth to be named, or was seen once, no place is an answer.
     let is_answer = source != GO
@@ -124,17 +136,18 @@ fn expression(function: &str) -> Option<String> {
 pub(crate) fn callers_of_most(heap: &Heap) -> Option<HeapSaid> {
     let live = heap.live_of();
     let source = if live(MALLOC) >= live(GO) { MALLOC } else { GO };
-    let place = match told(heap, source)? {
-        Most::Place { .. } => largest(heap, source)?,
-        Most::Function { function: named, .. } => {
-            let is_it = |function: &str| cut(function, LONGEST_NAME) == named;
-            let mut places = heap.places.iter().filter(|place| place.source == source);
-            places.find(|place| place.function.as_deref().is_some_and(is_it))?
-        }
-        Most::Spread { .. } => return None,
+    let place = match answer(heap, source)? {
+        (Most::Spread { .. }, _) => return None,
+        (_, place) => place,
     };
     let (named, key) = (place.function.clone()?, function_of(place)?);
-    let owners = &rules().owners;
+    // Many stacks share their frames: what one says is found out once.
+    let mut frames: HashMap<*const Frame, Option<String>, FixedState> = HashMap::default();
+    let caller = |frame: &Frame| {
+        let own = rules().owners.owner(&frame.blame_input()) == FrameOwner::User;
+        let other = frame.function.as_deref().is_some_and(|name| name != &*named);
+        (own && other).then(|| name(&By::Function.of(frame)))
+    };
     let mut callers: HashMap<String, (u64, u64)> = HashMap::new();
     let (mut all, mut allocated) = (0u64, 0u64);
     for site in heap.sites.iter().filter(|site| site.source == source) {
@@ -144,13 +157,14 @@ pub(crate) fn callers_of_most(heap: &Heap) -> Option<HeapSaid> {
         }
         all = all.saturating_add(site.live_bytes);
         allocated = allocated.saturating_add(site.alloc_objects);
-        let is_caller = |frame: &&Arc<Frame>| {
-            frame.function.as_deref().is_some_and(|name| name != &*named)
-                && owners.owner(&frame.blame_input()) == FrameOwner::User
-        };
-        let caller = outward.find(is_caller).map(|frame| name(&By::Function.of(frame)));
-        if let Some(caller) = caller {
-            let (bytes, objects) = callers.entry(caller).or_default();
+        let is_caller =
+            |frame: &&Arc<Frame>| frames.entry(Arc::as_ptr(frame)).or_insert_with(|| caller(frame)).is_some();
+        let found = outward.find(is_caller).map(Arc::as_ptr);
+        let Some(Some(label)) = found.and_then(|frame| frames.get(&frame)) else { continue };
+        if !callers.contains_key(label) {
+            callers.insert(label.clone(), (0, 0));
+        }
+        if let Some((bytes, objects)) = callers.get_mut(label) {
             *bytes = bytes.saturating_add(site.live_bytes);
             *objects = objects.saturating_add(site.alloc_objects);
         }
