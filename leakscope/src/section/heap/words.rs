@@ -373,7 +373,8 @@ fn and_most(held: String, live_bytes: u64, most: Option<&Most>, lost: Lost) -> S
         Some(Most::Place { bytes, place, alike, below, .. }) => {
             let alike = match alike {
                 0 => String::new(),
-                n => format!(", and about as much from each of {}", counted(*n, "other place")),
+                1 => ", and about as much from another place".to_owned(),
+                n => format!(", and about as much from each of {} other places", count(*n)),
             };
             let below = below.as_ref().map(|(caller, bytes)| {
                 format!("; {} was allocated below {caller}", share(*bytes, live_bytes))
