@@ -63,6 +63,9 @@ pub const LATER_MAPS: u32 = 2;
 /// Most executable mappings a generation of the table holds. The table has two halves of this size.
 pub const MAX_MAPPINGS: u32 = 8192;
 
+/// Most parts of files that are known wherever they are mapped.
+pub const MAX_FILE_PARTS: u32 = 8192;
+
 /// Offsets of kernel structure members, read from BTF and passed as the global `OFFSETS`.
 /// All zero: return probes' trampolines cannot be seen through.
 #[repr(C)]
@@ -148,8 +151,24 @@ pub struct KernelOffsets {
     pub inode_sb: u32,
     /// `super_block.s_magic`
     pub sb_magic: u32,
+    /// `vm_area_struct.vm_file`; 0: what is mapped cannot be looked up
+    pub vma_file: u32,
+    /// `vm_area_struct.vm_start`
+    pub vma_start: u32,
+    /// `vm_area_struct.vm_end`
+    pub vma_end: u32,
+    /// `vm_area_struct.vm_pgoff`
+    pub vma_page: u32,
+    /// `inode.i_ino`
+    pub inode_number: u32,
+    /// `inode.i_size`
+    pub inode_size: u32,
+    /// Seconds of `inode.i_ctime`
+    pub inode_changed: u32,
+    /// `super_block.s_dev`
+    pub sb_device: u32,
 }
-const _: () = assert!(size_of::<KernelOffsets>() == 160);
+const _: () = assert!(size_of::<KernelOffsets>() == 192);
 
 impl KernelOffsets {
     /// Nothing known.
@@ -194,6 +213,14 @@ impl KernelOffsets {
         inode_rdev: 0,
         inode_sb: 0,
         sb_magic: 0,
+        vma_file: 0,
+        vma_start: 0,
+        vma_end: 0,
+        vma_page: 0,
+        inode_number: 0,
+        inode_size: 0,
+        inode_changed: 0,
+        sb_device: 0,
     };
 }
 

@@ -174,6 +174,37 @@ impl MappingEntry {
     }
 }
 
+/// A part of a file that is mapped as code, as the kernel knows it: what tells that it is the one whose rows were
+/// uploaded, wherever it comes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FilePart {
+    /// `inode.i_ino`
+    pub inode: u64,
+    /// `super_block.s_dev`: 12 bits of major and 20 bits of minor number.
+    pub device: u64,
+    /// `inode.i_size`, bytes.
+    pub size: u64,
+    /// Seconds of the time of its last change (`inode.i_ctime`): an inode may be another file's later.
+    pub changed_s: u64,
+    /// Where it begins in the file, bytes.
+    pub offset: u64,
+}
+const _: () = assert!(size_of::<FilePart>() == 40);
+
+/// Where the rows of a [`FilePart`] are.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRows {
+    /// The virtual address of its first byte.
+    pub address: u64,
+    /// See [`MappingEntry`].
+    pub bucket_base: u32,
+    /// See [`MappingEntry`].
+    pub buckets: u32,
+}
+const _: () = assert!(size_of::<PartRows>() == 16);
+
 /// The combined table of all files: the row space, and the bucket space that leads into it.
 ///
 /// Bucket `b` of a file (counted from [`MappingEntry::bucket_base`]) holds the index of the file's
@@ -333,4 +364,8 @@ mod pod {
     unsafe impl aya::Pod for super::Row {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::MappingEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::FilePart {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::PartRows {}
 }

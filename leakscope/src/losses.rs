@@ -64,7 +64,7 @@ losses! {
         "records of mapped code, of whatever process, that did not fit their buffer; code that is gone may have no name";
     /// Files that were mapped where stacks had been seen in others.
     CODE_REPLACED = "stacks.code_replaced", [Stacks],
-        "times that a library was mapped where another one had been: stacks that are equal to the byte have the names of the first";
+        "times that a library was mapped where another one had been: a stack from before leakscope noticed may have the other one's names";
     /// Goroutines that kept changing.
     GO_UNSETTLED = "go.unsettled", [Go],
         "goroutines that kept changing while they were read; they are listed without a stack";

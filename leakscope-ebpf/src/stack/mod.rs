@@ -4,6 +4,7 @@
 //! one of those just seen ([`known`]). Uprobe programs run with migration off but may be preempted by another
 //! thread's probe on the same CPU: so each claims one of several scratch slots of the CPU.
 
+mod files;
 mod known;
 mod rows;
 mod unwind;

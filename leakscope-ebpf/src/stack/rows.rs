@@ -7,9 +7,9 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray};
 use leakscope_common::config::MAX_MAPPINGS;
-use leakscope_common::unwind::{MappingEntry, Row, RowIndex, StackEnd, cfa, find_row};
+use leakscope_common::unwind::{MappingEntry, Row, RowIndex, StackEnd, cfa, find_row, hash_frame};
 
-use super::{Scratch, known};
+use super::{Scratch, files, known};
 use crate::events;
 use crate::shared::{Value, Word, word};
 
@@ -44,7 +44,20 @@ pub(super) fn row_of(s: &mut Scratch, hidden: Word, ip: u64) -> Result<Row, Stac
     if key ^ bits == wanted {
         return Ok(Row::from_bits(bits));
     }
-    let row = find(s, hidden, ip)?;
+    let Some(mapping) = find_mapping(s, hidden, ip) else {
+        events::ask_refresh();
+        // The next one may find another mapping.
+        s.words = known::TOO_MANY;
+        return match files::mapped(ip) {
+            Ok(mapping) => Ok(row_in(&mapping, hidden, ip)),
+            Err(file) => {
+                // Another file's stack may have these very addresses.
+                s.hash = hash_frame(s.hash, file);
+                Err(StackEnd::NoMapping)
+            }
+        };
+    };
+    let row = row_in(&mapping, hidden, ip);
     let bits = row.to_bits();
     word!(cached, key).store(wanted ^ bits);
     word!(cached, row).store(bits);
@@ -52,16 +65,10 @@ pub(super) fn row_of(s: &mut Scratch, hidden: Word, ip: u64) -> Result<Row, Stac
 }
 
 #[inline(always)]
-fn find(s: &mut Scratch, hidden: Word, ip: u64) -> Result<Row, StackEnd> {
-    let Some(mapping) = find_mapping(s, hidden, ip) else {
-        events::ask_refresh();
-        // The next one may find a mapping.
-        s.words = known::TOO_MANY;
-        return Err(StackEnd::NoMapping);
-    };
+fn row_in(mapping: &MappingEntry, hidden: Word, ip: u64) -> Row {
     let relative = mapping.relative(ip);
-    let row = relative.and_then(|relative| find_row(&Uploaded(hidden), &mapping, relative));
-    Ok(row.unwrap_or(Row::new(0, cfa::NO_INFO, 0, 0, 0)))
+    let row = relative.and_then(|relative| find_row(&Uploaded(hidden), mapping, relative));
+    row.unwrap_or(Row::new(0, cfa::NO_INFO, 0, 0, 0))
 }
 
 /// The uploaded table, and a word of map memory to hide values in.

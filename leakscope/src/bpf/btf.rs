@@ -204,39 +204,68 @@ pub fn kernel_offsets(blob: &[u8]) -> Result<(KernelOffsets, Option<BtfError>), 
         ..KernelOffsets::ZERO
     };
     // Without them, what a descriptor is stays unknown.
-    let files = (|| -> Result<_, BtfError> {
-        Ok(KernelOffsets {
-            task_files: at("task_struct", "files")?,
-            files_fdt: at("files_struct", "fdt")?,
-            fdt_max_fds: at("fdtable", "max_fds")?,
-            fdt_fd: at("fdtable", "fd")?,
-            file_op: at("file", "f_op")?,
-            file_inode: at("file", "f_inode")?,
-            file_dentry: at("file", "f_path.dentry")?,
-            dentry_name: at("dentry", "d_name.name")?,
-            inode_mode: at("inode", "i_mode")?,
-            inode_rdev: at("inode", "i_rdev")?,
-            inode_sb: at("inode", "i_sb")?,
-            sb_magic: at("super_block", "s_magic")?,
-            ..offsets
-        })
-    })();
-    let offsets = files.unwrap_or(offsets);
-    let returns = (|| {
-        Ok(KernelOffsets {
-            task_utask: at("task_struct", "utask")?,
-            mm_xol_area: at("mm_struct", "uprobes_state.xol_area")?,
-            xol_vaddr: at("xol_area", "vaddr")?,
-            utask_return_instances: at("uprobe_task", "return_instances")?,
-            ri_stack: at("return_instance", "stack")?,
-            ri_orig_ret_vaddr: at("return_instance", "orig_ret_vaddr")?,
-            ri_next: at("return_instance", "next")?,
-            ..offsets
-        })
-    })();
-    Ok(match returns {
+    let offsets = of_files(&structures, offsets).unwrap_or(offsets);
+    // Without them, code that was mapped a moment ago has no rows.
+    let offsets = of_areas(&structures, offsets).unwrap_or(offsets);
+    Ok(match of_returns(&structures, offsets) {
         Ok(all) => (all, None),
         Err(why) => (offsets, Some(why)),
+    })
+}
+
+/// With what descriptors are found by.
+fn of_files(structures: &Structures<'_>, offsets: KernelOffsets) -> Result<KernelOffsets, BtfError> {
+    let at = |structure, path| structures.offset(structure, path);
+    Ok(KernelOffsets {
+        task_files: at("task_struct", "files")?,
+        files_fdt: at("files_struct", "fdt")?,
+        fdt_max_fds: at("fdtable", "max_fds")?,
+        fdt_fd: at("fdtable", "fd")?,
+        file_op: at("file", "f_op")?,
+        file_inode: at("file", "f_inode")?,
+        file_dentry: at("file", "f_path.dentry")?,
+        dentry_name: at("dentry", "d_name.name")?,
+        inode_mode: at("inode", "i_mode")?,
+        inode_rdev: at("inode", "i_rdev")?,
+        inode_sb: at("inode", "i_sb")?,
+        sb_magic: at("super_block", "s_magic")?,
+        ..offsets
+    })
+}
+
+/// With what the file that is mapped somewhere is found by.
+fn of_areas(structures: &Structures<'_>, offsets: KernelOffsets) -> Result<KernelOffsets, BtfError> {
+    let at = |structure, path| structures.offset(structure, path);
+    Ok(KernelOffsets {
+        vma_file: at("vm_area_struct", "vm_file")?,
+        vma_start: at("vm_area_struct", "vm_start")?,
+        vma_end: at("vm_area_struct", "vm_end")?,
+        vma_page: at("vm_area_struct", "vm_pgoff")?,
+        file_inode: at("file", "f_inode")?,
+        inode_number: at("inode", "i_ino")?,
+        inode_size: at("inode", "i_size")?,
+        // A `timespec64`, whose seconds come first, until Linux 6.5 and, under the other name, 6.10.
+        inode_changed: at("inode", "i_ctime_sec")
+            .or_else(|_| at("inode", "__i_ctime"))
+            .or_else(|_| at("inode", "i_ctime"))?,
+        inode_sb: at("inode", "i_sb")?,
+        sb_device: at("super_block", "s_dev")?,
+        ..offsets
+    })
+}
+
+/// With what pending return probes are seen through by.
+fn of_returns(structures: &Structures<'_>, offsets: KernelOffsets) -> Result<KernelOffsets, BtfError> {
+    let at = |structure, path| structures.offset(structure, path);
+    Ok(KernelOffsets {
+        task_utask: at("task_struct", "utask")?,
+        mm_xol_area: at("mm_struct", "uprobes_state.xol_area")?,
+        xol_vaddr: at("xol_area", "vaddr")?,
+        utask_return_instances: at("uprobe_task", "return_instances")?,
+        ri_stack: at("return_instance", "stack")?,
+        ri_orig_ret_vaddr: at("return_instance", "orig_ret_vaddr")?,
+        ri_next: at("return_instance", "next")?,
+        ..offsets
     })
 }
 
@@ -252,6 +281,8 @@ mod tests {
         assert_ne!(offsets.task_mm, 0);
         assert_ne!(offsets.task_tgid, 0);
         assert_ne!(offsets.task_status, 0);
+        assert_ne!(offsets.vma_file, 0);
+        assert_ne!(offsets.inode_changed, 0);
         assert_eq!(
             Structures::parse(&blob).expect("parse").offset("task_struct", "no_such_member"),
             Err(BtfError::NoMember("task_struct.no_such_member".into()))

@@ -1,8 +1,9 @@
 //! The unwind rows of a target's code, for the kernel side and for walks in userspace: shared by all that take
 //! stacks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use leakscope_common::config::MAX_FILE_PARTS;
 use leakscope_common::unwind::{BUCKET_SHIFT, MappingEntry, Row};
 
 use super::Log;
@@ -43,6 +44,10 @@ pub struct Unwinding {
     slots: HashMap<ModuleId, FileSlot>,
     /// Rows and buckets that the kernel side has room for.
     room: (u32, u32),
+    /// Files whose parts the kernel side was told.
+    told: HashSet<ModuleId>,
+    /// How many parts they have.
+    parts: u32,
     /// The kernel side's copy, once that is loaded.
     tables: Option<Tables>,
     /// Files whose rows did not fit.
@@ -94,6 +99,8 @@ impl Unwinding {
             table: UnwindTable::new(rows, buckets),
             slots: HashMap::new(),
             room: (rows, buckets),
+            told: HashSet::new(),
+            parts: 0,
             tables: None,
             full: 0,
             incomplete: 0,
@@ -125,11 +132,39 @@ impl Unwinding {
 
     /// Adds files that were mapped later.
     pub fn add_modules(&mut self, space: &AddressSpace, modules: &[ModuleId]) {
-        for &id in modules {
-            if let Some(Ok(rows)) = space.module(id).elf.as_ref().ok().map(|elf| unwind::build(elf, None)) {
+        for &id in modules.iter() {
+            if !self.slots.contains_key(&id)
+                && let Some(Ok(rows)) = space.module(id).elf.as_ref().ok().map(|elf| unwind::build(elf, None))
+            {
                 self.add(id, &rows);
             }
         }
+    }
+
+    /// Adds files that were mapped, but never when somebody looked, and writes what the kernel side does not have of
+    /// them: they may come again.
+    pub fn learn(&mut self, object: &mut Object, space: &AddressSpace) -> Result<(), BpfError> {
+        let new: Vec<_> = space.unmet().filter(|id| !self.slots.contains_key(id)).collect();
+        self.add_modules(space, &new);
+        self.write_rows(object)?;
+        self.tell_parts(object, space)
+    }
+
+    /// Tells the kernel side which parts of files there are rows of, wherever they will be mapped.
+    fn tell_parts(&mut self, object: &mut Object, space: &AddressSpace) -> Result<(), BpfError> {
+        for (&id, &slot) in &self.slots {
+            let (Ok(elf), Some(printed)) = (&space.module(id).elf, space.printed(id)) else { continue };
+            if !self.told.insert(id) {
+                continue;
+            }
+            for (part, rows) in unwind::file_parts(elf, slot, printed) {
+                if self.parts < MAX_FILE_PARTS {
+                    object.insert("FILE_PARTS", part, rows)?;
+                    self.parts += 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What could not be taken, by name.
@@ -160,14 +195,20 @@ impl Unwinding {
     /// Writes rows and mappings that the kernel side does not have yet.
     pub fn upload(&mut self, object: &mut Object, space: &AddressSpace) -> Result<(), BpfError> {
         let mappings = self.mappings(space);
-        let tables = match &mut self.tables {
+        let tables = self.write_rows(object)?;
+        self.mappings_lost = tables.publish(object, &mappings)? as u64;
+        self.tell_parts(object, space)
+    }
+
+    fn write_rows(&mut self, object: &Object) -> Result<&mut Tables, BpfError> {
+        let tables = match self.tables.take() {
             Some(tables) => tables,
-            None => self.tables.insert(Tables::map(object, self.room.0, self.room.1)?),
+            None => Tables::map(object, self.room.0, self.room.1)?,
         };
+        let tables = self.tables.insert(tables);
         let pending = self.table.pending();
         tables.write_rows(pending.row_start, pending.rows, pending.bucket_start, pending.buckets)?;
         self.table.mark_uploaded();
-        self.mappings_lost = tables.publish(object, &mappings)? as u64;
-        Ok(())
+        Ok(tables)
     }
 }

@@ -5,6 +5,7 @@ pub mod host;
 pub mod inspect;
 pub mod mapped;
 pub mod maps;
+mod printed;
 pub mod recorded;
 mod remapped;
 pub mod seen;

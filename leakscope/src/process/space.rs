@@ -106,9 +106,9 @@ pub struct AddressSpace {
     /// See [`Self::is_in_doubt`].
     doubted: Cell<bool>,
     /// Modules by what the kernel printed of them.
-    by_print: HashMap<(FileId, PathBuf), ModuleId>,
+    pub(super) by_print: HashMap<(FileId, PathBuf), ModuleId>,
     /// Modules that [`Self::refresh`] has yet to return: they have been gone whenever it looked.
-    unmet: Vec<ModuleId>,
+    pub(super) unmet: Vec<ModuleId>,
     /// Those that went while it looks.
     gone: Vec<ModuleId>,
 }

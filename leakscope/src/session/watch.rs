@@ -339,6 +339,7 @@ impl Watch {
             }
         }
         space.as_of(seen);
+        source.act(|live| live.unwinding.learn(&mut live.object, space))?;
         if source.is_taped() {
             source.note("address space", &RecordedSpace::of(space));
         }

@@ -1,15 +1,36 @@
 //! Ties a mapping of the target to its file's rows.
 
-use leakscope_common::unwind::MappingEntry;
+use std::os::unix::fs::MetadataExt as _;
+
+use leakscope_common::unwind::{FilePart, MappingEntry, PartRows};
 
 #[cfg(test)]
 use super::rows::ImageRows;
 use super::table::FileSlot;
-use crate::process::{ElfFile, Mapping};
+use crate::process::{ElfFile, FileId, Mapping, Segment};
 
 /// The entry of a mapped file. `None` if none of the file's executable segments is mapped there.
 pub fn mapping_entry(elf: &ElfFile, slot: FileSlot, mapping: &Mapping) -> Option<MappingEntry> {
     Some(entry(mapping, elf.bias(mapping.start, mapping.offset)?, slot))
+}
+
+/// The executable parts of a file that the kernel prints as `printed`, with where their rows are.
+pub fn file_parts(elf: &ElfFile, slot: FileSlot, printed: FileId) -> Vec<(FilePart, PartRows)> {
+    let Ok(metadata) = elf.file().metadata() else { return Vec::new() };
+    let part = |segment: &Segment| {
+        let within = segment.offset & 0xfff;
+        let part = FilePart {
+            inode: printed.inode,
+            // `MKDEV` of include/linux/kdev_t.h.
+            device: printed.device >> 32 << 20 | printed.device & 0xf_ffff,
+            size: metadata.size(),
+            changed_s: metadata.ctime().cast_unsigned(),
+            offset: segment.offset - within,
+        };
+        let address = segment.address.wrapping_sub(within);
+        (part, PartRows { address, bucket_base: slot.bucket_base, buckets: slot.buckets })
+    };
+    elf.segments().iter().filter(|segment| segment.executable).map(part).collect()
 }
 
 /// The entry of an ELF image in memory that starts with the mapping: the vDSO.

@@ -22,7 +22,7 @@ mod tests;
 
 #[cfg(test)]
 use mapping::image_entry;
-pub use mapping::{anonymous_entry, mapping_entry};
+pub use mapping::{anonymous_entry, file_parts, mapping_entry};
 pub use rows::{FileRows, RowStats, RowsError, build, build_from_sections};
 #[cfg(test)]
 use rows::{build_from_code, build_from_image};

@@ -13,7 +13,7 @@ mod record;
 mod rings;
 
 pub(super) use history::History;
-pub(super) use names::Names;
+pub(super) use names::{Names, printed};
 pub use record::{Identity, MappedCode, MappedFile};
 
 use std::io;

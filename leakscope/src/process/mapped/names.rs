@@ -61,7 +61,7 @@ impl Names {
 }
 
 /// A file's identity as the kernel prints it, where it has no other one for it than stat(2) has.
-fn printed(metadata: &std::fs::Metadata) -> FileId {
+pub(in super::super) fn printed(metadata: &std::fs::Metadata) -> FileId {
     let device = metadata.dev();
     let halves = (rustix::fs::major(device), rustix::fs::minor(device));
     FileId { device: u64::from(halves.0) << 32 | u64::from(halves.1), inode: metadata.ino() }
