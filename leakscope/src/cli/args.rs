@@ -139,6 +139,9 @@ pub struct DumpArgs {
     /// Most reports that `-o DIR/` keeps [default: all]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
+    /// Find out which goroutines can never run again; takes some seconds
+    #[arg(long)]
+    leaked: bool,
     /// Say more on standard error
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -373,6 +376,7 @@ impl DumpArgs {
             thresholds,
             output,
             runtimes: Options {
+                prove_leaks: self.leaked,
                 go_layouts: match self.go_layouts {
                     LayoutArg::Best => LayoutSource::Best,
                     LayoutArg::DebugInfo => LayoutSource::DebugInfo,

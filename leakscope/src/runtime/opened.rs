@@ -15,6 +15,8 @@ use crate::symbol::{Names, NamesCode};
 pub struct Options {
     /// Where the layouts of Go's structures come from.
     pub go_layouts: go::LayoutSource,
+    /// Whether the one look of `dump` is to prove which goroutines can never run again, which takes seconds.
+    pub prove_leaks: bool,
 }
 
 /// Where probes of a runtime are attached.

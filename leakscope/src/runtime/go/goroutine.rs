@@ -156,6 +156,8 @@ pub struct Goroutine {
     pub wakes: Wakes,
     /// Whether it waits in a circle of locks, or behind one.
     pub deadlocked: bool,
+    /// Whether it can never run again, as several looks at all that others reach have shown.
+    pub leaked: bool,
     /// Index into [`GoroutineSnapshot::stacks`].
     pub stack: usize,
     /// Where it was created: the `go` statement; `None` for the first ones.

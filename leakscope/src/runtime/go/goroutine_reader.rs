@@ -14,6 +14,7 @@ use super::bytes::{u32_at, u64_at};
 use super::error::GoError;
 use super::frames::{CodeAddress, Frames};
 use super::goroutine::{Blocked, GoStack, GoStackEnd, GoState, Goroutine, GoroutineSnapshot, Wakes};
+use super::leaked::Proof;
 use super::memory::Piece;
 use super::offsets::GLayout;
 use super::parked::{self, Parked};
@@ -87,6 +88,25 @@ impl Scheduling {
         }
     }
 
+    /// Its number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// One of the `_G…` constants of `runtime/runtime2.go`.
+    pub(super) fn status(&self) -> u32 {
+        self.status
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.status == 2
+    }
+
+    /// Whether it is in a system call, or in C.
+    pub(super) fn is_in_syscall(&self) -> bool {
+        self.syscall_sp != 0
+    }
+
     /// Whether it waits in the runtime, and its stack stays where it is.
     pub(super) fn is_parked(&self) -> bool {
         self.status == 4 && self.has_stack()
@@ -112,6 +132,8 @@ impl Scheduling {
 #[derive(Debug, Default)]
 pub struct GoroutineReader {
     frames: Frames,
+    /// Who can never run again.
+    proof: Option<Arc<Proof>>,
 }
 
 /// A snapshot that is being read, with what must be known of all goroutines together: stacks and labels that many
@@ -119,6 +141,7 @@ pub struct GoroutineReader {
 struct Reading<'a> {
     program: &'a Program,
     frames: &'a mut Frames,
+    proof: Option<&'a Proof>,
     snapshot: GoroutineSnapshot,
     /// Where each goroutine of the snapshot was found.
     parked: Vec<Parked>,
@@ -148,6 +171,11 @@ impl GoroutineReader {
         &mut self.frames
     }
 
+    /// From now on, goroutines that are found as this has found them can never run again.
+    pub fn believe(&mut self, proof: Option<Arc<Proof>>) {
+        self.proof = proof;
+    }
+
     /// All goroutines. `now_ns` is CLOCK_MONOTONIC, which Go's own clock is.
     pub fn read(&mut self, program: &Program, now_ns: u64) -> Result<GoroutineSnapshot, GoError> {
         let memory = program.memory();
@@ -166,6 +194,7 @@ impl GoroutineReader {
         let mut reading = Reading {
             program,
             frames: &mut self.frames,
+            proof: self.proof.as_deref(),
             snapshot: GoroutineSnapshot { at_ns: now_ns, ..GoroutineSnapshot::default() },
             parked: Vec::new(),
             stacks: HashMap::new(),
@@ -338,6 +367,7 @@ impl Reading<'_> {
             },
             wakes: Wakes::Unknown,
             deadlocked: false,
+            leaked: self.proof.is_some_and(|proof| proof.is_leaked(address, scheduling)),
             system: self.is_system(start_function.as_deref(), stack),
             stack,
             created_by,

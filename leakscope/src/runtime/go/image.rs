@@ -20,6 +20,11 @@ impl Image {
         Self { elf, bias }
     }
 
+    /// The file, where it is open.
+    pub fn file(&self) -> Option<&std::fs::File> {
+        self.elf.as_deref().map(ElfFile::file)
+    }
+
     /// Constant bytes at a runtime address.
     pub fn constant(&self, memory: &dyn Memory, address: u64, length: usize) -> Option<Vec<u8>> {
         self.in_file(address, length).or_else(|| memory.bytes(address, length))

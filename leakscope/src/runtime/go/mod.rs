@@ -35,6 +35,7 @@ pub mod heap_account;
 pub mod idle;
 pub mod image;
 pub mod labels;
+pub mod leaked;
 mod lock_circles;
 mod locks;
 pub mod mem_stats;
@@ -87,7 +88,7 @@ impl Runtime for Go {
         options: Options,
         log: &mut dyn Log,
     ) -> Option<Box<dyn Opened>> {
-        let found = opened::GoProcess::find(process.through, space, options.go_layouts, log)?;
+        let found = opened::GoProcess::find(process.through, space, options, log)?;
         Some(Box::new(found))
     }
 

@@ -61,6 +61,13 @@ impl Part {
             .collect()
     }
 
+    /// The parts of its memory that hold variables with pointers, as the collector takes them.
+    pub fn pointer_variables(&self) -> Vec<(u64, u64)> {
+        let range = |(low, high): (usize, usize)| Some((self.word(low)?, self.word(high)?));
+        let ranges = [(DATA, BSS), (BSS, NOPTRBSS)].into_iter().filter_map(range);
+        ranges.filter(|(low, high)| low < high && high - low <= LARGEST_DATA).collect()
+    }
+
     /// Whether an address lies among its variables.
     pub fn is_variable(&self, address: u64) -> bool {
         let (low, high) = (self.word(NOPTRDATA), self.word(ENOPTRBSS));

@@ -1,6 +1,7 @@
 //! A Go process that is read: how, and what was read of it last.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::aggregate::{GoHeapAggregate, GoHeapSnapshot, GoroutineAggregate, GoroutineSites};
@@ -10,6 +11,7 @@ use super::error::GoError;
 use super::goroutine_reader::GoroutineReader;
 use super::heap::follow::GoHeapWatch;
 use super::heap::{self, spans};
+use super::leaked::{self, GoLeaks, LeakWatch};
 use super::mem_stats::{MemoryAccount, MemoryWatch};
 use super::named::{GoCode, GoNames};
 use super::program::{self, LayoutSource, Program};
@@ -20,7 +22,7 @@ use crate::bpf::object::{Load, Object};
 use crate::collect::{OwnRows, Tracing};
 use crate::human;
 use crate::process::{AddressSpace, ModuleId};
-use crate::runtime::{self, Log, Opened, Probing, Runtime as _};
+use crate::runtime::{self, Log, Opened, Options, Probing, Runtime as _};
 use crate::symbol::NamesCode;
 
 /// What a report is told of a Go program.
@@ -32,6 +34,8 @@ pub struct Observed<'a> {
     pub settings: &'a [(String, String)],
     /// The goroutines; `None` if they were not read.
     pub snapshot: Option<&'a GoroutineSites>,
+    /// What is known of goroutines that can never run again.
+    pub leaks: Option<&'a GoLeaks>,
     /// Goroutines by the statement that created them; `None` where that was not traced.
     pub creations: Option<&'a [GoCreation]>,
     /// Why they could not be read; beside a snapshot, why that is not of this moment.
@@ -69,6 +73,12 @@ pub(super) struct GoProcess {
     reader: GoroutineReader,
     aggregate: GoroutineAggregate,
     last: Option<GoroutineSites>,
+    /// What was found out of those that can never run again.
+    leaks: Option<GoLeaks>,
+    /// Finds it out while the session goes on.
+    leak_watch: Option<LeakWatch>,
+    pid: u32,
+    options: Options,
     /// When they were read.
     read_ns: Option<u64>,
     /// Why goroutines could not be read, the last time.
@@ -86,14 +96,9 @@ pub(super) struct GoProcess {
 
 impl GoProcess {
     /// Finds out whether the target is a Go program.
-    pub(super) fn find(
-        pid: u32,
-        space: &AddressSpace,
-        layouts: LayoutSource,
-        log: &mut dyn Log,
-    ) -> Option<Self> {
+    pub(super) fn find(pid: u32, space: &AddressSpace, options: Options, log: &mut dyn Log) -> Option<Self> {
         let begun = Instant::now();
-        let found = program::find(pid, space, layouts)?;
+        let found = program::find(pid, space, options.go_layouts)?;
         let refused = found.program.as_ref().err().map(ToString::to_string);
         log.detail(&format!(
             "a {} program, {} in {:.1} ms",
@@ -111,6 +116,10 @@ impl GoProcess {
             settings: found.info.settings.into_iter().collect(),
             reader: GoroutineReader::default(),
             last: None,
+            leaks: None,
+            leak_watch: None,
+            pid,
+            options,
             read_ns: None,
             refused,
             traced: GoTraced::default(),
@@ -164,6 +173,14 @@ impl Opened for GoProcess {
                 Err(error) => log.warn(&format!("the Go heap is not followed: {error}")),
             }
         }
+        if probing.tracing.waits {
+            match LeakWatch::start(program, self.pid, self.options.go_layouts) {
+                Ok(watch) => self.leak_watch = Some(watch),
+                Err(why) => {
+                    log.detail(&format!("goroutines that can never run again are not looked for: {why}"))
+                }
+            }
+        }
         // As near as can be to where the resident set is noted.
         self.memory.read(program, log);
         Ok(())
@@ -172,6 +189,12 @@ impl Opened for GoProcess {
     fn read_tasks(&mut self, now_ns: u64, log: &mut dyn Log) {
         let Ok(program) = &self.program else { return };
         self.memory.read(program, log);
+        let proof = self.leak_watch.as_ref().map(LeakWatch::latest);
+        let asked = || self.options.prove_leaks.then(|| leaked::prove(program));
+        if let Some(found) = proof.or_else(asked) {
+            self.reader.believe(found.as_ref().ok().map(Arc::clone));
+            self.leaks = Some(GoLeaks::of(&found));
+        }
         let begun = Instant::now();
         match self.reader.read(program, now_ns) {
             Ok(snapshot) => {
@@ -236,6 +259,7 @@ impl Opened for GoProcess {
             code: self.code(),
             settings: &self.settings,
             snapshot: self.last.as_ref(),
+            leaks: self.leaks.as_ref(),
             creations: self.traced.goroutines.then_some(&*self.creations),
             refused: self.refused.as_deref(),
             heap: self.heap.as_ref(),

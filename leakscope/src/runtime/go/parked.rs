@@ -35,7 +35,7 @@ pub(super) struct NoteLayout {
     /// Address of the semaphore, or of the value that is sent.
     pub elem: usize,
     pub ticket: usize,
-    next_case: usize,
+    pub next_case: usize,
     pub channel: usize,
 }
 

@@ -338,7 +338,9 @@ impl Pclntab {
         self.function_data(function, FUNCDATA_DEFERS)
     }
 
-    fn function_data(&self, function: Function, which: usize) -> Option<u32> {
+    /// Where one of a function's tables of data (`FUNCDATA_…`) lies, from the start of the function data; `None`
+    /// where it has none.
+    pub fn function_data(&self, function: Function, which: usize) -> Option<u32> {
         let (values, data) = self.tables(function)?;
         if which >= data {
             return None;
@@ -349,11 +351,16 @@ impl Pclntab {
 
     /// The number of the inlined call at an address; `None` where nothing was inlined.
     pub fn inline_index(&self, function: Function, pc: u64) -> Option<u32> {
-        if PCDATA_INLINE_INDEX >= self.tables(function)?.0 {
+        u32::try_from(self.pc_data(function, PCDATA_INLINE_INDEX, pc)?).ok()
+    }
+
+    /// The value that one of a function's tables of values (`PCDATA_…`) has at an address; `None` where it has no such
+    /// table.
+    pub fn pc_data(&self, function: Function, which: usize, pc: u64) -> Option<i32> {
+        if which >= self.tables(function)?.0 {
             return None;
         }
-        let table = self.record_u32(function, self.record_size() + 4 * PCDATA_INLINE_INDEX)?;
-        u32::try_from(self.value(table, function, pc)?).ok()
+        self.value(self.record_u32(function, self.record_size() + 4 * which)?, function, pc)
     }
 
     /// Bytes of an entry of an inline tree.

@@ -224,6 +224,11 @@ impl Program {
         &*self.memory
     }
 
+    /// Its file, where that is open.
+    pub fn file(&self) -> Option<&std::fs::File> {
+        self.image.file()
+    }
+
     /// Bytes of the program that do not change.
     pub fn constant(&self, address: u64, length: usize) -> Option<Vec<u8>> {
         self.image.constant(self.memory(), address, length)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Observed;
 use super::aggregate::{GoHeapSnapshot, GoroutineSites};
 use super::creations::GoCreation;
+use super::leaked::GoLeaks;
 use super::mem_stats::MemoryAccount;
 use super::named::GoCode;
 
@@ -18,6 +19,8 @@ pub struct RecordedGo {
     main_module: Option<String>,
     settings: Vec<(String, String)>,
     snapshot: Option<GoroutineSites>,
+    #[serde(default)]
+    leaks: Option<GoLeaks>,
     creations: Option<Vec<GoCreation>>,
     refused: Option<String>,
     heap: Option<GoHeapSnapshot>,
@@ -39,6 +42,7 @@ impl RecordedGo {
             main_module: main_module.map(ToOwned::to_owned),
             settings: observed.settings.to_vec(),
             snapshot: observed.snapshot.cloned(),
+            leaks: observed.leaks.cloned(),
             creations: observed.creations.map(ToOwned::to_owned),
             refused: observed.refused.map(ToOwned::to_owned),
             heap: observed.heap.cloned(),
@@ -59,6 +63,7 @@ impl RecordedGo {
             },
             settings: &self.settings,
             snapshot: self.snapshot.as_ref(),
+            leaks: self.leaks.as_ref(),
             creations: self.creations.as_deref(),
             refused: self.refused.as_deref(),
             heap: self.heap.as_ref(),

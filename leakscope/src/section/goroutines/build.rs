@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::{growth, locks, stuck};
+use super::{growth, leaked, locks, stuck};
 use crate::runtime::go::aggregate::goroutine_sites::{GoSite, GoroutineSites};
 use crate::runtime::go::blame::{self, blame, blame_goroutine};
 use crate::runtime::go::creations::GoCreation;
@@ -18,7 +18,9 @@ use crate::symbol::name;
 impl Made for Goroutines {
     fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
         let go = facts.runtime.go?;
-        Some(goroutines(go.snapshot?, go.creations, go.code))
+        let mut all = goroutines(go.snapshot?, go.creations, go.code);
+        leaked::tell(&mut all, go.leaks);
+        Some(all)
     }
 
     fn losses(facts: &Facts<'_, '_>) -> Vec<(String, u64)> {
@@ -48,6 +50,9 @@ pub(crate) fn goroutines(
         sites,
         creations: creations.map(|all| self::creations(all, code)),
         stuck: 0,
+        leaked: None,
+        leaked_heap_bytes: None,
+        leaked_unknown: None,
         locks: snapshot.locks.iter().map(locks::lock).collect(),
         deadlocks: snapshot.circles.iter().map(locks::deadlock).collect(),
     };
@@ -172,6 +177,7 @@ fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
         blocked_at_least: seen.longest_blocked_ns.is_some(),
         since_last_gc: seen.since_last_gc,
         stuck,
+        leaked: if seen.state == GoState::Leaked { seen.count } else { seen.leaked },
         stuck_rule: stuck_rule.map(ToOwned::to_owned),
         woken_by: seen.wakes.name().map(ToOwned::to_owned),
         idle: false,

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub mod diff;
 pub(crate) mod group;
 mod growth;
+mod leaked;
 mod lock_answer;
 mod lock_words;
 mod locks;

@@ -23,6 +23,16 @@ pub struct Goroutines {
     /// Those that are known to be stuck: nothing can wake them.
     #[serde(default)]
     pub stuck: u64,
+    /// Those that can never run again: nothing that can still run reaches what they wait for. A lower bound; null
+    /// where that was not found out.
+    #[serde(default)]
+    pub leaked: Option<u64>,
+    /// Bytes of the Go heap that they alone reach, an estimate of the last look; null where that was not found out.
+    #[serde(default)]
+    pub leaked_heap_bytes: Option<u64>,
+    /// Why `leaked` is null.
+    #[serde(default)]
+    pub leaked_unknown: Option<String>,
     /// Change of `total` since the look before; null in the first one.
     pub growth: Option<i64>,
     /// Change of `total` since the first look; null in that one.
@@ -161,6 +171,9 @@ with_stack! {
         /// What shows that.
         #[serde(default)]
         pub stuck_rule: Option<String>,
+        /// How many of them can never run again, as was shown by what other goroutines reach.
+        #[serde(default)]
+        pub leaked: u64,
         /// What can wake them, where the runtime's memory tells: `ticker` or `timer`, perhaps beside other
         /// channels, or `nothing`.
         #[serde(default)]

@@ -10,6 +10,8 @@ const NO_CASES: &str = "a select without cases never ends";
 const ALL_NIL: &str = "all channels of the select are nil";
 const CIRCLE: &str = "they wait in a circle of locks, or behind one";
 
+const UNREACHED: &str = "nothing that can still run reaches what they wait for";
+
 /// Whether it is a deadlock that shows that these are stuck.
 pub(super) fn in_deadlock(site: &GoroutineSite) -> bool {
     site.stuck > 0 && site.stuck_rule.as_deref() == Some(CIRCLE)
@@ -30,6 +32,7 @@ pub(super) fn stuck(site: &GoSite) -> (u64, Option<&'static str>) {
     };
     match rule {
         Some(rule) => (site.count, Some(rule)),
-        None => (site.deadlocked, (site.deadlocked > 0).then_some(CIRCLE)),
+        None if site.deadlocked > 0 => (site.deadlocked, Some(CIRCLE)),
+        None => (site.leaked, (site.leaked > 0 && !site.system).then_some(UNREACHED)),
     }
 }

@@ -46,6 +46,9 @@ pub struct GoSite {
     /// How many of them wait in a circle of locks, or behind one.
     #[serde(default)]
     pub deadlocked: u64,
+    /// How many of them can never run again, as was shown by what others reach.
+    #[serde(default)]
+    pub leaked: u64,
     /// How many goroutines do it now.
     pub count: u64,
     /// Change of `count` since the look before; `None` in the first one.
@@ -154,6 +157,7 @@ struct Group {
     locked: u64,
     tids: Vec<u32>,
     deadlocked: u64,
+    leaked: u64,
 }
 
 /// Changes of numbers.
@@ -256,6 +260,7 @@ impl Group {
     fn add(&mut self, goroutine: &Goroutine) {
         self.count += 1;
         self.deadlocked += u64::from(goroutine.deadlocked);
+        self.leaked += u64::from(goroutine.leaked);
         match goroutine.blocked {
             Blocked::AtLeast(ns) => self.longest = self.longest.max(Some(ns)),
             Blocked::SinceLastGc => self.since_last_gc = true,
@@ -274,6 +279,7 @@ impl Group {
         self.label_sets += other.label_sets;
         self.locked += other.locked;
         self.deadlocked += other.deadlocked;
+        self.leaked += other.leaked;
         keep_lowest(&mut self.ids, other.ids);
         keep_lowest(&mut self.tids, other.tids);
     }
@@ -332,6 +338,7 @@ fn groups(read: &GoroutineSnapshot, main_module: Option<&str>) -> (Vec<Group>, V
                 locked: 0,
                 tids: Vec::new(),
                 deadlocked: 0,
+                leaked: 0,
             });
             groups.len() - 1
         });
@@ -392,6 +399,7 @@ fn site(group: Group, read: &GoroutineSnapshot, growth: Growth) -> Option<GoSite
         creator_growth: growth.of_creator,
         wakes: example.wakes,
         deadlocked: group.deadlocked,
+        leaked: group.leaked,
         count: group.count,
         growth: growth.since_previous,
         growth_since_first: growth.since_first,

@@ -288,6 +288,7 @@ mod any {
                 alloc_count,
                 sweep_generation: generation,
                 alloc_bits,
+                specials: 0,
                 alloc_cache,
                 limit: start.wrapping_add(limit),
             }

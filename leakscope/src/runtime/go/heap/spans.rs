@@ -61,6 +61,7 @@ pub struct SpanLayout {
     state: usize,
     element_size: usize,
     limit: usize,
+    specials: usize,
     /// Whether indexes are 64 bits wide, as until Go 1.21.
     wide: bool,
 }
@@ -92,6 +93,8 @@ pub struct Span {
     pub alloc_cache: u64,
     /// The one after the last address of objects.
     pub limit: u64,
+    /// What is noted of its objects, a list; 0: nothing.
+    pub specials: u64,
 }
 
 impl SpanLayout {
@@ -112,6 +115,7 @@ impl SpanLayout {
             state: span("state")?,
             element_size: span("elemsize")?,
             limit: span("limit")?,
+            specials: span("specials")?,
             wide: span("nelems")?.checked_sub(span("freeindex")?)? == 8,
         })
     }
@@ -132,6 +136,7 @@ impl SpanLayout {
             alloc_bits: u64_at(bytes, self.alloc_bits)?,
             alloc_cache: u64_at(bytes, self.alloc_cache)?,
             limit: u64_at(bytes, self.limit)?,
+            specials: u64_at(bytes, self.specials)?,
         })
     }
 }
@@ -165,6 +170,7 @@ impl Span {
             alloc_bits: 0,
             alloc_cache: u64::MAX,
             limit: start + pages * PAGE,
+            specials: 0,
         }
     }
 
@@ -285,6 +291,12 @@ impl Heap {
         let sound = start >= PAGE && start.is_multiple_of(8) && length > 0 && length <= MOST;
         let list = memory.bytes(start, 8 * usize::try_from(length.min(most)).ok().filter(|_| sound)?)?;
         Some(list.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    }
+
+    /// All spans that make sense, of moments close to each other.
+    pub fn spans(&self, program: &Program) -> Option<Vec<Span>> {
+        let list = self.list(program, MOST)?;
+        Some(self.read(program, &list).into_iter().flatten().filter(Span::is_sound).collect())
     }
 
     fn read(&self, program: &Program, addresses: &[u64]) -> Vec<Option<Span>> {

@@ -30,6 +30,7 @@ pub(crate) fn waiting(id: u64, reason: &str) -> Goroutine {
         blocked: Blocked::SinceLastGc,
         wakes: Wakes::Unknown,
         deadlocked: false,
+        leaked: false,
         stack: 0,
         created_by: Some(frame("main.main", 12)),
         start_function: Some("main.work".into()),

@@ -1,0 +1,282 @@
+//! Where the heap's objects lie, and which of them were reached.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use foldhash::fast::FixedState;
+
+use crate::runtime::go::heap::spans::{IN_USE, PAGE, Span};
+
+/// Bytes of an arena, as the runtime calls the pieces that its heap grows by (`heapArenaBytes`).
+const ARENA_SHIFT: u32 = 26;
+/// Pages of one.
+const ARENA_PAGES: usize = 1 << 13;
+/// Most of them, 1 TiB of heap: the table has 32 KiB for each.
+const MOST_ARENAS: usize = 1 << 14;
+/// Most objects that spans have room for: two bits for each.
+const MOST_OBJECTS: u64 = 1 << 32;
+/// Most addresses that lie in no span and are kept until spans are looked at again.
+const MOST_UNPLACED: usize = 1 << 20;
+
+/// A span as it was when it was seen first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Area {
+    /// Address of its first object.
+    pub start: u64,
+    /// Size of an object.
+    pub size: u64,
+    /// How many it has room for.
+    pub count: u64,
+    /// Number of its first object among all.
+    pub first: u64,
+    /// The list of what is noted of its objects; 0: nothing.
+    pub specials: u64,
+    /// Whether its objects hold no pointers.
+    plain: bool,
+    /// Whether it waits for being read.
+    queued: bool,
+}
+
+/// An object: the index of its area, and its own there.
+pub(super) type Object = (usize, u64);
+
+/// The heap: what lies where, what was reached, and what of that was read.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    areas: Vec<Area>,
+    /// Index of the area of each page, plus one, by arena.
+    arenas: HashMap<u64, Box<[u32; ARENA_PAGES]>, FixedState>,
+    low: u64,
+    high: u64,
+    total: u64,
+    reached: Vec<u64>,
+    read: Vec<u64>,
+    queue: VecDeque<usize>,
+    unplaced: HashSet<u64>,
+}
+
+impl Objects {
+    /// Adds spans that are not known. Returns how many; `None` if there are more than can be.
+    pub(super) fn add(&mut self, spans: &[Span]) -> Option<usize> {
+        let mut added = 0;
+        for span in spans.iter().filter(|span| span.state == IN_USE) {
+            let known = self.area_at(span.start).map(|at| self.areas[at]);
+            let same = |area: Area| {
+                (area.start, area.size, area.count) == (span.start, span.element_size, span.elements)
+            };
+            if known.is_some_and(same) {
+                continue;
+            }
+            let at = self.areas.len();
+            let first = self.total;
+            self.total = first.checked_add(span.elements).filter(|total| *total <= MOST_OBJECTS)?;
+            self.place(span, u32::try_from(at + 1).ok()?)?;
+            self.areas.push(Area {
+                start: span.start,
+                size: span.element_size,
+                count: span.elements,
+                first,
+                specials: span.specials,
+                plain: span.class & 1 != 0,
+                queued: false,
+            });
+            added += 1;
+        }
+        let words = usize::try_from(self.total.div_ceil(64)).ok()?;
+        self.reached.resize(words, 0);
+        self.read.resize(words, 0);
+        Some(added)
+    }
+
+    fn place(&mut self, span: &Span, number: u32) -> Option<()> {
+        for page in span.start / PAGE..(span.start + span.bytes()) / PAGE {
+            let arena = page >> (ARENA_SHIFT - PAGE.trailing_zeros());
+            if self.arenas.len() >= MOST_ARENAS && !self.arenas.contains_key(&arena) {
+                return None;
+            }
+            let pages = self.arenas.entry(arena).or_insert_with(|| Box::new([0; ARENA_PAGES]));
+            pages[page as usize & (ARENA_PAGES - 1)] = number;
+        }
+        self.low = if self.low == 0 { span.start } else { self.low.min(span.start) };
+        self.high = self.high.max(span.start + span.bytes());
+        Some(())
+    }
+
+    pub(super) fn areas(&self) -> &[Area] {
+        &self.areas
+    }
+
+    fn area_at(&self, address: u64) -> Option<usize> {
+        let pages = self.arenas.get(&(address >> ARENA_SHIFT))?;
+        let number = pages[(address / PAGE) as usize & (ARENA_PAGES - 1)];
+        (number as usize).checked_sub(1)
+    }
+
+    /// The object that holds an address.
+    pub(super) fn find(&self, address: u64) -> Option<Object> {
+        if !(self.low..self.high).contains(&address) {
+            return None;
+        }
+        let at = self.area_at(address)?;
+        let area = &self.areas[at];
+        let index = address.checked_sub(area.start)? / area.size;
+        (index < area.count).then_some((at, index))
+    }
+
+    /// The size of the object that holds an address.
+    pub(super) fn size_of(&self, address: u64) -> Option<u64> {
+        self.find(address).map(|(area, _)| self.areas[area].size)
+    }
+
+    fn number(&self, (area, index): Object) -> (usize, u64) {
+        let number = self.areas[area].first + index;
+        ((number >> 6) as usize, 1 << (number & 63))
+    }
+
+    /// Whether an object was reached.
+    pub(super) fn is_reached(&self, object: Object) -> bool {
+        let (word, bit) = self.number(object);
+        self.reached[word] & bit != 0
+    }
+
+    /// Reaches what a word points to, if it points to an object.
+    pub(super) fn reach(&mut self, word: u64) {
+        if !(self.low..self.high).contains(&word) {
+            return;
+        }
+        let Some(object) = self.find(word) else {
+            if self.area_at(word).is_none() && self.unplaced.len() < MOST_UNPLACED {
+                self.unplaced.insert(word);
+            }
+            return;
+        };
+        let (at, bit) = self.number(object);
+        if self.reached[at] & bit != 0 {
+            return;
+        }
+        self.reached[at] |= bit;
+        let area = &mut self.areas[object.0];
+        if !area.plain && !area.queued {
+            area.queued = true;
+            self.queue.push_back(object.0);
+        }
+    }
+
+    /// Reaches what any word of these points to.
+    pub(super) fn reach_all(&mut self, bytes: &[u8]) {
+        for word in bytes.as_chunks().0 {
+            self.reach(u64::from_le_bytes(*word));
+        }
+    }
+
+    /// Tries again what lay in no span.
+    pub(super) fn retry(&mut self) {
+        for word in std::mem::take(&mut self.unplaced) {
+            self.reach(word);
+        }
+    }
+
+    /// Whether nothing waits for being read.
+    pub(super) fn is_settled(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The next area with objects that were reached and not read: it, the first one of them and the one after the
+    /// last.
+    pub(super) fn next(&mut self) -> Option<(usize, u64, u64)> {
+        while let Some(at) = self.queue.pop_front() {
+            self.areas[at].queued = false;
+            let mut waiting = (0..self.areas[at].count).filter(|index| self.waits((at, *index)));
+            if let Some(first) = waiting.next() {
+                let last = waiting.next_back().unwrap_or(first);
+                return Some((at, first, last + 1));
+            }
+        }
+        None
+    }
+
+    /// Whether an object was reached and not read.
+    pub(super) fn waits(&self, object: Object) -> bool {
+        let (word, bit) = self.number(object);
+        self.reached[word] & !self.read[word] & bit != 0
+    }
+
+    /// An object is read now.
+    pub(super) fn done(&mut self, object: Object) {
+        let (word, bit) = self.number(object);
+        self.read[word] |= bit;
+    }
+
+    /// Bytes of all objects that were reached.
+    pub(super) fn reached_bytes(&self) -> u64 {
+        let of_area = |at: usize| {
+            let reached = (0..self.areas[at].count).filter(|index| self.is_reached((at, *index))).count();
+            reached as u64 * self.areas[at].size
+        };
+        (0..self.areas.len()).map(of_area).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 0xc0_0000_0000;
+
+    fn objects() -> Objects {
+        let mut objects = Objects::default();
+        let spans = [
+            Span::for_tests(START, 4, 16, 512, 3, 1),
+            Span::for_tests(START + PAGE, 5, 16, 512, 3, 1),
+            Span::for_tests(START + (1 << 26), 0, 5 * PAGE, 1, 1, 5),
+        ];
+        assert_eq!(objects.add(&spans), Some(3));
+        assert_eq!(objects.add(&spans), Some(0), "they are known");
+        objects
+    }
+
+    #[test]
+    fn objects_by_their_addresses() {
+        let objects = objects();
+        assert_eq!(objects.find(START), Some((0, 0)));
+        assert_eq!(objects.find(START + 31), Some((0, 1)));
+        assert_eq!(objects.find(START + 2 * PAGE - 1), Some((1, 511)));
+        assert_eq!(objects.find(START + (1 << 26) + 4 * PAGE), Some((2, 0)));
+        assert_eq!(
+            [START - 1, START + 2 * PAGE, START + (1 << 26) + 5 * PAGE].map(|a| objects.find(a)),
+            [None; 3]
+        );
+    }
+
+    #[test]
+    fn what_was_reached_is_read_once() {
+        let mut objects = objects();
+        objects.reach_all(&[(START + 40).to_le_bytes(), (START + 168).to_le_bytes(), [0xff; 8]].concat());
+        objects.reach(START + PAGE);
+        assert!(objects.is_reached((0, 2)) && objects.is_reached((1, 0)));
+        assert_eq!(objects.next(), Some((0, 2, 11)));
+        objects.done((0, 2));
+        objects.done((0, 10));
+        assert_eq!(objects.next(), None, "the other area has no pointers");
+        objects.reach(START + 170);
+        assert!(objects.is_settled(), "it was reached before");
+        assert_eq!(objects.reached_bytes(), 48);
+    }
+
+    #[test]
+    fn spans_that_come_later() {
+        let mut objects = objects();
+        objects.reach(START + 3 * PAGE);
+        assert_eq!(objects.add(&[Span::for_tests(START + 3 * PAGE, 4, 16, 512, 3, 1)]), Some(1));
+        objects.retry();
+        assert!(objects.is_reached((3, 0)));
+    }
+
+    #[test]
+    fn spans_that_are_a_lie() {
+        let many = Span { elements: u64::MAX, ..Span::for_tests(START, 4, 16, 512, 3, 1) };
+        assert_eq!(Objects::default().add(&[many]), None);
+        let far = |n: u64| Span::for_tests(n << 26, 4, 16, 512, 3, 1);
+        let spans: Vec<Span> = (1..=MOST_ARENAS as u64 + 1).map(far).collect();
+        assert_eq!(Objects::default().add(&spans), None);
+    }
+}
