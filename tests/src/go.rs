@@ -155,6 +155,8 @@ pub const GARBAGE_PROFILED: Program = Program { tags: Some("-tags=profile"), ..G
 pub const CHURN: Program = Program::new("churn");
 /// Memory of every kind, on command, and what the runtime says of it.
 pub const MEMORY: Program = Program::new("memory");
+/// Goroutines that can never run again, and some that look so.
+pub const LEAKS: Program = Program::new("leaks");
 
 impl Program {
     const fn new(name: &'static str) -> Self {

@@ -1,8 +1,9 @@
 //! Every release in every usual variant; `cargo xtask go-matrix` asks for it.
 
-use leakscope_tests::go::{GARBAGE, MEMORY};
+use leakscope_tests::go::{GARBAGE, LEAKS, MEMORY};
 
 use super::heap::{profiled, sampled};
+use super::leaks::found;
 use super::memory::as_it_says;
 use super::*;
 
@@ -21,9 +22,9 @@ fn every_release_and_variant() -> Result<()> {
         }
     };
     println!(
-        "| release | variant | goroutines | memory | heap | dump ms | heap without the profiler, of the truth |"
+        "| release | variant | goroutines | leaked | memory | heap | dump ms | heap without the profiler, of the truth |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for program in programs(STORY) {
         need!(program.toolchain);
         let mut fixture = program.start(&[])?;
@@ -35,6 +36,8 @@ fn every_release_and_variant() -> Result<()> {
         let goroutines = verdict(result.map(drop));
         let memory = MEMORY.with(program.toolchain).variant(program.variant);
         let memory = verdict(as_it_says(memory).map(drop));
+        let leaked = found(LEAKS.with(program.toolchain).variant(program.variant));
+        let leaked = leaked.unwrap_or_else(|error| verdict(Err(error)).to_owned());
         let heap = if with_heap { verdict(profiled(program)) } else { "-" };
         // Once a release: what is sampled does not depend on how it was linked.
         let sampled = if with_heap && program.variant == Variant::Normal {
@@ -44,7 +47,9 @@ fn every_release_and_variant() -> Result<()> {
             "-".to_owned()
         };
         let (release, variant) = (program.toolchain, program.variant);
-        println!("| {release} | {variant} | {goroutines} | {memory} | {heap} | {took} | {sampled} |");
+        println!(
+            "| {release} | {variant} | {goroutines} | {leaked} | {memory} | {heap} | {took} | {sampled} |"
+        );
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())

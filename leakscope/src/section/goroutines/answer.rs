@@ -8,7 +8,7 @@ use super::build::judge;
 use super::group::add_goroutines;
 use super::stuck::in_deadlock;
 use super::words::{Doing, GoroutinesSaid, Group, Grown, Since};
-use super::{growth, lock_answer};
+use super::{growth, leaked, lock_answer};
 use crate::human::cut;
 use crate::runtime::go::goroutine::GoState;
 use crate::runtime::go::named::without_path;
@@ -40,7 +40,8 @@ fn why(site: &GoroutineSite, all: &Goroutines) -> Option<Why> {
     let blocked = site.state == GoState::Waiting.name() && !waits_for_the_world(site);
     let many = site.count > MANY && site.count >= all.total / SHARE;
     match site {
-        GoroutineSite { stuck: 1.., .. } if !deadlocked => Some(Why::Stuck),
+        _ if leaked::is_told(site) && site.leaked >= site.count - site.count / 2 => None,
+        GoroutineSite { stuck: 1.., .. } if !deadlocked && !leaked::is_told(site) => Some(Why::Stuck),
         GoroutineSite { piling_up: true, .. } => Some(Why::PilesUp),
         _ if blocked && many && site.stuck == 0 => Some(Why::Crowded),
         _ => None,
@@ -82,7 +83,15 @@ fn without_labels(all: &Goroutines) -> Cow<'_, Goroutines> {
 
 /// All that is worth telling: deadlocks, sites as they are ranked, locks.
 fn told(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
-    let sites = all.sites.iter().filter_map(|site| Some(many(why(site, all)?, site, all, since)));
+    let told =
+        all.sites.iter().filter_map(|site| Some((site.count, many(why(site, all)?, site, all, since))));
+    let (counts, mut sites): (Vec<u64>, Vec<GoroutinesSaid>) = told.unzip();
+    if let Some(leaks) = leaked::said(all) {
+        // Whoever are more come first.
+        let most = counts.into_iter().max().unwrap_or(0);
+        let first = matches!(leaks, GoroutinesSaid::Leaked { count, .. } if count >= most);
+        sites.insert(usize::from(!first), leaks);
+    }
     lock_answer::deadlocks(all).chain(sites).chain(lock_answer::most_wanted(all)).collect()
 }
 
@@ -155,7 +164,7 @@ pub(super) fn doing(site: &GoroutineSite) -> Doing {
 }
 
 /// Function, file and line of a frame.
-fn short_place(frame: &Frame) -> Option<String> {
+pub(super) fn short_place(frame: &Frame) -> Option<String> {
     place(&short(frame))
 }
 
@@ -363,7 +372,7 @@ mod tests {
         }
         let all = build::goroutines(&all, None, GoCode::default());
         assert!(
-            goroutines(&all).is_some_and(|text| text.starts_with("1 of 10 goroutines is blocked for ever"))
+            goroutines(&all).is_some_and(|text| text.starts_with("1 of 10 goroutines can never run again"))
         );
     }
 }

@@ -151,7 +151,7 @@ fn order(site: &GoroutineSite, grown: i64) -> (u8, Reverse<i64>) {
     match site {
         GoroutineSite { system: true, .. } => (4, grown),
         GoroutineSite { idle: true, .. } => (3, grown),
-        _ if stuck::in_deadlock(site) || site.state == GoState::Leaked.name() => (0, grown),
+        _ if stuck::in_deadlock(site) || site.leaked > site.count / 2 => (0, grown),
         GoroutineSite { piling_up: true, .. } => (1, grown),
         _ => (2, grown),
     }

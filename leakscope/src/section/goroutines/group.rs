@@ -28,6 +28,7 @@ pub(super) fn add_goroutines(sum: &mut GoroutineSite, site: GoroutineSite) {
     sum.spot_growth_since_first = sum.spot_growth_since_first.max(site.spot_growth_since_first);
     sum.creator_growth_since_first = sum.creator_growth_since_first.max(site.creator_growth_since_first);
     add(&mut sum.stuck, site.stuck);
+    add(&mut sum.leaked, site.leaked);
     if sum.stuck_rule.is_none() {
         sum.stuck_rule.clone_from(&site.stuck_rule);
     }

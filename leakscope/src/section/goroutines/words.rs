@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::lock_words;
+use super::{leaked, lock_words};
 use crate::human::{count, counted, cut, duration};
 use crate::section::finding::findings;
 
@@ -88,6 +88,16 @@ findings! {
             stuck: u64,
             total: u64,
         },
+        /// Goroutines that can never run again, in `places` places; `most` are in one. `heap_bytes` of the Go heap are
+        /// reached by them alone.
+        Warning Leaked = "goroutines_leaked" {
+            count: u64,
+            total: u64,
+            places: u64,
+            most: Option<Group>,
+            created_by: Option<String>,
+            heap_bytes: Option<u64>,
+        },
         /// Goroutines that nothing can wake.
         Warning Stuck = "goroutines_stuck" {
             count: u64,
@@ -158,6 +168,7 @@ fn text(said: &GoroutinesSaid) -> String {
         GoroutinesSaid::Stuck { .. } | GoroutinesSaid::PilingUp { .. } | GoroutinesSaid::Crowded { .. } => {
             many(said)
         }
+        GoroutinesSaid::Leaked { .. } => leaked::text(said),
         GoroutinesSaid::WantLock { .. } => lock_words::want_lock(said),
         GoroutinesSaid::Nothing {} => "The program has no goroutines of its own.".to_owned(),
         GoroutinesSaid::Scattered { total, growth } => format!(

@@ -9,7 +9,7 @@
 //!
 //! The program goes on while it is read, so that one look is no proof: a pointer may move from what is yet to be read
 //! to what was. Each look ends with another one at what has changed, and a goroutine is told of only if two of
-//! [`LOOKS`] looks find it and it has not moved since ([`proof`]).
+//! up to six looks find it and it has not moved since ([`proof`]).
 
 mod goroutines;
 mod notes;
@@ -19,7 +19,10 @@ mod reasons;
 mod roots;
 mod scan;
 mod stack_maps;
+mod stacks;
 mod watch;
 
-pub use proof::{GoLeaks, LOOKS, Proof, prove};
+#[cfg(any(test, feature = "test-support"))]
+pub use proof::look;
+pub use proof::{GoLeaks, Proof, prove};
 pub use watch::LeakWatch;

@@ -1,8 +1,6 @@
 //! Where the heap's objects lie, and which of them were reached.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-
-use foldhash::fast::FixedState;
+use std::collections::{HashSet, VecDeque};
 
 use crate::runtime::go::heap::spans::{IN_USE, PAGE, Span};
 
@@ -12,8 +10,10 @@ const ARENA_SHIFT: u32 = 26;
 const ARENA_PAGES: usize = 1 << 13;
 /// Most of them, 1 TiB of heap: the table has 32 KiB for each.
 const MOST_ARENAS: usize = 1 << 14;
+/// Most arenas between the first and the last one: 256 TiB, all that a process has.
+const WIDEST: u64 = 1 << 22;
 /// Most objects that spans have room for: two bits for each.
-const MOST_OBJECTS: u64 = 1 << 32;
+const MOST_OBJECTS: u64 = 1 << 30;
 /// Most addresses that lie in no span and are kept until spans are looked at again.
 const MOST_UNPLACED: usize = 1 << 20;
 
@@ -43,13 +43,17 @@ pub(super) type Object = (usize, u64);
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     areas: Vec<Area>,
-    /// Index of the area of each page, plus one, by arena.
-    arenas: HashMap<u64, Box<[u32; ARENA_PAGES]>, FixedState>,
+    /// Index of the area of each page, plus one, by arena from `first_arena` on.
+    arenas: Vec<Option<Box<[u32; ARENA_PAGES]>>>,
+    first_arena: u64,
+    /// How many of them there are.
+    arenas_known: usize,
     low: u64,
     high: u64,
     total: u64,
     reached: Vec<u64>,
     read: Vec<u64>,
+    reached_bytes: u64,
     queue: VecDeque<usize>,
     unplaced: HashSet<u64>,
 }
@@ -82,18 +86,26 @@ impl Objects {
             added += 1;
         }
         let words = usize::try_from(self.total.div_ceil(64)).ok()?;
-        self.reached.resize(words, 0);
-        self.read.resize(words, 0);
+        for bits in [&mut self.reached, &mut self.read] {
+            // Memory that comes zeroed is not touched.
+            if bits.is_empty() { *bits = vec![0; words] } else { bits.resize(words, 0) }
+        }
         Some(added)
     }
 
     fn place(&mut self, span: &Span, number: u32) -> Option<()> {
         for page in span.start / PAGE..(span.start + span.bytes()) / PAGE {
             let arena = page >> (ARENA_SHIFT - PAGE.trailing_zeros());
-            if self.arenas.len() >= MOST_ARENAS && !self.arenas.contains_key(&arena) {
-                return None;
+            let at = self.room_for(arena)?;
+            let known = self.arenas_known;
+            let pages = &mut self.arenas[at];
+            if pages.is_none() {
+                if known >= MOST_ARENAS {
+                    return None;
+                }
+                self.arenas_known += 1;
             }
-            let pages = self.arenas.entry(arena).or_insert_with(|| Box::new([0; ARENA_PAGES]));
+            let pages = pages.get_or_insert_with(|| Box::new([0; ARENA_PAGES]));
             pages[page as usize & (ARENA_PAGES - 1)] = number;
         }
         self.low = if self.low == 0 { span.start } else { self.low.min(span.start) };
@@ -101,12 +113,38 @@ impl Objects {
         Some(())
     }
 
+    /// The index of an arena, for which there is room from now on.
+    fn room_for(&mut self, arena: u64) -> Option<usize> {
+        if self.arenas.is_empty() {
+            self.first_arena = arena;
+        }
+        if let before @ 1.. = self.first_arena.saturating_sub(arena) {
+            let room = usize::try_from(before.checked_add(self.arenas.len() as u64)?).ok()?;
+            if room as u64 > WIDEST {
+                return None;
+            }
+            let before = room - self.arenas.len();
+            self.arenas.splice(0..0, std::iter::repeat_with(|| None).take(before));
+            self.first_arena = arena;
+        }
+        let at = arena - self.first_arena;
+        if at >= WIDEST {
+            return None;
+        }
+        let at = usize::try_from(at).ok()?;
+        if at >= self.arenas.len() {
+            self.arenas.resize_with(at + 1, || None);
+        }
+        Some(at)
+    }
+
     pub(super) fn areas(&self) -> &[Area] {
         &self.areas
     }
 
     fn area_at(&self, address: u64) -> Option<usize> {
-        let pages = self.arenas.get(&(address >> ARENA_SHIFT))?;
+        let at = (address >> ARENA_SHIFT).checked_sub(self.first_arena)?;
+        let pages = self.arenas.get(usize::try_from(at).ok()?)?.as_ref()?;
         let number = pages[(address / PAGE) as usize & (ARENA_PAGES - 1)];
         (number as usize).checked_sub(1)
     }
@@ -155,6 +193,7 @@ impl Objects {
         }
         self.reached[at] |= bit;
         let area = &mut self.areas[object.0];
+        self.reached_bytes = self.reached_bytes.saturating_add(area.size);
         if !area.plain && !area.queued {
             area.queued = true;
             self.queue.push_back(object.0);
@@ -185,13 +224,31 @@ impl Objects {
     pub(super) fn next(&mut self) -> Option<(usize, u64, u64)> {
         while let Some(at) = self.queue.pop_front() {
             self.areas[at].queued = false;
-            let mut waiting = (0..self.areas[at].count).filter(|index| self.waits((at, *index)));
-            if let Some(first) = waiting.next() {
-                let last = waiting.next_back().unwrap_or(first);
+            if let Some((first, last)) = self.waiting(at) {
                 return Some((at, first, last + 1));
             }
         }
         None
+    }
+
+    /// The first and the last object of an area that were reached and not read.
+    fn waiting(&self, at: usize) -> Option<(u64, u64)> {
+        let Area { first, count, .. } = self.areas[at];
+        let (low, high) = (first >> 6, (first + count - 1) >> 6);
+        let waiting = |word: &u64| {
+            let mut bits = self.reached[*word as usize] & !self.read[*word as usize];
+            if *word == low {
+                bits &= u64::MAX << (first & 63);
+            }
+            if *word == high {
+                bits &= u64::MAX >> (63 - ((first + count - 1) & 63));
+            }
+            bits
+        };
+        let start = (low..=high).find(|word| waiting(word) != 0)?;
+        let end = (low..=high).rfind(|word| waiting(word) != 0)?;
+        let index = |word: u64, bit: u32| (word << 6) + u64::from(bit) - first;
+        Some((index(start, waiting(&start).trailing_zeros()), index(end, 63 - waiting(&end).leading_zeros())))
     }
 
     /// Whether an object was reached and not read.
@@ -208,11 +265,7 @@ impl Objects {
 
     /// Bytes of all objects that were reached.
     pub(super) fn reached_bytes(&self) -> u64 {
-        let of_area = |at: usize| {
-            let reached = (0..self.areas[at].count).filter(|index| self.is_reached((at, *index))).count();
-            reached as u64 * self.areas[at].size
-        };
-        (0..self.areas.len()).map(of_area).sum()
+        self.reached_bytes
     }
 }
 
@@ -278,5 +331,12 @@ mod tests {
         let far = |n: u64| Span::for_tests(n << 26, 4, 16, 512, 3, 1);
         let spans: Vec<Span> = (1..=MOST_ARENAS as u64 + 1).map(far).collect();
         assert_eq!(Objects::default().add(&spans), None);
+        assert_eq!(Objects::default().add(&[far(2 * WIDEST), far(1)]), None);
+        let mut backwards = Objects::default();
+        assert_eq!(backwards.add(&[far(9), far(3), far(12)]), Some(3));
+        assert_eq!(
+            [3, 9, 12, 4].map(|n| backwards.find(n << 26)),
+            [Some((1, 0)), Some((0, 0)), Some((2, 0)), None]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Several looks, and what they agree in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::runtime::go::goroutine_reader::Scheduling;
 use crate::runtime::go::heap::spans::{self, Heap};
 use crate::runtime::go::program::Program;
 
-/// Looks that make a proof.
-pub const LOOKS: u32 = 6;
+/// Most looks that make a proof. Two in a row that find the same are enough.
+const LOOKS: u32 = 6;
 /// How many of them must find a goroutine.
 const AGREE: u32 = 2;
 /// How long to wait between two of them.
@@ -30,6 +30,10 @@ const MOST_FAILED: u32 = 4;
 pub struct Proof {
     /// By the address of the goroutine: as it was, and in how many looks.
     found: HashMap<u64, (Seen, u32)>,
+    /// Addresses of those that the last look has found.
+    last: HashSet<u64>,
+    /// Whether the last two looks have found the same.
+    settled: bool,
     /// Looks that were whole.
     pub looks: u32,
     /// Bytes of the heap that the goroutines of the last look alone reach.
@@ -41,6 +45,9 @@ pub struct Proof {
 impl Proof {
     fn add(&mut self, found: Found) {
         self.looks += 1;
+        let now: HashSet<u64> = found.leaked.iter().map(|seen| seen.address).collect();
+        self.settled = self.looks >= AGREE && now == self.last;
+        self.last = now;
         (self.held_bytes, self.read_bytes) = (found.held_bytes, found.read_bytes);
         for seen in found.leaked {
             let known = self.found.entry(seen.address).or_insert((seen, 0));
@@ -115,8 +122,7 @@ impl<'a> Prover<'a> {
         mut rest: impl FnMut(Duration) -> bool,
     ) -> Result<(), String> {
         let (mut proof, mut failed) = (Proof::default(), 0);
-        while proof.looks < LOOKS {
-            let begun = Instant::now();
+        while proof.looks < LOOKS && !proof.settled {
             match self.look() {
                 Ok(found) => {
                     proof.add(found);
@@ -128,12 +134,18 @@ impl<'a> Prover<'a> {
             if failed == MOST_FAILED && !proof.is_complete() {
                 return Err("its memory could not be read as a whole".to_owned());
             }
-            if failed >= LOOKS || !rest(APART.max(begun.elapsed())) {
+            if proof.settled || failed >= LOOKS || !rest(APART) {
                 return Ok(());
             }
         }
         Ok(())
     }
+}
+
+/// One look, for tests: how many goroutines it finds, if it can be had.
+#[cfg(any(test, feature = "test-support"))]
+pub fn look(program: &Program) -> Option<usize> {
+    Some(Prover::of(program).ok()?.look().ok()?.leaked.len())
 }
 
 /// Proves now, which takes some seconds. Why not, if it comes to nothing.

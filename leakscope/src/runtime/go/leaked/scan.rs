@@ -9,20 +9,17 @@ use super::notes::Notes;
 use super::objects::Objects;
 use super::reasons::Waits;
 use super::roots;
-use super::stack_maps::{Stack, StackMaps};
+use super::stack_maps::StackMaps;
 use crate::runtime::go::bytes::u64_at;
 use crate::runtime::go::heap::spans::Heap;
 use crate::runtime::go::memory::Piece;
 use crate::runtime::go::program::Program;
 
-/// Bytes of stacks and of the heap that are read at once, and pieces of the heap.
-const STACKS_AT_ONCE: usize = 32 << 20;
+/// Bytes of the heap that are read at once, and pieces of it.
 const HEAP_AT_ONCE: u64 = 8 << 20;
 const PIECES_AT_ONCE: usize = 1 << 10;
 /// How often what has changed meanwhile is looked at again.
 const REFRESHES: u32 = 3;
-/// `g` begins with its stack's bounds, which are no pointers into the heap.
-const AFTER_BOUNDS: usize = 16;
 /// Bytes of an object that may be the one by which a program keeps a coroutine (`runtime/coro.go`, `coro`, 64 bytes at
 /// most). Larger ones with addresses of goroutines are the scheduler's.
 const LARGEST_COROUTINE: usize = 256;
@@ -57,25 +54,26 @@ pub(super) struct Ground<'a> {
     pub until: Instant,
 }
 
-struct Scan<'a> {
-    ground: &'a Ground<'a>,
-    maps: &'a mut StackMaps,
-    objects: Objects,
-    goroutines: Goroutines,
-    notes: Notes,
+pub(super) struct Scan<'a> {
+    pub(super) ground: &'a Ground<'a>,
+    pub(super) maps: &'a mut StackMaps,
+    pub(super) objects: Objects,
+    pub(super) goroutines: Goroutines,
+    pub(super) notes: Notes,
     /// By goroutine.
     runs: Vec<bool>,
     /// Goroutines that can run, whose stacks are to be read.
-    todo: Vec<usize>,
+    pub(super) todo: Vec<usize>,
     /// The others.
     left: Vec<usize>,
-    /// Sizes of objects that notes lie in.
+    /// Sizes of objects that notes lie in, and of those that goroutines do and the list of these.
     note_sizes: HashSet<u64>,
+    own_sizes: HashSet<u64>,
     /// Goroutines whose address was met, and those whose note was.
     met: HashSet<usize>,
     noted: HashSet<usize>,
     /// Whether any of them is a coroutine, so that addresses of goroutines count.
-    coroutines: bool,
+    pub(super) coroutines: bool,
     read_bytes: u64,
 }
 
@@ -111,6 +109,8 @@ impl<'a> Scan<'a> {
         let goroutines = Goroutines::read(program).ok_or(Stop::Unreadable)?;
         let notes = Notes::read(program, &goroutines).ok_or(Stop::Unreadable)?;
         let waits = |seen: &Seen| ground.waits(seen);
+        let own = goroutines.all.iter().map(|seen| seen.address).chain([goroutines.list]);
+        let own_sizes = own.filter_map(|at| objects.size_of(at)).collect();
         let note_sizes = notes.addresses().filter_map(|at| objects.size_of(at)).collect();
         let mut scan = Self {
             coroutines: goroutines.all.iter().any(|seen| waits(seen) == Waits::Coroutine),
@@ -123,6 +123,7 @@ impl<'a> Scan<'a> {
             todo: Vec::new(),
             left: Vec::new(),
             note_sizes,
+            own_sizes,
             met: HashSet::new(),
             noted: HashSet::new(),
             read_bytes: 0,
@@ -194,64 +195,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads the stacks of goroutines that can run.
-    fn read_stacks(&mut self) -> Result<(), Stop> {
-        let todo = std::mem::take(&mut self.todo);
-        let mut rest = todo.as_slice();
-        while !rest.is_empty() {
-            self.ground.in_time()?;
-            let mut bytes = 0;
-            let fit = rest.iter().take_while(|at| {
-                let (_, length) = piece(&self.goroutines.all[**at]);
-                bytes += length;
-                bytes <= STACKS_AT_ONCE
-            });
-            let (now, later) = rest.split_at(fit.count().max(1));
-            rest = later;
-            self.read_some_stacks(now)?;
-        }
-        Ok(())
-    }
-
-    fn read_some_stacks(&mut self, goroutines: &[usize]) -> Result<(), Stop> {
-        let size = self.ground.program.layout.size;
-        let both = |at: &usize| {
-            let seen = &self.goroutines.all[*at];
-            [piece(seen), (seen.address, size)]
-        };
-        let pieces: Vec<Piece> = goroutines.iter().flat_map(both).collect();
-        let read = self.ground.program.memory().read_many(&pieces);
-        for (n, at) in goroutines.iter().enumerate() {
-            let seen = self.goroutines.all[*at];
-            let (Some(bytes), Some(g)) = (read.get(2 * n), read.get(2 * n + 1)) else {
-                return Err(Stop::Unreadable);
-            };
-            self.reach_stack(&seen, bytes, g);
-            self.objects.reach_all(g.get(AFTER_BOUNDS..).unwrap_or_default());
-            for note in self.notes.of(seen.address) {
-                self.objects.reach(note.element);
-                self.objects.reach(note.channel);
-            }
-        }
-        Ok(())
-    }
-
-    fn reach_stack(&mut self, seen: &Seen, bytes: &[u8], g: &[u8]) {
-        let (sp, pc) = seen.scheduling.resumes();
-        let stack = Stack { pc, sp, bounds: seen.scheduling.stack(), bytes, g };
-        let mapped = seen.is_parked()
-            && !seen.scheduling.is_in_syscall()
-            && self.maps.reach(self.ground.program, stack, &mut self.objects);
-        if !mapped {
-            self.objects.reach_all(bytes);
-        }
-        if self.coroutines {
-            self.meet(bytes, Some(seen.address));
-        }
-    }
-
     /// Notes whose addresses these are.
-    fn meet(&mut self, bytes: &[u8], besides: Option<u64>) {
+    pub(super) fn meet(&mut self, bytes: &[u8], besides: Option<u64>) {
         for word in bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)) {
             if Some(word) != besides
                 && let Some(at) = self.goroutines.at(word)
@@ -328,7 +273,8 @@ impl<'a> Scan<'a> {
             let offset = ((index - first) * at.size) as usize;
             let Some(own) = bytes.get(offset..offset + at.size as usize) else { return };
             let address = at.start + index * at.size;
-            if self.goroutines.at(address).is_some() || address == self.goroutines.list {
+            let own_size = self.own_sizes.contains(&at.size);
+            if own_size && (self.goroutines.at(address).is_some() || address == self.goroutines.list) {
                 continue;
             }
             if self.note_sizes.contains(&at.size) && self.is_note(address, own) {
@@ -370,23 +316,7 @@ impl<'a> Scan<'a> {
             |seen: &Seen| self.goroutines.at(seen.address).is_some_and(|at| self.goroutines.all[at] == *seen);
         let changed = |seen: &&Seen| !seen.is_dead() && (!same(seen) || !seen.is_parked());
         let changed: Vec<Seen> = now.all.iter().filter(changed).copied().collect();
-        let whole = |seen: &Seen| {
-            let (low, high) = seen.scheduling.stack();
-            [(low, span_of(low, high)), (seen.address, program.layout.size)]
-        };
-        for some in changed.chunks(PIECES_AT_ONCE) {
-            self.ground.in_time()?;
-            let pieces: Vec<Piece> = some.iter().flat_map(whole).collect();
-            let read = program.memory().read_many(&pieces);
-            for n in 0..some.len() {
-                let (Some(stack), Some(g)) = (read.get(2 * n), read.get(2 * n + 1)) else {
-                    return Err(Stop::Unreadable);
-                };
-                self.objects.reach_all(stack);
-                self.meet(stack, None);
-                self.objects.reach_all(g.get(AFTER_BOUNDS..).unwrap_or_default());
-            }
-        }
+        self.reach_whole_stacks(&changed)?;
         if !roots::variables(program, &mut self.objects) {
             return Err(Stop::Unreadable);
         }
@@ -402,20 +332,7 @@ impl Ground<'_> {
         self.reasons.get(usize::from(seen.reason)).copied().unwrap_or(Waits::Other)
     }
 
-    fn in_time(&self) -> Result<(), Stop> {
+    pub(super) fn in_time(&self) -> Result<(), Stop> {
         if Instant::now() > self.until { Err(Stop::Late) } else { Ok(()) }
     }
-}
-
-fn span_of(low: u64, high: u64) -> usize {
-    const LARGEST: u64 = crate::runtime::go::allgs::LARGEST_STACK;
-    high.checked_sub(low).filter(|length| *length <= LARGEST).unwrap_or(0) as usize
-}
-
-/// The part of a stack that is in use: all of it, where that is not known.
-fn piece(seen: &Seen) -> Piece {
-    let (low, high) = seen.scheduling.stack();
-    let (sp, _) = seen.scheduling.resumes();
-    let from = if seen.scheduling.is_running() || !(low..high).contains(&sp) { low } else { sp & !7 };
-    (from, span_of(from, high))
 }

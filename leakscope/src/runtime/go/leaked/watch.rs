@@ -124,9 +124,8 @@ fn watch(program: &Program, shared: &Shared) -> Result<(), String> {
         let begun = Instant::now();
         let each = |proof: &Proof| {
             let mut state = shared.lock();
-            // A proof that has begun anew replaces the one before once it says as much.
-            let known = state.proof.as_ref().map_or(0, |known| known.looks);
-            if proof.looks >= known || proof.looks == super::LOOKS {
+            // A proof that has begun anew replaces the one before once it is one.
+            if proof.is_complete() {
                 state.proof = Some(Arc::new(proof.clone()));
             }
         };

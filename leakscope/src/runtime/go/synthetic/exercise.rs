@@ -8,6 +8,7 @@ use crate::runtime::go::goroutine::GoroutineSnapshot;
 use crate::runtime::go::goroutine_reader::GoroutineReader;
 use crate::runtime::go::heap;
 use crate::runtime::go::heap_account::GoHeap;
+use crate::runtime::go::leaked;
 use crate::runtime::go::mem_stats;
 use crate::runtime::go::pclntab::Pclntab;
 use crate::runtime::go::program::{LayoutSource, Program};
@@ -32,6 +33,7 @@ pub fn exercise(program: &Synthetic) {
                 assert_sane(&snapshot);
             }
         }
+        let _ = leaked::look(&opened);
         if let Ok(heap) = heap::read(&opened, &mut Frames::default()) {
             assert_heap(&heap);
         }

@@ -1,0 +1,6 @@
+//go:build !go1.23
+
+package main
+
+// startCoroutines has none: this release has no iterators.
+func startCoroutines() int { return 0 }
