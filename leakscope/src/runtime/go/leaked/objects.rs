@@ -8,8 +8,8 @@ use crate::runtime::go::heap::spans::{IN_USE, PAGE, Span};
 const ARENA_SHIFT: u32 = 26;
 /// Pages of one.
 const ARENA_PAGES: usize = 1 << 13;
-/// Most of them, 1 TiB of heap: the table has 32 KiB for each.
-const MOST_ARENAS: usize = 1 << 14;
+/// Most of them, 512 GiB of heap: the table has 32 KiB for each.
+const MOST_ARENAS: usize = 1 << 13;
 /// Most arenas between the first and the last one: 256 TiB, all that a process has.
 const WIDEST: u64 = 1 << 22;
 /// Most objects that spans have room for: two bits for each.
@@ -94,19 +94,20 @@ impl Objects {
     }
 
     fn place(&mut self, span: &Span, number: u32) -> Option<()> {
-        for page in span.start / PAGE..(span.start + span.bytes()) / PAGE {
-            let arena = page >> (ARENA_SHIFT - PAGE.trailing_zeros());
-            let at = self.room_for(arena)?;
-            let known = self.arenas_known;
-            let pages = &mut self.arenas[at];
-            if pages.is_none() {
-                if known >= MOST_ARENAS {
+        let (mut page, end) = (span.start / PAGE, (span.start + span.bytes()) / PAGE);
+        while page < end {
+            let at = self.room_for(page / ARENA_PAGES as u64)?;
+            if self.arenas[at].is_none() {
+                self.arenas_known += 1;
+                if self.arenas_known > MOST_ARENAS {
                     return None;
                 }
-                self.arenas_known += 1;
             }
-            let pages = pages.get_or_insert_with(|| Box::new([0; ARENA_PAGES]));
-            pages[page as usize & (ARENA_PAGES - 1)] = number;
+            let pages = self.arenas[at].get_or_insert_with(|| Box::new([0; ARENA_PAGES]));
+            let first = (page % ARENA_PAGES as u64) as usize;
+            let last = ARENA_PAGES.min(first + usize::try_from(end - page).unwrap_or(ARENA_PAGES));
+            pages[first..last].fill(number);
+            page += (last - first) as u64;
         }
         self.low = if self.low == 0 { span.start } else { self.low.min(span.start) };
         self.high = self.high.max(span.start + span.bytes());
