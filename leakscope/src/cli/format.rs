@@ -77,6 +77,8 @@ pub(super) enum ProfileArg {
     Mutex,
     /// Goroutines; threads of a native process
     Goroutine,
+    /// Goroutines that can never run again
+    Goroutineleak,
     /// Who created threads
     Threadcreate,
 }
@@ -89,6 +91,7 @@ impl From<ProfileArg> for ProfileKind {
             ProfileArg::Block => Self::Block,
             ProfileArg::Mutex => Self::Mutex,
             ProfileArg::Goroutine => Self::Goroutine,
+            ProfileArg::Goroutineleak => Self::Goroutineleak,
             ProfileArg::Threadcreate => Self::Threadcreate,
         }
     }

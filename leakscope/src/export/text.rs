@@ -51,8 +51,8 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut places = Locations::new(profile.processes() > 1);
     let mut rendered: Vec<RenderedLocation> = Vec::new();
     // Go tells of a goroutine where it called what it waits in, also in the innermost frame.
-    let parked = profile.kind == ProfileKind::Goroutine
-        && profile.reports.iter().all(|report| report.goroutines.is_some());
+    let of_goroutines = matches!(profile.kind, ProfileKind::Goroutine | ProfileKind::Goroutineleak);
+    let parked = of_goroutines && profile.reports.iter().all(|report| report.goroutines.is_some());
     let hides = !matches!(profile.kind, ProfileKind::Block | ProfileKind::Mutex);
     let mut buffer = Vec::new();
     for stack in profile.stacks() {
@@ -67,7 +67,7 @@ pub fn write(profile: &Profile<'_>, out: &mut dyn Write) -> io::Result<()> {
             buffer.extend_from_slice(place.address.as_bytes());
         }
         buffer.push(b'\n');
-        if profile.kind == ProfileKind::Goroutine {
+        if of_goroutines {
             labels(stack.sample, &mut buffer)?;
         }
         frames(ids.iter().map(|id| &rendered[*id as usize]), hides, &mut buffer);
@@ -104,7 +104,9 @@ fn values(kind: ProfileKind, stack: &StackSum<'_>, out: &mut Vec<u8>) -> io::Res
     match kind {
         ProfileKind::Heap | ProfileKind::Allocs => write!(out, "{objects}: {bytes} [{first}: {second}]"),
         ProfileKind::Block | ProfileKind::Mutex => write!(out, "{second} {first}"),
-        ProfileKind::Goroutine | ProfileKind::Threadcreate => write!(out, "{first}"),
+        ProfileKind::Goroutine | ProfileKind::Goroutineleak | ProfileKind::Threadcreate => {
+            write!(out, "{first}")
+        }
     }
 }
 

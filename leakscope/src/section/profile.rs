@@ -19,6 +19,8 @@ pub enum ProfileKind {
     Mutex,
     /// Goroutines; the threads of a native process.
     Goroutine,
+    /// Those that can never run again.
+    Goroutineleak,
     /// What created threads.
     Threadcreate,
 }

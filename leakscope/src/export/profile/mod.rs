@@ -29,8 +29,15 @@ const WAITS: [ValueType; 2] = [("contentions", "count"), ("delay", "nanoseconds"
 
 impl ProfileKind {
     /// All, as `--profile` lists them.
-    pub const ALL: [Self; 6] =
-        [Self::Heap, Self::Allocs, Self::Block, Self::Mutex, Self::Goroutine, Self::Threadcreate];
+    pub const ALL: [Self; 7] = [
+        Self::Heap,
+        Self::Allocs,
+        Self::Block,
+        Self::Mutex,
+        Self::Goroutine,
+        Self::Goroutineleak,
+        Self::Threadcreate,
+    ];
 
     /// Go's name of it.
     pub const fn name(self) -> &'static str {
@@ -40,6 +47,7 @@ impl ProfileKind {
             Self::Block => "block",
             Self::Mutex => "mutex",
             Self::Goroutine => "goroutine",
+            Self::Goroutineleak => "goroutineleak",
             Self::Threadcreate => "threadcreate",
         }
     }
@@ -50,6 +58,7 @@ impl ProfileKind {
             Self::Heap | Self::Allocs => &HEAP,
             Self::Block | Self::Mutex => &WAITS,
             Self::Goroutine => &[("goroutine", "count")],
+            Self::Goroutineleak => &[("goroutineleak", "count")],
             Self::Threadcreate => &[("threadcreate", "count")],
         }
     }
@@ -60,6 +69,7 @@ impl ProfileKind {
             Self::Heap | Self::Allocs => ("space", "bytes"),
             Self::Block | Self::Mutex => WAITS[0],
             Self::Goroutine => ("goroutine", "count"),
+            Self::Goroutineleak => ("goroutineleak", "count"),
             Self::Threadcreate => ("threadcreate", "count"),
         }
     }
@@ -81,6 +91,7 @@ impl ProfileKind {
             Self::Block => "blocked threads",
             Self::Mutex => "threads blocked at locks",
             Self::Goroutine => "goroutines or threads",
+            Self::Goroutineleak => "goroutines that can never run again",
             Self::Threadcreate => "threads created",
         }
     }
@@ -120,6 +131,9 @@ impl ProfileKind {
             Self::Heap | Self::Allocs => "the heap was not traced",
             Self::Block | Self::Mutex => "waits were not traced",
             Self::Goroutine => "it says nothing of goroutines or threads",
+            Self::Goroutineleak => {
+                "nobody has found out which goroutines can never run again (`attach` does, and `dump --leaked`)"
+            }
             Self::Threadcreate => "no thread was watched",
         }
     }

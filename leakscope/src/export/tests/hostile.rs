@@ -86,7 +86,15 @@ fn hostile() -> Report {
     report
 }
 
-const KINDS: [ProfileKind; 6] = ProfileKind::ALL;
+/// Those that the report has.
+const KINDS: [ProfileKind; 6] = [
+    ProfileKind::Heap,
+    ProfileKind::Allocs,
+    ProfileKind::Block,
+    ProfileKind::Mutex,
+    ProfileKind::Goroutine,
+    ProfileKind::Threadcreate,
+];
 
 /// Nothing steers a terminal; lines end where the format ends them.
 #[track_caller]

@@ -116,6 +116,20 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_of_them_alone() {
+        use crate::section::Section as _;
+        use crate::section::profile::ProfileKind;
+        let all = with_leaks(&[400, 30]);
+        let mut samples = Vec::new();
+        all.samples(ProfileKind::Goroutineleak, &mut samples);
+        // Stacks that are equal are one.
+        assert_eq!(samples.iter().map(|sample| sample.values[0]).sum::<u64>(), 430);
+        assert!(all.has_profile(ProfileKind::Goroutineleak));
+        let unknown = section(&[look(0, &[(5, "select")])]);
+        assert!(!unknown.has_profile(ProfileKind::Goroutineleak));
+    }
+
+    #[test]
     fn what_is_not_known_is_null() {
         let mut all = section(&[look(0, &[(5, "select")])]);
         tell(&mut all, None);

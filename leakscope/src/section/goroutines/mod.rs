@@ -80,14 +80,27 @@ impl Section for Goroutines {
     }
 
     fn has_profile(&self, kind: ProfileKind) -> bool {
-        kind == ProfileKind::Goroutine
+        match kind {
+            ProfileKind::Goroutine => true,
+            ProfileKind::Goroutineleak => self.leaked.is_some(),
+            _ => false,
+        }
     }
 
-    fn samples<'a>(&'a self, _: ProfileKind, out: &mut Vec<Sample<'a>>) {
-        samples::samples(self, out);
+    fn samples<'a>(&'a self, kind: ProfileKind, out: &mut Vec<Sample<'a>>) {
+        match kind {
+            ProfileKind::Goroutineleak => samples::leaked(self, out),
+            _ => samples::samples(self, out),
+        }
     }
 
-    fn profile_comments(&self, _: ProfileKind, _: &Context<'_>) -> Vec<String> {
+    fn profile_comments(&self, kind: ProfileKind, _: &Context<'_>) -> Vec<String> {
+        if kind == ProfileKind::Goroutineleak {
+            return vec![
+                "goroutines that can never run again, as far as several looks agree; a lower bound"
+                    .to_owned(),
+            ];
+        }
         let mut told = vec![format!("goroutines: {}, {}", exactness(self.exact), self.method)];
         if self.system > 0 {
             told.push(format!("the runtime's own {} are left out", counted(self.system, "goroutine")));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::section::model::{Address, Goroutines};
+use crate::section::model::{Address, GoroutineSite, Goroutines};
 use crate::section::profile::{Sample, sample, without_stack};
 
 /// What Go's goroutine profile tells apart: the addresses of a stack, and labels.
@@ -11,10 +11,23 @@ type Group<'a> = (Vec<Option<Address>>, Option<&'a BTreeMap<String, String>>);
 
 /// Goroutines as Go's own profile groups them: by stack and labels; the runtime's own are left out.
 pub(super) fn samples<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
+    let listed = add(all, |site| site.count, out);
+    if let Some(unlisted @ 1..) = all.total.checked_sub(listed) {
+        out.push(without_stack("stack not captured", unlisted));
+    }
+}
+
+/// Those that can never run again.
+pub(super) fn leaked<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
+    add(all, |site| site.leaked, out);
+}
+
+/// Adds those of each site that `counted` counts. Returns how many they are.
+fn add<'a>(all: &'a Goroutines, counted: fn(&GoroutineSite) -> u64, out: &mut Vec<Sample<'a>>) -> u64 {
     let mut known: HashMap<Group<'_>, usize> = HashMap::new();
     let mut listed = 0_u64;
-    for site in all.sites.iter().filter(|site| !site.system) {
-        listed = listed.saturating_add(site.count);
+    for site in all.sites.iter().filter(|site| !site.system && counted(site) > 0) {
+        listed = listed.saturating_add(counted(site));
         let addresses = site.stack.frames.iter().map(|frame| frame.address).collect();
         let at = *known.entry((addresses, site.labels.as_ref())).or_insert_with(|| {
             let mut sample = sample(&site.stack);
@@ -25,10 +38,8 @@ pub(super) fn samples<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
             out.len() - 1
         });
         out[at].idle &= site.idle;
-        out[at].values[0] = out[at].values[0].saturating_add(site.count);
+        out[at].values[0] = out[at].values[0].saturating_add(counted(site));
         out[at].weight = out[at].values[0];
     }
-    if let Some(unlisted @ 1..) = all.total.checked_sub(listed) {
-        out.push(without_stack("stack not captured", unlisted));
-    }
+    listed
 }
