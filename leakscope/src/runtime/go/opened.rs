@@ -213,19 +213,29 @@ impl GoProcess {
         true
     }
 
-    /// Reads the program anew if it has loaded a plugin; whether it has.
+    /// Takes in plugins that it has loaded since; whether there are any.
     pub(super) fn take_new_plugins(
         &mut self,
         (pid, space): (u32, &AddressSpace),
         layouts: LayoutSource,
     ) -> bool {
-        let has_more = self.program.as_ref().is_ok_and(|program| program.has_more_parts());
-        let again = || program::find_in(pid, space, layouts, self.module);
-        let again = has_more.then(again).flatten();
-        // Until the plugin is there whole it is no part.
-        let parts = self.places.len();
-        let more = |found: &Found| found.program.as_ref().is_ok_and(|program| program.parts.len() > parts);
-        again.filter(more).is_some_and(|found| self.try_again(found, space))
+        let unplaced = |one: &Self| one.places.iter().filter(|place| place.is_none()).count();
+        let missing = unplaced(self);
+        if self.program.as_ref().is_ok_and(|program| program.has_more_parts()) {
+            let again = program::find_in(pid, space, layouts, self.module);
+            // Until the plugin is there whole it is no part.
+            let more = |found: &Found| {
+                found.program.as_ref().is_ok_and(|program| program.parts.len() > self.places.len())
+            };
+            if let Some(found) = again.filter(more) {
+                return self.try_again(found, space);
+            }
+        }
+        // Its part may have been found before its file was seen mapped.
+        if missing > 0 {
+            self.place(space);
+        }
+        unplaced(self) < missing
     }
 
     /// Memory that it has, as its runtime accounts for it; `None` where that is not known.
