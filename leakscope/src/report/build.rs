@@ -168,14 +168,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         answer.without_names(report.unnamed_stacks);
     }
     answer.rest(&report, go.map(|go| go.refused), host);
-    if let Some(why) = go.and_then(|go| go.memory_refused) {
-        answer.0.last(GoMemorySaid::Unknown { why: why.to_owned() });
-    }
-    if go.is_some_and(|go| go.has_c) && traced.as_ref().is_some_and(|traced| traced.visibility.probes == 0) {
-        answer.0.last(ReportSaid::GoCUntraced {});
-    }
-    if let Some(said) = go_program::elsewhere(&report.target) {
-        answer.0.last(said);
+    if let Some(go) = go {
+        answer.of_go(&go, traced.as_ref(), &report.target);
     }
     (report.summary, report.losses) = (answer.0, lost);
     report
@@ -208,6 +202,19 @@ impl Answer {
         self.resident(report);
         if let Some(host) = host {
             self.inside(host);
+        }
+    }
+
+    /// What is not known of a Go program, and where its runtimes are.
+    fn of_go(&mut self, go: &runtime::go::Observed<'_>, traced: Option<&HeapInputs<'_>>, target: &Target) {
+        if let Some(why) = go.memory_refused {
+            self.0.last(GoMemorySaid::Unknown { why: why.to_owned() });
+        }
+        if go.has_c && traced.is_some_and(|traced| traced.visibility.probes == 0) {
+            self.0.last(ReportSaid::GoCUntraced {});
+        }
+        if let Some(said) = go_program::elsewhere(target) {
+            self.0.last(said);
         }
     }
 

@@ -33,8 +33,13 @@ const REVISION: usize = 12;
 pub fn made(go: &GoProgram) -> Option<String> {
     let setting = |name: &str| go.settings.get(name).map(String::as_str);
     let mut told: Vec<String> = Vec::new();
+    // A library for C is never built without it.
+    let for_c = setting("-buildmode").is_some_and(|mode| mode.starts_with("c-"));
     for (name, usual, called) in SETTINGS {
         let Some(value) = setting(name).filter(|value| *value != usual) else { continue };
+        if for_c && name == "CGO_ENABLED" {
+            continue;
+        }
         let value = if name == "DefaultGODEBUG" { of_godebug(value) } else { value.to_owned() };
         match called.ends_with('=') {
             true if value.is_empty() => {}
@@ -51,7 +56,11 @@ pub fn made(go: &GoProgram) -> Option<String> {
     let run = godebug.map(|settings| format!("run with GODEBUG={}", cut(&settings, LONGEST)));
     let built = (!told.is_empty()).then(|| format!("built {}", told.join(", ")));
     let all: Vec<String> = built.into_iter().chain(run).collect();
-    (!all.is_empty()).then(|| format!("Go: {}", all.join("; ")))
+    let of = match &go.runtimes[..] {
+        [first, _, ..] => format!(" in {}", first.file),
+        _ => String::new(),
+    };
+    (!all.is_empty()).then(|| format!("Go{of}: {}", all.join("; ")))
 }
 
 /// The settings that matter.
@@ -75,6 +84,7 @@ pub(super) fn elsewhere(target: &Target) -> Option<ReportSaid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::section::finding::Said as _;
 
     fn built(settings: &[(&str, &str)], godebug: Option<&str>) -> Option<String> {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -111,5 +121,43 @@ mod tests {
             )
         );
         assert_eq!(built(&[("-tags", "netgo")], None).as_deref(), Some("Go: built -tags=netgo"));
+    }
+
+    fn runtime(file: &str, late: bool, sampled: bool) -> GoRuntime {
+        GoRuntime {
+            file: file.to_owned(),
+            version: "go1.21.4".to_owned(),
+            late,
+            goroutines: Some(40),
+            memory_bytes: None,
+            sampled,
+        }
+    }
+
+    #[test]
+    fn where_runtimes_are() {
+        let told = |runtimes: &[GoRuntime]| ReportSaid::GoRuntimes { runtimes: runtimes.to_vec() }.text();
+        assert_eq!(
+            told(&[runtime("/lib/one.so", false, false)]),
+            "The Go runtime is that of /lib/one.so (go1.21.4)."
+        );
+        let late = told(&[runtime("/lib/one.so", true, false)]);
+        assert!(late.contains("loaded while leakscope watched") && late.contains("not sampled"), "{late}");
+        let two = told(&[runtime("/lib/one.so", false, true), runtime("/lib/two.so", true, false)]);
+        for part in [
+            "2 Go runtimes",
+            "/lib/two.so (go1.21.4, 40 goroutines, loaded",
+            "estimated by place of /lib/one.so",
+        ] {
+            assert!(two.contains(part), "{two}");
+        }
+        let none = told(&[runtime("/lib/one.so", false, false), runtime("/lib/two.so", false, false)]);
+        assert!(!none.contains("by place"), "{none}");
+    }
+
+    #[test]
+    fn a_library_for_c_is_built_with_cgo() {
+        assert_eq!(built(&[("-buildmode", "c-shared"), ("CGO_ENABLED", "1")], None), None);
+        assert_eq!(built(&[("CGO_ENABLED", "1")], None).as_deref(), Some("Go: built with cgo"));
     }
 }

@@ -69,15 +69,7 @@ fn text(said: &ReportSaid) -> String {
             let share = *stacks_root as f64 * 100.0 / *stacks as f64;
             format!("{share:.2} % of the stacks reached the thread's first function.")
         }
-        ReportSaid::FilesUnread { files } => {
-            let named = files.get(..NAMED_FILES).unwrap_or(files).join(", ");
-            let more = files.len().saturating_sub(NAMED_FILES);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!(
-                "Mapped files that could not be read for want of rights: {named}{more}. Allocators in them are not \
-                 traced, and their code has no names."
-            )
-        }
+        ReportSaid::FilesUnread { files } => files_unread(files),
         ReportSaid::RunsInside { sentence, .. } => sentence.clone(),
         ReportSaid::SeenFromOutside { host, text, .. } => format!("What the kernel sees of {host}: {text}"),
         ReportSaid::GoCUntraced {} => {
@@ -119,16 +111,26 @@ fn text(said: &ReportSaid) -> String {
     }
 }
 
+fn files_unread(files: &[String]) -> String {
+    let named = files.get(..NAMED_FILES).unwrap_or(files).join(", ");
+    let more = files.len().saturating_sub(NAMED_FILES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "Mapped files that could not be read for want of rights: {named}{more}. Allocators in them are not traced, and \
+         their code has no names."
+    )
+}
+
 fn go_runtimes(all: &[GoRuntime]) -> String {
     let late = |one: &GoRuntime| if one.late { ", loaded while leakscope watched" } else { "" };
-    let [first, .., _] = all else {
+    let [first, _, ..] = all else {
         let Some(one) = all.first() else { return String::new() };
-        let incomplete = if one.late {
-            ": what it allocated and created before the report is not counted as it came"
+        let missed = if one.late {
+            ": its heap is not sampled, and its goroutines are not counted as they come and go"
         } else {
             ""
         };
-        return format!("Its Go runtime is that of {} ({}{}){incomplete}.", one.file, one.version, late(one));
+        return format!("The Go runtime is that of {} ({}{}){missed}.", one.file, one.version, late(one));
     };
     let told = all.iter().take(NAMED_FILES).map(|one| {
         let goroutines = one.goroutines.map(|n| format!(", {}", counted(n, "goroutine")));
@@ -139,12 +141,13 @@ fn go_runtimes(all: &[GoRuntime]) -> String {
     let told = told.collect::<Vec<_>>().join(" and ");
     let more = all.len().saturating_sub(NAMED_FILES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let heap =
-        if all.iter().any(|one| one.sampled) { ", and so is the estimate by place of its heap" } else { "" };
+    let sampled = all.iter().find(|one| one.sampled);
+    let sampled = sampled.map(|one| format!("; the heap is estimated by place of {} alone", one.file));
     format!(
-        "{} Go runtimes are in this process: {told}{more}. Their goroutines and memory are told together; what is said of \
-         the garbage collector is of {} alone{heap}.",
+        "{} Go runtimes are in this process: {told}{more}. Their goroutines and memory are told together; what is said \
+         of the garbage collector is of {}{}.",
         all.len(),
-        first.file
+        first.file,
+        sampled.unwrap_or_default()
     )
 }

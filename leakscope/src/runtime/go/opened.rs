@@ -55,18 +55,25 @@ pub struct Observed<'a> {
     pub runtimes: &'a [GoRuntimeSeen],
 }
 
-/// What there is to say of a Go program before it is read; `None` if the target is none.
+/// What there is to say of a Go program before it is read, of each runtime in turn; `None` if the target has none.
 pub(super) fn describe(pid: u32, space: &AddressSpace) -> Option<String> {
-    let Found { info, program, .. } = program::find(pid, space, LayoutSource::Best).into_iter().next()?;
-    let module =
-        info.module.as_ref().map(|(path, version)| format!(", {path} {version}")).unwrap_or_default();
-    let cgo = if info.cgo() { ", may call C" } else { "" };
-    let read = program.and_then(|program| program.all_goroutines().map(|_| ()));
-    let read = read.map_or_else(
-        |why| format!("its goroutines cannot be read: {why}"),
-        |()| "its goroutines can be read".to_owned(),
-    );
-    Some(format!("Go: {}{module}{cgo}; {read}", info.version))
+    let found = program::find(pid, space, LayoutSource::Best);
+    let named = found.len() > 1;
+    let tell = |found: Found| {
+        let file = space.module(found.module).path.file_name().map(|name| name.to_string_lossy());
+        let file = file.filter(|_| named).map(|name| format!(" in {name}")).unwrap_or_default();
+        let info = found.info;
+        let cgo = if info.cgo() { ", may call C" } else { "" };
+        let module = info.module.map(|(path, version)| format!(", {path} {version}")).unwrap_or_default();
+        let read = found.program.and_then(|program| program.all_goroutines().map(|_| ()));
+        let read = read.map_or_else(
+            |why| format!("its goroutines cannot be read: {why}"),
+            |()| "its goroutines can be read".to_owned(),
+        );
+        format!("Go: {}{file}{module}{cgo}; {read}", info.version)
+    };
+    let told: Vec<String> = found.into_iter().map(tell).collect();
+    (!told.is_empty()).then(|| told.join(". "))
 }
 
 /// The function by which C code calls Go: it is linked in with C code alone (`runtime/cgo/asm_amd64.s`).
@@ -214,11 +221,8 @@ impl GoProcess {
     }
 
     /// Takes in plugins that it has loaded since; whether there are any.
-    pub(super) fn take_new_plugins(
-        &mut self,
-        (pid, space): (u32, &AddressSpace),
-        layouts: LayoutSource,
-    ) -> bool {
+    pub(super) fn take_new_plugins(&mut self, (pid, space): (u32, &AddressSpace), log: &mut dyn Log) -> bool {
+        let layouts = self.options.go_layouts;
         let unplaced = |one: &Self| one.places.iter().filter(|place| place.is_none()).count();
         let missing = unplaced(self);
         if self.program.as_ref().is_ok_and(|program| program.has_more_parts()) {
@@ -228,7 +232,12 @@ impl GoProcess {
                 found.program.as_ref().is_ok_and(|program| program.parts.len() > self.places.len())
             };
             if let Some(found) = again.filter(more) {
-                return self.try_again(found, space);
+                let taken = self.try_again(found, space);
+                // What the plugin's variables reach was not looked at.
+                if self.leak_watch.take().is_some() {
+                    self.watch_leaks(log);
+                }
+                return taken;
             }
         }
         // Its part may have been found before its file was seen mapped.
@@ -374,7 +383,11 @@ impl GoProcess {
         self.memory.read(program, log);
         let proof = self.leak_watch.as_ref().map(LeakWatch::latest);
         let asked = || self.options.prove_leaks.then(|| leaked::prove(program));
-        if let Some(found) = proof.or_else(asked) {
+        let found = proof.or_else(asked).map(|found| {
+            let whole = !program.has_more_parts();
+            if whole { found } else { Err("a plugin has just been loaded".to_owned()) }
+        });
+        if let Some(found) = found {
             self.reader.believe(found.as_ref().ok().map(Arc::clone));
             self.leaks = Some(GoLeaks::of(&found));
         }

@@ -4,7 +4,7 @@
 //! compiler's prologue, `cmd/internal/obj/x86/obj6.go`). Functions that change the stack pointer in
 //! another way, to switch stacks, have no row: their callers are found by the frame pointer, which they
 //! keep since Go 1.21. The one that calls C has a rule of its own, so that what C allocates is charged to the Go code
-//! that called it; so has the one that C calls, which goes back to C's stack.
+//! that called it; so have those that leave for another stack, as the one that C calls.
 
 use leakscope_common::unwind::{Row, cfa, rbp};
 
@@ -27,9 +27,9 @@ const CALLS_C: &str = "runtime.asmcgocall";
 /// then it lies at the stack pointer.
 const LAST_WITH_ROOM: u32 = 21;
 const ROOM: u16 = 5;
-/// The function that C calls: it is entered on the thread's stack and goes on on the goroutine's, but leaves the frame
-/// pointer where it set it, in its frame on the thread's stack (`runtime/asm_amd64.s`).
-const CALLED_BY_C: &str = "runtime.cgocallback";
+/// Functions that go on on another stack, which need not lie below theirs, and leave the frame pointer where they set
+/// it: the one that C calls, and (since Go 1.21) one that goes to the thread's own stack (`runtime/asm_amd64.s`).
+const CHANGE_STACK: [&str; 2] = ["runtime.cgocallback", "runtime.systemstack"];
 /// Longest frame that a row can tell, in words.
 const LONGEST: u32 = u16::MAX as u32 - 1;
 
@@ -100,8 +100,8 @@ fn add(
         push(function.entry, Row::new(0, cfa::END_OF_STACK, 0, rbp::SAME, 0));
         return;
     }
-    let called_by_c = table.is_named(function, CALLED_BY_C);
-    if table.switches_stacks(function) && !called_by_c {
+    let changes = CHANGE_STACK.iter().any(|name| table.is_named(function, name));
+    if table.switches_stacks(function) && !changes {
         push(function.entry, Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0));
         return;
     }
@@ -109,7 +109,7 @@ fn add(
         table.frame_sizes(function, steps).take_while(|(start, _)| (function.entry..end).contains(start))
     {
         let framed = size.is_some_and(|size| size > 0);
-        push(start, if called_by_c && framed { BY_FRAME_POINTER } else { row(size) });
+        push(start, if changes && framed { CHANGES_STACK } else { row(size) });
     }
 }
 
@@ -123,8 +123,8 @@ fn push(rows: &mut Vec<Row>, pc: u32, row: Row) {
     }
 }
 
-/// The rule where the frame pointer leads to the caller, on whichever stack.
-const BY_FRAME_POINTER: Row = Row::new(0, cfa::RBP, 2, rbp::CFA, -2);
+/// The rule of [`CHANGE_STACK`].
+const CHANGES_STACK: Row = Row::new(0, cfa::GO_CHANGES_STACK, 0, rbp::SAME, 0);
 
 /// The rule where the return address lies `size` bytes above the stack pointer.
 fn row(size: Option<u32>) -> Row {

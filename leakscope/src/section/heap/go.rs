@@ -154,6 +154,7 @@ pub(crate) mod tests {
             ],
             totals_by_class: vec![class(Some(48), 20_000), class(None, 600_000), class(Some(64), 300_000)],
             heap_in_use_bytes: 920_000,
+            unsampled_bytes: 0,
             agreement: Some("the sites explain 91 % of what is in use".to_owned()),
         }
     }

@@ -147,7 +147,7 @@ impl Opened for GoRuntimes {
             }
         }
         for one in &mut self.all {
-            changed |= one.take_new_plugins((pid, space), self.options.go_layouts);
+            changed |= one.take_new_plugins((pid, space), log);
         }
         if changed {
             self.told.take();
