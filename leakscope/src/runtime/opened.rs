@@ -119,8 +119,8 @@ pub struct Runtimes {
     options: Options,
     /// In the order of [`RUNTIMES`].
     opened: Vec<Option<Box<dyn Opened>>>,
-    /// Modules that were looked at.
-    looked_at: usize,
+    /// Mappings that there were at the last look.
+    mappings: usize,
 }
 
 impl Runtimes {
@@ -130,14 +130,14 @@ impl Runtimes {
             runtime: detect::of(process, space),
             options: Options { late: true, ..options },
             opened: RUNTIMES.iter().map(|runtime| runtime.open(process, space, options, log)).collect(),
-            looked_at: space.modules().count(),
+            mappings: space.mappings().len(),
         }
     }
 
     /// Looks for what the process has loaded since; whether there are new rows and names.
     pub fn look_again(&mut self, process: &Process, space: &AddressSpace, log: &mut dyn Log) -> bool {
-        let modules = space.modules().count();
-        let new_files = std::mem::replace(&mut self.looked_at, modules) != modules;
+        let mappings = space.mappings().len();
+        let new_files = std::mem::replace(&mut self.mappings, mappings) != mappings;
         let mut changed = false;
         for (runtime, opened) in RUNTIMES.iter().zip(&mut self.opened) {
             if let Some(opened) = opened {

@@ -189,11 +189,6 @@ impl GoProcess {
         self.module
     }
 
-    /// Whether a file is its own or that of one of its plugins.
-    pub(super) fn is_in(&self, module: ModuleId) -> bool {
-        self.module == module || self.places.iter().flatten().any(|place| place.module == module)
-    }
-
     /// Path of its file, as the target names it.
     pub(super) fn path(&self) -> &str {
         &self.path

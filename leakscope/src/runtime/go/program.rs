@@ -82,11 +82,14 @@ pub fn find(pid: u32, space: &AddressSpace, layouts: LayoutSource) -> Vec<Found>
     found
 }
 
-/// Looks whether one of the files of `pid` is written in Go.
+/// Looks whether one of the files of `pid` is written in Go, and no plugin as far as it says itself (since Go 1.21).
 pub fn find_in(pid: u32, space: &AddressSpace, layouts: LayoutSource, id: ModuleId) -> Option<Found> {
     let module = space.module(id);
     let elf = module.elf.as_ref().ok()?;
     let info = buildinfo::find(elf)?;
+    if info.settings.get("-buildmode").is_some_and(|mode| mode == "plugin") {
+        return None;
+    }
     let place = ProgramFile {
         path: module.path.display().to_string(),
         elf: std::rc::Rc::clone(elf),

@@ -7,6 +7,7 @@ mod merge;
 mod tests;
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,8 +52,8 @@ pub(super) struct GoRuntimes {
     options: Options,
     /// In the environment that the process began with.
     godebug: Option<String>,
-    /// Modules that were looked at.
-    looked_at: usize,
+    /// Files that were looked at while they were mapped.
+    looked_at: HashSet<ModuleId>,
     tries: u32,
     /// What is told of them, the one with most memory first.
     told: OnceCell<Told>,
@@ -75,7 +76,7 @@ impl GoRuntimes {
         }
         let all: Vec<GoProcess> =
             found.into_iter().map(|found| GoProcess::of(found, (pid, space), options, log)).collect();
-        let looked_at = space.modules().count();
+        let looked_at = mapped(space).collect();
         let godebug = environment::godebug(pid);
         (!all.is_empty()).then(|| Self { all, options, godebug, looked_at, tries: 0, told: OnceCell::new() })
     }
@@ -84,9 +85,14 @@ impl GoRuntimes {
     fn add_new(&mut self, pid: u32, space: &AddressSpace, log: &mut dyn Log) -> bool {
         let known = self.all.len();
         let late = Options { late: true, ..self.options };
-        for found in program::find(pid, space, self.options.go_layouts) {
-            let is_known = self.all.iter().any(|one| one.is_in(found.module));
-            if !is_known && self.all.len() < MOST {
+        let new: Vec<ModuleId> = mapped(space).filter(|module| self.looked_at.insert(*module)).collect();
+        if !new.is_empty() {
+            self.tries = 0;
+        }
+        for module in new {
+            if self.all.len() < MOST
+                && let Some(found) = program::find_in(pid, space, late.go_layouts, module)
+            {
                 self.all.push(GoProcess::of(found, (pid, space), late, log));
             }
         }
@@ -102,6 +108,11 @@ impl GoRuntimes {
             Told { seen, merged: (all.len() > 1).then(|| Merged::of(&all)) }
         })
     }
+}
+
+/// The files that are mapped now.
+fn mapped(space: &AddressSpace) -> impl Iterator<Item = ModuleId> + '_ {
+    space.mappings().iter().filter_map(|mapped| mapped.module)
 }
 
 impl Opened for GoRuntimes {
@@ -133,12 +144,7 @@ impl Opened for GoRuntimes {
     }
 
     fn look_again(&mut self, pid: u32, space: &AddressSpace, log: &mut dyn Log) -> bool {
-        let modules = space.modules().count();
-        let mut changed = false;
-        if modules != self.looked_at {
-            (self.looked_at, self.tries) = (modules, 0);
-            changed = self.add_new(pid, space, log);
-        }
+        let mut changed = self.add_new(pid, space, log);
         if self.all.iter().any(|one| !one.is_read()) && self.tries < TRIES {
             self.tries += 1;
             for one in self.all.iter_mut().filter(|one| !one.is_read()) {
