@@ -51,6 +51,9 @@ pub mod cfa {
     /// word is that top. Without a goroutine the stack pointer itself. High byte of the offset: words
     /// from there to the return address; if there are any, the first is the caller's rbp.
     pub const GO_CALLS_C: u8 = 13;
+    /// Go's `systemstack` and `cgocallback`, which go on on another stack and leave rbp where they set it: the caller's
+    /// rbp lies there, and above it the return address, wherever that stack is.
+    pub const GO_CHANGES_STACK: u8 = 14;
 }
 
 /// Where the caller's rbp is; the high 4 bits of [`Row::kinds`].

@@ -65,10 +65,16 @@ pub enum Variant {
     NoSections,
     /// Nothing is inlined or optimised.
     NoOptimisation,
+    /// With a part in C, linked statically.
+    CgoStatic,
+    /// A library with a runtime of its own, stripped.
+    Library,
+    /// A library that a program in Go loads.
+    Plugin,
 }
 
 impl Variant {
-    /// All.
+    /// All that any program can be built as.
     pub const ALL: [Self; 10] = [
         Self::Normal,
         Self::Stripped,
@@ -83,7 +89,7 @@ impl Variant {
     ];
 
     fn is_cgo(self) -> bool {
-        matches!(self, Self::Cgo | Self::CgoStripped)
+        matches!(self, Self::Cgo | Self::CgoStripped | Self::CgoStatic | Self::Library | Self::Plugin)
     }
 
     fn arguments(self) -> &'static [&'static str] {
@@ -95,6 +101,9 @@ impl Variant {
             Self::NoHeap => &["-tags=noheap"],
             Self::Trimpath => &["-trimpath"],
             Self::NoOptimisation => &["-gcflags=-N -l"],
+            Self::CgoStatic => &["-ldflags=-extldflags=-static"],
+            Self::Library => &["-buildmode=c-shared", "-ldflags=-s -w"],
+            Self::Plugin => &["-buildmode=plugin"],
         }
     }
 }
@@ -112,6 +121,9 @@ impl fmt::Display for Variant {
             Self::Trimpath => "trimpath",
             Self::NoSections => "no-sections",
             Self::NoOptimisation => "no-optimisation",
+            Self::CgoStatic => "cgo-static",
+            Self::Library => "library",
+            Self::Plugin => "plugin",
         })
     }
 }
@@ -157,6 +169,15 @@ pub const CHURN: Program = Program::new("churn");
 pub const MEMORY: Program = Program::new("memory");
 /// Goroutines that can never run again, and some that look so.
 pub const LEAKS: Program = Program::new("leaks");
+
+/// C called by Go called by C: each level allocates.
+pub const LEVELS: Program = Program::new("levels");
+/// A library for programs that are not in Go.
+pub const LIBRARY: Program = Program { variant: Variant::Library, ..Program::new("library") };
+/// A program that loads plugins, and whose main goroutine can end.
+pub const HOST: Program = Program { variant: Variant::Cgo, ..Program::new("host") };
+/// What it loads.
+pub const PLUGIN: Program = Program { variant: Variant::Plugin, ..Program::new("plugin") };
 
 impl Program {
     const fn new(name: &'static str) -> Self {
@@ -233,7 +254,15 @@ impl Program {
     /// # Errors
     /// If it cannot be built or does not become ready.
     pub fn start(&self, arguments: &[&str]) -> Result<GoFixture> {
-        let fixture = Fixture::start_command(Command::new(self.build()?).args(arguments))?;
+        Self::start_command(Command::new(self.build()?).args(arguments))
+    }
+
+    /// Starts a program that answers as these do.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub fn start_command(command: &mut Command) -> Result<GoFixture> {
+        let fixture = Fixture::start_command(command)?;
         let place = tempfile::Builder::new().prefix("leakscope-go-").tempdir()?;
         Ok(GoFixture { fixture, place })
     }

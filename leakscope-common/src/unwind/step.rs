@@ -13,8 +13,8 @@ const SIGNAL_REGISTERS: u64 = 40;
 
 /// Applies `row` to `regs`, which become the caller's. `Err` says why there is no caller.
 ///
-/// Invariants: on success the new `sp` lies above the old one, except across a signal frame, from C to the
-/// goroutine that called it, and from a frame whose registers are all known; only a row says that a frame
+/// Invariants: on success the new `sp` lies above the old one, except across a signal frame, from one stack of Go's to
+/// another or to that of C, and from a frame whose registers are all known; only a row says that a frame
 /// is the outermost one, never what lies on the stack.
 #[expect(clippy::too_many_lines, reason = "one rule an arm: the kernel side inlines it as one piece")]
 #[inline(always)]
@@ -67,6 +67,14 @@ pub fn step(
                 return Err(StackEnd::ReadFault);
             };
             let bp = if frame > 0 { bp } else { regs.bp };
+            *regs = Regs { ip, sp: return_at.wrapping_add(8), bp, exact: 0 };
+            return if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) };
+        }
+        cfa::GO_CHANGES_STACK => {
+            let return_at = regs.bp.wrapping_add(8);
+            let (Some(bp), Some(ip)) = (mem.word(regs.bp), mem.word(return_at)) else {
+                return Err(StackEnd::ReadFault);
+            };
             *regs = Regs { ip, sp: return_at.wrapping_add(8), bp, exact: 0 };
             return if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) };
         }

@@ -382,6 +382,7 @@ impl DumpArgs {
                     LayoutArg::DebugInfo => LayoutSource::DebugInfo,
                     LayoutArg::Calibration => LayoutSource::Calibration,
                 },
+                ..Options::default()
             },
             charging: self.wrappers.charging()?,
             verbose: self.verbose,

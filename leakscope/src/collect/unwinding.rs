@@ -42,6 +42,8 @@ pub struct OwnRows {
 pub struct Unwinding {
     table: UnwindTable,
     slots: HashMap<ModuleId, FileSlot>,
+    /// Files some of whose rows are of their runtime.
+    with_own: HashSet<ModuleId>,
     /// Rows and buckets that the kernel side has room for.
     room: (u32, u32),
     /// Files whose parts the kernel side was told.
@@ -62,12 +64,14 @@ impl Unwinding {
     /// The rows of everything that is mapped.
     pub fn build(space: &AddressSpace, own: impl IntoIterator<Item = OwnRows>, log: &mut dyn Log) -> Self {
         let mut built = Vec::new();
+        let mut with_own = HashSet::new();
         let mut own: HashMap<ModuleId, OwnRows> = own.into_iter().map(|own| (own.module, own)).collect();
         for (id, module) in space.modules() {
             let Ok(elf) = &module.elf else { continue };
             let own = own.remove(&id);
             let rows = unwind::build(elf, own.as_ref().map(|own| own.text));
             if let Some(own) = own {
+                with_own.insert(id);
                 built.push((id, rows.unwrap_or_else(|_| FileRows::none()).replaced(own.text, own.rows)));
                 continue;
             }
@@ -98,6 +102,7 @@ impl Unwinding {
         let mut unwinding = Self {
             table: UnwindTable::new(rows, buckets),
             slots: HashMap::new(),
+            with_own,
             room: (rows, buckets),
             told: HashSet::new(),
             parts: 0,
@@ -139,6 +144,24 @@ impl Unwinding {
                 self.add(id, &rows);
             }
         }
+    }
+
+    /// Has rows of their runtimes take the place of others in files that were mapped later.
+    pub fn take_own(
+        &mut self,
+        object: &mut Object,
+        space: &AddressSpace,
+        all: Vec<OwnRows>,
+    ) -> Result<(), BpfError> {
+        for own in all {
+            let Ok(elf) = &space.module(own.module).elf else { continue };
+            if self.with_own.insert(own.module) {
+                let rows = unwind::build(elf, Some(own.text)).unwrap_or_else(|_| FileRows::none());
+                self.add(own.module, &rows.replaced(own.text, own.rows));
+                self.told.remove(&own.module);
+            }
+        }
+        self.upload(object, space)
     }
 
     /// Adds files that were mapped, but never when somebody looked, and writes what the kernel side does not have of

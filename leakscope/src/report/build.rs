@@ -6,8 +6,9 @@ use leakscope_common::counter::{Loss, Tally};
 
 use leakscope_common::unwind::StackEnd;
 
+use super::go_program;
 use super::model::{
-    EndedBy, GoProgram, Goroutines, Heap, Memory, Overhead, Report, Summary, Target, Waits, Window,
+    EndedBy, GoProgram, GoRuntime, Goroutines, Heap, Memory, Overhead, Report, Summary, Target, Waits, Window,
 };
 use super::naming::Naming;
 use super::own_cost::{Meter, OwnCost};
@@ -167,8 +168,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         answer.without_names(report.unnamed_stacks);
     }
     answer.rest(&report, go.map(|go| go.refused), host);
-    if let Some(why) = go.and_then(|go| go.memory_refused) {
-        answer.0.last(GoMemorySaid::Unknown { why: why.to_owned() });
+    if let Some(go) = go {
+        answer.of_go(&go, traced.as_ref(), &report.target);
     }
     (report.summary, report.losses) = (answer.0, lost);
     report
@@ -201,6 +202,19 @@ impl Answer {
         self.resident(report);
         if let Some(host) = host {
             self.inside(host);
+        }
+    }
+
+    /// What is not known of a Go program, and where its runtimes are.
+    fn of_go(&mut self, go: &runtime::go::Observed<'_>, traced: Option<&HeapInputs<'_>>, target: &Target) {
+        if let Some(why) = go.memory_refused {
+            self.0.last(GoMemorySaid::Unknown { why: why.to_owned() });
+        }
+        if go.has_c && traced.is_some_and(|traced| traced.visibility.probes == 0) {
+            self.0.last(ReportSaid::GoCUntraced {});
+        }
+        if let Some(said) = go_program::elsewhere(target) {
+            self.0.last(said);
         }
     }
 
@@ -356,10 +370,24 @@ fn target(process: &Process, space: &AddressSpace, runtime: runtime::Observed<'_
         runtime: runtime.runtime.into(),
         runtime_version: runtime.version.map(ToOwned::to_owned),
         container: process.container.clone(),
-        go: runtime.go.map(|go| GoProgram {
-            main_module: go.code.main_module.map(ToOwned::to_owned),
-            settings: go.settings.iter().cloned().collect(),
-        }),
+        go: runtime.go.as_ref().map(program_of),
+    }
+}
+
+fn program_of(go: &runtime::go::Observed<'_>) -> GoProgram {
+    let runtime = |seen: &runtime::go::several::GoRuntimeSeen| GoRuntime {
+        file: seen.file.clone(),
+        version: seen.version.clone(),
+        late: seen.late,
+        goroutines: seen.goroutines,
+        memory_bytes: seen.memory_bytes,
+        sampled: seen.sampled,
+    };
+    GoProgram {
+        main_module: go.code.main_module.map(ToOwned::to_owned),
+        settings: go.settings.iter().cloned().collect(),
+        godebug: go.godebug.map(ToOwned::to_owned),
+        runtimes: go.runtimes.iter().map(runtime).collect(),
     }
 }
 

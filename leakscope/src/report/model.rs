@@ -158,12 +158,37 @@ pub struct Target {
 }
 
 /// What a Go program says of how it was built.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GoProgram {
     /// Path of its main module.
     pub main_module: Option<String>,
     /// Settings of the build, such as `CGO_ENABLED` and `-trimpath`.
     pub settings: BTreeMap<String, String>,
+    /// GODEBUG, in the environment that the process began with.
+    #[serde(default)]
+    pub godebug: Option<String>,
+    /// The Go runtimes of the process, the one with most memory first: usually one, and one more for each library
+    /// that was built with `-buildmode=c-shared`.
+    #[serde(default)]
+    pub runtimes: Vec<GoRuntime>,
+}
+
+/// A Go runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoRuntime {
+    /// Path of the program or library that it is in, as the target names it.
+    pub file: String,
+    /// `go1.21.4`
+    pub version: String,
+    /// Whether it was loaded after leakscope came: its heap is not sampled, and its goroutines are not counted as they
+    /// come and go.
+    pub late: bool,
+    /// Its goroutines, those of the runtime itself apart; null where they could not be read.
+    pub goroutines: Option<u64>,
+    /// Memory that it has from the system, what was returned left out; null where that could not be read.
+    pub memory_bytes: Option<u64>,
+    /// Whether its heap was sampled; one at most is.
+    pub sampled: bool,
 }
 
 /// The time of observation.

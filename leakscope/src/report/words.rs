@@ -1,6 +1,7 @@
 //! What is said of a report as a whole, and in what words.
 
-use crate::human::{counted, duration, moment};
+use super::model::GoRuntime;
+use crate::human::{bytes, counted, duration, moment};
 use crate::section::finding::{Code, Said as _, findings};
 
 /// Files that a finding names; the others are counted.
@@ -25,6 +26,10 @@ findings! {
         Warning RunsInside = "runs_inside" { host: String, sentence: String, },
         /// What would be the answer of such a target.
         Note SeenFromOutside = "seen_from_outside" { host: String, code: Code, text: String, },
+        /// A Go program has C code whose memory is not seen.
+        Warning GoCUntraced = "go_c_untraced" {},
+        /// Where Go runtimes are, if not in the program alone.
+        Note GoRuntimes = "go_runtimes" { runtimes: Vec<GoRuntime>, },
         /// Only a part of the stacks is looked at.
         Note Selected = "selected" { focus: Option<String>, ignore: Option<String>, parts: Vec<String>, },
         /// The answer before that.
@@ -64,17 +69,15 @@ fn text(said: &ReportSaid) -> String {
             let share = *stacks_root as f64 * 100.0 / *stacks as f64;
             format!("{share:.2} % of the stacks reached the thread's first function.")
         }
-        ReportSaid::FilesUnread { files } => {
-            let named = files.get(..NAMED_FILES).unwrap_or(files).join(", ");
-            let more = files.len().saturating_sub(NAMED_FILES);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!(
-                "Mapped files that could not be read for want of rights: {named}{more}. Allocators in them are not \
-                 traced, and their code has no names."
-            )
-        }
+        ReportSaid::FilesUnread { files } => files_unread(files),
         ReportSaid::RunsInside { sentence, .. } => sentence.clone(),
         ReportSaid::SeenFromOutside { host, text, .. } => format!("What the kernel sees of {host}: {text}"),
+        ReportSaid::GoCUntraced {} => {
+            "The program has C code, but no allocator's function was found (it may be linked \
+                                       statically and stripped): what C code allocates is not traced."
+                .to_owned()
+        }
+        ReportSaid::GoRuntimes { runtimes } => go_runtimes(runtimes),
         ReportSaid::Selected { focus, ignore, parts } => {
             let focus = focus.as_ref().map(|pattern| format!("that match `{pattern}`"));
             let ignore = ignore.as_ref().map(|pattern| format!("that do not match `{pattern}`"));
@@ -106,4 +109,45 @@ fn text(said: &ReportSaid) -> String {
                 .to_owned()
         }
     }
+}
+
+fn files_unread(files: &[String]) -> String {
+    let named = files.get(..NAMED_FILES).unwrap_or(files).join(", ");
+    let more = files.len().saturating_sub(NAMED_FILES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "Mapped files that could not be read for want of rights: {named}{more}. Allocators in them are not traced, and \
+         their code has no names."
+    )
+}
+
+fn go_runtimes(all: &[GoRuntime]) -> String {
+    let late = |one: &GoRuntime| if one.late { ", loaded while leakscope watched" } else { "" };
+    let [first, _, ..] = all else {
+        let Some(one) = all.first() else { return String::new() };
+        let missed = if one.late {
+            ": its heap is not sampled, and its goroutines are not counted as they come and go"
+        } else {
+            ""
+        };
+        return format!("The Go runtime is that of {} ({}{}){missed}.", one.file, one.version, late(one));
+    };
+    let told = all.iter().take(NAMED_FILES).map(|one| {
+        let goroutines = one.goroutines.map(|n| format!(", {}", counted(n, "goroutine")));
+        let memory = one.memory_bytes.map(|n| format!(", {} of memory", bytes(n)));
+        let (goroutines, memory) = (goroutines.unwrap_or_default(), memory.unwrap_or_default());
+        format!("{} ({}{goroutines}{memory}{})", one.file, one.version, late(one))
+    });
+    let told = told.collect::<Vec<_>>().join(" and ");
+    let more = all.len().saturating_sub(NAMED_FILES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let sampled = all.iter().find(|one| one.sampled);
+    let sampled = sampled.map(|one| format!("; the heap is estimated by place of {} alone", one.file));
+    format!(
+        "{} Go runtimes are in this process: {told}{more}. Their goroutines and memory are told together; what is said \
+         of the garbage collector is of {}{}.",
+        all.len(),
+        first.file,
+        sampled.unwrap_or_default()
+    )
 }

@@ -17,6 +17,8 @@ pub struct Options {
     pub go_layouts: go::LayoutSource,
     /// Whether the one look of `dump` is to prove which goroutines can never run again, which takes seconds.
     pub prove_leaks: bool,
+    /// Whether what is opened was loaded after the session began.
+    pub late: bool,
 }
 
 /// Where probes of a runtime are attached.
@@ -38,7 +40,7 @@ pub struct Probing<'a> {
 /// observation and keeps what it has read last.
 ///
 /// The session calls [`rows`](Self::rows), [`names`](Self::names) and [`load`](Self::load) once, before
-/// anything is attached; then [`attach`](Self::attach), unless nothing may be probed; then, for each report,
+/// anything is attached (the first two again whenever [`look_again`](Self::look_again) says so); then [`attach`](Self::attach), unless nothing may be probed; then, for each report,
 /// [`read_tasks`](Self::read_tasks), [`read_heap`](Self::read_heap) and [`observe`](Self::observe). `dump` attaches
 /// nothing and reads tasks once. Every method but the last may do nothing.
 ///
@@ -46,14 +48,19 @@ pub struct Probing<'a> {
 /// before as it is, and `observe` says why; only the end of the target while probes are attached is an error. What
 /// is missed is counted as a loss by name ([`crate::losses`]).
 pub trait Opened: Debug {
-    /// The unwind rows of its code.
-    fn rows(&self) -> Option<OwnRows> {
-        None
+    /// The unwind rows of its code, by file.
+    fn rows(&self) -> Vec<OwnRows> {
+        Vec::new()
     }
 
-    /// What names its code, and the file that this is good for.
-    fn names(&self) -> Option<(ModuleId, Box<dyn NamesCode>)> {
-        None
+    /// What names its code, each with the file that it is good for.
+    fn names(&self) -> Vec<(ModuleId, Box<dyn NamesCode>)> {
+        Vec::new()
+    }
+
+    /// Looks for what the target has loaded since; whether there are new rows and names.
+    fn look_again(&mut self, _pid: u32, _space: &AddressSpace, _log: &mut dyn Log) -> bool {
+        false
     }
 
     /// What it needs of the kernel side: sizes of maps of its own.
@@ -109,7 +116,11 @@ impl Observed<'_> {
 #[derive(Debug)]
 pub struct Runtimes {
     runtime: &'static dyn Runtime,
-    opened: Vec<Box<dyn Opened>>,
+    options: Options,
+    /// In the order of [`RUNTIMES`].
+    opened: Vec<Option<Box<dyn Opened>>>,
+    /// Mappings that there were at the last look.
+    mappings: usize,
 }
 
 impl Runtimes {
@@ -117,11 +128,26 @@ impl Runtimes {
     pub fn find(process: &Process, space: &AddressSpace, options: Options, log: &mut dyn Log) -> Self {
         Self {
             runtime: detect::of(process, space),
-            opened: RUNTIMES
-                .iter()
-                .filter_map(|runtime| runtime.open(process, space, options, log))
-                .collect(),
+            options: Options { late: true, ..options },
+            opened: RUNTIMES.iter().map(|runtime| runtime.open(process, space, options, log)).collect(),
+            mappings: space.mappings().len(),
         }
+    }
+
+    /// Looks for what the process has loaded since; whether there are new rows and names.
+    pub fn look_again(&mut self, process: &Process, space: &AddressSpace, log: &mut dyn Log) -> bool {
+        let mappings = space.mappings().len();
+        let new_files = std::mem::replace(&mut self.mappings, mappings) != mappings;
+        let mut changed = false;
+        for (runtime, opened) in RUNTIMES.iter().zip(&mut self.opened) {
+            if let Some(opened) = opened {
+                changed |= opened.look_again(process.through, space, log);
+            } else if new_files {
+                *opened = runtime.open(process, space, self.options, log);
+                changed |= opened.is_some();
+            }
+        }
+        changed
     }
 
     /// The one that the process is named by.
@@ -131,27 +157,27 @@ impl Runtimes {
 
     /// Whether there is anything to be read.
     pub fn is_read(&self) -> bool {
-        !self.opened.is_empty()
+        self.opened().next().is_some()
     }
 
     /// What can be read.
     pub fn opened(&self) -> impl Iterator<Item = &dyn Opened> {
-        self.opened.iter().map(|opened| &**opened)
+        self.opened.iter().flatten().map(|opened| &**opened)
     }
 
     /// The same, to read it.
     pub fn opened_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Opened>> {
-        self.opened.iter_mut()
+        self.opened.iter_mut().flatten()
     }
 
     /// Unwind rows of code that only a runtime knows.
     pub fn rows(&self) -> impl Iterator<Item = OwnRows> {
-        self.opened().filter_map(Opened::rows)
+        self.opened().flat_map(Opened::rows)
     }
 
     /// Has their code named by their own tables.
     pub fn name(&self, names: &mut Names) {
-        for (module, by) in self.opened().filter_map(Opened::names) {
+        for (module, by) in self.opened().flat_map(Opened::names) {
             names.ask(module, by);
         }
     }
@@ -159,7 +185,7 @@ impl Runtimes {
     /// What was read last.
     pub fn observed(&self) -> Observed<'_> {
         let mut observed = Observed::unread(self.runtime);
-        for opened in &self.opened {
+        for opened in self.opened() {
             opened.observe(&mut observed);
         }
         observed

@@ -32,7 +32,7 @@ use crate::collect::heap::Sort;
 use crate::collect::{Log, Tracing, Wishes};
 use crate::failure::Failure;
 use crate::process::{Process, ProcessError};
-use crate::recording::{Player, Recorder};
+use crate::recording::{Player, Recorder, RecordingError};
 use crate::report::Report;
 use crate::symbol::Charging;
 
@@ -175,3 +175,7 @@ pub async fn replay(directory: &Path, charging: &Charging, watcher: &mut dyn Wat
 
 #[cfg(test)]
 mod tests;
+
+fn recording_ends(error: &RecordingError, watcher: &mut dyn Watcher) {
+    watcher.warn(&format!("the recording is not complete: {error}"));
+}

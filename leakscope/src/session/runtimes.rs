@@ -1,17 +1,24 @@
 //! What the target's runtimes know.
 
+use super::subject::Subject;
 use super::{Told, Watcher, clock};
-use crate::collect::{Source, Tracing};
+use crate::bpf::BpfError;
+use crate::collect::Source;
 use crate::failure::Failure;
+use crate::process::AddressSpace;
 use crate::runtime::Runtimes;
+use crate::symbol::Names;
 
 /// Reads what only the runtimes of the target know.
 pub(super) fn read_runtimes(
     runtimes: &mut Runtimes,
+    target: (&Subject, &AddressSpace),
     source: &mut Source,
-    tracing: Tracing,
+    names: &mut Names,
     watcher: &mut dyn Watcher,
 ) -> Result<(), Failure> {
+    meet_runtimes(runtimes, target, source, names, watcher)?;
+    let tracing = target.0.wishes.tracing;
     source.act(|live| {
         for opened in runtimes.opened_mut() {
             opened.read_tasks(clock::monotonic_ns(), &mut Told(watcher));
@@ -19,4 +26,24 @@ pub(super) fn read_runtimes(
         }
         Ok(())
     })
+}
+
+/// Takes in what the target has loaded since: code of its runtimes is unwound and named by their tables.
+pub(super) fn meet_runtimes(
+    runtimes: &mut Runtimes,
+    (subject, space): (&Subject, &AddressSpace),
+    source: &mut Source,
+    names: &mut Names,
+    watcher: &mut dyn Watcher,
+) -> Result<(), Failure> {
+    if !runtimes.look_again(&subject.process, space, &mut Told(watcher)) {
+        return Ok(());
+    }
+    runtimes.name(names);
+    let rows = runtimes.rows().collect();
+    match source.act(|live| live.unwinding.take_own(&mut live.object, space, rows)) {
+        // Its end is noticed elsewhere.
+        Ok(()) | Err(BpfError::TargetGone) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -9,11 +9,11 @@ use super::arm::Armed;
 use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
 use super::glances::Glances;
-use super::runtimes::read_runtimes;
+use super::runtimes::{meet_runtimes, read_runtimes};
 use super::subject::{Subject, expected};
 use super::tallies::{tallies, times};
 use super::usage::memory;
-use super::{Config, Told, Watcher, clock, modules, usage};
+use super::{Config, Told, Watcher, clock, modules, recording_ends, usage};
 use crate::bpf::BpfError;
 use crate::bpf::events::Record;
 use crate::bpf::tables::Tables;
@@ -24,7 +24,7 @@ use crate::losses;
 use crate::process::recorded::RecordedSpace;
 use crate::process::seen::Seen;
 use crate::process::{AddressSpace, Location};
-use crate::recording::{Player, Recorder, RecordingError};
+use crate::recording::{Player, Recorder};
 use crate::report::Report;
 use crate::report::build::{Code, Costs, Inputs, build};
 use crate::report::model::{EndedBy, Window};
@@ -139,10 +139,6 @@ pub(super) async fn replay(
     }
 }
 
-fn recording_ends(error: &RecordingError, watcher: &mut dyn Watcher) {
-    watcher.warn(&format!("the recording is not complete: {error}"));
-}
-
 impl Watch {
     fn new(
         source: Source,
@@ -172,8 +168,9 @@ impl Watch {
     fn start(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.ask(watcher, |collector, scene| collector.started(scene))?;
         let Some(ties) = &mut self.ties else { return Ok(()) };
-        ties.runtimes.name(&mut self.naming.names);
-        read_runtimes(&mut ties.runtimes, &mut self.source, self.subject.wishes.tracing, watcher)?;
+        let (target, names) = ((&self.subject, &self.space), &mut self.naming.names);
+        ties.runtimes.name(names);
+        read_runtimes(&mut ties.runtimes, target, &mut self.source, names, watcher)?;
         watcher.attached(self.subject.process.pid, ties.probes.active());
         self.show_goroutines(watcher)
     }
@@ -324,7 +321,7 @@ impl Watch {
     /// Looks at the mappings again, if that is wanted. The stacks that follow are of the moment at which they were
     /// `seen`.
     fn refresh(&mut self, seen: Seen, look: bool, watcher: &mut dyn Watcher) -> Result<(), Failure> {
-        let Self { source, ties, subject, space, collectors, .. } = self;
+        let Self { source, ties, subject, space, collectors, naming, .. } = self;
         let Some(ties) = ties else {
             let recorded: RecordedSpace = expected(source.recorded("address space")?)?;
             *space = recorded.into_space().map_err(Failure::failed)?;
@@ -338,6 +335,7 @@ impl Watch {
                 Err(error) => return Err(error.into()),
             }
         }
+        meet_runtimes(&mut ties.runtimes, (subject, space), source, &mut naming.names, watcher)?;
         space.as_of(seen);
         source.act(|live| live.unwinding.learn(&mut live.object, space))?;
         if source.is_taped() {
@@ -451,7 +449,8 @@ impl Watch {
             if gone {
                 runtimes.opened_mut().for_each(|opened| opened.ended(at_ns));
             } else {
-                read_runtimes(runtimes, &mut self.source, self.subject.wishes.tracing, watcher)?;
+                let target = (&self.subject, &self.space);
+                read_runtimes(runtimes, target, &mut self.source, &mut self.naming.names, watcher)?;
             }
         }
         if gone { Ok(()) } else { self.ask(watcher, |collector, scene| collector.look(scene)) }

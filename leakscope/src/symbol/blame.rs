@@ -75,6 +75,8 @@ pub struct BlameRules {
     pub rust_crates: &'static [&'static str],
     /// Beginnings of the names of functions that only lead from code made at run time to what it calls.
     pub trampolines: &'static [&'static str],
+    /// Beginnings of the names of functions that call nothing but the runtime's own code, also where that has no name.
+    pub leads: &'static [&'static str],
 }
 
 impl BlameRules {
@@ -85,6 +87,7 @@ impl BlameRules {
         frameworks: CodeTable::NONE,
         rust_crates: &[],
         trampolines: &[],
+        leads: &[],
     };
 }
 
@@ -118,6 +121,7 @@ pub struct Owners {
     frameworks: Code,
     rust_crates: HashSet<&'static str>,
     trampolines: Vec<&'static str>,
+    leads: Vec<&'static str>,
 }
 
 impl FromIterator<BlameRules> for Owners {
@@ -129,6 +133,7 @@ impl FromIterator<BlameRules> for Owners {
             owners.frameworks.add(&rules.frameworks);
             owners.rust_crates.extend(rules.rust_crates);
             owners.trampolines.extend(rules.trampolines);
+            owners.leads.extend(rules.leads);
         }
         owners
     }
@@ -191,8 +196,14 @@ impl Owners {
     fn owner_in(&self, frames: &[BlameInput<'_>], at: usize, charging: &Charging) -> FrameOwner {
         let frame = &frames[at];
         let owner = self.owner(frame);
-        let Some(name) = frame.function.filter(|_| owner != FrameOwner::Allocator) else { return owner };
         let caller = || frames.get(at + 1).and_then(|caller| caller.function);
+        if owner == FrameOwner::User
+            && frame.function.is_none()
+            && caller().is_some_and(|caller| has_prefix(caller, &self.leads))
+        {
+            return FrameOwner::Runtime;
+        }
+        let Some(name) = frame.function.filter(|_| owner != FrameOwner::Allocator) else { return owner };
         let for_container =
             || owner == FrameOwner::User && caller().is_some_and(|caller| cpp::allocates_for(name, caller));
         if charging.is_wrapper(name) || for_container() { FrameOwner::Allocator } else { owner }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::heap::HeapProfile;
-use super::profile::{Frame, Goroutine, GoroutineProfile, Labels};
+use super::profile::{Frame, Goroutine, GoroutineProfile, Labels, without_types};
 
 /// Depths at which a release cuts stacks off: to 1.22, and later.
 const DEPTHS: [usize; 2] = [32, 128];
@@ -62,7 +62,8 @@ fn site(site: &Value) -> Result<GoSite> {
 
 fn frame(value: &Value) -> Frame {
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    Frame { function: text("function"), file: text("file"), line: value["line"].as_u64().unwrap_or(0) }
+    let function = without_types(&text("function"));
+    Frame { function, file: text("file"), line: value["line"].as_u64().unwrap_or(0) }
 }
 
 fn is_runtime(frame: &Frame) -> bool {

@@ -109,7 +109,16 @@ pub(super) fn frame_of(comment: &str) -> Result<Frame> {
 /// A frame at `file:line`.
 fn place(function: &str, place: &str) -> Result<Frame> {
     let (file, line) = place.rsplit_once(':').context("no line")?;
-    Ok(Frame { function: function.to_owned(), file: file.to_owned(), line: line.parse()? })
+    Ok(Frame { function: without_types(function), file: file.to_owned(), line: line.parse()? })
+}
+
+/// A name without the types that a generic function was made for: since Go 1.21 the texts leave them out
+/// (`funcNameForPrint`).
+pub(super) fn without_types(name: &str) -> String {
+    match (name.find('['), name.rfind(']')) {
+        (Some(open), Some(close)) if open < close => format!("{}[...]{}", &name[..open], &name[close + 1..]),
+        _ => name.to_owned(),
+    }
 }
 
 /// Reads the text with debug=2.

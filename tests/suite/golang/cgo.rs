@@ -1,5 +1,7 @@
 //! Where Go calls C.
 
+use leakscope_tests::go::LEVELS;
+
 use super::*;
 
 /// The functions of a site's frames, innermost first.
@@ -67,6 +69,80 @@ fn blocked_in_c_for_go() -> Result<()> {
             &functions(site),
             &["runtime.asmcgocall", "runtime.cgocall", "main.blockedInC", "runtime.goexit"],
         );
+    }
+    Ok(())
+}
+
+/// Go calls C calls Go calls C: each block is charged to who asked for it, by a stack that is whole.
+#[test]
+fn through_go_and_c_and_back() -> Result<()> {
+    for (toolchain, variant) in [
+        (OLDEST, Variant::Cgo),
+        (OLDEST, Variant::CgoStatic),
+        (GO_1_24, Variant::CgoStripped),
+        (NEWEST, Variant::Cgo),
+        (NEWEST, Variant::CgoStatic),
+    ] {
+        need!(toolchain);
+        let program = LEVELS.with(toolchain).variant(variant);
+        let mut fixture = program.start(&[])?;
+        let scope = Leakscope::attach(fixture.pid()).start()?;
+        fixture.ask("levels", "levels ")?;
+        let report = scope.finish()?.report()?;
+        let sites = report.at("/heap/sites").as_array().context("sites")?;
+        for (bytes, chain) in [
+            (100_000, &["main._Cfunc_level_one", "main.levelZero"][..]),
+            (2_700, &["main._Cfunc_CString", "main.setName", "main.levelTwo", "runtime.cgocallback"]),
+            (300_000, &["main._Cfunc_level_three", "main.levelTwo", "runtime.cgocallback"]),
+        ] {
+            let site = sites.iter().find(|site| site["live_bytes"] == bytes);
+            let site = site.with_context(|| format!("{program}: {bytes} bytes in {sites:?}"))?;
+            assert_eq!(
+                (&site["live_objects"], &site["stack_end"]),
+                (&100.into(), &"root".into()),
+                "{program}"
+            );
+            let functions = functions(site);
+            assert_leads(&functions, chain);
+            assert_leads(&functions, &["runtime.asmcgocall", "main._Cfunc_level_one", "main.levelZero"]);
+            assert_eq!(functions.last(), Some(&"runtime.goexit"), "{program}");
+            let blamed = &site["frames"][site["blame"].as_u64().context("blame")? as usize]["function"];
+            let name = blamed.as_str().unwrap_or_default();
+            assert!(!name.contains("cgo") && !name.contains("_Cfunc_"), "{program}: {name}");
+            if bytes == 2_700 {
+                assert_eq!(name, "main.setName", "{program}");
+            }
+        }
+        assert_eq!(report.losses().into_iter().collect::<Vec<_>>(), [], "{program}");
+    }
+    Ok(())
+}
+
+/// A goroutine that waits in a function that C called, and the types that a generic function was made for.
+#[test]
+fn waits_in_a_callback_and_in_generic_code() -> Result<()> {
+    for toolchain in [OLDEST, NEWEST] {
+        need!(toolchain);
+        let fixture = LEVELS.with(toolchain).variant(Variant::CgoStripped).start(&[])?;
+        let report = dump(&fixture)?;
+        let sites = report.at("/goroutines/sites").as_array().context("sites")?;
+        let through = |function: &str| {
+            let site = sites.iter().find(|site| functions(site).contains(&function));
+            site.with_context(|| format!("{toolchain}: {function}"))
+        };
+        let site = through("main.levelHeld")?;
+        assert_eq!((&site["blame"].is_u64(), &site["stack_end"]), (&true, &"root".into()), "{site}");
+        let blamed = site["blame"].as_u64().unwrap_or_default() as usize;
+        assert_eq!(site["frames"][blamed]["function"], "main.levelHeld");
+        assert_leads(&functions(site), &["main.levelHeld", "runtime.cgocallback", "main.holdInCallback"]);
+        // The tables have them since Go 1.21.
+        let names: &[&str] = match toolchain {
+            OLDEST => &["main.(*list[...]).wait"],
+            _ => &["main.(*list[go.shape.int]).wait", "main.(*list[go.shape.string]).wait"],
+        };
+        for name in names {
+            assert_eq!(through(name)?["count"], 1, "{toolchain}: {name}");
+        }
     }
     Ok(())
 }

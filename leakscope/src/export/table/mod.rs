@@ -11,7 +11,7 @@ use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};
 pub use crate::layout::TableStyle;
 use crate::layout::page::{Page, Paint};
 use crate::losses;
-use crate::report::Report;
+use crate::report::{Report, go_program};
 use crate::section::{Context, Part, in_order};
 
 /// Writes `report`.
@@ -59,6 +59,9 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
             report.leakscope_version, target.comm, target.pid
         ),
     )?;
+    if let Some(made) = target.go.as_ref().and_then(go_program::made) {
+        page.sentences(Paint::Plain, &made)?;
+    }
     page.blank()?;
     page.sentences(Paint::Bold, report.summary.headline())?;
     for finding in report.summary.texts() {

@@ -9,6 +9,8 @@ use super::program::Program;
 pub const MOST: u64 = 1 << 24;
 /// Functions that refer to the list.
 pub const READERS: [&str; 3] = ["runtime.forEachGRace", "runtime.forEachG", "runtime.allgadd"];
+/// Functions of goroutines that begin before any of the program's (`runtime/proc.go`).
+const FIRST: [&str; 2] = ["runtime.main", "runtime.forcegchelper"];
 /// Most places that are taken for the list and looked at more closely.
 const MOST_CANDIDATES: usize = 1 << 16;
 /// How many goroutines are looked at before a list is believed.
@@ -60,7 +62,11 @@ fn is_pointer(word: u64) -> bool {
     word.is_multiple_of(8) && word >= 0x1000
 }
 
-/// Whether `start` and `length` are the addresses of a list of goroutines that begins with the main one.
+/// Whether `start` and `length` are the addresses of a list of goroutines, one of the first of which the runtime has
+/// begun itself.
+///
+/// The main one comes first, but not for good: in a library it ends at once (`runtime/proc.go`, `main`), and so it
+/// does by `runtime.Goexit`; then its place is another's. The one that forces collections never ends.
 fn is_list(program: &Program, start: u64, length: u64) -> bool {
     let memory = program.memory();
     let (Some(start), Some(length)) = (memory.u64(start), memory.u64(length)) else { return false };
@@ -72,12 +78,17 @@ fn is_list(program: &Program, start: u64, length: u64) -> bool {
     let pieces: Vec<Piece> =
         (0..looked_at).filter_map(|i| Some((u64_at(&list, 8 * i)?, program.layout.size))).collect();
     let read = memory.read_many(&pieces);
-    (0..pieces.len()).all(|i| read.get(i).is_some_and(|g| is_goroutine(program, g)))
-        && read.get(0).and_then(|g| u64_at(g, program.layout.start)).is_some_and(|pc| {
-            program
-                .function_at(pc)
-                .is_some_and(|(part, f)| f.entry == pc && part.pclntab.name(f) == "runtime.main")
-        })
+    let goroutines: Vec<&[u8]> = (0..pieces.len()).filter_map(|i| read.get(i)).collect();
+    goroutines.len() == looked_at
+        && goroutines.iter().all(|g| is_goroutine(program, g))
+        && goroutines.iter().any(|g| is_runtimes_own(program, g))
+}
+
+/// Whether a goroutine, also one that has ended, is one of the first that every program has.
+fn is_runtimes_own(program: &Program, g: &[u8]) -> bool {
+    let Some(pc) = u64_at(g, program.layout.start) else { return false };
+    let Some((part, function)) = program.function_at(pc) else { return false };
+    function.entry == pc && FIRST.iter().any(|name| part.pclntab.is_named(function, name))
 }
 
 fn is_goroutine(program: &Program, g: &[u8]) -> bool {

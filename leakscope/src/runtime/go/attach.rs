@@ -56,7 +56,34 @@ pub(super) fn attach(
         traced.failed = all.len() as u64;
         return Ok(traced);
     }
-    for probe in &all {
+    add(probing, (program, module), &all, &mut traced, log)?;
+    Ok(traced)
+}
+
+/// Attaches the probes on goroutines in a second runtime, if things lie in it as in the one that the kernel side was
+/// told of. Its heap is not sampled: the kernel side follows one.
+pub(super) fn attach_beside(
+    probing: &mut Probing<'_>,
+    target: (&Program, &Module),
+    loaded: &Program,
+    log: &mut dyn Log,
+) -> Result<GoTraced, BpfError> {
+    let mut traced = GoTraced::default();
+    let same = target.0.layout.created_at == loaded.layout.created_at;
+    if probing.tracing.waits && same {
+        add(probing, target, &probes::goroutines(target.0), &mut traced, log)?;
+    }
+    Ok(traced)
+}
+
+fn add(
+    probing: &mut Probing<'_>,
+    (program, module): (&Program, &Module),
+    all: &[GoProbe],
+    traced: &mut GoTraced,
+    log: &mut dyn Log,
+) -> Result<(), BpfError> {
+    for probe in all {
         log.detail(&format!("{} at {:#x} in {}", probe.function, probe.offset, program.path));
         match probing.attached.add(probing.object, probing.process.pid, &site(probe, module)) {
             Ok(()) if probe.event == GoEvent::Allocated => traced.heap = true,
@@ -68,7 +95,7 @@ pub(super) fn attach(
             }
         }
     }
-    Ok(traced)
+    Ok(())
 }
 
 fn site(probe: &GoProbe, module: &Module) -> ProbeSite {

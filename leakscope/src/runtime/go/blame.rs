@@ -1,7 +1,8 @@
 //! Which frame a stack of Go code is charged to: more is known of it than a name tells.
 
 use super::goroutine::GoFrame;
-use crate::runtime::rules;
+use super::rules;
+use crate::runtime;
 use crate::symbol::{BlameInput, FrameOwner, blame_by};
 
 /// Packages of Go's standard library that the tables for all languages leave out, because a C function
@@ -36,7 +37,7 @@ const FRAMEWORKS: &[&str] = &[
 /// The frame that stands for a goroutine's stack: the one that it is charged to. Where all are the standard
 /// library's, that is the outermost one outside of the runtime, which tells what the goroutine is for.
 pub fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
-    let standard = |frame: &GoFrame| of(&frame.function, main_module) == FrameOwner::Runtime;
+    let standard = |frame: &GoFrame| of(frame, main_module) == FrameOwner::Runtime;
     let outermost = frames.iter().rposition(|frame| !frame.function.starts_with("runtime."));
     match outermost {
         Some(at) if frames.iter().all(standard) => Some(at as u64),
@@ -47,31 +48,35 @@ pub fn blame_goroutine(frames: &[GoFrame], main_module: Option<&str>) -> Option<
 /// The frame that a stack is charged to, by the rule of [`crate::symbol::Owners::blame`]. `main_module` is the
 /// path of the program's own module, whose code is the user's whatever it is called.
 pub fn blame(frames: &[GoFrame], main_module: Option<&str>) -> Option<u64> {
-    let owners: Vec<FrameOwner> = frames.iter().map(|frame| of(&frame.function, main_module)).collect();
+    let owners: Vec<FrameOwner> = frames.iter().map(|frame| of(frame, main_module)).collect();
     blame_by(&owners).map(|at| at as u64)
 }
 
 /// Whether a function is the user's own, as far as its name tells.
 pub fn is_users(function: &str) -> bool {
-    of(function, None) == FrameOwner::User
+    by_name(function, None) == FrameOwner::User
 }
 
-fn of(function: &str, main_module: Option<&str>) -> FrameOwner {
+fn of(frame: &GoFrame, main_module: Option<&str>) -> FrameOwner {
+    if rules::CGO.iter().any(|part| frame.file.contains(part)) {
+        return FrameOwner::Runtime;
+    }
+    by_name(&frame.function, main_module)
+}
+
+fn by_name(function: &str, main_module: Option<&str>) -> FrameOwner {
     let begins = |table: &[&str]| table.iter().any(|prefix| function.starts_with(prefix));
     let own = |module: &str| {
         !module.is_empty() && function.strip_prefix(module).is_some_and(|rest| rest.starts_with(['.', '/']))
     };
-    if function.contains("._Cfunc_") || function.contains("._cgo_") {
-        // cgo makes these: `cmd/cgo/out.go`.
-        FrameOwner::Runtime
-    } else if function.starts_with("main.") || main_module.is_some_and(own) {
+    if function.starts_with("main.") || main_module.is_some_and(own) {
         FrameOwner::User
     } else if begins(STANDARD) {
         FrameOwner::Runtime
     } else if begins(FRAMEWORKS) {
         FrameOwner::Framework
     } else {
-        rules().owners.owner(&BlameInput { function: Some(function), ..BlameInput::default() })
+        runtime::rules().owners.owner(&BlameInput { function: Some(function), ..BlameInput::default() })
     }
 }
 
@@ -98,6 +103,23 @@ mod tests {
         assert_eq!(blamed(&["log/sink.Write", "main.main"], None), Some(1));
         assert_eq!(blamed(&["log/sink.Write", "main.main"], Some("log/sink")), Some(0));
         assert_eq!(blamed(&["log/sinks.Write", "main.main"], Some("log/sink")), Some(1));
+    }
+
+    #[test]
+    fn what_cgo_makes_is_never_to_blame() {
+        let cgos = |function: &str| GoFrame { file: "_cgo_gotypes.go".into(), ..go(function, 51) };
+        let frames = [
+            go("runtime.cgocall", 157),
+            cgos("main._Cfunc_CString"),
+            go("main.setName", 27),
+            cgos("_cgoexp_6ba9_goCallback"),
+            go("runtime.cgocallback", 1042),
+            go("main.main", 60),
+        ];
+        assert_eq!(blame(&frames, None), Some(2));
+        assert_eq!(blame(&frames[3..], Some("main")), Some(2));
+        let all: Vec<GoFrame> = frames.iter().take(2).cloned().collect();
+        assert_eq!(blame(&all, None), Some(0), "nobody's");
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Frames {
             let (file, line) = table.line(function, pc).unwrap_or_default();
             let frame = GoFrame {
                 address: at.pc,
-                function: self.intern(printed(program.minor, name)),
+                function: self.intern(name),
                 function_offset: call.is_none().then(|| at.pc - function.entry),
                 file: self.intern(file),
                 line,
@@ -176,17 +176,6 @@ impl Frames {
     }
 }
 
-/// A function's name as Go's profiles have it: since Go 1.21 without the types that a generic function
-/// was made for (`funcNameForPrint`).
-fn printed(minor: u32, name: String) -> String {
-    match (name.find('['), name.rfind(']')) {
-        (Some(open), Some(close)) if minor >= 21 && open < close => {
-            format!("{}[...]{}", &name[..open], &name[close + 1..])
-        }
-        _ => name,
-    }
-}
-
 fn inlined_at(program: &Program, part: &Part, function: Function, pc: u64) -> Option<InlinedCall> {
     let table = &part.pclntab;
     let tree = table.inline_tree(function)?;
@@ -195,18 +184,4 @@ fn inlined_at(program: &Program, part: &Part, function: Function, pc: u64) -> Op
     let size = table.inlined_call_size();
     let address = data.checked_add(u64::from(tree))?.checked_add(u64::from(index) * size as u64)?;
     table.inlined_call(&program.constant(address, size)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printed;
-
-    #[test]
-    fn type_arguments_are_left_out() {
-        let print = |name: &str| printed(21, name.to_owned());
-        assert_eq!(print("main.(*box[go.shape.float64]).wait"), "main.(*box[...]).wait");
-        assert_eq!(print("a.f[go.shape.[]int].func1[...]"), "a.f[...]");
-        assert_eq!(print("main.main"), "main.main");
-        assert_eq!(print("main.]odd["), "main.]odd[");
-    }
 }

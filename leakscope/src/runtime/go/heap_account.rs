@@ -61,6 +61,9 @@ pub struct GoHeap {
     pub totals_by_class: Vec<SizeClass>,
     /// Bytes in objects in use, dead ones that no collection has found yet included.
     pub heap_in_use_bytes: u64,
+    /// Of these, those on heaps of other runtimes of the process, which are not sampled as this one is.
+    #[serde(default)]
+    pub unsampled_bytes: u64,
     /// How far the sites' sum and `heap_in_use_bytes` agree, in words.
     pub agreement: Option<String>,
 }

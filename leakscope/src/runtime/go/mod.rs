@@ -8,7 +8,7 @@
 //! [`heap_account`]; [`aggregate`] adds both up by site. [`mem_stats`] reads what the runtime itself accounts for.
 //! [`probes`] says where probes stand, `attach` attaches them; [`rows`] makes unwind rows of the tables, for threads
 //! and live stacks, and [`named`] names their frames. [`mod@blame`] and [`idle`] judge stacks of goroutines, `rules`
-//! those of threads. `opened` is what the session holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
+//! those of threads. `opened` is one runtime, and [`several`] all of a process, which the session holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
 //! versions that it has, which was made from their DWARF; for others from the program's own DWARF
@@ -51,6 +51,7 @@ pub mod program;
 mod recorded;
 pub mod rows;
 mod rules;
+pub mod several;
 #[cfg(any(test, feature = "test-support"))]
 pub mod synthetic;
 #[cfg(test)]
@@ -88,8 +89,7 @@ impl Runtime for Go {
         options: Options,
         log: &mut dyn Log,
     ) -> Option<Box<dyn Opened>> {
-        let found = opened::GoProcess::find(process.through, space, options, log)?;
-        Some(Box::new(found))
+        Some(Box::new(several::GoRuntimes::find(process.through, space, options, log)?))
     }
 
     fn describe(&self, process: &Process, space: &AddressSpace) -> Option<String> {

@@ -2,10 +2,25 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::frames::{CodeAddress, Frames};
 use super::goroutine::GoFrame;
 use super::program::Program;
 use crate::symbol::{NamedFrame, NamesCode, NoSymbol, SymbolFrame, name};
+
+/// A file of Go code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoFile {
+    /// Its path, as the target names it.
+    pub path: String,
+    /// Its build ID, in hex.
+    pub build_id: Option<String>,
+    /// Runtime address minus virtual address.
+    pub bias: u64,
+    /// Addresses of its Go code: the first, and the one after the last.
+    pub text: (u64, u64),
+}
 
 /// The program that Go frames are of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,27 +31,40 @@ pub struct GoCode<'a> {
     pub build_id: Option<&'a str>,
     /// Runtime address minus virtual address of the file.
     pub bias: u64,
-    /// Addresses of its Go code: the first, and the one after the last. Plugins have code elsewhere.
+    /// Addresses of its Go code: the first, and the one after the last.
     pub text: (u64, u64),
     /// Path of its main module, whose code is the user's whatever it is called.
     pub main_module: Option<&'a str>,
+    /// The other files of Go code: plugins, and libraries that have a runtime of their own.
+    pub others: &'a [GoFile],
 }
 
-impl GoCode<'_> {
-    /// Whether code at an address is of the file. A return address may be the one after the last.
-    fn holds(&self, address: u64) -> bool {
-        (self.text.0..=self.text.1).contains(&address) && self.text.0 < self.text.1
+impl<'a> GoCode<'a> {
+    /// Path, build ID and bias of the file that holds an address.
+    fn file_of(&self, address: u64) -> Option<(&'a str, Option<&'a str>, u64)> {
+        if holds(self.text, address)
+            && let Some(file) = self.file
+        {
+            return Some((file, self.build_id, self.bias));
+        }
+        let other = self.others.iter().find(|other| holds(other.text, address))?;
+        Some((&other.path, other.build_id.as_deref(), other.bias))
     }
+}
+
+/// Whether code at an address is within these bounds. A return address may be the one after the last.
+fn holds(text: (u64, u64), address: u64) -> bool {
+    (text.0..=text.1).contains(&address) && text.0 < text.1
 }
 
 /// A frame of the program. What lies outside of its own code has no file.
 pub fn frame(go: &GoFrame, code: GoCode<'_>) -> NamedFrame {
-    let held = code.holds(go.address);
+    let file = code.file_of(go.address);
     NamedFrame {
         address: go.address,
-        module: code.file.filter(|_| held).map(ToOwned::to_owned),
-        build_id: code.build_id.filter(|_| held).map(ToOwned::to_owned),
-        offset: held.then(|| go.address.wrapping_sub(code.bias)),
+        module: file.map(|(path, ..)| path.to_owned()),
+        build_id: file.and_then(|(_, build_id, _)| build_id).map(ToOwned::to_owned),
+        offset: file.map(|(_, _, bias)| go.address.wrapping_sub(bias)),
         symbol: symbol(go),
     }
 }
@@ -58,19 +86,21 @@ fn symbol(go: &GoFrame) -> SymbolFrame {
 #[derive(Debug)]
 pub struct GoNames {
     program: Rc<Program>,
+    /// Runtime address minus virtual address of the file that is asked about: the program's, or a plugin's.
+    bias: u64,
     frames: Frames,
 }
 
 impl GoNames {
-    /// Names the code of `program`.
-    pub fn new(program: Rc<Program>) -> Self {
-        Self { program, frames: Frames::default() }
+    /// Names the code of a file of `program`.
+    pub fn new(program: Rc<Program>, bias: u64) -> Self {
+        Self { program, bias, frames: Frames::default() }
     }
 }
 
 impl NamesCode for GoNames {
     fn names(&mut self, address: u64, exact: bool) -> Option<Vec<SymbolFrame>> {
-        let at = CodeAddress { pc: address.wrapping_add(self.program.bias), exact };
+        let at = CodeAddress { pc: address.wrapping_add(self.bias), exact };
         let place = self.frames.place(&self.program, at)?;
         Some(place.frames().map(symbol).collect())
     }
@@ -110,6 +140,12 @@ mod tests {
             bias: 0x40_0000,
             text: (0x46_0000, 0x46_1000),
             main_module: None,
+            others: &[GoFile {
+                path: "/srv/lib/cart.so".to_owned(),
+                build_id: None,
+                bias: 0x7f00_0000_0000,
+                text: (0x7f00_0000_1000, 0x7f00_0000_2000),
+            }],
         };
         let frame = frame(&unknown, code);
         let symbol = &frame.symbol;
@@ -118,7 +154,9 @@ mod tests {
         let place = |frame: &NamedFrame| (frame.module.clone(), frame.build_id.clone(), frame.offset);
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(place(&frame), (text("/srv/bin/shop"), text("beef"), Some(0x60000)));
-        // Code of a plugin, or of C.
+        let plugin = super::frame(&GoFrame { address: 0x7f00_0000_1234, ..go("main.f", 0) }, code);
+        assert_eq!(place(&plugin), (text("/srv/lib/cart.so"), None, Some(0x1234)));
+        // Code of C.
         let elsewhere = super::frame(&go("main.f", 0x2000), code);
         assert_eq!(place(&elsewhere), (None, None, None));
     }

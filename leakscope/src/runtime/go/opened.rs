@@ -1,4 +1,4 @@
-//! A Go process that is read: how, and what was read of it last.
+//! A Go runtime that is read: how, and what was read of it last.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,16 +13,17 @@ use super::heap::follow::GoHeapWatch;
 use super::heap::{self, spans};
 use super::leaked::{self, GoLeaks, LeakWatch};
 use super::mem_stats::{MemoryAccount, MemoryWatch};
-use super::named::{GoCode, GoNames};
-use super::program::{self, LayoutSource, Program};
-use super::rows;
+use super::named::{GoCode, GoFile, GoNames};
+use super::program::{self, Found, LayoutSource, Program};
+use super::rows::{self, Place};
+use super::several::GoRuntimeSeen;
 use crate::bpf::BpfError;
 use crate::bpf::go::HEAP_MAPS;
 use crate::bpf::object::{Load, Object};
 use crate::collect::{OwnRows, Tracing};
 use crate::human;
-use crate::process::{AddressSpace, ModuleId};
-use crate::runtime::{self, Log, Opened, Options, Probing, Runtime as _};
+use crate::process::{AddressSpace, Location, ModuleId};
+use crate::runtime::{Log, Options, Probing};
 use crate::symbol::NamesCode;
 
 /// What a report is told of a Go program.
@@ -32,6 +33,8 @@ pub struct Observed<'a> {
     pub code: GoCode<'a>,
     /// Settings of the build, by name.
     pub settings: &'a [(String, String)],
+    /// GODEBUG, in the environment that the process began with.
+    pub godebug: Option<&'a str>,
     /// The goroutines; `None` if they were not read.
     pub snapshot: Option<&'a GoroutineSites>,
     /// What is known of goroutines that can never run again.
@@ -46,27 +49,46 @@ pub struct Observed<'a> {
     pub memory: Option<&'a MemoryAccount>,
     /// Why it was not.
     pub memory_refused: Option<&'a str>,
+    /// Whether C code is linked in.
+    pub has_c: bool,
+    /// The runtimes that all this is of, the one with most memory first.
+    pub runtimes: &'a [GoRuntimeSeen],
 }
 
-/// What there is to say of a Go program before it is read; `None` if the target is none.
+/// What there is to say of a Go program before it is read, of each runtime in turn; `None` if the target has none.
 pub(super) fn describe(pid: u32, space: &AddressSpace) -> Option<String> {
-    let program::Found { info, program, .. } = program::find(pid, space, LayoutSource::Best)?;
-    let module =
-        info.module.as_ref().map(|(path, version)| format!(", {path} {version}")).unwrap_or_default();
-    let cgo = if info.cgo() { ", may call C" } else { "" };
-    let read = program.and_then(|program| program.all_goroutines().map(|_| ()));
-    let read = read.map_or_else(
-        |why| format!("its goroutines cannot be read: {why}"),
-        |()| "its goroutines can be read".to_owned(),
-    );
-    Some(format!("Go: {}{module}{cgo}; {read}", info.version))
+    let found = program::find(pid, space, LayoutSource::Best);
+    let named = found.len() > 1;
+    let tell = |found: Found| {
+        let file = space.module(found.module).path.file_name().map(|name| name.to_string_lossy());
+        let file = file.filter(|_| named).map(|name| format!(" in {name}")).unwrap_or_default();
+        let info = found.info;
+        let cgo = if info.cgo() { ", may call C" } else { "" };
+        let module = info.module.map(|(path, version)| format!(", {path} {version}")).unwrap_or_default();
+        let read = found.program.and_then(|program| program.all_goroutines().map(|_| ()));
+        let read = read.map_or_else(
+            |why| format!("its goroutines cannot be read: {why}"),
+            |()| "its goroutines can be read".to_owned(),
+        );
+        format!("Go: {}{file}{module}{cgo}; {read}", info.version)
+    };
+    let told: Vec<String> = found.into_iter().map(tell).collect();
+    (!told.is_empty()).then(|| told.join(". "))
 }
 
-/// A Go program under observation.
+/// The function by which C code calls Go: it is linked in with C code alone (`runtime/cgo/asm_amd64.s`).
+const CALLS_GO: &str = "crosscall2";
+
+/// A Go runtime under observation, with the program or library that it is in.
 #[derive(Debug)]
 pub(super) struct GoProcess {
     module: ModuleId,
+    /// Path of its file, as the target names it.
+    path: String,
     program: Result<Rc<Program>, GoError>,
+    /// Where its code lies, by its parts, and the plugins' files.
+    places: Vec<Option<Place>>,
+    plugins: Vec<GoFile>,
     version: String,
     main_module: Option<String>,
     settings: Vec<(String, String)>,
@@ -95,21 +117,27 @@ pub(super) struct GoProcess {
 }
 
 impl GoProcess {
-    /// Finds out whether the target is a Go program.
-    pub(super) fn find(pid: u32, space: &AddressSpace, options: Options, log: &mut dyn Log) -> Option<Self> {
-        let begun = Instant::now();
-        let found = program::find(pid, space, options.go_layouts)?;
-        let refused = found.program.as_ref().err().map(ToString::to_string);
-        log.detail(&format!(
-            "a {} program, {} in {:.1} ms",
-            found.info.version,
-            if refused.is_none() { "its tables found" } else { "not read" },
-            begun.elapsed().as_secs_f64() * 1e3
-        ));
+    /// Takes a runtime that was found.
+    pub(super) fn of(
+        found: Found,
+        (pid, space): (u32, &AddressSpace),
+        options: Options,
+        log: &mut dyn Log,
+    ) -> Self {
         let main_module = found.info.module.map(|(path, _)| path).or(found.info.path);
-        Some(Self {
+        let read = found.program.as_ref().map(|_| ()).map_err(ToString::to_string);
+        let path = space.module(found.module).path.display().to_string();
+        log.detail(&format!(
+            "{}: {path}, {}",
+            found.info.version,
+            read.as_ref().map_or_else(|why| format!("not read: {why}"), |()| "its tables found".to_owned())
+        ));
+        let mut one = Self {
             module: found.module,
+            path,
             program: found.program.map(Rc::new),
+            places: Vec::new(),
+            plugins: Vec::new(),
             version: found.info.version,
             aggregate: GoroutineAggregate::of(main_module.as_deref()),
             main_module,
@@ -121,14 +149,125 @@ impl GoProcess {
             pid,
             options,
             read_ns: None,
-            refused,
+            refused: read.err(),
             traced: GoTraced::default(),
             sampling: None,
             heap_aggregate: GoHeapAggregate::default(),
             heap: None,
             creations: Vec::new(),
             memory: MemoryWatch::of(pid),
-        })
+        };
+        one.place(space);
+        one
+    }
+
+    /// Finds the files that its parts lie in.
+    fn place(&mut self, space: &AddressSpace) {
+        let Ok(program) = &self.program else { return };
+        let place = |(at, part): (usize, &super::moduledata::Part)| match space.locate(part.text.0) {
+            _ if at == 0 => Some(Place { module: self.module, bias: program.bias }),
+            Location::Module(module, address) => {
+                Some(Place { module, bias: part.text.0.wrapping_sub(address) })
+            }
+            _ => None,
+        };
+        self.places = program.parts.iter().enumerate().map(place).collect();
+        let file = |(place, part): (&Option<Place>, &super::moduledata::Part)| {
+            let place = place.as_ref()?;
+            let module = space.module(place.module);
+            Some(GoFile {
+                path: module.path.display().to_string(),
+                build_id: module.build_id_text(),
+                bias: place.bias,
+                text: part.text,
+            })
+        };
+        self.plugins = self.places.iter().zip(&program.parts).skip(1).filter_map(file).collect();
+    }
+
+    pub(super) fn module(&self) -> ModuleId {
+        self.module
+    }
+
+    /// Path of its file, as the target names it.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.options.late
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.program.is_ok()
+    }
+
+    /// Takes another try at what could not be read; whether it can be now.
+    pub(super) fn try_again(&mut self, found: Found, space: &AddressSpace) -> bool {
+        let Ok(program) = found.program else { return false };
+        self.program = Ok(Rc::new(program));
+        self.refused = None;
+        self.place(space);
+        true
+    }
+
+    /// Takes in plugins that it has loaded since; whether there are any.
+    pub(super) fn take_new_plugins(&mut self, (pid, space): (u32, &AddressSpace), log: &mut dyn Log) -> bool {
+        let layouts = self.options.go_layouts;
+        let unplaced = |one: &Self| one.places.iter().filter(|place| place.is_none()).count();
+        let missing = unplaced(self);
+        if self.program.as_ref().is_ok_and(|program| program.has_more_parts()) {
+            let again = program::find_in(pid, space, layouts, self.module);
+            // Until the plugin is there whole it is no part.
+            let more = |found: &Found| {
+                found.program.as_ref().is_ok_and(|program| program.parts.len() > self.places.len())
+            };
+            if let Some(found) = again.filter(more) {
+                let taken = self.try_again(found, space);
+                // What the plugin's variables reach was not looked at.
+                if self.leak_watch.take().is_some() {
+                    self.watch_leaks(log);
+                }
+                return taken;
+            }
+        }
+        // Its part may have been found before its file was seen mapped.
+        if missing > 0 {
+            self.place(space);
+        }
+        unplaced(self) < missing
+    }
+
+    /// Memory that it has, as its runtime accounts for it; `None` where that is not known.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        self.memory.account().map(|account| account.last.ready_bytes)
+    }
+
+    pub(super) fn seen(&self) -> GoRuntimeSeen {
+        GoRuntimeSeen {
+            file: self.path.clone(),
+            version: self.version.clone(),
+            late: self.options.late,
+            goroutines: self.last.as_ref().map(|last| last.total),
+            memory_bytes: self.memory_bytes(),
+            sampled: self.traced.heap,
+        }
+    }
+
+    /// The files of its code.
+    pub(super) fn files(&self) -> Vec<GoFile> {
+        let Ok(program) = &self.program else { return Vec::new() };
+        let own = program.parts.first().map(|part| GoFile {
+            path: program.path.clone(),
+            build_id: program.build_id.clone(),
+            bias: program.bias,
+            text: part.text,
+        });
+        own.into_iter().chain(self.plugins.iter().cloned()).collect()
     }
 
     /// The program that frames are of.
@@ -141,26 +280,42 @@ impl GoProcess {
             bias: program.bias,
             text: program.parts.first().map_or((0, 0), |part| part.text),
             main_module,
+            others: &self.plugins,
         }
     }
-}
 
-impl Opened for GoProcess {
-    fn rows(&self) -> Option<OwnRows> {
-        rows::build(self.program.as_ref().ok()?, self.module)
+    /// The unwind rows of its code, of each file once.
+    pub(super) fn rows(&self) -> Vec<OwnRows> {
+        let Ok(program) = &self.program else { return Vec::new() };
+        let mut all: Vec<OwnRows> = Vec::new();
+        for (part, place) in program.parts.iter().zip(&self.places) {
+            let Some(place) = place.filter(|place| all.iter().all(|rows| rows.module != place.module)) else {
+                continue;
+            };
+            let taken: usize = all.iter().map(|rows| rows.rows.len()).sum();
+            if taken >= rows::MOST {
+                break;
+            }
+            all.extend(rows::build(program, part, place));
+        }
+        all
     }
 
-    fn names(&self) -> Option<(ModuleId, Box<dyn NamesCode>)> {
-        let program = self.program.as_ref().ok()?;
-        Some((self.module, Box::new(GoNames::new(Rc::clone(program)))))
+    /// What names its code, by file.
+    pub(super) fn names(&self) -> Vec<(ModuleId, Box<dyn NamesCode>)> {
+        let Ok(program) = &self.program else { return Vec::new() };
+        let names = |place: &Place| -> (ModuleId, Box<dyn NamesCode>) {
+            (place.module, Box::new(GoNames::new(Rc::clone(program), place.bias)))
+        };
+        self.places.iter().flatten().map(names).collect()
     }
 
-    fn load(&self, tracing: Tracing) -> Load {
+    pub(super) fn load(tracing: Tracing) -> Load {
         let maps = if tracing.heap { HEAP_MAPS.to_vec() } else { Vec::new() };
         Load { maps, ..Load::default() }
     }
 
-    fn attach(&mut self, probing: &mut Probing<'_>, log: &mut dyn Log) -> Result<(), BpfError> {
+    pub(super) fn attach(&mut self, probing: &mut Probing<'_>, log: &mut dyn Log) -> Result<(), BpfError> {
         let Ok(program) = &self.program else { return Ok(()) };
         let module = probing.space.module(self.module);
         self.traced = attach::attach(probing, program, module, log)?;
@@ -174,6 +329,16 @@ impl Opened for GoProcess {
             }
         }
         if probing.tracing.waits {
+            self.watch_leaks(log);
+        }
+        // As near as can be to where the resident set is noted.
+        self.read_memory(log);
+        Ok(())
+    }
+
+    /// Begins to find out which goroutines can never run again.
+    fn watch_leaks(&mut self, log: &mut dyn Log) {
+        if let Ok(program) = &self.program {
             match LeakWatch::start(program, self.pid, self.options.go_layouts) {
                 Ok(watch) => self.leak_watch = Some(watch),
                 Err(why) => {
@@ -181,17 +346,43 @@ impl Opened for GoProcess {
                 }
             }
         }
-        // As near as can be to where the resident set is noted.
-        self.memory.read(program, log);
+    }
+
+    /// Attaches what can be attached beside the probes in another runtime, which the kernel side was told of.
+    pub(super) fn attach_beside(
+        &mut self,
+        other: &Self,
+        probing: &mut Probing<'_>,
+        log: &mut dyn Log,
+    ) -> Result<(), BpfError> {
+        let (Ok(program), Ok(loaded)) = (&self.program, &other.program) else { return Ok(()) };
+        let module = probing.space.module(self.module);
+        if other.traced.goroutines {
+            self.traced = attach::attach_beside(probing, (program, module), loaded, log)?;
+        }
+        if probing.tracing.waits {
+            self.watch_leaks(log);
+        }
         Ok(())
     }
 
-    fn read_tasks(&mut self, now_ns: u64, log: &mut dyn Log) {
+    /// Reads the account of its memory.
+    pub(super) fn read_memory(&mut self, log: &mut dyn Log) {
+        if let Ok(program) = &self.program {
+            self.memory.read(program, log);
+        }
+    }
+
+    pub(super) fn read_tasks(&mut self, now_ns: u64, log: &mut dyn Log) {
         let Ok(program) = &self.program else { return };
         self.memory.read(program, log);
         let proof = self.leak_watch.as_ref().map(LeakWatch::latest);
         let asked = || self.options.prove_leaks.then(|| leaked::prove(program));
-        if let Some(found) = proof.or_else(asked) {
+        let found = proof.or_else(asked).map(|found| {
+            let whole = !program.has_more_parts();
+            if whole { found } else { Err("a plugin has just been loaded".to_owned()) }
+        });
+        if let Some(found) = found {
             self.reader.believe(found.as_ref().ok().map(Arc::clone));
             self.leaks = Some(GoLeaks::of(&found));
         }
@@ -213,7 +404,7 @@ impl Opened for GoProcess {
         }
     }
 
-    fn read_heap(&mut self, object: &Object, tracing: Tracing, log: &mut dyn Log) {
+    pub(super) fn read_heap(&mut self, object: &Object, tracing: Tracing, log: &mut dyn Log) {
         let Ok(program) = &self.program else { return };
         let frames = self.reader.frames();
         if self.traced.goroutines
@@ -244,18 +435,16 @@ impl Opened for GoProcess {
         }
     }
 
-    fn ended(&mut self, at_ns: u64) {
+    pub(super) fn ended(&mut self, at_ns: u64) {
         if let Some(read_ns) = self.read_ns.filter(|_| self.last.is_some()) {
             let before = human::duration(at_ns.saturating_sub(read_ns));
             self.refused = Some(format!("the process has ended, and this is what they did {before} before"));
         }
     }
 
-    fn observe<'a>(&'a self, into: &mut runtime::Observed<'a>) {
-        if into.runtime.name() == super::Go.name() {
-            into.version = Some(&self.version);
-        }
-        into.go = Some(Observed {
+    /// What was read last.
+    pub(super) fn observed(&self) -> Observed<'_> {
+        Observed {
             code: self.code(),
             settings: &self.settings,
             snapshot: self.last.as_ref(),
@@ -265,6 +454,8 @@ impl Opened for GoProcess {
             heap: self.heap.as_ref(),
             memory: self.memory.account(),
             memory_refused: self.memory.refused(),
-        });
+            has_c: self.program.as_ref().is_ok_and(|program| program.function(CALLS_GO).is_some()),
+            ..Observed::default()
+        }
     }
 }

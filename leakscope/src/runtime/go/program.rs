@@ -1,6 +1,7 @@
 //! A running Go program: where its tables and its runtime's variables lie.
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 
 use super::buildinfo::{self, BuildInfo};
 use super::error::GoError;
@@ -10,7 +11,7 @@ use super::moduledata::{self, Part};
 use super::offsets::{GLayout, Offsets};
 use super::pclntab::{Function, HEADER, Header, LARGEST};
 use super::{allgs, calibrate, debug_info, wait_reasons};
-use crate::process::{AddressSpace, ModuleId};
+use crate::process::{AddressSpace, Location, ModuleId};
 
 /// Most plugins.
 const MOST_PARTS: usize = 256;
@@ -69,24 +70,44 @@ pub struct Found {
     pub program: Result<Program, GoError>,
 }
 
-/// Looks whether `pid` is a Go program (or has loaded a library written in Go).
-pub fn find(pid: u32, space: &AddressSpace, layouts: LayoutSource) -> Option<Found> {
-    for mapped in space.mappings() {
-        let Some(id) = mapped.module else { continue };
-        let module = space.module(id);
-        let Ok(elf) = &module.elf else { continue };
-        let Some(info) = buildinfo::find(elf) else { continue };
-        let place = ProgramFile {
-            path: module.path.display().to_string(),
-            elf: std::rc::Rc::clone(elf),
-            bias: mapped.bias,
-            memory: Box::new(Remote::of(pid)),
-            layouts,
-        };
-        let program = Program::open(info.clone(), place);
-        return Some(Found { module: id, info, program });
+/// Looks whether `pid` is a Go program, and which libraries it has loaded that are written in Go: all with a runtime
+/// of their own, by the addresses of their files. Plugins have none.
+pub fn find(pid: u32, space: &AddressSpace, layouts: LayoutSource) -> Vec<Found> {
+    let mut looked_at = HashSet::new();
+    let modules = space.mappings().iter().filter_map(|mapped| mapped.module);
+    let modules = modules.filter(|module| looked_at.insert(*module));
+    let mut found: Vec<Found> = modules.filter_map(|id| find_in(pid, space, layouts, id)).collect();
+    let plugins: HashSet<ModuleId> = found.iter().flat_map(|found| plugins(found, space)).collect();
+    found.retain(|found| !plugins.contains(&found.module));
+    found
+}
+
+/// Looks whether one of the files of `pid` is written in Go, and no plugin as far as it says itself (since Go 1.21).
+pub fn find_in(pid: u32, space: &AddressSpace, layouts: LayoutSource, id: ModuleId) -> Option<Found> {
+    let module = space.module(id);
+    let elf = module.elf.as_ref().ok()?;
+    let info = buildinfo::find(elf)?;
+    if info.settings.get("-buildmode").is_some_and(|mode| mode == "plugin") {
+        return None;
     }
-    None
+    let place = ProgramFile {
+        path: module.path.display().to_string(),
+        elf: std::rc::Rc::clone(elf),
+        bias: space.mappings().iter().find(|mapped| mapped.module == Some(id))?.bias,
+        memory: Box::new(Remote::of(pid)),
+        layouts,
+    };
+    let program = Program::open(info.clone(), place);
+    Some(Found { module: id, info, program })
+}
+
+/// The files of a program's plugins.
+fn plugins<'a>(found: &'a Found, space: &'a AddressSpace) -> impl Iterator<Item = ModuleId> + 'a {
+    let parts = found.program.iter().flat_map(|program| program.parts.iter().skip(1));
+    parts.filter_map(|part| match space.locate(part.text.0) {
+        Location::Module(module, _) if module != found.module => Some(module),
+        _ => None,
+    })
 }
 
 /// Where layouts come from.
@@ -217,6 +238,16 @@ impl Program {
             }
             self.parts.push(part);
         }
+    }
+
+    /// Whether it has loaded a plugin since its parts were found.
+    pub fn has_more_parts(&self) -> bool {
+        let Some(next) = self.offsets.find(MODULEDATA, "next") else { return false };
+        let last = self.parts.last().map(|part| part.address.wrapping_add(next as u64));
+        let more = last.and_then(|at| self.memory.u64(at)).filter(|address| *address != 0);
+        more.is_some_and(|address| {
+            self.parts.len() < MOST_PARTS && self.parts.iter().all(|p| p.address != address)
+        })
     }
 
     /// The target's memory.

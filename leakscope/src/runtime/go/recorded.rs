@@ -7,7 +7,8 @@ use super::aggregate::{GoHeapSnapshot, GoroutineSites};
 use super::creations::GoCreation;
 use super::leaked::GoLeaks;
 use super::mem_stats::MemoryAccount;
-use super::named::GoCode;
+use super::named::{GoCode, GoFile};
+use super::several::GoRuntimeSeen;
 
 /// A Go program at the moment of a report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub struct RecordedGo {
     bias: u64,
     text: (u64, u64),
     main_module: Option<String>,
+    #[serde(default)]
+    others: Vec<GoFile>,
     settings: Vec<(String, String)>,
     snapshot: Option<GoroutineSites>,
     #[serde(default)]
@@ -28,18 +31,25 @@ pub struct RecordedGo {
     memory: Option<MemoryAccount>,
     #[serde(default)]
     memory_refused: Option<String>,
+    #[serde(default)]
+    godebug: Option<String>,
+    #[serde(default)]
+    has_c: bool,
+    #[serde(default)]
+    runtimes: Vec<GoRuntimeSeen>,
 }
 
 impl RecordedGo {
     /// What the report was told.
     pub fn of(observed: &Observed<'_>) -> Self {
-        let GoCode { file, build_id, bias, text, main_module } = observed.code;
+        let GoCode { file, build_id, bias, text, main_module, others } = observed.code;
         Self {
             file: file.map(ToOwned::to_owned),
             build_id: build_id.map(ToOwned::to_owned),
             bias,
             text,
             main_module: main_module.map(ToOwned::to_owned),
+            others: others.to_vec(),
             settings: observed.settings.to_vec(),
             snapshot: observed.snapshot.cloned(),
             leaks: observed.leaks.cloned(),
@@ -48,6 +58,9 @@ impl RecordedGo {
             heap: observed.heap.cloned(),
             memory: observed.memory.cloned(),
             memory_refused: observed.memory_refused.map(ToOwned::to_owned),
+            godebug: observed.godebug.map(ToOwned::to_owned),
+            has_c: observed.has_c,
+            runtimes: observed.runtimes.to_vec(),
         }
     }
 
@@ -60,6 +73,7 @@ impl RecordedGo {
                 bias: self.bias,
                 text: self.text,
                 main_module: self.main_module.as_deref(),
+                others: &self.others,
             },
             settings: &self.settings,
             snapshot: self.snapshot.as_ref(),
@@ -69,6 +83,9 @@ impl RecordedGo {
             heap: self.heap.as_ref(),
             memory: self.memory.as_ref(),
             memory_refused: self.memory_refused.as_deref(),
+            godebug: self.godebug.as_deref(),
+            has_c: self.has_c,
+            runtimes: &self.runtimes,
         }
     }
 }

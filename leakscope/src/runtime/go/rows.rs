@@ -4,7 +4,7 @@
 //! compiler's prologue, `cmd/internal/obj/x86/obj6.go`). Functions that change the stack pointer in
 //! another way, to switch stacks, have no row: their callers are found by the frame pointer, which they
 //! keep since Go 1.21. The one that calls C has a rule of its own, so that what C allocates is charged to the Go code
-//! that called it.
+//! that called it; so have those that leave for another stack, as the one that C calls.
 
 use leakscope_common::unwind::{Row, cfa, rbp};
 
@@ -14,7 +14,7 @@ use crate::collect::OwnRows;
 use crate::process::ModuleId;
 
 /// Most rows.
-const MOST: usize = 16 << 20;
+pub const MOST: usize = 16 << 20;
 /// The function that leaves a goroutine's stack for good: under it is the thread's own stack, empty.
 const LEAVES: &str = "runtime.mcall";
 /// Those that go to the thread's own stack, empty too, and come back. Since Go 1.21 they keep the goroutine's
@@ -27,13 +27,23 @@ const CALLS_C: &str = "runtime.asmcgocall";
 /// then it lies at the stack pointer.
 const LAST_WITH_ROOM: u32 = 21;
 const ROOM: u16 = 5;
+/// Functions that go on on another stack, which need not lie below theirs, and leave the frame pointer where they set
+/// it: the one that C calls, and (since Go 1.21) one that goes to the thread's own stack (`runtime/asm_amd64.s`).
+const CHANGE_STACK: [&str; 2] = ["runtime.cgocallback", "runtime.systemstack"];
 /// Longest frame that a row can tell, in words.
 const LONGEST: u32 = u16::MAX as u32 - 1;
 
-/// The rows of the program itself (not of plugins); `None` if its code lies too high for rows.
-pub fn build(program: &Program, module: ModuleId) -> Option<OwnRows> {
-    let part = program.parts.first()?;
-    let relative = |pc: u64| u32::try_from(pc.wrapping_sub(program.bias)).ok();
+/// Where the code of a part lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub module: ModuleId,
+    /// Runtime address minus the file's virtual address.
+    pub bias: u64,
+}
+
+/// The rows of a part of the program; `None` if its code lies too high for rows.
+pub fn build(program: &Program, part: &Part, Place { module, bias }: Place) -> Option<OwnRows> {
+    let relative = |pc: u64| u32::try_from(pc.wrapping_sub(bias)).ok();
     let text = (relative(part.text.0)?, relative(part.text.1)?);
     let first = Row::new(text.0, cfa::NO_INFO, 0, rbp::SAME, 0);
     let mut rows = OwnRows { module, text, rows: vec![first], truncated: false };
@@ -90,14 +100,16 @@ fn add(
         push(function.entry, Row::new(0, cfa::END_OF_STACK, 0, rbp::SAME, 0));
         return;
     }
-    if table.switches_stacks(function) {
+    let changes = CHANGE_STACK.iter().any(|name| table.is_named(function, name));
+    if table.switches_stacks(function) && !changes {
         push(function.entry, Row::new(0, cfa::NO_INFO, 0, rbp::SAME, 0));
         return;
     }
     for (start, size) in
         table.frame_sizes(function, steps).take_while(|(start, _)| (function.entry..end).contains(start))
     {
-        push(start, row(size));
+        let framed = size.is_some_and(|size| size > 0);
+        push(start, if changes && framed { CHANGES_STACK } else { row(size) });
     }
 }
 
@@ -110,6 +122,9 @@ fn push(rows: &mut Vec<Row>, pc: u32, row: Row) {
         rows.push(Row { pc, ..row });
     }
 }
+
+/// The rule of [`CHANGE_STACK`].
+const CHANGES_STACK: Row = Row::new(0, cfa::GO_CHANGES_STACK, 0, rbp::SAME, 0);
 
 /// The rule where the return address lies `size` bytes above the stack pointer.
 fn row(size: Option<u32>) -> Row {

@@ -6,6 +6,10 @@ use crate::wait::idle::{IdleRule, SLEEPS};
 use crate::wait::primitives::Layout::{self, Elsewhere, Inherit, NoOwner};
 use crate::wait::primitives::{Library, leads, on};
 
+/// Files of the code that leads from Go to C and from C to Go: cgo makes the first two (`cmd/cgo/out.go`). Go's side
+/// has names such as `main._Cfunc_CString` and `main._Cgo_ptr`.
+pub(super) const CGO: &[&str] = &["_cgo_gotypes.go", "_cgo_export.c", "/runtime/cgo/"];
+
 /// The runtime and the standard library, where a name alone tells. Code of a program that is known to be Go's is
 /// judged by [`super::blame`].
 #[rustfmt::skip]
@@ -28,12 +32,13 @@ pub(super) const BLAME: BlameRules = BlameRules {
             "slices.", "maps.", "math/", "net.", "net/", "crypto/", "encoding.", "encoding/", "compress/",
             "container/", "context.", "database/", "hash/", "html/", "log.", "log/", "mime.", "mime/", "path/",
             "regexp.", "regexp/", "testing.", "text/", "unicode/", "vendor/", "archive/", "type:.",
-            // What cgo makes of calls: `cmd/cgo/out.go`.
-            "_cgo_",
+            // What cgo makes of calls, and what leads from C to Go: `cmd/cgo/out.go`, `runtime/cgo`.
+            "_cgo_", "_cgoexp_", "x_cgo_", "crosscall2", "crosscall_amd64",
         ],
-        sources: &["_cgo_gotypes.go", "_cgo_export.c"],
+        sources: CGO,
         ..CodeTable::NONE
     },
+    leads: &["runtime.asmcgocall"],
     ..BlameRules::NONE
 };
 

@@ -64,6 +64,7 @@ pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
         exact: sources.all(|source| source.exact),
         most: told(heap, GO),
         beside,
+        unsampled_bytes: heap.go_unsampled_bytes,
     }
 }
 

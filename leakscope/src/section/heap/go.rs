@@ -58,6 +58,7 @@ pub(crate) fn join(traced: Option<Heap>, inputs: &GoHeapInputs<'_>, code: GoCode
     heap.sites.sort_by(|a, b| order(inputs.sort, a, b));
     rank(&mut heap.sites);
     heap.go_in_use_bytes = (go.heap_in_use_bytes > 0).then_some(go.heap_in_use_bytes);
+    heap.go_unsampled_bytes = (go.unsampled_bytes > 0).then_some(go.unsampled_bytes);
     heap.go_size_classes = (!go.totals_by_class.is_empty()).then(|| {
         let mut classes: Vec<GoSizeClass> = go.totals_by_class.iter().map(size_class).collect();
         classes.sort_by_key(|class| (Reverse(class.bytes), class.size_bytes, class.scan));
@@ -153,6 +154,7 @@ pub(crate) mod tests {
             ],
             totals_by_class: vec![class(Some(48), 20_000), class(None, 600_000), class(Some(64), 300_000)],
             heap_in_use_bytes: 920_000,
+            unsampled_bytes: 0,
             agreement: Some("the sites explain 91 % of what is in use".to_owned()),
         }
     }

@@ -34,6 +34,10 @@ pub struct Heap {
     pub wrappers: Vec<String>,
     /// Bytes in objects in use on a Go program's heap, garbage that no collection has found included.
     pub go_in_use_bytes: Option<u64>,
+    /// Of these, bytes on the heaps of Go runtimes that were not sampled while another one's was; null where there are
+    /// none.
+    #[serde(default)]
+    pub go_unsampled_bytes: Option<u64>,
     /// What a Go program's heap holds by size of objects, most bytes first.
     pub go_size_classes: Option<Vec<GoSizeClass>>,
     /// Allocations that could not be recorded: what is live is at least what is told.

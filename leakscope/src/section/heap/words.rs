@@ -127,6 +127,7 @@ findings! {
             exact: bool,
             most: Option<Most>,
             beside: Option<BesideGo>,
+            unsampled_bytes: Option<u64>,
         },
         /// There is nothing to probe.
         Warning NoAllocator = "heap_no_allocator" { files: u64, reason: Option<String>, },

@@ -83,6 +83,17 @@ fn from_c_to_the_goroutine_that_called_it() {
 }
 
 #[test]
+fn to_the_stack_that_go_came_from() {
+    let row = Row::new(0, cfa::GO_CHANGES_STACK, 0, rbp::SAME, 0);
+    assert_eq!(apply(row, REGS, &[(0x2000, 0x2100), (0x2008, 7)]), caller(7, 0x2010, 0x2100));
+    // Below the stack as good as above.
+    let regs = Regs { bp: 0x800, ..REGS };
+    assert_eq!(apply(row, regs, &[(0x800, 0x900), (0x808, 7)]), caller(7, 0x810, 0x900));
+    assert_eq!(apply(row, REGS, &[(0x2000, 0x2100)]), Err(StackEnd::ReadFault));
+    assert_eq!(apply(row, REGS, &[(0x2000, 0x2100), (0x2008, 0)]), Err(StackEnd::NoReturnAddress));
+}
+
+#[test]
 fn cfa_from_memory() {
     let row = Row::new(0, cfa::DEREF_RSP, Row::deref(34, 200), rbp::SAME, 0);
     assert_eq!(apply(row, REGS, &[(0x1110, 0x3000), (0x30c0, 7)]), caller(7, 0x30c8, 0x2000));

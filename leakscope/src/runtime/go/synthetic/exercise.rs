@@ -68,7 +68,8 @@ fn assert_heap(heap: &GoHeap) {
 }
 
 fn assert_rows(program: &Program) {
-    if let Some(rows) = rows::build(program, ModuleId(0)) {
+    let place = rows::Place { module: ModuleId(0), bias: program.bias };
+    for rows in program.parts.iter().filter_map(|part| rows::build(program, part, place)) {
         assert_eq!(rows.rows.first().map(|row| row.pc), Some(rows.text.0));
         assert!(rows.rows.windows(2).all(|w| w[0].pc < w[1].pc));
     }

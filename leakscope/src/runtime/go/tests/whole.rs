@@ -68,7 +68,8 @@ fn check(program: &Synthetic, version: &str, layouts: LayoutSource) {
     assert!(snapshot.stacks.iter().all(|s| matches!(s.end, GoStackEnd::Root | GoStackEnd::Running)));
     assert!(snapshot.retried > 0, "the running one");
 
-    let rows = rows::build(&opened, ModuleId(0)).expect("rows");
+    let place = rows::Place { module: ModuleId(0), bias: opened.bias };
+    let rows = rows::build(&opened, &opened.parts[0], place).expect("rows");
     assert!(!rows.truncated && rows.rows.windows(2).all(|w| w[0].pc < w[1].pc));
 }
 

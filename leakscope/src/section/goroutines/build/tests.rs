@@ -11,6 +11,7 @@ pub(crate) fn chat() -> GoCode<'static> {
         bias: 0,
         text: (0x46_0000, 0x47_0000),
         main_module: Some("example.com/chat"),
+        others: &[],
     }
 }
 

@@ -6,7 +6,16 @@ use crate::human::{bytes, counted};
 /// What is live in a Go program: exact counts of its C code and what is known of Go's heap are told one by one, the
 /// larger first.
 pub(super) fn go_live(said: &HeapSaid) -> Option<String> {
-    let HeapSaid::GoLive { in_use_bytes, live_bytes, live_objects, since_attach, exact, most, beside } = said
+    let HeapSaid::GoLive {
+        in_use_bytes,
+        live_bytes,
+        live_objects,
+        since_attach,
+        exact,
+        most,
+        beside,
+        unsampled_bytes,
+    } = said
     else {
         return None;
     };
@@ -33,7 +42,10 @@ pub(super) fn go_live(said: &HeapSaid) -> Option<String> {
     // Nine tenths explain it.
     let rest = |in_use: u64| live_bytes.saturating_mul(10) < in_use.saturating_mul(9);
     if *since_attach && in_use_bytes.is_some_and(rest) {
-        go.push_str(" The rest of that heap is older, or not yet collected.");
+        go.push_str(" The rest of that heap is older, or not yet collected");
+        let other = unsampled_bytes.map(|n| format!(", or of another Go runtime ({})", bytes(n)));
+        go.push_str(&other.unwrap_or_default());
+        go.push('.');
     }
     let go = capitalized(&go);
     let Some(BesideGo { live_bytes: c_bytes, live_objects, most, lost, unseen_frees }) = beside else {
