@@ -7,11 +7,11 @@ use super::bytes::{u32_at, u64_at};
 use super::defers::{self, DeferSlots, PendingUnlock};
 use super::frames::{CodeAddress, Frames};
 use super::goroutine::{GoFrame, GoStackEnd, GoState, GoroutineSnapshot, Holder, WantedLock};
-use super::goroutine_reader::Scheduling;
 use super::lock_circles::{self, Wait};
 use super::memory::Piece;
 use super::parked::{NoteLayout, Parked, choose};
 use super::program::Program;
+use super::scheduling::Scheduling;
 
 /// Words of a stack in which the note of a goroutine that waits for a semaphore is looked for: the frame of
 /// `runtime.semacquire1` is among its innermost ones.

@@ -51,6 +51,7 @@ pub mod program;
 mod recorded;
 pub mod rows;
 mod rules;
+mod scheduling;
 pub mod several;
 #[cfg(any(test, feature = "test-support"))]
 pub mod synthetic;

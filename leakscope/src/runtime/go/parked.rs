@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use super::bytes::u64_at;
 use super::goroutine::{GoState, GoroutineSnapshot, Wakes};
-use super::goroutine_reader::Scheduling;
 use super::memory::Piece;
 use super::program::Program;
+use super::scheduling::Scheduling;
 
 /// Most goroutines whose notes are read at a look. Those of a stack are read all or not at all, so that they stay
 /// one site; rare stacks come first.

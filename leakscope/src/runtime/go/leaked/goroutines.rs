@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use crate::runtime::go::allgs::MOST;
 use crate::runtime::go::bytes::u64_at;
-use crate::runtime::go::goroutine_reader::Scheduling;
 use crate::runtime::go::memory::Piece;
 use crate::runtime::go::program::Program;
+use crate::runtime::go::scheduling::Scheduling;
 
 /// Goroutines read at once.
 const AT_ONCE: usize = 1 << 16;

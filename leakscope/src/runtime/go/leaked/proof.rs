@@ -10,9 +10,9 @@ use super::goroutines::Seen;
 use super::reasons;
 use super::scan::{Found, Ground, Stop, scan};
 use super::stack_maps::StackMaps;
-use crate::runtime::go::goroutine_reader::Scheduling;
 use crate::runtime::go::heap::spans::{self, Heap};
 use crate::runtime::go::program::Program;
+use crate::runtime::go::scheduling::Scheduling;
 
 /// Most looks that make a proof. Two in a row that find the same are enough.
 const LOOKS: u32 = 6;
