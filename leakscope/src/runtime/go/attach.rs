@@ -8,9 +8,12 @@ use super::probes::{self, GoEvent, GoProbe};
 use super::program::Program;
 use crate::bpf::BpfError;
 use crate::bpf::attach::ProbeSite;
-use crate::bpf::go::{GO_ALLOCATED, GO_CREATED, GO_EXITED};
+use crate::bpf::go::{GO_ALLOCATED, GO_CREATED, GO_EXITED, GoWindows};
 use crate::process::Module;
 use crate::runtime::{Log, Probing};
+
+/// The N of the first Go 1.N in which larger objects with pointers have a header (`runtime/mbitmap.go`).
+const FIRST_WITH_HEADERS: u32 = 22;
 
 /// What is traced of the runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +74,27 @@ pub(super) fn attach(
     Ok(traced)
 }
 
+/// What opens windows in which small objects are sampled, where that can be done.
+pub(super) fn windows(
+    probing: &mut Probing<'_>,
+    program: &Program,
+    module: &Module,
+    log: &mut dyn Log,
+) -> Option<GoWindows> {
+    if !program.offsets_known {
+        return None;
+    }
+    let found = probes::allocators(program);
+    let windows = probing.object.take_go_windows(probing.process.pid, &module.probe_path, &found);
+    match windows {
+        Ok(windows) => windows,
+        Err(error) => {
+            log.warn(&error.to_string());
+            None
+        }
+    }
+}
+
 fn site(probe: &GoProbe, module: &Module) -> ProbeSite {
     ProbeSite {
         program: match probe.event {
@@ -99,5 +123,9 @@ fn places(program: &Program) -> GoPlaces {
         span_size: offset("mspan", "__size"),
         span_elements: offset("mspan", "nelems"),
         span_alloc_bits: offset("mspan", "allocBits"),
+        p_cache: offset("p", "mcache"),
+        cache_tiny: offset("mcache", "tiny"),
+        cache_alloc: offset("mcache", "alloc"),
+        headers: u32::from(program.minor >= FIRST_WITH_HEADERS),
     }
 }
