@@ -16,11 +16,9 @@ pub const SPAN_IN_RBX: u64 = 2;
 /// (`tinySpanClass`, `runtime/mheap.go`).
 pub const TINY: u64 = 16;
 pub const TINY_CLASS: u64 = 5;
-/// Largest object that shares a span (`maxSmallSize`).
+/// Largest size class (`maxSmallSize`).
 pub const LARGEST_SMALL: u64 = 32768;
-/// Largest object with pointers that needs no header, from Go 1.22 on (`minSizeForMallocHeader`,
-/// `runtime/mbitmap.go`), and the bytes of that header.
-pub const LARGEST_WITHOUT_HEADER: u64 = 512;
+/// Bytes of the header of larger objects with pointers, from Go 1.22 on (`mallocHeaderSize`, `runtime/mbitmap.go`).
 pub const HEADER: u64 = 8;
 /// Offset of `PtrBytes` in a type (`internal/abi/type.go`, the same in all versions): 0 if it has no pointers.
 pub const TYPE_POINTERS: u64 = 8;
@@ -66,7 +64,10 @@ pub mod window {
     pub const FROM: u32 = 4;
     /// It closes with the sample of this number.
     pub const LIMIT: u32 = 5;
-    pub const SLOTS: u32 = 6;
+    /// Here and in the next two, a bit for each span class that a window has seen: as a span of it is taken, no stack
+    /// is needed.
+    pub const SEEN: u32 = 6;
+    pub const SLOTS: u32 = 9;
 }
 
 /// Where things lie in the target; the only element of the map `GO_PLACES`.
@@ -96,10 +97,14 @@ pub struct GoPlaces {
     pub cache_tiny: u32,
     /// Offset of `alloc` in an `mcache`.
     pub cache_alloc: u32,
-    /// Not 0: larger objects with pointers have a header.
-    pub headers: u32,
+    /// Offset of `spanclass` in a span.
+    pub span_class: u32,
+    /// Largest object that shares a span.
+    pub largest_small: u32,
+    /// Objects with pointers have a header if they are larger.
+    pub largest_without_header: u32,
 }
-const _: () = assert!(size_of::<GoPlaces>() == 56);
+const _: () = assert!(size_of::<GoPlaces>() == 64);
 
 /// Goroutines of a `go` statement; the key is the address where the statement goes on.
 #[repr(C)]
@@ -126,7 +131,7 @@ pub struct GoSample {
     pub span: u64,
     /// Address of the `p` that took it; 0 if it could not be read.
     pub p: u64,
-    /// Number of the stack in the map `GO_STACKS`; negative where it could not be taken.
+    /// Number of the stack in the map `GO_STACKS`; negative where it could not be taken, or is not needed.
     pub stack: i64,
     /// The heap's sweep generation.
     pub generation: u32,

@@ -13,9 +13,8 @@ use aya_ebpf::maps::{Array, HashMap, RingBuf, StackTrace};
 use aya_ebpf::programs::ProbeContext;
 use leakscope_common::counter::{Loss, Tally};
 use leakscope_common::go::{
-    BEFORE_GROWTH, BIT_BYTES, GoPlaces, GoSample, GoroutineTotals, HEADER, LARGEST_SMALL,
-    LARGEST_WITHOUT_HEADER, OBJECT_TAKEN, SIZE_STEPS, SPAN_BYTES, SPAN_IN_RBX, SPAN_TAKEN, TINY, TINY_CLASS,
-    TYPE_POINTERS, size_classes, window,
+    BEFORE_GROWTH, BIT_BYTES, GoPlaces, GoSample, GoroutineTotals, HEADER, OBJECT_TAKEN, SIZE_STEPS,
+    SPAN_BYTES, SPAN_IN_RBX, SPAN_TAKEN, TINY, TINY_CLASS, TYPE_POINTERS, size_classes, window,
 };
 
 use crate::counters::{lose, tally};
@@ -125,7 +124,10 @@ pub(crate) fn allocated(ctx: &ProbeContext) {
     // SAFETY: members of the registers, as in `created`.
     let (rax, rbx) = unsafe { (read_volatile(&raw const regs.rax), read_volatile(&raw const regs.rbx)) };
     let span = if cookie(ctx) & SPAN_IN_RBX != 0 { rbx } else { rax };
-    let taken = Taken { event: SPAN_TAKEN, class: 0, span, p: current_p(places, regs.r14), caller: 0 };
+    let class = target_word(span.wrapping_add(places.span_class as u64)) as u8 as u32;
+    let seen = window_slot(window::SEEN + (class >> 6)) >> (class & 63) & 1 != 0;
+    let p = current_p(places, regs.r14);
+    let taken = Taken { event: SPAN_TAKEN, class, span, p, caller: 0, with_stack: !seen };
     send(ctx, places, &taken, window_slot(window::PHASE));
 }
 
@@ -156,9 +158,10 @@ pub(crate) fn sampled(ctx: &ProbeContext) {
     let at = places.cache_alloc as u64 + 8 * class;
     let span = target_word(cache.wrapping_add(at));
     let caller = target_word(regs.rsp);
+    let taken = Taken { event: OBJECT_TAKEN, class: class as u32, span, p, caller, with_stack: true };
     window_add(window::TAKEN);
     let last = window_slot(window::TAKEN) >= window_slot(window::LIMIT);
-    send(ctx, places, &Taken { event: OBJECT_TAKEN, class: class as u32, span, p, caller }, phase);
+    send(ctx, places, &taken, phase);
     if last {
         enter(phase + 1);
     }
@@ -176,9 +179,7 @@ fn enter(phase: u64) {
 /// none from a span: it has a span of its own, or shares a block with other tiny ones.
 #[inline(always)]
 fn span_class(places: &GoPlaces, cache: u64, size: u64, kind: u64) -> Option<u64> {
-    let headers = places.headers != 0;
-    let largest = if headers { LARGEST_SMALL - HEADER } else { LARGEST_SMALL };
-    if size == 0 || size > largest {
+    if size == 0 || size > places.largest_small as u64 {
         return None;
     }
     let no_pointers = kind == 0 || target_word(kind.wrapping_add(TYPE_POINTERS)) == 0;
@@ -196,7 +197,7 @@ fn span_class(places: &GoPlaces, cache: u64, size: u64, kind: u64) -> Option<u64
         let fits = begins.wrapping_add(size) <= TINY && target_word(tiny) != 0;
         return if fits { None } else { Some(TINY_CLASS) };
     }
-    let header = if headers && !no_pointers && size > LARGEST_WITHOUT_HEADER { HEADER } else { 0 };
+    let header = if !no_pointers && size > places.largest_without_header as u64 { HEADER } else { 0 };
     let step = ((size + header + 7) / 8) as usize;
     if step >= SIZE_STEPS {
         return None;
@@ -231,11 +232,12 @@ struct Taken {
     span: u64,
     p: u64,
     caller: u64,
+    with_stack: bool,
 }
 
-/// Sends it with its stack, and with what the span looks like.
+/// The number of the current stack; negative if it could not be taken.
 #[inline(always)]
-fn send(ctx: &ProbeContext, places: &GoPlaces, taken: &Taken, phase: u64) {
+fn stack_of(ctx: &ProbeContext) -> i64 {
     let map = (&raw const GO_STACKS).cast_mut().cast();
     // SAFETY: the context is the kernel's and valid while the program runs, the map its object, which our static
     // only names.
@@ -244,6 +246,13 @@ fn send(ctx: &ProbeContext, places: &GoPlaces, taken: &Taken, phase: u64) {
     if stack < 0 {
         lose(Loss::GoStackLost);
     }
+    stack
+}
+
+/// Sends it with its stack, and with what the span looks like.
+#[inline(always)]
+fn send(ctx: &ProbeContext, places: &GoPlaces, taken: &Taken, phase: u64) {
+    let stack = if taken.with_stack { stack_of(ctx) } else { -1 };
     let generation = target_word(places.sweep_generation) as u32;
     let marking = if places.marking == 0 { 0 } else { target_word(places.marking) as u8 as u32 };
     let size = places.span_size;

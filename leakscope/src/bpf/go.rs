@@ -159,6 +159,13 @@ impl GoWindows {
         self.set(window::PHASE, phase);
     }
 
+    /// Tells of which span classes windows have seen objects, a bit each.
+    pub fn set_seen(&mut self, classes: [u64; 3]) {
+        for (slot, classes) in (window::SEEN..).zip(classes) {
+            self.set(slot, classes);
+        }
+    }
+
     fn set(&mut self, slot: u32, value: u64) {
         // An element of an array can always be written.
         let _ = self.state.set(slot, &value, 0);

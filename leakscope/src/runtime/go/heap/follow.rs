@@ -104,7 +104,8 @@ impl Follower {
                 Err(RecvTimeoutError::Timeout) => {
                     pause = if self.look() > 0 { BUSY } else { (pause * 2).min(IDLE) };
                     if let Some(windows) = &self.windows {
-                        windows.tell(self.sampler.room_taken(), self.sampler.lacks_windows());
+                        let sampler = &self.sampler;
+                        windows.tell(sampler.room_taken(), sampler.lacks_windows(), sampler.classes_seen());
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,

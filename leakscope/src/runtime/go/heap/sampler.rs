@@ -405,6 +405,17 @@ impl Sampler {
         self.mixes.values().any(Mix::is_unseen)
     }
 
+    /// The span classes that windows have seen, a bit each.
+    pub fn classes_seen(&self) -> [u64; 3] {
+        let mut seen = [0; 3];
+        for (class, _) in self.mixes.iter().filter(|(_, mix)| mix.is_seen()) {
+            if let Some(bits) = seen.get_mut(usize::from(class >> 6)) {
+                *bits |= 1 << (class & 63);
+            }
+        }
+        seen
+    }
+
     /// Batches that may still serve objects, and addresses of their spans' descriptions.
     pub fn open(&self) -> Vec<((u64, u8), u64)> {
         self.batches.open()

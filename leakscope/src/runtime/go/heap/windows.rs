@@ -71,6 +71,8 @@ struct Told {
     room: AtomicU64,
     /// There are objects of a size that no window has seen.
     urgent: AtomicBool,
+    /// Span classes of which windows have seen objects, a bit each.
+    seen: [AtomicU64; 3],
     ending: AtomicBool,
 }
 
@@ -89,7 +91,10 @@ impl WindowsThread {
     }
 
     /// Tells it what was seen.
-    pub(super) fn tell(&self, room: u64, urgent: bool) {
+    pub(super) fn tell(&self, room: u64, urgent: bool, seen: [u64; 3]) {
+        for (into, seen) in self.told.seen.iter().zip(seen) {
+            into.store(seen, Ordering::Relaxed);
+        }
         self.told.room.store(room, Ordering::Relaxed);
         self.told.urgent.store(urgent, Ordering::Relaxed);
     }
@@ -137,6 +142,7 @@ struct Placed {
 struct Windows {
     probes: GoWindows,
     told: Arc<Told>,
+    seen: [u64; 3],
     stage: Stage,
     /// Nanoseconds that may be spent, and when that was reckoned.
     budget: f64,
@@ -161,6 +167,7 @@ impl Windows {
         Self {
             probes,
             told,
+            seen: [0; 3],
             stage: Stage::Away(now),
             budget: SAVED,
             reckoned: now,
@@ -179,6 +186,11 @@ impl Windows {
     /// Does what is due. Returns after what time to ask again.
     fn turn(&mut self) -> Duration {
         self.reckon(self.told.room.load(Ordering::Relaxed));
+        let seen = [0, 1, 2].map(|i: usize| self.told.seen[i].load(Ordering::Relaxed));
+        if seen != self.seen {
+            self.seen = seen;
+            self.probes.set_seen(seen);
+        }
         match self.stage {
             Stage::Failed => FAILED,
             Stage::Away(until) => {
