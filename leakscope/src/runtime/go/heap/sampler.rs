@@ -176,7 +176,7 @@ impl Sampler {
         }
         let first = !mix.is_seen();
         if first {
-            mix.see_first(taken.site);
+            mix.see_first(taken.site, room);
         }
         if let Some(awaited) = self.awaited.remove(&(taken.p, span.class))
             && taken.phase <= awaited.phase.saturating_add(1)

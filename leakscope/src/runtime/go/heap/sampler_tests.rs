@@ -72,9 +72,9 @@ fn only_what_survived_a_collection_is_live() {
     assert_eq!(of(&after, 0).live_bytes, 0, "garbage is not listed");
     assert_eq!(of(&after, 0).alloc_bytes, all / 4 * 3);
     assert_eq!((after.batches, after.collections, after.odd), (100, 1, 0));
-    // The first objects of batches tell no more than that it holds these; it may hold all.
-    assert_eq!((leak.bounds.0, leak.bounds.1 / 1024), (25 * 1024, all / 1024));
-    assert!(after.by_first > 0.99);
+    // The first objects of batches tell no more than that it holds these, and may hold all that were not seen.
+    assert_eq!(leak.bounds, (25 * 1024, (25 + 796 - 100) * 1024));
+    assert!((0.87..0.88).contains(&after.by_first), "{}", after.by_first);
 }
 
 #[test]

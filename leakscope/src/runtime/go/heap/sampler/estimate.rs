@@ -3,7 +3,7 @@
 //! The estimate of a site is the sum of what its live samples stand for. [`Mix`](super::mix::Mix) says what that is for
 //! objects that were seen in windows, and how far it may be off. A large object stands for itself, unless others were
 //! drawn. Where no window has seen a class, first objects of batches tell which sites it may be of, and no more: such a
-//! site holds what its samples take at least, and at most all that was allocated of the class.
+//! site holds what its samples take at least, and at most all of the class that was not seen beside.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -41,7 +41,7 @@ pub struct Estimates {
     pub collections: u64,
     /// Batches that make no sense, or whose first object is not known.
     pub odd: u64,
-    /// Share of the allocated bytes whose sites are known by first objects of batches alone.
+    /// Share of the allocated bytes whose sites are not known but by the first objects of their batches.
     pub by_first: f64,
     /// The most samples that one stands for.
     pub one_in: u64,
@@ -201,7 +201,7 @@ fn of_windows(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, S
     error + (size * mix.error(&groups, &all)).powi(2)
 }
 
-/// A class of which only first objects of batches were seen; returns the bytes that were allocated of it.
+/// A class of which only first objects of batches were seen; returns the bytes that were allocated of it besides.
 fn of_firsts(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, Sums>) -> f64 {
     let firsts: f64 = mix.firsts().values().map(|n| *n as f64).sum();
     let weight = mix.objects() / firsts.max(1.0);
@@ -212,17 +212,19 @@ fn of_firsts(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, Su
     }
     let mut found: HashMap<Site, f64> = HashMap::new();
     for sample in live.iter().filter(|sample| sample.kind == Kind::First) {
-        let objects = weight * sample.factor as f64;
+        let factor = sample.factor as f64;
+        let bytes = weight * factor * size;
         let site = sums.entry(sample.site).or_default();
-        site.live(objects * size, objects, sample);
-        site.error += (QUANTILE * size * objects).powi(2) * (1.0 - 1.0 / sample.factor as f64);
-        *found.entry(sample.site).or_insert(0.0) += objects * size;
+        site.live(bytes, weight * factor, sample);
+        site.error += (QUANTILE * bytes).powi(2) * (1.0 - 1.0 / factor);
+        *found.entry(sample.site).or_insert(0.0) += factor;
     }
-    let all = mix.objects() * size;
-    for (site, bytes) in &found {
+    // A span of one object hides none.
+    let hidden = (mix.objects() - firsts).max(0.0);
+    for (site, seen) in &found {
         let sums = sums.entry(*site).or_default();
-        sums.more += (all - bytes).max(0.0);
-        sums.less += bytes;
+        sums.more += (hidden - (weight - 1.0) * seen).max(0.0) * size;
+        sums.less += (weight - 1.0).max(0.0) * seen * size;
     }
-    all
+    hidden * size
 }

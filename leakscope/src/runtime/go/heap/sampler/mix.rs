@@ -56,7 +56,7 @@ pub(super) struct Mix {
     most: u64,
     /// A window has seen the class.
     is_seen: bool,
-    /// Batches before that.
+    /// Batches of several objects before that.
     unseen: u64,
 }
 
@@ -99,10 +99,10 @@ impl Mix {
         *phase.sites.entry(site).or_insert(0) += 1;
     }
 
-    /// The first object of a batch was seen.
-    pub(super) fn see_first(&mut self, site: Site) {
+    /// The first object of a batch of so many was seen.
+    pub(super) fn see_first(&mut self, site: Site, room: u64) {
         *self.firsts.entry(site).or_insert(0) += 1;
-        self.unseen += 1;
+        self.unseen += u64::from(room > 1);
     }
 
     /// A batch of so many objects was taken in this phase.
