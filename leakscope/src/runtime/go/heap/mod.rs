@@ -2,7 +2,8 @@
 //!
 //! [`buckets`] reads the runtime's own memory profile, where the program keeps one; [`spans`] adds up
 //! the heap by size class, always. [`read`] puts both together. Where there is no profile, [`sampler`]
-//! estimates what lives by site from samples that the kernel side takes; [`sampled`] makes an account of it.
+//! estimates what lives by site from samples that the kernel side takes, of small objects in windows that `windows`
+//! opens and closes; [`sampled`] makes an account of it.
 
 pub mod buckets;
 pub mod follow;

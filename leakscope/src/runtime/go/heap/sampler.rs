@@ -1,8 +1,8 @@
 //! An estimate of what lives in a heap that keeps no profile of itself: a plain state machine.
 //!
 //! Go hands out small objects from spans that a P takes from the heap, one for each size class. How many objects
-//! are handed out is known from these *batches* ([`batches`]): as the P takes its next span, or by a look at one that is
-//! open. Which sites they are of is known from windows, in which each object is sampled as it is taken ([`mix`]).
+//! are handed out is known from these *batches* (`batches`): as the P takes its next span, or by a look at one that is
+//! open. Which sites they are of is known from windows, in which each object is sampled as it is taken (`mix`).
 //! Where no window has seen a class, the first object of each batch is a sample, which is a poor one: of two sites
 //! by turns it may always be of the same. Large objects have a span of their own, and each is seen.
 //!
@@ -190,7 +190,7 @@ impl Sampler {
 
     /// An object was taken in a window.
     fn see(&mut self, taken: &TakenSpan, class: u8) {
-        if class < FIRST_SMALL || class >= CLASSES {
+        if !(FIRST_SMALL..CLASSES).contains(&class) {
             self.odd += 1;
             return;
         }
