@@ -136,6 +136,8 @@ pub struct Sampler {
     generation: Option<u32>,
     taken: u64,
     room_taken: u64,
+    /// Classes whose spans have one object, a bit each.
+    alone: [u64; 3],
     /// Objects seen in windows, and the windows.
     seen: u64,
     windows: u64,
@@ -164,7 +166,12 @@ impl Sampler {
             self.odd += 1;
             return;
         };
-        if large {
+        // A span of one object hides none, whatever its class.
+        if large || span.elements == 1 {
+            if !large {
+                self.alone[usize::from(span.class >> 6)] |= 1 << (span.class & 63);
+                self.awaited.remove(&(taken.p, span.class));
+            }
             self.follow(taken, taken.site, Kind::Large, index);
             return;
         }
@@ -192,6 +199,9 @@ impl Sampler {
     fn see(&mut self, taken: &TakenSpan, class: u8) {
         if !(FIRST_SMALL..CLASSES).contains(&class) {
             self.odd += 1;
+            return;
+        }
+        if self.alone[usize::from(class >> 6)] >> (class & 63) & 1 != 0 {
             return;
         }
         self.seen += 1;
@@ -407,13 +417,14 @@ impl Sampler {
 
     /// The span classes that windows have seen, a bit each.
     pub fn classes_seen(&self) -> [u64; 3] {
-        let mut seen = [0; 3];
+        let mut seen = [0u64; 3];
         for (class, _) in self.mixes.iter().filter(|(_, mix)| mix.is_seen()) {
             if let Some(bits) = seen.get_mut(usize::from(class >> 6)) {
                 *bits |= 1 << (class & 63);
             }
         }
-        seen
+        // Of these each span is wanted with its stack.
+        std::array::from_fn(|i| seen[i] & !self.alone[i])
     }
 
     /// Batches that may still serve objects, and addresses of their spans' descriptions.

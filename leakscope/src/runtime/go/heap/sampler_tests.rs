@@ -164,6 +164,25 @@ fn large_objects_are_exact() {
     assert_eq!(site.alloc_bytes, 160 * PAGE);
 }
 
+/// Of a size that has a span for each object, no window is needed.
+#[test]
+fn spans_of_one_object_are_exact() {
+    let mut sampler = Sampler::default();
+    sampler.at_generation(4);
+    for at in 0..10 {
+        let description = Span::for_tests(0xc0_0000_0000 + at * PAGE, 101, 8192, 1, 0, 1);
+        let one = TakenSpan { span: at, description, ..taken(at, (at % 2) as u32, 4) };
+        sampler.take(&TakenSpan { object: Some(101), phase: 1, ..one.clone() });
+        sampler.take(&one);
+    }
+    assert_eq!(sampler.classes_seen(), [0; 3]);
+    sampler.at_generation(6);
+    let due: Vec<_> = sampler.due().into_iter().map(|(number, _)| (number, Fate::Swept(true))).collect();
+    sampler.checked(&due);
+    let site = of(&sampler.estimates(), 1);
+    assert_eq!((site.live_bytes, site.bounds, site.samples), (5 * 8192, (5 * 8192, 5 * 8192), 5));
+}
+
 #[test]
 fn lies_are_counted() {
     let mut sampler = Sampler::default();
