@@ -183,10 +183,14 @@ pub enum Tally {
     StackEnd0 = 48,
     /// Frees by the dynamic linker of blocks that were not in the account: its tables for threads and libraries.
     LinkerFrees = 63,
+    /// Hits of the probes on the Go heap.
+    GoHeapHits = 64,
+    /// Stacks taken there.
+    GoHeapStacks = 65,
 }
 
 /// Slots in the counter map.
-pub const COUNTERS: u32 = 64;
+pub const COUNTERS: u32 = 66;
 
 #[cfg(test)]
 mod tests {

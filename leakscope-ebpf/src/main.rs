@@ -77,10 +77,11 @@ probes! {
     // The dynamic linker has changed the list of libraries (`_dl_debug_state`).
     4: uprobe(ProbeContext) libraries_changed, libraries_changed_m => libraries_change;
     // A goroutine is created (`runtime.newproc1`), ends (`runtime.goexit0`); a span was taken from the Go
-    // heap for an object.
+    // heap for an object; a small object is about to be allocated.
     5: uprobe(ProbeContext) go_created, go_created_m => go::created;
     6: uprobe(ProbeContext) go_exited, go_exited_m => go::exited;
     7: uprobe(ProbeContext) go_allocated, go_allocated_m => go::allocated;
+    8: uprobe(ProbeContext) go_sampled, go_sampled_m => go::sampled;
 }
 
 #[inline(always)]

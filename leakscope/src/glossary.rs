@@ -97,6 +97,8 @@
 //! - **Probe**: a BPF program on an instruction of a function (uprobe) or on an event of the scheduler
 //!   (tracepoint).
 //! - **Attach**: all probes active and recording on. **Window**: from then to the end of recording.
+//! - **Sampling window**: some ms in which every small object that a Go program allocates is seen
+//!   (`runtime::go::heap`). What is between two of them is a **gap**.
 //! - **Collector**: one source of facts: what it needs of the kernel side, where it probes, which events are its
 //!   own, and what it gives to the report ([`collect`](crate::collect)).
 //! - **Recording**: what a session has read of kernel and target, on a **tape**: the answers in the order in which

@@ -163,6 +163,8 @@ pub const STORY: Program = Program::new("story");
 pub const GARBAGE: Program = Program::new("garbage");
 /// The same, with the heap profiler.
 pub const GARBAGE_PROFILED: Program = Program { tags: Some("-tags=profile"), ..GARBAGE };
+/// Sites that allocate by turns in one size class.
+pub const LOCKSTEP: Program = Program::new("lockstep");
 /// Goroutines that come and go at full speed.
 pub const CHURN: Program = Program::new("churn");
 /// Memory of every kind, on command, and what the runtime says of it.

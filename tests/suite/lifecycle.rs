@@ -217,7 +217,7 @@ fn programs_of_uprobes_work_on_the_stack_of_their_thread() -> Result<()> {
     }
     if go::GARBAGE.toolchain.root().is_some() {
         let fixture = go::GARBAGE.start(&[])?;
-        check(fixture.pid(), &["go_created", "go_exited", "go_allocated"])?;
+        check(fixture.pid(), &["go_created", "go_exited", "go_allocated", "go_sampled"])?;
     }
     // The kernel keeps such programs from running twice on a CPU: so what is looked for can be found.
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;

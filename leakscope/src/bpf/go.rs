@@ -1,12 +1,18 @@
 //! The kernel side's account of Go programs.
 
-use leakscope_common::go::{GoPlaces, GoSample, GoroutineTotals};
+use std::ffi::CString;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
-use super::attach::{Links, ProbeProgram};
+use aya::maps::{Array, MapData};
+use leakscope_common::go::{GoPlaces, GoSample, GoroutineTotals, window};
+
+use super::attach::{Links, ProbeProgram, multi_links};
 use super::events::Ring;
 use super::maps::MapSize;
-use super::object::Object;
-use super::{BpfError, sys};
+use super::object::{Object, uprobe};
+use super::{BpfError, chain, sys};
 
 /// Where a goroutine is created.
 pub const GO_CREATED: ProbeProgram = ProbeProgram { perf: "go_created", multi: "go_created_m", rank: 5 };
@@ -15,6 +21,8 @@ pub const GO_EXITED: ProbeProgram = ProbeProgram { perf: "go_exited", multi: "go
 /// Where a span is taken from the Go heap.
 pub const GO_ALLOCATED: ProbeProgram =
     ProbeProgram { perf: "go_allocated", multi: "go_allocated_m", rank: 5 };
+/// Where a small object is allocated. In windows only, so multi links alone place it: they come and go at once.
+const GO_SAMPLED: ProbeProgram = ProbeProgram { perf: "go_sampled", multi: "go_sampled_m", rank: 5 };
 
 /// Sizes of the maps where the heap is sampled: a ring buffer for about 24,000 samples, and their stacks of
 /// 1 KiB each.
@@ -31,6 +39,29 @@ impl Object {
     /// Goroutines by the address where the `go` statement goes on, as they are now.
     pub fn goroutine_totals(&self) -> Result<Vec<(u64, GoroutineTotals)>, BpfError> {
         self.read_map("GO_CREATIONS")
+    }
+
+    /// What opens windows in which objects are sampled: at these offsets of a file, each with its cookie. `None`
+    /// where the kernel has no multi links.
+    pub fn take_go_windows(
+        &mut self,
+        pid: u32,
+        path: &Path,
+        places: &[(u64, u64)],
+    ) -> Result<Option<GoWindows>, BpfError> {
+        if places.is_empty() || multi_links() != Some(true) {
+            return Ok(None);
+        }
+        self.load_probes([GO_SAMPLED], Links::Multi)?;
+        let name = GO_SAMPLED.name(Links::Multi);
+        let unusable = |e: &dyn std::error::Error| BpfError::Load(format!("{name}: {}", chain(e)));
+        let fd = uprobe(&mut self.ebpf, name)?.fd().map_err(|e| unusable(&e))?;
+        let program = fd.as_fd().try_clone_to_owned().map_err(|e| unusable(&e))?;
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|e| unusable(&e))?;
+        let map = self.ebpf.take_map("GO_WINDOW").ok_or(BpfError::Missing("GO_WINDOW"))?;
+        let state = Array::try_from(map).map_err(|_| BpfError::Missing("GO_WINDOW"))?;
+        let (offsets, cookies) = places.iter().copied().unzip();
+        Ok(Some(GoWindows { state, program, path, offsets, cookies, pid, link: None }))
     }
 
     /// Takes the samples' end of the ring buffer; once.
@@ -53,5 +84,90 @@ impl GoSamples {
     /// The next one, if there is one.
     pub fn take(&mut self) -> Option<GoSample> {
         self.0.next(sys::value_of).flatten()
+    }
+}
+
+/// The probes on the functions that allocate small objects, which stand there in windows only.
+pub struct GoWindows {
+    state: Array<MapData, u64>,
+    program: OwnedFd,
+    path: CString,
+    offsets: Vec<u64>,
+    cookies: Vec<u64>,
+    pid: u32,
+    link: Option<OwnedFd>,
+}
+
+impl std::fmt::Debug for GoWindows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GoWindows").field("pid", &self.pid).field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// What is counted of windows, in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowState {
+    /// Odd while one is open.
+    pub phase: u64,
+    /// Hits of the probes.
+    pub hits: u64,
+    /// Samples taken.
+    pub taken: u64,
+}
+
+impl GoWindows {
+    /// Places the probes; nothing is sampled yet.
+    pub fn place(&mut self) -> std::io::Result<()> {
+        let program = self.program.as_fd();
+        let link = sys::link_uprobes(program, &self.path, &self.offsets, &self.cookies, self.pid)?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// The probes, to be taken away by closing them, which takes its time.
+    pub fn take_probes(&mut self) -> Option<OwnedFd> {
+        self.link.take()
+    }
+
+    /// How it stands.
+    pub fn look(&self) -> Option<WindowState> {
+        let slot = |slot| self.state.get(&slot, 0).ok();
+        Some(WindowState {
+            phase: slot(window::PHASE)?,
+            hits: slot(window::HITS)?,
+            taken: slot(window::TAKEN)?,
+        })
+    }
+
+    /// Lets the window of this phase open with the hit of the number `from`; it closes by itself with the sample of
+    /// the number `limit`.
+    pub fn arm(&mut self, phase: u64, from: u64, limit: u64) {
+        self.set(window::FROM, from);
+        self.set(window::LIMIT, limit);
+        self.set(window::NEXT, phase);
+    }
+
+    /// Goes on in a new window.
+    pub fn go_on(&mut self, phase: u64, limit: u64) {
+        self.set(window::LIMIT, limit);
+        self.set(window::PHASE, phase);
+    }
+
+    /// Begins a gap; no window opens any more.
+    pub fn close(&mut self, phase: u64) {
+        self.set(window::NEXT, 0);
+        self.set(window::PHASE, phase);
+    }
+
+    /// Tells of which span classes windows have seen objects, a bit each.
+    pub fn set_seen(&mut self, classes: [u64; 3]) {
+        for (slot, classes) in (window::SEEN..).zip(classes) {
+            self.set(slot, classes);
+        }
+    }
+
+    fn set(&mut self, slot: u32, value: u64) {
+        // An element of an array can always be written.
+        let _ = self.state.set(slot, &value, 0);
     }
 }

@@ -1,5 +1,6 @@
 //! Raw system calls that aya does not offer: batched map reads, mapped arrays, a barrier.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
@@ -19,6 +20,57 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+
+/// `BPF_LINK_CREATE`.
+const BPF_LINK_CREATE: libc::c_long = 28;
+/// `BPF_TRACE_UPROBE_MULTI` (`enum bpf_attach_type`).
+const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+
+/// `union bpf_attr`, member `link_create`, with `uprobe_multi`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkAttr {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    reference_offsets: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    pid: u32,
+    padding: u32,
+}
+const _: () = assert!(size_of::<LinkAttr>() == 64);
+
+/// Places probes at offsets of a file in the process `pid`, each with its cookie; they go as the link is closed.
+pub(super) fn link_uprobes(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offsets: &[u64],
+    cookies: &[u64],
+    pid: u32,
+) -> io::Result<OwnedFd> {
+    let attr = LinkAttr {
+        program: program.as_raw_fd().cast_unsigned(),
+        attach_type: BPF_TRACE_UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: offsets.as_ptr() as u64,
+        cookies: cookies.as_ptr() as u64,
+        count: offsets.len().min(cookies.len()) as u32,
+        pid,
+        ..LinkAttr::default()
+    };
+    // SAFETY: the path ends in a 0, and both arrays have `count` elements at least; all outlive the call.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_CREATE, &raw const attr, size_of::<LinkAttr>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
 
 /// `union bpf_attr`, member `batch`.
 #[repr(C)]

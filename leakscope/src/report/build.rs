@@ -410,6 +410,8 @@ struct Cost {
     waits: u64,
     stacks: u64,
     stacks_root: u64,
+    /// Stacks that the kernel has walked itself.
+    kernel_stacks: u64,
 }
 
 impl Cost {
@@ -418,11 +420,15 @@ impl Cost {
         let of_end =
             |end: StackEnd| counters.get(Tally::StackEnd0 as usize + end as usize).copied().unwrap_or(0);
         Self {
-            hits: counter(Tally::AllocEntries) + counter(Tally::AllocReturns) + counter(Tally::Frees),
+            hits: counter(Tally::AllocEntries)
+                + counter(Tally::AllocReturns)
+                + counter(Tally::Frees)
+                + counter(Tally::GoHeapHits),
             single_steps: counter(Tally::RetInstructions),
             waits: counter(Tally::Waits) + counter(Tally::Wakes),
             stacks: StackEnd::ALL.iter().map(|end| of_end(*end)).sum(),
             stacks_root: of_end(StackEnd::Root),
+            kernel_stacks: counter(Tally::GoHeapStacks),
         }
     }
 
@@ -432,7 +438,7 @@ impl Cost {
             probe_hits: self.hits,
             leakscope_cpu_ns: own.cpu_ns,
             estimated_target_cpu_ns: self.hits * EMULATED_HIT_NS
-                + self.stacks * STACK_NS
+                + (self.stacks + self.kernel_stacks) * STACK_NS
                 + self.waits * WAIT_NS
                 + self.single_steps * SINGLE_STEP_NS,
             method: format!(

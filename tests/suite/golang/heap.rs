@@ -1,7 +1,7 @@
 //! The heap of programs in Go.
 
-use leakscope_tests::go::GARBAGE;
 use leakscope_tests::go::compare::compare_heap;
+use leakscope_tests::go::{GARBAGE, LOCKSTEP};
 use serde_json::Value;
 
 use super::fixtures::truth;
@@ -81,5 +81,48 @@ fn heap_without_the_profiler() -> Result<()> {
     need!(NEWEST);
     let off = sampled(GARBAGE.with(NEWEST).variant(Variant::Stripped))?;
     println!("{off}");
+    Ok(())
+}
+
+/// Of sites by turns in one size class each is told within its interval, and what is dropped is told apart from what is
+/// kept.
+pub(super) fn by_turns(program: Program) -> Result<()> {
+    let mut fixture = program.start(&[])?;
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    for _ in 0..8 {
+        fixture.ask("work 40000", "worked ")?;
+        fixture.collect()?;
+    }
+    fixture.collect()?;
+    let truth = truth(&mut fixture)?;
+    let report = scope.finish()?.report()?;
+    let sites = go_sites(&report);
+    let leaf = |site: &Value| site["frames"][0]["function"].as_str().unwrap_or_default().to_owned();
+    for (function, (_, bytes)) in &truth {
+        let here: Vec<_> = sites.iter().filter(|site| leaf(site) == *function).collect();
+        let [site] = here[..] else { anyhow::bail!("{function}: {here:?}") };
+        let number = |name: &str| site[name].as_u64().unwrap_or(0);
+        let (low, live, high) = (number("live_bytes_low"), number("live_bytes"), number("live_bytes_high"));
+        ensure!(low > 0 && low < live && live < high, "{function}: {low} {live} {high}");
+        // An interval of 95 % misses the truth at times; then not by much.
+        let off = bytes / 20;
+        ensure!(
+            (low - low.min(off)..=high + off).contains(bytes),
+            "{function}: {bytes} not in {low}..{high}"
+        );
+    }
+    let dropped = sites.iter().filter(|site| leaf(site) == "main.newKey");
+    let garbage: u64 = dropped.filter_map(|site| site["live_bytes"].as_u64()).sum();
+    ensure!(garbage < 1 << 20, "{garbage} bytes of garbage are listed");
+    Ok(())
+}
+
+#[test]
+fn sites_that_allocate_by_turns() -> Result<()> {
+    for (toolchain, variant) in [(OLDEST, Variant::Normal), (NEWEST, Variant::Stripped)] {
+        need!(toolchain);
+        by_turns(LOCKSTEP.with(toolchain).variant(variant))
+            .with_context(|| format!("{toolchain} {variant}"))?;
+    }
     Ok(())
 }

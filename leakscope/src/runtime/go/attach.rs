@@ -1,6 +1,6 @@
 //! The probes in the runtime of a Go target.
 
-use leakscope_common::go::GoPlaces;
+use leakscope_common::go::{GoPlaces, HEADER, LARGEST_SMALL};
 use leakscope_common::probe::Cookie;
 
 use super::heap::{self, spans};
@@ -8,9 +8,14 @@ use super::probes::{self, GoEvent, GoProbe};
 use super::program::Program;
 use crate::bpf::BpfError;
 use crate::bpf::attach::ProbeSite;
-use crate::bpf::go::{GO_ALLOCATED, GO_CREATED, GO_EXITED};
+use crate::bpf::go::{GO_ALLOCATED, GO_CREATED, GO_EXITED, GoWindows};
 use crate::process::Module;
 use crate::runtime::{Log, Probing};
+
+/// The N of the first Go 1.N in which larger objects with pointers have a header, and the largest ones without
+/// (`minSizeForMallocHeader`, `runtime/mbitmap.go`).
+const FIRST_WITH_HEADERS: u32 = 22;
+const LARGEST_WITHOUT_HEADER: u32 = 512;
 
 /// What is traced of the runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +103,27 @@ fn add(
     Ok(())
 }
 
+/// What opens windows in which small objects are sampled, where that can be done.
+pub(super) fn windows(
+    probing: &mut Probing<'_>,
+    program: &Program,
+    module: &Module,
+    log: &mut dyn Log,
+) -> Option<GoWindows> {
+    if !program.offsets_known {
+        return None;
+    }
+    let found = probes::allocators(program);
+    let windows = probing.object.take_go_windows(probing.process.pid, &module.probe_path, &found);
+    match windows {
+        Ok(windows) => windows,
+        Err(error) => {
+            log.warn(&error.to_string());
+            None
+        }
+    }
+}
+
 fn site(probe: &GoProbe, module: &Module) -> ProbeSite {
     ProbeSite {
         program: match probe.event {
@@ -117,6 +143,7 @@ fn places(program: &Program) -> GoPlaces {
     let offset = |structure, member| {
         program.offsets.find(structure, member).and_then(|o| u32::try_from(o).ok()).unwrap_or(0)
     };
+    let headers = program.minor >= FIRST_WITH_HEADERS;
     GoPlaces {
         sweep_generation: spans::find(program).map_or(0, |heap| heap.sweep_generation_address()),
         marking: probes::marking(program).unwrap_or(0),
@@ -126,5 +153,11 @@ fn places(program: &Program) -> GoPlaces {
         span_size: offset("mspan", "__size"),
         span_elements: offset("mspan", "nelems"),
         span_alloc_bits: offset("mspan", "allocBits"),
+        p_cache: offset("p", "mcache"),
+        cache_tiny: offset("mcache", "tiny"),
+        cache_alloc: offset("mcache", "alloc"),
+        span_class: offset("mspan", "spanclass"),
+        largest_small: if headers { LARGEST_SMALL - HEADER } else { LARGEST_SMALL } as u32,
+        largest_without_header: if headers { LARGEST_WITHOUT_HEADER } else { u32::MAX },
     }
 }

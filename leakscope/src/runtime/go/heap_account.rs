@@ -9,8 +9,9 @@ pub const PROFILE_METHOD: &str = "the Go runtime's own memory profile, scaled up
                                   the program began, not since leakscope came, and calls live what the last \
                                   finished garbage collection left";
 /// The same where leakscope samples objects itself.
-pub const SAMPLED_METHOD: &str = "objects were sampled as the Go runtime took memory for them, and looked for after \
-                                  each garbage collection; it counts since leakscope came";
+pub const SAMPLED_METHOD: &str = "objects were sampled in short windows, scaled up by the spans that the Go runtime took \
+                                  for their sizes, and looked for after each garbage collection; it counts since \
+                                  leakscope came";
 
 /// Whether a method of these counts what was allocated since leakscope came, and nothing of before.
 pub fn is_since_attach(method: &str) -> bool {

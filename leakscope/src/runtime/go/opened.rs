@@ -323,7 +323,8 @@ impl GoProcess {
             && let Ok(heap) = spans::find(program)
         {
             let samples = probing.object.take_go_samples()?;
-            match GoHeapWatch::start(probing.process.through, heap, samples) {
+            let windows = attach::windows(probing, program, module, log);
+            match GoHeapWatch::start(probing.process.through, heap, samples, windows) {
                 Ok(sampling) => self.sampling = Some(sampling),
                 Err(error) => log.warn(&format!("the Go heap is not followed: {error}")),
             }

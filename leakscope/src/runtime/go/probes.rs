@@ -3,9 +3,13 @@
 //! Never a return probe: Go moves stacks, and would find the trampoline's address on them. Each probe
 //! stands on an instruction that the kernel emulates (`push`, `jbe`, `call`).
 
+use std::collections::HashSet;
+
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
 
 use super::code::references;
+use super::moduledata::Part;
+use super::pclntab::Function;
 use super::program::Program;
 use leakscope_common::go::{BEFORE_GROWTH, SPAN_IN_RBX};
 
@@ -37,6 +41,8 @@ pub struct GoProbe {
 
 /// Most bytes of a function that are decoded.
 const LONGEST_FUNCTION: u64 = 1 << 16;
+/// Most functions that are looked at for those that allocate.
+const MOST_ALLOCATORS: usize = 256;
 /// Most instructions before the frame is made.
 const PROLOGUE: usize = 6;
 /// Functions that a collection runs only while it marks: they begin with a look at the write barrier.
@@ -77,6 +83,33 @@ pub fn heap(program: &Program) -> Vec<GoProbe> {
     find().unwrap_or_default()
 }
 
+/// Where the functions stand that allocate small objects: all that look for a free object (`nextFree`), whatever they
+/// are called. Not those that others of them call (`mallocgcSmallNoScanSlowPath` of Go 1.27): an object would count
+/// twice. Offset in the file and cookie; empty if one of them cannot be probed.
+pub fn allocators(program: &Program) -> Vec<(u64, u64)> {
+    let find = || {
+        let (part, free) = program.function("runtime.(*mcache).nextFree")?;
+        let table = &part.pclntab;
+        let named = |i| table.function(i).filter(|f| table.name(*f).starts_with("runtime.malloc"));
+        let mut found: Vec<(u64, Vec<Instruction>)> = Vec::new();
+        for function in (0..table.functions()).filter_map(named).take(MOST_ALLOCATORS) {
+            let code = code_of(program, part, function)?;
+            if calls(&code).iter().any(|(_, target)| *target == free.entry) {
+                found.push((function.entry, code));
+            }
+        }
+        let called: HashSet<u64> = found.iter().flat_map(|(_, code)| calls(code)).map(|(_, to)| to).collect();
+        let outer = found.iter().filter(|(entry, _)| !called.contains(entry));
+        outer
+            .map(|(_, code)| {
+                let (address, cookie) = prologue(code)?;
+                Some((program.file_offset(address)?, cookie))
+            })
+            .collect::<Option<Vec<_>>>()
+    };
+    find().unwrap_or_default()
+}
+
 /// Address of a byte that is not 0 while a collection marks (`runtime.writeBarrier`).
 pub fn marking(program: &Program) -> Option<u64> {
     let part = program.parts.first()?;
@@ -99,6 +132,10 @@ fn probe(
 /// The instructions of a function.
 fn code(program: &Program, name: &str) -> Option<Vec<Instruction>> {
     let (part, function) = program.function(name)?;
+    code_of(program, part, function)
+}
+
+fn code_of(program: &Program, part: &Part, function: Function) -> Option<Vec<Instruction>> {
     let length = (part.pclntab.end(function) - function.entry).min(LONGEST_FUNCTION);
     let bytes = program.constant(function.entry, usize::try_from(length).ok()?)?;
     Some(Decoder::with_ip(64, &bytes, function.entry, DecoderOptions::NONE).iter().collect())

@@ -6,11 +6,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use leakscope_common::go::GoSample;
+use leakscope_common::go::{GoSample, OBJECT_TAKEN};
 
-use super::sampler::{Estimates, Fate, Sampler, TakenSpan};
+use super::sampler::{Estimates, Fate, Sampler, Stack, TakenSpan};
 use super::spans::{Heap, Span, SpanLayout};
-use crate::bpf::go::GoSamples;
+use super::windows::WindowsThread;
+use crate::bpf::go::{GoSamples, GoWindows};
 use crate::runtime::go::memory::{Memory as _, Piece, Remote};
 
 /// Time between two looks while samples come.
@@ -36,13 +37,19 @@ pub(in crate::runtime::go) struct GoHeapWatch {
 
 impl GoHeapWatch {
     /// Begins to follow samples.
-    pub(in crate::runtime::go) fn start(pid: u32, heap: Heap, samples: GoSamples) -> std::io::Result<Self> {
+    pub(in crate::runtime::go) fn start(
+        pid: u32,
+        heap: Heap,
+        samples: GoSamples,
+        windows: Option<GoWindows>,
+    ) -> std::io::Result<Self> {
         let (asks, asked) = mpsc::channel();
         let follower = Follower {
             memory: Remote::of(pid),
             layout: heap.layout(),
             generation: heap.sweep_generation_address(),
             samples,
+            windows: windows.map(WindowsThread::start).transpose()?,
             sampler: Sampler::default(),
             checked: Instant::now(),
             rest: REST,
@@ -76,6 +83,8 @@ struct Follower {
     /// Where the heap's sweep generation lies.
     generation: u64,
     samples: GoSamples,
+    /// `None` where there can be none.
+    windows: Option<WindowsThread>,
     sampler: Sampler,
     /// When samples were last looked at after a collection, and how long to rest then.
     checked: Instant,
@@ -94,6 +103,10 @@ impl Follower {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     pause = if self.look() > 0 { BUSY } else { (pause * 2).min(IDLE) };
+                    if let Some(windows) = &self.windows {
+                        let sampler = &self.sampler;
+                        windows.tell(sampler.room_taken(), sampler.lacks_windows(), sampler.classes_seen());
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -129,7 +142,7 @@ impl Follower {
         came
     }
 
-    fn spans(&self, wanted: &[(u64, u64)]) -> Vec<Option<Span>> {
+    fn spans<T>(&self, wanted: &[(T, u64)]) -> Vec<Option<Span>> {
         let mut pieces: Vec<Piece> = Vec::new();
         // Many samples lie in one span.
         let mut known: HashMap<u64, usize> = HashMap::new();
@@ -194,10 +207,13 @@ impl Follower {
 
 fn taken_span(layout: SpanLayout, sample: &GoSample) -> Option<TakenSpan> {
     let description = layout.span(&sample.bytes)?;
+    let object = sample.event == OBJECT_TAKEN;
     Some(TakenSpan {
         span: sample.span,
         p: sample.p,
-        stack: u32::try_from(sample.stack).ok(),
+        object: object.then_some(u8::try_from(sample.class).ok()?),
+        phase: sample.phase,
+        site: u32::try_from(sample.stack).ok().map(|number| Stack { number, caller: sample.caller }),
         generation: sample.generation,
         marking: sample.marking != 0,
         bits: sample.bits[..(sample.bits_read as usize).min(sample.bits.len())].to_vec(),

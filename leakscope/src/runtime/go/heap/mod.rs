@@ -2,19 +2,21 @@
 //!
 //! [`buckets`] reads the runtime's own memory profile, where the program keeps one; [`spans`] adds up
 //! the heap by size class, always. [`read`] puts both together. Where there is no profile, [`sampler`]
-//! estimates what lives by site from samples that the kernel side takes; [`sampled`] makes an account of it.
+//! estimates what lives by site from samples that the kernel side takes, of small objects in windows that `windows`
+//! opens and closes; [`sampled`] makes an account of it.
 
 pub mod buckets;
 pub mod follow;
 pub mod sampler;
 pub mod spans;
+mod windows;
 
 use super::error::GoError;
 use super::frames::{CodeAddress, Frames};
 use super::heap_account::{GoHeap, GoHeapSite, SAMPLED_METHOD, is_since_attach};
 use super::program::Program;
 use crate::human;
-use sampler::Estimates;
+use sampler::{Estimates, Stack};
 use spans::Totals;
 
 /// Quantile of the normal distribution for an interval of 95 %.
@@ -46,8 +48,8 @@ pub fn sampled(
     mut stack: impl FnMut(u32) -> Option<Vec<u64>>,
 ) -> Result<GoHeap, GoError> {
     let mut heap = GoHeap { method: sampled_method(estimates), ..GoHeap::default() };
-    for (number, site) in &estimates.sites {
-        let addresses = number.and_then(&mut stack).unwrap_or_default();
+    for (place, site) in &estimates.sites {
+        let addresses = place.map(|place| with_caller(place, stack(place.number))).unwrap_or_default();
         let addresses: Vec<CodeAddress> =
             addresses.iter().enumerate().map(|(i, pc)| CodeAddress { pc: *pc, exact: i == 0 }).collect();
         heap.sites.push(GoHeapSite {
@@ -64,17 +66,32 @@ pub fn sampled(
     Ok(with_totals(heap, spans::find(program)?.totals(program)?))
 }
 
+/// The addresses of a stack. Where the kernel walks it at a function's entry it misses the caller, up to Linux 6.10
+/// and where no `push` of the frame pointer stands there.
+fn with_caller(place: Stack, addresses: Option<Vec<u64>>) -> Vec<u64> {
+    let mut addresses = addresses.unwrap_or_default();
+    if place.caller != 0 && !addresses.is_empty() && addresses.get(1) != Some(&place.caller) {
+        addresses.insert(1, place.caller);
+    }
+    addresses
+}
+
 fn sampled_method(estimates: &Estimates) -> String {
-    let Estimates { batches, collections, odd, one_in, .. } = estimates;
-    let mut text = format!("{SAMPLED_METHOD}: {batches} batches of objects, {collections} collections");
-    let mut add = |of: u64, what: &str| {
-        if of > 0 {
-            text.push_str(&format!("; {of} {what}"));
-        }
-    };
-    add(*odd, "batches could not be told apart and are left out");
+    let Estimates { batches, windows, seen, collections, odd, one_in, by_first, .. } = estimates;
+    let mut text = format!(
+        "{SAMPLED_METHOD}: {seen} objects in {windows} windows, {batches} spans, {collections} collections"
+    );
+    if *by_first > 0.01 {
+        text.push_str(&format!(
+            "; of {:.0} % of what was allocated only the first object of each span was seen, so its places are not sure",
+            (100.0 * by_first).min(100.0)
+        ));
+    }
+    if *odd > 0 {
+        text.push_str(&format!("; {odd} spans could not be told apart and are left out"));
+    }
     if *one_in > 1 {
-        text.push_str(&format!("; a sample stands for up to {one_in} batches"));
+        text.push_str(&format!("; an object that is followed stands for up to {one_in}"));
     }
     text
 }

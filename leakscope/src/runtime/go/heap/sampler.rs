@@ -1,75 +1,42 @@
 //! An estimate of what lives in a heap that keeps no profile of itself: a plain state machine.
 //!
-//! Go hands out small objects from spans that a P takes from the heap, one for each size class. The
-//! first object of such a *batch* is sampled with its stack; it stands for all objects of the batch
-//! ([`Sampler::take`]). How many those are is known as the P takes its next span, or is read while the
-//! batch is open ([`Sampler::open`], [`Sampler::seen_open`]). Large objects are batches of their own.
+//! Go hands out small objects from spans that a P takes from the heap, one for each size class. How many objects
+//! are handed out is known from these *batches* (`batches`): as the P takes its next span, or by a look at one that is
+//! open. Which sites they are of is known from windows, in which each object is sampled as it is taken (`mix`).
+//! Where no window has seen a class, the first object of each batch is a sample, which is a poor one: of two sites
+//! by turns it may always be of the same. Large objects have a span of their own, and each is seen.
 //!
-//! After a collection the bits of the span say whether the object was live ([`Sampler::due`],
+//! After a collection the bits of the span say whether an object was live ([`Sampler::due`],
 //! [`Sampler::checked`]): what was not is forgotten. Its place can only serve another object once its
 //! span has been taken again, and then the bits come with that event: so a collection may go unseen, and
 //! yet no other object is ever taken for the one that was sampled, unless an event was lost. An object
 //! that was allocated while a collection marked was taken for live by it; only the next one tells.
 //!
-//! Of more samples than are kept, those of few bytes are drawn, and count for those that are not: no
-//! sample that is kept stands for less than others do by far, and a large object is never given up for a
-//! small one (`Sampler::draw`).
+//! Of more samples than are kept, some are drawn, and count for those that are not: small ones with one chance for all,
+//! large ones so that none that is kept stands for less than others do by far (`Sampler::thin`).
 //!
 //! What each site holds is made of them in `estimate`.
 
+mod batches;
 mod estimate;
+mod mix;
+mod taken;
 
 use std::collections::HashMap;
 
-use super::spans::{IN_USE, Span};
+use super::spans::{CLASSES, IN_USE, Span};
+use batches::Batches;
 pub use estimate::{Estimate, Estimates};
+use mix::Mix;
+pub use mix::{Site, Stack};
+pub use taken::TakenSpan;
 
-/// Most samples that are kept.
-pub const MOST: usize = 1 << 16;
-/// Most objects of a span.
-const MOST_ELEMENTS: u64 = 1024;
+/// Most samples that are kept of small objects, and as many of large ones.
+pub const MOST: usize = 1 << 15;
+/// Most Ps and classes for which an object waits for its span.
+const MOST_AWAITED: usize = 1 << 16;
 /// Span classes below are those of large objects.
 const FIRST_SMALL: u8 = 2;
-
-/// A span that is about to serve its first object since it was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TakenSpan {
-    /// Address of its description.
-    pub span: u64,
-    /// The P that took it; 0: not known.
-    pub p: u64,
-    /// The stack; `None` where it could not be taken.
-    pub stack: Option<u32>,
-    /// The heap's sweep generation.
-    pub generation: u32,
-    /// Whether a collection marked.
-    pub marking: bool,
-    pub description: Span,
-    /// The bits of its objects: whether they were live as it was swept. Empty if they are not known.
-    pub bits: Vec<u8>,
-}
-
-impl TakenSpan {
-    /// Whether an object's place is taken.
-    fn is_taken(&self, index: u64) -> Option<bool> {
-        if index < self.description.free_index {
-            return Some(true);
-        }
-        let byte = self.bits.get(usize::try_from(index / 8).ok()?)?;
-        Some(byte >> (index % 8) & 1 != 0)
-    }
-
-    /// The object that comes next (`nextFreeIndex`).
-    fn next(&self) -> Option<u64> {
-        let span = &self.description;
-        if span.alloc_cache != 0 {
-            let next = span.free_index.checked_add(u64::from(span.alloc_cache.trailing_zeros()))?;
-            return Some(next).filter(|next| *next < span.elements);
-        }
-        let from = span.free_index.checked_add(64)? & !63;
-        (from..span.elements.min(MOST_ELEMENTS)).find(|index| self.is_taken(*index) == Some(false))
-    }
-}
 
 /// What became of a sampled object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,49 +49,41 @@ pub enum Fate {
     Swept(bool),
 }
 
+/// What a sample is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Large,
+    /// An object that was taken in a window.
+    Seen {
+        phase: u64,
+    },
+    /// The first object of a batch.
+    First,
+}
+
 #[derive(Clone, Debug)]
 struct Sample {
     number: u64,
-    stack: Option<u32>,
+    site: Site,
+    kind: Kind,
     span: u64,
     start: u64,
     class: u8,
     size: u64,
     index: u64,
-    /// Objects in the span as it was taken.
-    before: u64,
-    /// Objects that it had room for beside those.
-    room: u64,
-    /// Objects that were taken from it since.
-    used: u64,
-    closed: bool,
-    born: u32,
     marking: bool,
     /// Generation of the last collection that it was looked at for.
     checked: u32,
     survived: u32,
     dead: bool,
-    /// Batches that it stands for: it was kept with a chance of one in so many.
+    /// Samples that it stands for: it was kept with a chance of one in so many.
     factor: u64,
 }
 
 impl Sample {
-    /// The most bytes that it can stand for.
-    fn capacity(&self) -> u64 {
-        self.room.saturating_mul(self.size)
-    }
-
-    /// Objects of its batch.
-    fn objects(&self) -> u64 {
-        // Never seen before it was closed: it was open for a moment, and half of it is as good a guess
-        // as any.
-        if self.used > 0 { self.used } else { self.room.div_ceil(2) }
-    }
-
-    /// Objects and bytes that it stands for.
-    fn weight(&self) -> (u64, u64) {
-        let objects = self.objects().saturating_mul(self.factor);
-        (objects, objects.saturating_mul(self.size))
+    /// Bytes of a large object and of those that it stands for.
+    fn bytes(&self) -> u64 {
+        self.size.saturating_mul(self.factor)
     }
 
     /// It was live in the collection that led to this generation.
@@ -132,7 +91,6 @@ impl Sample {
         let passed = generation.wrapping_sub(self.checked);
         if passed > 0 && passed < 1 << 31 {
             self.checked = generation;
-            self.closed = true;
             self.survived = self.survived.saturating_add(passed.div_ceil(2));
         }
     }
@@ -142,78 +100,191 @@ impl Sample {
     }
 }
 
+/// An object that was taken in a window, from the span that the P takes next.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    site: Site,
+    phase: u64,
+    marking: bool,
+}
+
 /// Samples and what is known of them.
 #[derive(Debug, Default)]
 pub struct Sampler {
     samples: Vec<Sample>,
-    /// The open batch of a P and a span class.
-    open: HashMap<(u64, u8), u64>,
+    batches: Batches,
+    /// By class.
+    mixes: HashMap<u8, Mix>,
+    /// Size of the objects of a class.
+    sizes: HashMap<u8, u64>,
+    /// By P and class.
+    awaited: HashMap<(u64, u8), Awaited>,
     /// Samples by the description of their span.
     in_span: HashMap<u64, Vec<u64>>,
-    /// Batches of a class since recording began.
-    classes: HashMap<u8, u64>,
-    /// Bytes and objects allocated in batches that are forgotten.
-    allocated: HashMap<Option<u32>, (u64, u64)>,
+    /// Bytes and objects allocated as large objects that are forgotten.
+    allocated: HashMap<Site, (u64, u64)>,
     next: u64,
-    /// Bytes that a sample stands for at least half of, if it stands for several batches.
+    /// One in 2 to the power of so many samples of small objects is kept.
+    halved: u32,
+    /// Bytes that a sample of a large object stands for at least half of, if it stands for several.
     share: u64,
     random: u64,
+    /// Samples of small and of large objects, those that died since the last count included.
+    kept: [usize; 2],
     /// Samples that are dead, and not yet taken out.
     dead: usize,
     generation: Option<u32>,
-    batches: u64,
+    taken: u64,
+    room_taken: u64,
+    /// Classes whose spans have one object, a bit each.
+    alone: [u64; 3],
+    /// Objects seen in windows, and the windows.
+    seen: u64,
+    windows: u64,
+    last_window: u64,
     collections: u64,
     odd: u64,
 }
 
 impl Sampler {
-    /// A span was taken. Events of one P come in order.
+    /// A span was taken, or an object. Events of one P come in order.
     pub fn take(&mut self, taken: &TakenSpan) {
-        self.batches += 1;
+        match taken.object {
+            Some(class) => self.see(taken, class),
+            None => self.take_span(taken),
+        }
+    }
+
+    fn take_span(&mut self, taken: &TakenSpan) {
+        self.taken += 1;
         self.look_at_those_before(taken);
         let span = &taken.description;
-        let room = span.elements.saturating_sub(span.alloc_count);
         let large = span.class < FIRST_SMALL;
-        // A large object's span is counted as it is made.
-        let (before, room) = if large { (0, 1) } else { (span.alloc_count, room) };
         let index = if large { Some(0) } else { taken.next() };
-        let (Some(index), true) = (index, span.is_sound_as_taken() && room > 0) else {
+        let room = span.elements.saturating_sub(span.alloc_count);
+        let (Some(index), true) = (index, span.is_sound_as_taken() && (large || room > 0)) else {
             self.odd += 1;
             return;
         };
+        // A span of one object hides none, whatever its class.
+        if large || span.elements == 1 {
+            if !large {
+                self.alone[usize::from(span.class >> 6)] |= 1 << (span.class & 63);
+                self.awaited.remove(&(taken.p, span.class));
+            }
+            self.follow(taken, taken.site, Kind::Large, index);
+            return;
+        }
+        self.room_taken = self.room_taken.saturating_add(room);
+        self.sizes.insert(span.class, span.element_size);
+        let mix = self.mixes.entry(span.class).or_default();
+        if let Some(closed) = self.batches.take(taken) {
+            mix.add(closed.phase, closed.objects());
+        }
+        let first = !mix.is_seen();
+        if first {
+            mix.see_first(taken.site, room);
+        }
+        if let Some(awaited) = self.awaited.remove(&(taken.p, span.class))
+            && taken.phase <= awaited.phase.saturating_add(1)
+        {
+            let taken = TakenSpan { marking: awaited.marking, ..taken.clone() };
+            self.follow(&taken, awaited.site, Kind::Seen { phase: awaited.phase }, index);
+        } else if first {
+            self.follow(taken, taken.site, Kind::First, index);
+        }
+    }
+
+    /// An object was taken in a window.
+    fn see(&mut self, taken: &TakenSpan, class: u8) {
+        if !(FIRST_SMALL..CLASSES).contains(&class) {
+            self.odd += 1;
+            return;
+        }
+        if self.alone[usize::from(class >> 6)] >> (class & 63) & 1 != 0 {
+            return;
+        }
+        self.seen += 1;
+        if self.last_window != taken.phase {
+            self.last_window = taken.phase;
+            self.windows += 1;
+        }
+        let mix = self.mixes.entry(class).or_default();
+        if !mix.is_seen() {
+            mix.forget_firsts();
+            let firsts = |s: &&Sample| s.kind == Kind::First && s.class == class && !s.dead;
+            let firsts: Vec<u64> = self.samples.iter().filter(firsts).map(|s| s.number).collect();
+            self.forget(&firsts);
+        }
+        let mix = self.mixes.entry(class).or_default();
+        mix.see(taken.phase, taken.site);
+        let span = &taken.description;
+        let known = span.class == class && span.is_sound_as_taken();
+        if known {
+            self.sizes.insert(class, span.element_size);
+        }
+        match taken.next().filter(|_| known) {
+            Some(index) => self.follow(taken, taken.site, Kind::Seen { phase: taken.phase }, index),
+            None => {
+                if self.awaited.len() >= MOST_AWAITED {
+                    self.awaited.clear();
+                }
+                let awaited = Awaited { site: taken.site, phase: taken.phase, marking: taken.marking };
+                self.awaited.insert((taken.p, class), awaited);
+            }
+        }
+    }
+
+    /// Keeps a sample, unless others are drawn that stand for it.
+    fn follow(&mut self, taken: &TakenSpan, site: Site, kind: Kind, index: u64) {
+        self.displace(taken, index);
         let number = self.next;
         self.next += 1;
-        if !large && let Some(previous) = self.open.insert((taken.p, span.class), number) {
-            self.close(previous, taken.generation);
-        }
-        *self.classes.entry(span.class).or_insert(0) += 1;
+        let span = &taken.description;
         let mut sample = Sample {
             number,
-            stack: taken.stack,
+            site,
+            kind,
             span: taken.span,
             start: span.start,
             class: span.class,
             size: span.element_size,
             index,
-            before,
-            room,
-            used: u64::from(large),
-            closed: large,
-            born: taken.generation,
             marking: taken.marking,
             checked: taken.generation,
             survived: 0,
             dead: false,
             factor: 1,
         };
-        if !self.draw(&mut sample) {
+        let kept = match kind {
+            Kind::Large => self.draw(&mut sample),
+            Kind::Seen { .. } | Kind::First => (0..self.halved).all(|_| self.draw_half(&mut sample)),
+        };
+        if !kept {
             return;
         }
         self.samples.push(sample);
         self.in_span.entry(taken.span).or_default().push(number);
-        if self.samples.len() > MOST {
+        self.kept[usize::from(kind == Kind::Large)] += 1;
+        if self.kept.iter().any(|kept| *kept > MOST) {
             self.thin();
         }
+    }
+
+    /// An object is taken in the place of another one that is followed: then it was not taken there, because its
+    /// goroutine went on elsewhere before it was, or has died.
+    fn displace(&mut self, taken: &TakenSpan, index: u64) {
+        let Some(numbers) = self.in_span.get(&taken.span) else { return };
+        let numbers = numbers.clone();
+        let found = numbers.into_iter().find(|number| self.find(*number).is_some_and(|s| s.index == index));
+        let Some(number) = found else { return };
+        if let Some(Sample { kind: Kind::Seen { .. }, class, site, checked, factor, .. }) =
+            self.find(number).cloned()
+            && checked == taken.generation
+        {
+            *self.mixes.entry(class).or_default().unfollowed.entry(site).or_insert(0) += factor;
+        }
+        self.forget(&[number]);
     }
 
     /// What the bits of a span that is taken again say of the samples in it.
@@ -244,9 +315,11 @@ impl Sampler {
         for number in dead {
             let Some(sample) = self.find(*number) else { continue };
             sample.dead = true;
-            let (span, stack, (objects, bytes)) = (sample.span, sample.stack, sample.weight());
-            let allocated = self.allocated.entry(stack).or_default();
-            *allocated = (allocated.0.saturating_add(bytes), allocated.1.saturating_add(objects));
+            let (span, site, bytes, factor) = (sample.span, sample.site, sample.bytes(), sample.factor);
+            if sample.kind == Kind::Large {
+                let allocated = self.allocated.entry(site).or_default();
+                *allocated = (allocated.0.saturating_add(bytes), allocated.1.saturating_add(factor));
+            }
             if let Some(numbers) = self.in_span.get_mut(&span) {
                 numbers.retain(|other| other != number);
                 if numbers.is_empty() {
@@ -259,16 +332,8 @@ impl Sampler {
         if self.dead > self.samples.len() / 8 {
             self.samples.retain(|sample| !sample.dead);
             self.dead = 0;
-        }
-    }
-
-    /// The P has taken another span of the class: within one generation only because this one is full.
-    fn close(&mut self, number: u64, generation: u32) {
-        if let Some(sample) = self.find(number) {
-            if sample.born == generation && !sample.closed {
-                sample.used = sample.room;
-            }
-            sample.closed = true;
+            let large = self.samples.iter().filter(|sample| sample.kind == Kind::Large).count();
+            self.kept = [self.samples.len() - large, large];
         }
     }
 
@@ -283,19 +348,30 @@ impl Sampler {
         let mut samples = std::mem::take(&mut self.samples);
         samples.retain(|sample| !sample.dead);
         self.dead = 0;
+        let count = |samples: &[Sample], large: bool| {
+            samples.iter().filter(|s| (s.kind == Kind::Large) == large).count()
+        };
+        while count(&samples, false) > MOST / 4 * 3 {
+            self.halved += 1;
+            samples.retain_mut(|sample| sample.kind == Kind::Large || self.draw_half(sample));
+        }
         // The half with fewer bytes is drawn from at first.
-        let mut bytes: Vec<u64> = samples.iter().map(|s| s.capacity().saturating_mul(s.factor)).collect();
+        let large = samples.iter().filter(|s| s.kind == Kind::Large);
+        let mut bytes: Vec<u64> = large.map(Sample::bytes).collect();
         bytes.sort_unstable();
-        self.share = self.share.max(bytes.get(bytes.len() / 2).copied().unwrap_or(1));
-        while samples.len() > MOST / 4 * 3 && self.share < 1 << 62 {
-            self.share *= 2;
-            samples.retain_mut(|sample| self.draw(sample));
+        if bytes.len() > MOST / 4 * 3 {
+            self.share = self.share.max(bytes.get(bytes.len() / 2).copied().unwrap_or(1));
+        }
+        while count(&samples, true) > MOST / 4 * 3 && self.share < 1 << 62 {
+            self.share = (self.share * 2).max(1);
+            samples.retain_mut(|sample| sample.kind != Kind::Large || self.draw(sample));
         }
         // So large that no share is: lies.
-        if samples.len() > MOST {
-            self.odd += (samples.len() - MOST) as u64;
-            samples.truncate(MOST);
+        if samples.len() > 2 * MOST {
+            self.odd += (samples.len() - 2 * MOST) as u64;
+            samples.truncate(2 * MOST);
         }
+        self.kept = [count(&samples, false), count(&samples, true)];
         self.samples = samples;
         self.in_span.clear();
         for sample in &self.samples {
@@ -303,15 +379,20 @@ impl Sampler {
         }
     }
 
-    /// Whether a sample is kept: it is drawn until it stands for its share of bytes.
+    /// Whether the sample of a large object is kept: it is drawn until it stands for its share of bytes.
     fn draw(&mut self, sample: &mut Sample) -> bool {
-        while sample.capacity().saturating_mul(sample.factor).saturating_mul(2) <= self.share {
-            if self.random() & 1 != 0 {
+        while sample.bytes().saturating_mul(2) <= self.share {
+            if !self.draw_half(sample) {
                 return false;
             }
-            sample.factor *= 2;
         }
         true
+    }
+
+    /// Keeps one of two.
+    fn draw_half(&mut self, sample: &mut Sample) -> bool {
+        sample.factor = sample.factor.saturating_mul(2);
+        self.random() & 1 == 0
     }
 
     /// Random bits (xorshift64*).
@@ -324,27 +405,41 @@ impl Sampler {
         x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
     }
 
-    /// Batches that may still serve objects: number, and address of the span's description.
-    pub fn open(&self) -> Vec<(u64, u64)> {
-        let known = |number: &u64| {
-            let at = self.samples.binary_search_by_key(number, |s| s.number).ok()?;
-            self.samples.get(at).filter(|s| !s.closed && !s.dead).map(|s| (s.number, s.span))
-        };
-        self.open.values().filter_map(known).collect()
+    /// Room for objects in all spans that were taken.
+    pub fn room_taken(&self) -> u64 {
+        self.room_taken
+    }
+
+    /// Whether some batches were taken of a class that no window has seen.
+    pub fn lacks_windows(&self) -> bool {
+        self.mixes.values().any(Mix::is_unseen)
+    }
+
+    /// The span classes that windows have seen, a bit each.
+    pub fn classes_seen(&self) -> [u64; 3] {
+        let mut seen = [0u64; 3];
+        for (class, _) in self.mixes.iter().filter(|(_, mix)| mix.is_seen()) {
+            if let Some(bits) = seen.get_mut(usize::from(class >> 6)) {
+                *bits |= 1 << (class & 63);
+            }
+        }
+        // Of these each span is wanted with its stack.
+        std::array::from_fn(|i| seen[i] & !self.alone[i])
+    }
+
+    /// Batches that may still serve objects, and addresses of their spans' descriptions.
+    pub fn open(&self) -> Vec<((u64, u8), u64)> {
+        self.batches.open()
     }
 
     /// How the span of an open batch looks now.
-    pub fn seen_open(&mut self, number: u64, span: &Span) {
-        let Some(sample) = self.find(number) else { return };
-        // Cached: 3 more than the generation, or 1 more if another has begun since.
-        let cached = span.sweep_generation == sample.born.wrapping_add(3);
-        if cached && span.start == sample.start && span.alloc_count >= sample.before {
-            sample.used = (span.alloc_count - sample.before).clamp(1, sample.room);
-        }
+    pub fn seen_open(&mut self, batch: (u64, u8), span: &Span) {
+        self.batches.seen_open(batch, span);
     }
 
     /// The heap's sweep generation is this now.
     pub fn at_generation(&mut self, generation: u32) {
+        self.batches.at_generation(generation);
         if let Some(before) = self.generation.replace(generation) {
             self.collections += u64::from(generation.wrapping_sub(before) / 2);
         }

@@ -9,16 +9,28 @@ fn span(at: u64, alloc_count: u64) -> Span {
     Span::for_tests(start, SMALL, 1024, 8, alloc_count, 5)
 }
 
+fn site(number: u32) -> Site {
+    Some(Stack { number, caller: 0 })
+}
+
+/// A span is taken while no window is open.
 fn taken(at: u64, stack: u32, generation: u32) -> TakenSpan {
     TakenSpan {
         span: at,
         p: 1,
-        stack: Some(stack),
+        object: None,
+        phase: 0,
+        site: site(stack),
         generation,
         marking: false,
         description: Span { sweep_generation: generation + 3, ..span(at, 0) },
         bits: vec![0],
     }
+}
+
+/// The next object of a span is taken in a window.
+fn seen(at: u64, index: u64, stack: u32, phase: u64) -> TakenSpan {
+    TakenSpan { object: Some(SMALL), phase, description: span(at, index), ..taken(at, stack, 4) }
 }
 
 /// Answers all that is due: a sample lives as `lives` says of its span.
@@ -37,7 +49,7 @@ fn collect(sampler: &mut Sampler, generation: u32, lives: impl Fn(u64) -> bool) 
 }
 
 fn of(estimates: &Estimates, stack: u32) -> Estimate {
-    let found = estimates.sites.iter().find(|(s, _)| *s == Some(stack));
+    let found = estimates.sites.iter().find(|(s, _)| *s == site(stack));
     found.map(|(_, site)| *site).unwrap_or_default()
 }
 
@@ -51,34 +63,38 @@ fn only_what_survived_a_collection_is_live() {
     }
     let before = sampler.estimates();
     assert_eq!(before.sites.iter().map(|(_, s)| s.live_bytes).sum::<u64>(), 0);
-    assert_eq!(of(&before, 1).young_bytes, 25 * 8192);
     collect(&mut sampler, 6, |at| at % 4 == 0);
     let after = sampler.estimates();
     let leak = of(&after, 1);
-    assert_eq!((leak.live_bytes, leak.live_objects, leak.samples), (25 * 8192, 200, 25));
-    assert!(leak.bounds.0 < leak.live_bytes && leak.live_bytes < leak.bounds.1);
-    assert_eq!(of(&after, 0).live_bytes, 0, "garbage is not listed");
     // The last batch is still open, and never looked at: half of it.
-    assert_eq!(of(&after, 0).alloc_bytes, 74 * 8192 + 4096);
+    let all = 99 * 8192 + 4096;
+    assert_eq!((leak.live_bytes, leak.live_objects, leak.samples), (all / 4, 199, 25));
+    assert_eq!(of(&after, 0).live_bytes, 0, "garbage is not listed");
+    assert_eq!(of(&after, 0).alloc_bytes, all / 4 * 3);
     assert_eq!((after.batches, after.collections, after.odd), (100, 1, 0));
+    // The first objects of batches tell no more than that it holds these, and may hold all that were not seen.
+    assert_eq!(leak.bounds, (25 * 1024, (25 + 796 - 100) * 1024));
+    assert!((0.87..0.88).contains(&after.by_first), "{}", after.by_first);
 }
 
 #[test]
 fn an_open_batch_weighs_what_was_taken_from_it() {
     let mut sampler = Sampler::default();
+    let allocated =
+        |sampler: &Sampler| sampler.estimates().sites.iter().map(|(_, s)| s.alloc_bytes).sum::<u64>();
     sampler.at_generation(4);
     sampler.take(&taken(1, 7, 4));
-    assert_eq!(sampler.open(), [(0, 1)]);
-    sampler.seen_open(0, &Span { sweep_generation: 7, ..span(1, 3) });
-    assert_eq!(of(&sampler.estimates(), 7).young_bytes, 3 * 1024);
+    assert_eq!(sampler.open(), [((1, SMALL), 1)]);
+    sampler.seen_open((1, SMALL), &Span { sweep_generation: 7, ..span(1, 3) });
+    assert_eq!(allocated(&sampler), 3 * 1024);
     // A collection takes the span away, half used; then another one is taken.
     sampler.at_generation(6);
-    sampler.seen_open(0, &Span { sweep_generation: 6, ..span(1, 8) });
-    sampler.take(&taken(2, 8, 6));
-    assert_eq!(of(&sampler.estimates(), 7).young_bytes, 3 * 1024);
+    sampler.seen_open((1, SMALL), &Span { sweep_generation: 6, ..span(1, 8) });
+    sampler.take(&taken(2, 7, 6));
+    assert_eq!(allocated(&sampler), 3 * 1024 + 4096);
     // Within a generation the next one is taken because this one is full.
-    sampler.take(&taken(3, 8, 6));
-    assert_eq!(of(&sampler.estimates(), 8).young_bytes, 8192 + 4096);
+    sampler.take(&taken(3, 7, 6));
+    assert_eq!(allocated(&sampler), 3 * 1024 + 8192 + 4096);
 }
 
 #[test]
@@ -127,9 +143,9 @@ fn another_object_in_its_place_is_not_taken_for_it() {
     let estimates = sampler.estimates();
     assert_eq!((of(&estimates, 7).samples, of(&estimates, 8).samples, of(&estimates, 9).samples), (0, 0, 1));
     // Taken again with the object still in its place: it lives.
-    sampler.take(&TakenSpan { bits: vec![1], ..taken(1, 10, 10) });
+    let description = Span { alloc_cache: !1, ..again.description };
+    sampler.take(&TakenSpan { bits: vec![1], description, ..taken(1, 10, 10) });
     assert_eq!(of(&sampler.estimates(), 9).samples, 1);
-    assert_eq!(of(&sampler.estimates(), 7).alloc_bytes, 8192);
 }
 
 #[test]
@@ -146,6 +162,25 @@ fn large_objects_are_exact() {
     let site = of(&sampler.estimates(), 7);
     assert_eq!((site.live_bytes, site.bounds), (48 * PAGE, (48 * PAGE, 48 * PAGE)));
     assert_eq!(site.alloc_bytes, 160 * PAGE);
+}
+
+/// Of a size that has a span for each object, no window is needed.
+#[test]
+fn spans_of_one_object_are_exact() {
+    let mut sampler = Sampler::default();
+    sampler.at_generation(4);
+    for at in 0..10 {
+        let description = Span::for_tests(0xc0_0000_0000 + at * PAGE, 101, 8192, 1, 0, 1);
+        let one = TakenSpan { span: at, description, ..taken(at, (at % 2) as u32, 4) };
+        sampler.take(&TakenSpan { object: Some(101), phase: 1, ..one.clone() });
+        sampler.take(&one);
+    }
+    assert_eq!(sampler.classes_seen(), [0; 3]);
+    sampler.at_generation(6);
+    let due: Vec<_> = sampler.due().into_iter().map(|(number, _)| (number, Fate::Swept(true))).collect();
+    sampler.checked(&due);
+    let site = of(&sampler.estimates(), 1);
+    assert_eq!((site.live_bytes, site.bounds, site.samples), (5 * 8192, (5 * 8192, 5 * 8192), 5));
 }
 
 #[test]
@@ -165,11 +200,11 @@ fn lies_are_counted() {
 fn memory_is_bounded_and_the_estimate_stays() {
     let mut sampler = Sampler::default();
     sampler.at_generation(4);
-    let batches = 5 * MOST as u64;
+    let batches = 10 * MOST as u64;
     for at in 0..batches {
         sampler.take(&taken(at, u32::from(at % 4 == 0), 4));
     }
-    assert!(sampler.samples.len() <= MOST);
+    assert!(sampler.samples.len() <= 2 * MOST);
     collect(&mut sampler, 6, |at| at % 4 == 0);
     let estimates = sampler.estimates();
     let (leak, truth) = (of(&estimates, 1), batches / 4 * 8192);
@@ -177,7 +212,7 @@ fn memory_is_bounded_and_the_estimate_stays() {
     assert!(leak.bounds.0 <= truth && truth <= leak.bounds.1, "{:?} {truth}", leak.bounds);
     let all: u64 = estimates.sites.iter().map(|(_, s)| s.alloc_bytes).sum();
     assert!(all.abs_diff(batches * 8192) < batches * 8192 / 50, "{all}");
-    assert_eq!(estimates.one_in, 8);
+    assert_eq!(estimates.one_in, 16);
 }
 
 /// Among many small batches no large object is given up, nor counted for others.
@@ -212,7 +247,7 @@ fn large_objects_are_drawn_by_their_size() {
     let mut sampler = Sampler::default();
     sampler.at_generation(4);
     let (mut truth, mut start) = (0, 0xd0_0000_0000);
-    for at in 0..3 * MOST as u64 {
+    for at in 0..6 * MOST as u64 {
         let pages = if at % 10_000 == 0 { 2000 } else { 5 + at % 7 };
         let description = Span::for_tests(start, 1, pages * PAGE, 1, 1, pages);
         start += pages * PAGE;
@@ -230,32 +265,8 @@ fn large_objects_are_drawn_by_their_size() {
     assert!(site.bounds.1 - site.bounds.0 < truth / 20, "{:?} {truth}", site.bounds);
 }
 
-/// Two sites at 4:1 in one size class, drawn at random: nine in ten intervals hold the truth at least.
-#[test]
-fn intervals_hold_the_truth() {
-    let mut random = 1u64;
-    let mut draw = || {
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        random >> 33
-    };
-    let mut held = 0;
-    for _ in 0..200 {
-        let mut sampler = Sampler::default();
-        sampler.at_generation(4);
-        let mut truth = 0;
-        for at in 0..500 {
-            // Each object of the batch is one of site 1 in five; the first one is seen.
-            let ones: Vec<bool> = (0..8).map(|_| draw() % 5 == 0).collect();
-            truth += 1024 * ones.iter().filter(|one| **one).count() as u64;
-            sampler.take(&taken(at, u32::from(ones[0]), 4));
-        }
-        sampler.take(&taken(500, 9, 4));
-        collect(&mut sampler, 6, |_| true);
-        let site = of(&sampler.estimates(), 1);
-        held += u32::from(site.bounds.0 <= truth && truth <= site.bounds.1);
-    }
-    assert!(held >= 180, "{held} of 200");
-}
+#[path = "sampler/coverage.rs"]
+mod coverage;
 
 mod any {
     use proptest::prelude::*;
@@ -305,7 +316,7 @@ mod any {
         #[test]
         fn spans(
             steps in prop::collection::vec(
-                (0u8..5, described(), 0u64..4, 0u32..12, any::<bool>(), prop::collection::vec(any::<u8>(), 0..3)),
+                (0u8..6, described(), 0u64..4, 0u32..12, any::<bool>(), prop::collection::vec(any::<u8>(), 0..3)),
                 0..60,
             ),
         ) {
@@ -315,7 +326,7 @@ mod any {
                     0 => sampler.at_generation(generation),
                     1 => {
                         let open = sampler.open();
-                        open.iter().for_each(|(number, _)| sampler.seen_open(*number, &description));
+                        open.iter().for_each(|(batch, _)| sampler.seen_open(*batch, &description));
                     }
                     2 => {
                         let due: Vec<_> = sampler.due().into_iter().map(|(number, _)| {
@@ -325,12 +336,19 @@ mod any {
                         sampler.checked(&due);
                     }
                     _ => sampler.take(&TakenSpan {
-                        span: at, p: at & 1, stack: Some(generation), generation, marking, description, bits,
+                        span: at,
+                        p: at & 1,
+                        object: (step > 3).then_some(description.class),
+                        phase: if at == 3 { u64::MAX } else { at },
+                        site: super::site(generation),
+                        generation,
+                        marking,
+                        description,
+                        bits,
                     }),
                 }
             }
             let estimates = sampler.estimates();
-            prop_assert!(estimates.odd <= estimates.batches);
             for (_, site) in estimates.sites {
                 prop_assert!(site.bounds.0 <= site.live_bytes && site.live_bytes <= site.bounds.1, "{site:?}");
                 prop_assert!(site.live_bytes <= site.alloc_bytes, "{site:?}");

@@ -33,7 +33,7 @@ const LOOKED_AT: u64 = 64;
 /// `runtime.pageSize`
 pub const PAGE: u64 = 8192;
 /// `numSpanClasses`
-const CLASSES: u8 = 136;
+pub(super) const CLASSES: u8 = 136;
 /// Largest object that shares a span (`maxSmallSize`).
 const LARGEST_SMALL: u64 = 32768;
 /// `mSpanInUse`, `mSpanManual`

@@ -1,13 +1,15 @@
 //! What sites hold, by the samples that were kept.
 //!
-//! The estimate of a site is the sum of the weights of its live samples. Its variance is that of draws
-//! with unequal weights: each batch of a size class is the site's with the share that the site has among
-//! the class's batches, and is kept with a chance that is known.
+//! The estimate of a site is the sum of what its live samples stand for. [`Mix`](super::mix::Mix) says what that is for
+//! objects that were seen in windows, and how far it may be off. A large object stands for itself, unless others were
+//! drawn. Where no window has seen a class, first objects of batches tell which sites it may be of, and no more: such a
+//! site holds what its samples take at least, and at most all of the class that was not seen beside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::QUANTILE;
-use super::{FIRST_SMALL, Sampler};
+use super::mix::{Group, Mix, Site, group_of};
+use super::{Kind, Sample, Sampler};
 
 /// What a stack holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,112 +25,206 @@ pub struct Estimate {
     /// Bytes allocated since recording began.
     pub alloc_bytes: u64,
     pub alloc_objects: u64,
-    /// Bytes in objects that no collection has looked at yet: live or not.
-    pub young_bytes: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Estimates {
-    /// By stack; `None`: the stack could not be taken.
-    pub sites: Vec<(Option<u32>, Estimate)>,
+    pub sites: Vec<(Site, Estimate)>,
     /// Half the width of the interval around the sum of live bytes.
     pub error_bytes: u64,
-    /// Batches that were seen.
+    /// Spans that the runtime took.
     pub batches: u64,
+    /// Windows, and the objects that were seen in them.
+    pub windows: u64,
+    pub seen: u64,
     /// Collections that were followed.
     pub collections: u64,
     /// Batches that make no sense, or whose first object is not known.
     pub odd: u64,
-    /// The most batches that one sample stands for.
+    /// Share of the allocated bytes whose sites are not known but by the first objects of their batches.
+    pub by_first: f64,
+    /// The most samples that one stands for.
     pub one_in: u64,
+}
+
+/// Sums of a site.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    bytes: f64,
+    objects: f64,
+    alloc_bytes: f64,
+    alloc_objects: f64,
+    /// Square of half the interval's width.
+    error: f64,
+    samples: u64,
+    /// Bytes of the samples themselves.
+    least: u64,
+    /// What it can hold beside what it is thought to.
+    more: f64,
+    /// What of it is not certain at all.
+    less: f64,
 }
 
 impl Sampler {
     /// What is known now.
     pub fn estimates(&self) -> Estimates {
-        let mut sites: HashMap<Option<u32>, Estimate> = HashMap::new();
-        let mut strata: HashMap<(Option<u32>, u8), Stratum> = HashMap::new();
-        let mut least: HashMap<Option<u32>, u64> = HashMap::new();
-        for sample in self.samples.iter().filter(|sample| !sample.dead) {
-            let site = sites.entry(sample.stack).or_default();
-            let (objects, bytes) = sample.weight();
-            site.alloc_bytes = site.alloc_bytes.saturating_add(bytes);
-            site.alloc_objects = site.alloc_objects.saturating_add(objects);
-            if !sample.is_live() {
-                site.young_bytes = site.young_bytes.saturating_add(bytes);
-                continue;
+        let mut sums: HashMap<Site, Sums> = HashMap::new();
+        let mut error = self.large(&mut sums);
+        let mut by_class: HashMap<u8, Vec<&Sample>> = HashMap::new();
+        for sample in self.samples.iter().filter(|s| !s.dead && s.is_live() && s.kind != Kind::Large) {
+            by_class.entry(sample.class).or_default().push(sample);
+        }
+        let mut firsts = 0.0;
+        for (class, mix) in self.with_open() {
+            let Some(size) = self.sizes.get(&class) else { continue };
+            let live = by_class.remove(&class).unwrap_or_default();
+            if mix.is_seen() {
+                error += of_windows(&mix, *size as f64, &live, &mut sums);
+            } else {
+                firsts += of_firsts(&mix, *size as f64, &live, &mut sums);
             }
-            site.live_bytes = site.live_bytes.saturating_add(bytes);
-            site.live_objects = site.live_objects.saturating_add(objects);
-            site.samples += 1;
-            let least = least.entry(sample.stack).or_insert(0u64);
-            *least = least.saturating_add(sample.size);
-            let square = (bytes as f64).powi(2);
-            let stratum = strata.entry((sample.stack, sample.class)).or_default();
-            stratum.samples += 1;
-            stratum.batches += sample.factor;
-            stratum.squares += square;
-            stratum.drawn += square / sample.factor as f64;
         }
-        for (stack, (bytes, objects)) in &self.allocated {
-            let site = sites.entry(*stack).or_default();
-            site.alloc_bytes = site.alloc_bytes.saturating_add(*bytes);
-            site.alloc_objects = site.alloc_objects.saturating_add(*objects);
-        }
-        let mut variances: HashMap<Option<u32>, f64> = HashMap::new();
-        let mut total = 0.0;
-        for ((stack, class), stratum) in strata {
-            let of = self.classes.get(&class).copied().unwrap_or(0).max(stratum.batches);
-            let variance = stratum.variance(class, of);
-            total += variance;
-            *variances.entry(stack).or_insert(0.0) += variance;
-        }
-        let mut sites: Vec<_> = sites.into_iter().collect();
-        for (stack, site) in &mut sites {
-            let half = QUANTILE * variances.get(stack).copied().unwrap_or(0.0).sqrt();
-            let low = site.live_bytes.saturating_sub(half as u64);
-            let seen = least.get(stack).copied().unwrap_or(0).min(site.live_bytes);
-            site.bounds = (low.max(seen), site.live_bytes.saturating_add(half.ceil() as u64));
-        }
-        sites.sort_by_key(|(stack, site)| (std::cmp::Reverse(site.live_bytes), *stack));
+        let all: f64 = sums.values().map(|sums| sums.alloc_bytes).sum();
+        let mut sites: Vec<(Site, Estimate)> =
+            sums.into_iter().map(|(site, sums)| (site, sums.estimate())).collect();
+        sites.sort_by_key(|(site, estimate)| (std::cmp::Reverse(estimate.live_bytes), *site));
         Estimates {
             sites,
-            error_bytes: (QUANTILE * total.sqrt()) as u64,
-            batches: self.batches,
+            error_bytes: error.sqrt() as u64,
+            batches: self.taken,
+            windows: self.windows,
+            seen: self.seen,
             collections: self.collections,
             odd: self.odd,
+            by_first: firsts / all.max(1.0),
             one_in: self.samples.iter().map(|sample| sample.factor).max().unwrap_or(1),
         }
     }
-}
 
-/// The live samples of a site in a class.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stratum {
-    samples: u64,
-    /// Batches that they stand for.
-    batches: u64,
-    /// Sum of their squared weights in bytes.
-    squares: f64,
-    /// The same, each divided by the batches that it stands for.
-    drawn: f64,
-}
-
-impl Stratum {
-    /// Variance of the sum of the weights, where the class has had `of` batches.
-    ///
-    /// A batch of the weight w whose share of the site's live objects is p is in the sum as w·f with the
-    /// chance p/f, where f is the batches that a sample stands for: its variance is w²·p·(f−p), estimated
-    /// from those in the sum by (w·f)²·(1−p/f). The shares are estimated by (count+2)/(of+4) (Agresti and
-    /// Coull), so that neither 0 nor 1 is ever certain.
-    fn variance(&self, class: u8, of: u64) -> f64 {
-        if class < FIRST_SMALL {
-            // Every large object is seen: only drawing makes it uncertain.
-            return self.squares - self.drawn;
+    /// What is known of classes, open batches included.
+    fn with_open(&self) -> BTreeMap<u8, Mix> {
+        let mut mixes: BTreeMap<u8, Mix> =
+            self.mixes.iter().map(|(class, mix)| (*class, mix.clone())).collect();
+        for (class, batch) in self.batches.all() {
+            mixes.entry(class).or_default().add(batch.phase, batch.objects());
         }
-        let (samples, of) = (self.samples as f64, of as f64);
-        let share = ((self.batches as f64 + 2.0) / (of + 4.0)).min(1.0);
-        let correction = (samples + 2.0) / samples * of / (of + 4.0);
-        correction * (self.squares - share * self.drawn)
+        mixes
     }
+
+    /// Large objects; returns the square of half the width of their sum's interval.
+    fn large(&self, sums: &mut HashMap<Site, Sums>) -> f64 {
+        let mut error = 0.0;
+        for sample in self.samples.iter().filter(|s| !s.dead && s.kind == Kind::Large) {
+            let site = sums.entry(sample.site).or_default();
+            let (bytes, factor) = (sample.bytes() as f64, sample.factor as f64);
+            site.alloc_bytes += bytes;
+            site.alloc_objects += factor;
+            if !sample.is_live() {
+                continue;
+            }
+            site.live(bytes, factor, sample);
+            // Every large object is seen: only drawing makes it uncertain.
+            let drawn = QUANTILE.powi(2) * bytes * bytes * (1.0 - 1.0 / factor);
+            site.error += drawn;
+            error += drawn;
+        }
+        for (site, (bytes, objects)) in &self.allocated {
+            let site = sums.entry(*site).or_default();
+            site.alloc_bytes += *bytes as f64;
+            site.alloc_objects += *objects as f64;
+        }
+        error
+    }
+}
+
+impl Sums {
+    /// Adds a live sample that stands for so much.
+    fn live(&mut self, bytes: f64, objects: f64, sample: &Sample) {
+        self.bytes += bytes;
+        self.objects += objects;
+        self.samples += 1;
+        self.least = self.least.saturating_add(sample.size);
+    }
+
+    fn estimate(self) -> Estimate {
+        let half = self.error.sqrt();
+        let live = self.bytes as u64;
+        let low = (self.bytes - half - self.less).max(0.0) as u64;
+        Estimate {
+            live_bytes: live,
+            live_objects: self.objects.round() as u64,
+            bounds: (low.max(self.least).min(live), (self.bytes + half + self.more).ceil() as u64),
+            samples: self.samples,
+            alloc_bytes: (self.alloc_bytes as u64).max(live),
+            alloc_objects: (self.alloc_objects.round() as u64).max(self.objects.round() as u64),
+        }
+    }
+}
+
+/// A class that windows have seen; returns the square of half the width of the interval of its sum.
+fn of_windows(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, Sums>) -> f64 {
+    let groups = mix.groups();
+    let weight = |at: usize| groups.get(at).map_or(1.0, Group::weight);
+    let seen = mix.seen(&groups);
+    for (site, counts) in &seen {
+        let objects: f64 = counts.iter().enumerate().map(|(at, count)| weight(at) * count).sum();
+        let sums = sums.entry(*site).or_default();
+        sums.alloc_objects += objects;
+        sums.alloc_bytes += objects * size;
+    }
+    let mut found: HashMap<Site, Vec<f64>> = HashMap::new();
+    let mut all = vec![0.0; groups.len()];
+    let mut error = 0.0;
+    for sample in live {
+        let Kind::Seen { phase } = sample.kind else { continue };
+        let Some(at) = group_of(&groups, phase) else { continue };
+        // Those that could not be followed fared like those that could.
+        let of: f64 = seen.get(&sample.site).map_or(0.0, |counts| counts.iter().sum());
+        let unfollowed = mix.unfollowed.get(&sample.site).map_or(0.0, |n| *n as f64);
+        let stands = sample.factor as f64 * of / (of - unfollowed).max(1.0).min(of.max(1.0));
+        let counts = found.entry(sample.site).or_insert_with(|| vec![0.0; groups.len()]);
+        for counts in [&mut all, counts] {
+            if let Some(count) = counts.get_mut(at) {
+                *count += stands;
+            }
+        }
+        let objects = weight(at) * stands;
+        let site = sums.entry(sample.site).or_default();
+        site.live(objects * size, objects, sample);
+        let drawn = (QUANTILE * size * objects).powi(2) * (1.0 - 1.0 / sample.factor as f64);
+        site.error += drawn;
+        error += drawn;
+    }
+    for (site, counts) in &found {
+        sums.entry(*site).or_default().error += (size * mix.error(&groups, counts)).powi(2);
+    }
+    error + (size * mix.error(&groups, &all)).powi(2)
+}
+
+/// A class of which only first objects of batches were seen; returns the bytes that were allocated of it besides.
+fn of_firsts(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, Sums>) -> f64 {
+    let firsts: f64 = mix.firsts().values().map(|n| *n as f64).sum();
+    let weight = mix.objects() / firsts.max(1.0);
+    for (site, count) in mix.firsts() {
+        let sums = sums.entry(*site).or_default();
+        sums.alloc_objects += weight * *count as f64;
+        sums.alloc_bytes += weight * *count as f64 * size;
+    }
+    let mut found: HashMap<Site, f64> = HashMap::new();
+    for sample in live.iter().filter(|sample| sample.kind == Kind::First) {
+        let factor = sample.factor as f64;
+        let bytes = weight * factor * size;
+        let site = sums.entry(sample.site).or_default();
+        site.live(bytes, weight * factor, sample);
+        site.error += (QUANTILE * bytes).powi(2) * (1.0 - 1.0 / factor);
+        *found.entry(sample.site).or_insert(0.0) += factor;
+    }
+    // A span of one object hides none.
+    let hidden = (mix.objects() - firsts).max(0.0);
+    for (site, seen) in &found {
+        let sums = sums.entry(*site).or_default();
+        sums.more += (hidden - (weight - 1.0) * seen).max(0.0) * size;
+        sums.less += (weight - 1.0).max(0.0) * seen * size;
+    }
+    hidden * size
 }
