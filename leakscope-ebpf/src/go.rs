@@ -198,7 +198,7 @@ fn span_class(places: &GoPlaces, cache: u64, size: u64, kind: u64) -> Option<u64
         return if fits { None } else { Some(TINY_CLASS) };
     }
     let header = if !no_pointers && size > places.largest_without_header as u64 { HEADER } else { 0 };
-    let step = ((size + header + 7) / 8) as usize;
+    let step = (size + header).div_ceil(8) as usize;
     if step >= SIZE_STEPS {
         return None;
     }

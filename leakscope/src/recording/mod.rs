@@ -36,7 +36,7 @@ pub use rows::Rows;
 pub use write::Recorder;
 
 /// The version of the format that is written and read.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Most bytes of a tape, before they are compressed.
 const MOST_BYTES: u64 = 1 << 30;
 /// Most bytes of the file that tells the version.

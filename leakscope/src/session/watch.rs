@@ -276,9 +276,7 @@ impl Watch {
     /// The last report.
     fn finish(&mut self, ended_by: EndedBy, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.report(Some(ended_by), watcher)?;
-        for note in self.naming.names.notes() {
-            watcher.detail(&note);
-        }
+        self.naming.names.notes().iter().for_each(|note| watcher.detail(note));
         Ok(())
     }
 
@@ -445,6 +443,10 @@ impl Watch {
 
     /// Looks at the target before the account is read.
     fn look(&mut self, at_ns: u64, gone: bool, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        if !gone && self.exec_ns.is_none() {
+            // What was mapped a moment ago may be among what waits in the ring.
+            self.refresh(Seen::default(), true, watcher)?;
+        }
         if let Some(Ties { runtimes, .. }) = &mut self.ties {
             if gone {
                 runtimes.opened_mut().for_each(|opened| opened.ended(at_ns));

@@ -78,8 +78,9 @@ fn two_runtimes_one_of_which_comes_later() -> Result<()> {
     let scope = Leakscope::attach_all(fixture.pid()).start()?;
     fixture.ask(&format!("load {} 20", second.display()), "loaded ")?;
     let report = scope.finish()?.report()?;
-    assert_eq!(waiting(&report, "main.waitForGood"), [(20, text(&second)), (30, text(&first))]);
     let found = runtimes(&report);
+    let both = [(20, text(&second)), (30, text(&first))];
+    assert_eq!(waiting(&report, "main.waitForGood"), both, "{found:?} {}", report.at("/summary"));
     let late =
         |file: &Path| found.iter().find(|one| one["file"] == text(file)).map(|one| one["late"] == true);
     assert_eq!((late(&first), late(&second)), (Some(false), Some(true)), "{found:?}");

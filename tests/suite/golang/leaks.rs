@@ -63,7 +63,7 @@ fn leaks_and_what_looks_like_them() -> Result<()> {
 fn leaks_are_told_by_attach() -> Result<()> {
     need!(NEWEST);
     let fixture = LEAKS.start(&[])?;
-    let attach = Leakscope::attach(fixture.pid());
+    let attach = Leakscope::attach_all(fixture.pid()).args(["--only", "waits"]);
     let finished = attach.args(["--duration", "5s", "--fail-on", "goroutines.leaked > 0"]).run()?;
     let report = finished.report_with(3)?;
     let found = leaked(&report);

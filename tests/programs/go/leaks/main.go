@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -246,6 +247,8 @@ func wake() {
 }
 
 func main() {
+	// Finalizers are to run when they are asked for.
+	debug.SetGCPercent(-1)
 	startLeaks()
 	startWaiters()
 	leaked, waiting := 13*each+startCoroutines(), 9*each+1
