@@ -275,7 +275,9 @@ fn leakscope_is_killed() -> Result<()> {
     let truth = fixture.go()?;
     let report = scope.finish()?.report()?;
     for (function, kind, _) in SITES {
-        compare_live(&report, &truth, function, kind).unwrap_or_else(|differences| panic!("{differences}"));
+        // What the one before had attached may still be on its way out.
+        compare_among(2, &report, &truth, function, kind)
+            .unwrap_or_else(|differences| panic!("{differences}"));
     }
     assert!(fixture.end()?.success());
     Ok(())
