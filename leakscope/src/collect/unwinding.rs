@@ -176,10 +176,11 @@ impl Unwinding {
     /// Tells the kernel side which parts of files there are rows of, wherever they will be mapped.
     fn tell_parts(&mut self, object: &mut Object, space: &AddressSpace) -> Result<(), BpfError> {
         for (&id, &slot) in &self.slots {
-            let (Ok(elf), Some(printed)) = (&space.module(id).elf, space.printed(id)) else { continue };
-            if !self.told.insert(id) {
+            if self.told.contains(&id) {
                 continue;
             }
+            let (Ok(elf), Some(printed)) = (&space.module(id).elf, space.printed(id)) else { continue };
+            self.told.insert(id);
             for (part, rows) in unwind::file_parts(elf, slot, printed) {
                 if self.parts < MAX_FILE_PARTS {
                     object.insert("FILE_PARTS", part, rows)?;

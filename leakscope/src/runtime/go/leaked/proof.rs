@@ -109,9 +109,9 @@ impl<'a> Prover<'a> {
         Ok(Self { program, heap, reasons, maps: StackMaps::default() })
     }
 
-    pub(super) fn look(&mut self) -> Result<Found, Stop> {
+    pub(super) fn look(&mut self, rest: &dyn Fn(Duration) -> bool) -> Result<Found, Stop> {
         let until = Instant::now() + LONGEST;
-        let ground = Ground { program: self.program, heap: &self.heap, reasons: &self.reasons, until };
+        let ground = Ground { program: self.program, heap: &self.heap, reasons: &self.reasons, until, rest };
         scan(&ground, &mut self.maps)
     }
 
@@ -119,11 +119,11 @@ impl<'a> Prover<'a> {
     pub(super) fn series(
         &mut self,
         mut each: impl FnMut(&Proof),
-        mut rest: impl FnMut(Duration) -> bool,
+        rest: &dyn Fn(Duration) -> bool,
     ) -> Result<(), String> {
         let (mut proof, mut failed) = (Proof::default(), 0);
         while proof.looks < LOOKS && !proof.settled {
-            match self.look() {
+            match self.look(rest) {
                 Ok(found) => {
                     proof.add(found);
                     each(&proof);
@@ -145,7 +145,7 @@ impl<'a> Prover<'a> {
 /// One look, for tests: how many goroutines it finds, if it can be had.
 #[cfg(any(test, feature = "test-support"))]
 pub fn look(program: &Program) -> Option<usize> {
-    Some(Prover::of(program).ok()?.look().ok()?.leaked.len())
+    Some(Prover::of(program).ok()?.look(&|_| true).ok()?.leaked.len())
 }
 
 /// Proves now, which takes some seconds. Why not, if it comes to nothing.
@@ -156,7 +156,7 @@ pub fn prove(program: &Program) -> Result<Arc<Proof>, String> {
         std::thread::sleep(time);
         true
     };
-    Prover::of(program)?.series(each, rest)?;
+    Prover::of(program)?.series(each, &rest)?;
     if last.is_complete() {
         Ok(Arc::new(last))
     } else {

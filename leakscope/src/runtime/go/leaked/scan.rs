@@ -2,7 +2,7 @@
 //! nothing is added.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::goroutines::{Goroutines, Seen};
 use super::notes::Notes;
@@ -31,7 +31,7 @@ const MAIN: u64 = 1;
 pub(super) enum Stop {
     /// Something of it could not be read.
     Unreadable,
-    /// It took too long.
+    /// It took too long, or nobody waits for it any more.
     Late,
 }
 
@@ -52,6 +52,8 @@ pub(super) struct Ground<'a> {
     pub heap: &'a Heap,
     pub reasons: &'a [Waits],
     pub until: Instant,
+    /// Rests so long, and tells whether to go on.
+    pub rest: &'a dyn Fn(Duration) -> bool,
 }
 
 pub(super) struct Scan<'a> {
@@ -73,7 +75,7 @@ pub(super) struct Scan<'a> {
     met: HashSet<usize>,
     noted: HashSet<usize>,
     /// Whether any of them is a coroutine, so that addresses of goroutines count.
-    pub(super) coroutines: bool,
+    coroutines: bool,
     read_bytes: u64,
 }
 
@@ -195,8 +197,11 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Notes whose addresses these are.
+    /// Notes whose addresses these are, where that counts.
     pub(super) fn meet(&mut self, bytes: &[u8], besides: Option<u64>) {
+        if !self.coroutines {
+            return;
+        }
         for word in bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)) {
             if Some(word) != besides
                 && let Some(at) = self.goroutines.at(word)
@@ -300,7 +305,7 @@ impl<'a> Scan<'a> {
 
     fn reach_object(&mut self, bytes: &[u8]) {
         self.objects.reach_all(bytes);
-        if self.coroutines && bytes.len() <= LARGEST_COROUTINE {
+        if bytes.len() <= LARGEST_COROUTINE {
             self.meet(bytes, None);
         }
     }
@@ -333,6 +338,6 @@ impl Ground<'_> {
     }
 
     pub(super) fn in_time(&self) -> Result<(), Stop> {
-        if Instant::now() > self.until { Err(Stop::Late) } else { Ok(()) }
+        if Instant::now() > self.until || !(self.rest)(Duration::ZERO) { Err(Stop::Late) } else { Ok(()) }
     }
 }

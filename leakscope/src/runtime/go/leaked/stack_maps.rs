@@ -194,6 +194,12 @@ fn set(count: u32, bits: &[u8]) -> impl Iterator<Item = u64> + '_ {
         .filter(|at| bits.get((at / 8) as usize).is_some_and(|byte| byte >> (at % 8) & 1 != 0))
 }
 
+/// The index of the variable that holds an address.
+fn holding(variables: &[Variable], address: u64) -> Option<usize> {
+    let at = variables.partition_point(|variable| variable.start <= address).checked_sub(1)?;
+    (address < variables[at].start.saturating_add(variables[at].size)).then_some(at)
+}
+
 /// Follows pointers: into the heap, and through variables on the stack that others point to.
 fn reach_from(stack: Stack<'_>, mut words: Vec<u64>, mut variables: Vec<Variable>, objects: &mut Objects) {
     while let Some(word) = words.pop() {
@@ -201,9 +207,7 @@ fn reach_from(stack: Stack<'_>, mut words: Vec<u64>, mut variables: Vec<Variable
             objects.reach(word);
             continue;
         }
-        let before = variables.partition_point(|variable| variable.start <= word);
-        let variable = before.checked_sub(1).and_then(|at| variables.get_mut(at));
-        match variable.filter(|variable| word < variable.start.saturating_add(variable.size)) {
+        match holding(&variables, word).map(|at| &mut variables[at]) {
             Some(variable) if variable.reached => {}
             Some(variable) => {
                 variable.reached = true;
@@ -216,9 +220,7 @@ fn reach_from(stack: Stack<'_>, mut words: Vec<u64>, mut variables: Vec<Variable
             None => {
                 let near = (0..RECORD_WORDS).filter_map(|at| stack.word((word & !7).wrapping_add(8 * at)));
                 for word in near {
-                    let before = variables.partition_point(|variable| variable.start <= word);
-                    let known = before.checked_sub(1).map(|at| variables[at]);
-                    match known.filter(|known| word < known.start.saturating_add(known.size)) {
+                    match holding(&variables, word).map(|at| variables[at]) {
                         Some(known) if !known.reached => words.push(word),
                         Some(_) => {}
                         None if stack.holds(word) => {}

@@ -94,16 +94,12 @@ impl Scan<'_> {
         if !mapped {
             self.objects.reach_all(bytes);
         }
-        if self.coroutines {
-            self.meet(bytes, Some(seen.address));
-        }
+        self.meet(bytes, Some(seen.address));
     }
 
     fn reach_words(&mut self, seen: &Seen, bytes: &[u8]) {
         self.objects.reach_all(bytes);
-        if self.coroutines {
-            self.meet(bytes, Some(seen.address));
-        }
+        self.meet(bytes, Some(seen.address));
     }
 }
 

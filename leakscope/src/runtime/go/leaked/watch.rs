@@ -106,7 +106,7 @@ impl Drop for LeakWatch {
         self.shared.lock().ending = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A look that is under way ends first. A panic of the thread's was printed by it.
+            // A look that is under way stops soon. A panic of the thread's was printed by it.
             let _ = thread.join();
         }
     }
@@ -129,7 +129,7 @@ fn watch(program: &Program, shared: &Shared) -> Result<(), String> {
                 state.proof = Some(Arc::new(proof.clone()));
             }
         };
-        prover.series(each, |time| shared.rest(time))?;
+        prover.series(each, &|time| shared.rest(time))?;
         if !shared.rest(REST.max(begun.elapsed() * RESTS)) {
             return Ok(());
         }
