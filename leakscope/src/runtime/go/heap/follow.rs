@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use leakscope_common::go::{GoSample, OBJECT_TAKEN};
 
+use super::counts;
 use super::sampler::{Estimates, Fate, Sampler, Stack, TakenSpan};
 use super::spans::{Heap, Span, SpanLayout};
 use super::windows::WindowsThread;
@@ -24,6 +25,8 @@ const IDLE: Duration = Duration::from_millis(10);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long what has come is taken in, at most, before an answer.
 const CATCH_UP: Duration = Duration::from_secs(1);
+/// How often it is tried to count what a collection has left, before the next one.
+const COUNTED: usize = 3;
 /// Samples taken in at once.
 const AT_ONCE: usize = 8192;
 
@@ -46,6 +49,7 @@ impl GoHeapWatch {
         let (asks, asked) = mpsc::channel();
         let follower = Follower {
             memory: Remote::of(pid),
+            heap,
             layout: heap.layout(),
             generation: heap.sweep_generation_address(),
             samples,
@@ -79,6 +83,7 @@ impl Drop for GoHeapWatch {
 
 struct Follower {
     memory: Remote,
+    heap: Heap,
     layout: SpanLayout,
     /// Where the heap's sweep generation lies.
     generation: u64,
@@ -94,6 +99,8 @@ struct Follower {
 impl Follower {
     fn run(mut self, asked: &Receiver<Sender<Estimates>>) {
         let mut pause = BUSY;
+        // What is taken from now on is seen.
+        self.sampler.began_with(counts::taken(&self.memory, &self.heap));
         loop {
             match asked.recv_timeout(pause) {
                 Ok(answer) => {
@@ -118,6 +125,20 @@ impl Follower {
         let until = Instant::now() + CATCH_UP;
         self.rest = Duration::ZERO;
         while self.look() == AT_ONCE && Instant::now() < until {}
+        self.count();
+    }
+
+    /// Counts what the last collection has left.
+    fn count(&mut self) {
+        for _ in 0..COUNTED {
+            let Some(generation) = self.memory.u32(self.generation) else { return };
+            if let Some(counts) = counts::live(&self.memory, &self.heap, generation) {
+                // What the samples know is of this collection, too.
+                self.look();
+                self.sampler.counted(generation, counts);
+                return;
+            }
+        }
     }
 
     /// Takes in what came; how many that were.

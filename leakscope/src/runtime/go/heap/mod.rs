@@ -6,6 +6,7 @@
 //! opens and closes; [`sampled`] makes an account of it.
 
 pub mod buckets;
+mod counts;
 pub mod follow;
 pub mod sampler;
 pub mod spans;

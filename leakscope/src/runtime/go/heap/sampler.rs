@@ -15,20 +15,26 @@
 //! Of more samples than are kept, some are drawn, and count for those that are not: small ones with one chance for all,
 //! large ones so that none that is kept stands for less than others do by far (`Sampler::thin`).
 //!
-//! What each site holds is made of them in `estimate`.
+//! What each site holds is made of them in `estimate`, and fitted to what the spans themselves say in `known`.
 
 mod batches;
 mod estimate;
+mod known;
 mod mix;
+mod sample;
 mod taken;
 
 use std::collections::HashMap;
 
+use super::counts::Counts;
 use super::spans::{CLASSES, IN_USE, Span};
 use batches::Batches;
 pub use estimate::{Estimate, Estimates};
+use known::Known;
 use mix::Mix;
 pub use mix::{Site, Stack};
+pub use sample::Fate;
+use sample::{Kind, Sample};
 pub use taken::TakenSpan;
 
 /// Most samples that are kept of small objects, and as many of large ones.
@@ -37,68 +43,6 @@ pub const MOST: usize = 1 << 15;
 const MOST_AWAITED: usize = 1 << 16;
 /// Span classes below are those of large objects.
 const FIRST_SMALL: u8 = 2;
-
-/// What became of a sampled object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// The span was not swept since the last collection.
-    Pending,
-    /// The span serves other objects now, or none.
-    Gone,
-    /// It was swept, and the object was live or not.
-    Swept(bool),
-}
-
-/// What a sample is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Large,
-    /// An object that was taken in a window.
-    Seen {
-        phase: u64,
-    },
-    /// The first object of a batch.
-    First,
-}
-
-#[derive(Clone, Debug)]
-struct Sample {
-    number: u64,
-    site: Site,
-    kind: Kind,
-    span: u64,
-    start: u64,
-    class: u8,
-    size: u64,
-    index: u64,
-    marking: bool,
-    /// Generation of the last collection that it was looked at for.
-    checked: u32,
-    survived: u32,
-    dead: bool,
-    /// Samples that it stands for: it was kept with a chance of one in so many.
-    factor: u64,
-}
-
-impl Sample {
-    /// Bytes of a large object and of those that it stands for.
-    fn bytes(&self) -> u64 {
-        self.size.saturating_mul(self.factor)
-    }
-
-    /// It was live in the collection that led to this generation.
-    fn survives(&mut self, generation: u32) {
-        let passed = generation.wrapping_sub(self.checked);
-        if passed > 0 && passed < 1 << 31 {
-            self.checked = generation;
-            self.survived = self.survived.saturating_add(passed.div_ceil(2));
-        }
-    }
-
-    fn is_live(&self) -> bool {
-        self.survived > u32::from(self.marking)
-    }
-}
 
 /// An object that was taken in a window, from the span that the P takes next.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +78,7 @@ pub struct Sampler {
     /// Samples that are dead, and not yet taken out.
     dead: usize,
     generation: Option<u32>,
+    known: Known,
     taken: u64,
     room_taken: u64,
     /// Classes whose spans have one object, a bit each.
@@ -443,6 +388,16 @@ impl Sampler {
         if let Some(before) = self.generation.replace(generation) {
             self.collections += u64::from(generation.wrapping_sub(before) / 2);
         }
+    }
+
+    /// What was there as it began, if that could be counted.
+    pub(super) fn began_with(&mut self, counts: Option<Counts>) {
+        self.known.began_with(counts);
+    }
+
+    /// What the collection has left that led to a generation.
+    pub(super) fn counted(&mut self, generation: u32, counts: Counts) {
+        self.known.counted(generation, counts);
     }
 
     /// Samples that the last collection has not been asked about: number, and address of the span's

@@ -9,7 +9,7 @@ use crate::runtime::go::bytes::{u16_at, u32_at, u64_at};
 use crate::runtime::go::code::references;
 use crate::runtime::go::error::GoError;
 use crate::runtime::go::heap_account::SizeClass;
-use crate::runtime::go::memory::Piece;
+use crate::runtime::go::memory::{Memory, Piece};
 use crate::runtime::go::program::Program;
 
 /// Functions that refer to the heap or to its list of spans.
@@ -283,8 +283,7 @@ impl Heap {
     }
 
     /// Addresses of the descriptions of at most `most` spans.
-    fn list(&self, program: &Program, most: u64) -> Option<Vec<u64>> {
-        let memory = program.memory();
+    fn list(&self, memory: &dyn Memory, most: u64) -> Option<Vec<u64>> {
         let at = self.address + self.spans as u64;
         // The length first: an old list that has been replaced stays as it was.
         let (length, start) = (memory.u64(at + 8)?, memory.u64(at)?);
@@ -295,15 +294,20 @@ impl Heap {
 
     /// All spans that make sense, of moments close to each other.
     pub fn spans(&self, program: &Program) -> Option<Vec<Span>> {
-        let list = self.list(program, MOST)?;
-        Some(self.read(program, &list).into_iter().flatten().filter(Span::is_sound).collect())
+        self.spans_in(program.memory(), MOST)
     }
 
-    fn read(&self, program: &Program, addresses: &[u64]) -> Vec<Option<Span>> {
+    /// The same, of at most `most` spans.
+    pub(super) fn spans_in(&self, memory: &dyn Memory, most: u64) -> Option<Vec<Span>> {
+        let list = self.list(memory, most)?;
+        Some(self.read(memory, &list).into_iter().flatten().filter(Span::is_sound).collect())
+    }
+
+    fn read(&self, memory: &dyn Memory, addresses: &[u64]) -> Vec<Option<Span>> {
         let mut spans = Vec::with_capacity(addresses.len());
         for chunk in addresses.chunks(AT_ONCE) {
             let pieces: Vec<Piece> = chunk.iter().map(|a| (*a, self.layout.size)).collect();
-            let read = program.memory().read_many(&pieces);
+            let read = memory.read_many(&pieces);
             spans.extend((0..pieces.len()).map(|i| self.layout.span(read.get(i)?)));
         }
         spans
@@ -315,12 +319,12 @@ impl Heap {
         let Some(generation) = self.sweep_generation(program).filter(|g| g.is_multiple_of(2)) else {
             return false;
         };
-        let Some(list) = self.list(program, LOOKED_AT) else { return false };
+        let Some(list) = self.list(program.memory(), LOOKED_AT) else { return false };
         let distinct: std::collections::HashSet<&u64> = list.iter().collect();
         if distinct.len() < list.len() {
             return false;
         }
-        let spans = self.read(program, &list);
+        let spans = self.read(program.memory(), &list);
         let of_now = |span: &Span| {
             [-2i32, -1, 0, 1, 3].iter().any(|d| span.sweep_generation == generation.wrapping_add_signed(*d))
         };
@@ -357,11 +361,11 @@ impl Heap {
             Some((self.sweep_generation(program)?, pages))
         };
         let before = state().ok_or(GoError::Gone)?;
-        let list = self.list(program, MOST).ok_or(GoError::Gone)?;
+        let list = self.list(program.memory(), MOST).ok_or(GoError::Gone)?;
         let mut classes: BTreeMap<(u64, bool), SizeClass> = BTreeMap::new();
         let mut totals = Totals { spans: list.len() as u64, generation: before.0, ..Totals::default() };
         let mut pages = 0u64;
-        for span in self.read(program, &list) {
+        for span in self.read(program.memory(), &list) {
             let Some(span) = span.filter(Span::is_sound) else {
                 totals.odd += 1;
                 continue;

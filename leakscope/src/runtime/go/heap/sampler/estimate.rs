@@ -2,12 +2,14 @@
 //!
 //! The estimate of a site is the sum of what its live samples stand for. [`Mix`](super::mix::Mix) says what that is for
 //! objects that were seen in windows, and how far it may be off. A large object stands for itself, unless others were
-//! drawn. Where no window has seen a class, first objects of batches tell which sites it may be of, and no more: such a
+//! drawn. What a class has in all is known, or nearly, from its spans ([`Known`](super::known::Known)): the estimates of
+//! its sites are fitted to it. Where no window has seen a class, first objects of batches tell which sites it may be of, and no more: such a
 //! site holds what its samples take at least, and at most all of the class that was not seen beside.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::QUANTILE;
+use super::known::Range;
 use super::mix::{Group, Mix, Site, group_of};
 use super::{Kind, Sample, Sampler};
 
@@ -58,7 +60,7 @@ struct Sums {
     error: f64,
     samples: u64,
     /// Bytes of the samples themselves.
-    least: u64,
+    least: f64,
     /// What it can hold beside what it is thought to.
     more: f64,
     /// What of it is not certain at all.
@@ -71,17 +73,18 @@ impl Sampler {
         let mut sums: HashMap<Site, Sums> = HashMap::new();
         let mut error = self.large(&mut sums);
         let mut by_class: HashMap<u8, Vec<&Sample>> = HashMap::new();
-        for sample in self.samples.iter().filter(|s| !s.dead && s.is_live() && s.kind != Kind::Large) {
+        for sample in self.samples.iter().filter(|s| !s.dead && s.is_left() && s.kind != Kind::Large) {
             by_class.entry(sample.class).or_default().push(sample);
         }
         let mut firsts = 0.0;
         for (class, mix) in self.with_open() {
             let Some(size) = self.sizes.get(&class) else { continue };
-            let live = by_class.remove(&class).unwrap_or_default();
+            let left = by_class.remove(&class).unwrap_or_default();
+            let range = self.known.range(class, self.generation);
             if mix.is_seen() {
-                error += of_windows(&mix, *size as f64, &live, &mut sums);
+                error += of_windows(&mix, *size as f64, &left, range, &mut sums);
             } else {
-                firsts += of_firsts(&mix, *size as f64, &live, &mut sums);
+                firsts += of_firsts(&mix, *size as f64, &left, range, &mut sums);
             }
         }
         let all: f64 = sums.values().map(|sums| sums.alloc_bytes).sum();
@@ -122,7 +125,7 @@ impl Sampler {
             if !sample.is_live() {
                 continue;
             }
-            site.live(bytes, factor, sample);
+            site.live(bytes, factor, 1, sample.size as f64);
             // Every large object is seen: only drawing makes it uncertain.
             let drawn = QUANTILE.powi(2) * bytes * bytes * (1.0 - 1.0 / factor);
             site.error += drawn;
@@ -138,12 +141,12 @@ impl Sampler {
 }
 
 impl Sums {
-    /// Adds a live sample that stands for so much.
-    fn live(&mut self, bytes: f64, objects: f64, sample: &Sample) {
+    /// Adds what live samples stand for, each of so many bytes.
+    fn live(&mut self, bytes: f64, objects: f64, samples: u64, size: f64) {
         self.bytes += bytes;
         self.objects += objects;
-        self.samples += 1;
-        self.least = self.least.saturating_add(sample.size);
+        self.samples += samples;
+        self.least += samples as f64 * size;
     }
 
     fn estimate(self) -> Estimate {
@@ -153,7 +156,7 @@ impl Sums {
         Estimate {
             live_bytes: live,
             live_objects: self.objects.round() as u64,
-            bounds: (low.max(self.least).min(live), (self.bytes + half + self.more).ceil() as u64),
+            bounds: (low.max(self.least as u64).min(live), (self.bytes + half + self.more).ceil() as u64),
             samples: self.samples,
             alloc_bytes: (self.alloc_bytes as u64).max(live),
             alloc_objects: (self.alloc_objects.round() as u64).max(self.objects.round() as u64),
@@ -161,8 +164,48 @@ impl Sums {
     }
 }
 
-/// A class that windows have seen; returns the square of half the width of the interval of its sum.
-fn of_windows(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, Sums>) -> f64 {
+/// What was found of a site in a class, by group.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    counts: Vec<f64>,
+    objects: f64,
+    /// Square of half the interval's width that drawing makes, in objects.
+    drawn: f64,
+    samples: u64,
+}
+
+impl Found {
+    fn add(&mut self, groups: &[Group], at: usize, stands: f64, factor: u64) {
+        self.counts.resize(groups.len(), 0.0);
+        let Some((count, group)) = self.counts.get_mut(at).zip(groups.get(at)) else { return };
+        let objects = group.weight() * stands;
+        *count += stands;
+        self.objects += objects;
+        self.drawn += (QUANTILE * objects).powi(2) * (1.0 - 1.0 / factor as f64);
+        self.samples += 1;
+    }
+
+    /// Half the width of the interval.
+    fn error(&self, mix: &Mix, groups: &[Group]) -> f64 {
+        mix.error(groups, &self.counts).hypot(self.drawn.sqrt())
+    }
+
+    /// What others have found.
+    fn without(&self, other: &Self) -> Self {
+        let counts = self.counts.iter().zip(&other.counts).map(|(all, of)| (all - of).max(0.0)).collect();
+        Self { counts, drawn: (self.drawn - other.drawn).max(0.0), ..Self::default() }
+    }
+}
+
+/// A class that windows have seen, and what the last collection has `left` of it; returns the square of half the width
+/// of the interval of its sum.
+fn of_windows(
+    mix: &Mix,
+    size: f64,
+    left: &[&Sample],
+    range: Option<Range>,
+    sums: &mut HashMap<Site, Sums>,
+) -> f64 {
     let groups = mix.groups();
     let weight = |at: usize| groups.get(at).map_or(1.0, Group::weight);
     let seen = mix.seen(&groups);
@@ -172,37 +215,43 @@ fn of_windows(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, S
         sums.alloc_objects += objects;
         sums.alloc_bytes += objects * size;
     }
-    let mut found: HashMap<Site, Vec<f64>> = HashMap::new();
-    let mut all = vec![0.0; groups.len()];
-    let mut error = 0.0;
-    for sample in live {
+    let mut found: HashMap<Site, Found> = HashMap::new();
+    let mut all = Found::default();
+    for sample in left {
         let Kind::Seen { phase } = sample.kind else { continue };
         let Some(at) = group_of(&groups, phase) else { continue };
         // Those that could not be followed fared like those that could.
         let of: f64 = seen.get(&sample.site).map_or(0.0, |counts| counts.iter().sum());
         let unfollowed = mix.unfollowed.get(&sample.site).map_or(0.0, |n| *n as f64);
         let stands = sample.factor as f64 * of / (of - unfollowed).max(1.0).min(of.max(1.0));
-        let counts = found.entry(sample.site).or_insert_with(|| vec![0.0; groups.len()]);
-        for counts in [&mut all, counts] {
-            if let Some(count) = counts.get_mut(at) {
-                *count += stands;
-            }
+        all.add(&groups, at, stands, sample.factor);
+        if sample.is_live() {
+            found.entry(sample.site).or_default().add(&groups, at, stands, sample.factor);
         }
-        let objects = weight(at) * stands;
-        let site = sums.entry(sample.site).or_default();
-        site.live(objects * size, objects, sample);
-        let drawn = (QUANTILE * size * objects).powi(2) * (1.0 - 1.0 / sample.factor as f64);
-        site.error += drawn;
-        error += drawn;
     }
-    for (site, counts) in &found {
-        sums.entry(*site).or_default().error += (size * mix.error(&groups, counts)).powi(2);
+    let error = all.error(mix, &groups);
+    let fit = range.and_then(|range| range.fit(all.objects, error));
+    for (site, of) in &found {
+        let of_site = of.error(mix, &groups);
+        let (factor, half) = fit.map_or((1.0, of_site), |fit| {
+            let rest = all.without(of).error(mix, &groups);
+            (fit.factor, fit.error_of(of.objects / all.objects, of_site, rest))
+        });
+        let sums = sums.entry(*site).or_default();
+        sums.live(factor * of.objects * size, factor * of.objects, of.samples, size);
+        sums.error += (size * half).powi(2);
     }
-    error + (size * mix.error(&groups, &all)).powi(2)
+    (size * fit.map_or(error, |fit| fit.error)).powi(2)
 }
 
 /// A class of which only first objects of batches were seen; returns the bytes that were allocated of it besides.
-fn of_firsts(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, Sums>) -> f64 {
+fn of_firsts(
+    mix: &Mix,
+    size: f64,
+    left: &[&Sample],
+    range: Option<Range>,
+    sums: &mut HashMap<Site, Sums>,
+) -> f64 {
     let firsts: f64 = mix.firsts().values().map(|n| *n as f64).sum();
     let weight = mix.objects() / firsts.max(1.0);
     for (site, count) in mix.firsts() {
@@ -210,21 +259,25 @@ fn of_firsts(mix: &Mix, size: f64, live: &[&Sample], sums: &mut HashMap<Site, Su
         sums.alloc_objects += weight * *count as f64;
         sums.alloc_bytes += weight * *count as f64 * size;
     }
+    let left = left.iter().filter(|sample| sample.kind == Kind::First);
+    let all: f64 = left.clone().map(|sample| weight * sample.factor as f64).sum();
+    let factor = range.and_then(|range| range.fit(all, 0.0)).map_or(1.0, |fit| fit.factor);
     let mut found: HashMap<Site, f64> = HashMap::new();
-    for sample in live.iter().filter(|sample| sample.kind == Kind::First) {
-        let factor = sample.factor as f64;
-        let bytes = weight * factor * size;
+    for sample in left.filter(|sample| sample.is_live()) {
+        let objects = factor * weight * sample.factor as f64;
         let site = sums.entry(sample.site).or_default();
-        site.live(bytes, weight * factor, sample);
-        site.error += (QUANTILE * bytes).powi(2) * (1.0 - 1.0 / factor);
-        *found.entry(sample.site).or_insert(0.0) += factor;
+        site.live(objects * size, objects, 1, size);
+        site.error += (QUANTILE * objects * size).powi(2) * (1.0 - 1.0 / sample.factor as f64);
+        *found.entry(sample.site).or_insert(0.0) += sample.factor as f64;
     }
     // A span of one object hides none.
     let hidden = (mix.objects() - firsts).max(0.0);
+    let most = range.map_or(f64::INFINITY, |range| range.high);
     for (site, seen) in &found {
         let sums = sums.entry(*site).or_default();
-        sums.more += (hidden - (weight - 1.0) * seen).max(0.0) * size;
-        sums.less += (weight - 1.0).max(0.0) * seen * size;
+        let here = factor * weight * seen;
+        sums.more += (hidden + seen).min(most).max(here).mul_add(size, -here * size);
+        sums.less += (here - seen).max(0.0) * size;
     }
     hidden * size
 }
