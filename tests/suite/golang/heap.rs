@@ -41,7 +41,7 @@ pub(super) fn sampled(program: Program) -> Result<String> {
     let mut fixture = program.start(&[])?;
     let scope = Leakscope::attach(fixture.pid()).start()?;
     for _ in 0..4 {
-        fixture.ask("work 20000", "worked ")?;
+        fixture.ask("work 4000", "worked ")?;
         fixture.collect()?;
     }
     let stats = fixture.collect()?;

@@ -114,6 +114,7 @@ impl Sampler {
         // A span of one object hides none, whatever its class.
         if large || span.elements == 1 {
             if !large {
+                self.sizes.insert(span.class, span.element_size);
                 self.alone[usize::from(span.class >> 6)] |= 1 << (span.class & 63);
                 self.awaited.remove(&(taken.p, span.class));
             }
@@ -146,7 +147,7 @@ impl Sampler {
             self.odd += 1;
             return;
         }
-        if self.alone[usize::from(class >> 6)] >> (class & 63) & 1 != 0 {
+        if self.is_alone(class) {
             return;
         }
         self.seen += 1;
@@ -154,15 +155,12 @@ impl Sampler {
             self.last_window = taken.phase;
             self.windows += 1;
         }
-        let mix = self.mixes.entry(class).or_default();
-        if !mix.is_seen() {
-            mix.forget_firsts();
-            let firsts = |s: &&Sample| s.kind == Kind::First && s.class == class && !s.dead;
+        if self.mixes.entry(class).or_default().see(taken.phase, taken.site) {
+            let firsts =
+                |s: &&Sample| s.kind == Kind::First && s.class == class && s.site == taken.site && !s.dead;
             let firsts: Vec<u64> = self.samples.iter().filter(firsts).map(|s| s.number).collect();
             self.forget(&firsts);
         }
-        let mix = self.mixes.entry(class).or_default();
-        mix.see(taken.phase, taken.site);
         let span = &taken.description;
         let known = span.class == class && span.is_sound_as_taken();
         if known {
@@ -178,6 +176,11 @@ impl Sampler {
                 self.awaited.insert((taken.p, class), awaited);
             }
         }
+    }
+
+    /// Whether spans of a class have one object.
+    fn is_alone(&self, class: u8) -> bool {
+        self.alone.get(usize::from(class >> 6)).is_some_and(|bits| bits >> (class & 63) & 1 != 0)
     }
 
     /// Keeps a sample, unless others are drawn that stand for it.

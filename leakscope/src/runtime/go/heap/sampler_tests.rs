@@ -356,3 +356,68 @@ mod any {
         }
     }
 }
+
+/// Counts of the class that the tests use.
+fn counts(objects: u64) -> Counts {
+    let mut counts = [0; CLASSES as usize];
+    counts[usize::from(SMALL)] = objects;
+    counts
+}
+
+/// Before the first window there was a burst of site 0; windows then see site 1.
+fn burst(sampler: &mut Sampler) {
+    sampler.at_generation(4);
+    sampler.began_with(Some(counts(0)));
+    (0..100).for_each(|at| sampler.take(&taken(at, 0, 4)));
+    for at in 100..103 {
+        (0..8).for_each(|i| sampler.take(&seen(at, i, 1, 1)));
+        sampler.take(&TakenSpan { phase: 2, ..taken(at + 1, 1, 4) });
+    }
+}
+
+#[test]
+fn a_burst_before_the_first_window_keeps_its_site() {
+    let mut sampler = Sampler::default();
+    burst(&mut sampler);
+    collect(&mut sampler, 6, |at| at < 100);
+    sampler.counted(6, counts(800));
+    let estimates = sampler.estimates();
+    let (burst, later) = (of(&estimates, 0), of(&estimates, 1));
+    assert_eq!((burst.live_objects, burst.samples, later.live_bytes), (800, 100, 0));
+    assert!(burst.bounds.0 == 100 * 1024 && burst.bounds.1 == 800 * 1024, "{:?}", burst.bounds);
+}
+
+#[test]
+fn what_no_sample_tells_of_is_of_no_site() {
+    let mut sampler = Sampler::default();
+    burst(&mut sampler);
+    collect(&mut sampler, 6, |at| at >= 100);
+    sampler.counted(6, counts(2000));
+    let estimates = sampler.estimates();
+    let later = of(&estimates, 1);
+    let unknown = estimates.sites.iter().find(|(site, _)| site.is_none()).map(|(_, found)| *found).unwrap();
+    assert_eq!(unknown.live_objects + later.live_objects, 2000);
+    assert!(later.live_objects < 100 && later.bounds.1 >= 2000 * 1024, "{later:?}");
+    assert_eq!((unknown.bounds.0, unknown.samples), (0, 0));
+}
+
+#[test]
+fn a_class_with_one_site_is_as_sure_as_its_spans() {
+    let mut sampler = Sampler::default();
+    sampler.at_generation(4);
+    sampler.began_with(Some(counts(30)));
+    for window in 0..40 {
+        let at = 10 * window;
+        (0..8).for_each(|i| sampler.take(&seen(at, i, 0, 2 * window + 1)));
+        (1..10).for_each(|i| sampler.take(&TakenSpan { phase: 2 * window + 2, ..taken(at + i, 0, 4) }));
+    }
+    collect(&mut sampler, 6, |_| true);
+    sampler.counted(6, counts(3000));
+    let site = of(&sampler.estimates(), 0);
+    let objects = |bytes: u64| bytes / 1024;
+    assert!((2970..=3000).contains(&site.live_objects), "{site:?}");
+    assert!(objects(site.bounds.0) >= 2850 && objects(site.bounds.1) <= 3150, "{site:?}");
+    // Counts of another collection tell nothing.
+    collect(&mut sampler, 8, |_| true);
+    assert!(of(&sampler.estimates(), 0).live_objects > 3060);
+}

@@ -6,12 +6,12 @@
 //! its sites are fitted to it. Where no window has seen a class, first objects of batches tell which sites it may be of, and no more: such a
 //! site holds what its samples take at least, and at most all of the class that was not seen beside.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::QUANTILE;
-use super::known::Range;
+use super::known::{Fit, Range};
 use super::mix::{Group, Mix, Site, group_of};
-use super::{Kind, Sample, Sampler};
+use super::{FIRST_SMALL, Kind, Sample, Sampler};
 
 /// What a stack holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -77,15 +77,15 @@ impl Sampler {
             by_class.entry(sample.class).or_default().push(sample);
         }
         let mut firsts = 0.0;
-        for (class, mix) in self.with_open() {
+        for (class, mix) in self.with_open().into_iter().filter(|(class, _)| !self.is_alone(*class)) {
             let Some(size) = self.sizes.get(&class) else { continue };
             let left = by_class.remove(&class).unwrap_or_default();
             let range = self.known.range(class, self.generation);
-            if mix.is_seen() {
-                error += of_windows(&mix, *size as f64, &left, range, &mut sums);
-            } else {
-                firsts += of_firsts(&mix, *size as f64, &left, range, &mut sums);
-            }
+            let size = *size as f64;
+            let mut parts = Parts::default();
+            of_windows(&mix, size, &left, &mut sums, &mut parts);
+            firsts += of_firsts(&mix, size, &left, &mut sums, &mut parts);
+            error += add(parts, size, range, &mut sums);
         }
         let all: f64 = sums.values().map(|sums| sums.alloc_bytes).sum();
         let mut sites: Vec<(Site, Estimate)> =
@@ -117,11 +117,17 @@ impl Sampler {
     /// Large objects; returns the square of half the width of their sum's interval.
     fn large(&self, sums: &mut HashMap<Site, Sums>) -> f64 {
         let mut error = 0.0;
+        let mut alone: HashMap<u8, (f64, HashSet<Site>)> = HashMap::new();
         for sample in self.samples.iter().filter(|s| !s.dead && s.kind == Kind::Large) {
             let site = sums.entry(sample.site).or_default();
             let (bytes, factor) = (sample.bytes() as f64, sample.factor as f64);
             site.alloc_bytes += bytes;
             site.alloc_objects += factor;
+            if sample.is_left() && sample.class >= FIRST_SMALL {
+                let (left, sites) = alone.entry(sample.class).or_default();
+                *left += factor;
+                sites.insert(sample.site);
+            }
             if !sample.is_live() {
                 continue;
             }
@@ -130,6 +136,18 @@ impl Sampler {
             let drawn = QUANTILE.powi(2) * bytes * bytes * (1.0 - 1.0 / factor);
             site.error += drawn;
             error += drawn;
+        }
+        // Spans of one object are counted besides: where one was not seen, it may be of any site.
+        for (class, (left, sites)) in alone {
+            let (Some(range), Some(size)) =
+                (self.known.range(class, self.generation), self.sizes.get(&class))
+            else {
+                continue;
+            };
+            let missing = (range.low - left).max(0.0) * *size as f64;
+            for site in sites {
+                sums.entry(site).or_default().more += missing;
+            }
         }
         for (site, (bytes, objects)) in &self.allocated {
             let site = sums.entry(*site).or_default();
@@ -197,15 +215,32 @@ impl Found {
     }
 }
 
-/// A class that windows have seen, and what the last collection has `left` of it; returns the square of half the width
-/// of the interval of its sum.
-fn of_windows(
-    mix: &Mix,
-    size: f64,
-    left: &[&Sample],
-    range: Option<Range>,
-    sums: &mut HashMap<Site, Sums>,
-) -> f64 {
+/// What is known of a site in a class, in objects.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    objects: f64,
+    /// Half the width of the interval, and of that of all other sites.
+    error: f64,
+    rest: f64,
+    samples: u64,
+    /// What it can hold beside, and what of it is not certain at all.
+    more: f64,
+    less: f64,
+}
+
+/// Sites of a class.
+#[derive(Debug, Default)]
+struct Parts {
+    by_site: HashMap<Site, Part>,
+    /// What the last collection has left, by the samples, and half the width of its interval.
+    left: f64,
+    error: f64,
+    /// Whether the interval says little.
+    is_poor: bool,
+}
+
+/// The objects that windows have seen.
+fn of_windows(mix: &Mix, size: f64, left: &[&Sample], sums: &mut HashMap<Site, Sums>, parts: &mut Parts) {
     let groups = mix.groups();
     let weight = |at: usize| groups.get(at).map_or(1.0, Group::weight);
     let seen = mix.seen(&groups);
@@ -229,55 +264,82 @@ fn of_windows(
             found.entry(sample.site).or_default().add(&groups, at, stands, sample.factor);
         }
     }
-    let error = all.error(mix, &groups);
-    let fit = range.and_then(|range| range.fit(all.objects, error));
-    for (site, of) in &found {
-        let of_site = of.error(mix, &groups);
-        let (factor, half) = fit.map_or((1.0, of_site), |fit| {
-            let rest = all.without(of).error(mix, &groups);
-            (fit.factor, fit.error_of(of.objects / all.objects, of_site, rest))
-        });
-        let sums = sums.entry(*site).or_default();
-        sums.live(factor * of.objects * size, factor * of.objects, of.samples, size);
-        sums.error += (size * half).powi(2);
+    parts.left += all.objects;
+    parts.error = parts.error.hypot(all.error(mix, &groups));
+    for (site, of) in found {
+        let part = parts.by_site.entry(site).or_default();
+        part.objects += of.objects;
+        part.error = of.error(mix, &groups);
+        part.rest = all.without(&of).error(mix, &groups);
+        part.samples += of.samples;
     }
-    (size * fit.map_or(error, |fit| fit.error)).powi(2)
 }
 
-/// A class of which only first objects of batches were seen; returns the bytes that were allocated of it besides.
+/// First objects of batches, of sites that no window has seen; returns the bytes that were allocated besides.
 fn of_firsts(
     mix: &Mix,
     size: f64,
     left: &[&Sample],
-    range: Option<Range>,
     sums: &mut HashMap<Site, Sums>,
+    parts: &mut Parts,
 ) -> f64 {
-    let firsts: f64 = mix.firsts().values().map(|n| *n as f64).sum();
-    let weight = mix.objects() / firsts.max(1.0);
+    let weight = mix.first_weight();
+    let mut firsts = 0.0;
     for (site, count) in mix.firsts() {
+        let count = *count as f64;
+        firsts += count;
         let sums = sums.entry(*site).or_default();
-        sums.alloc_objects += weight * *count as f64;
-        sums.alloc_bytes += weight * *count as f64 * size;
-    }
-    let left = left.iter().filter(|sample| sample.kind == Kind::First);
-    let all: f64 = left.clone().map(|sample| weight * sample.factor as f64).sum();
-    let factor = range.and_then(|range| range.fit(all, 0.0)).map_or(1.0, |fit| fit.factor);
-    let mut found: HashMap<Site, f64> = HashMap::new();
-    for sample in left.filter(|sample| sample.is_live()) {
-        let objects = factor * weight * sample.factor as f64;
-        let site = sums.entry(sample.site).or_default();
-        site.live(objects * size, objects, 1, size);
-        site.error += (QUANTILE * objects * size).powi(2) * (1.0 - 1.0 / sample.factor as f64);
-        *found.entry(sample.site).or_insert(0.0) += sample.factor as f64;
+        sums.alloc_objects += weight * count;
+        sums.alloc_bytes += weight * count * size;
     }
     // A span of one object hides none.
-    let hidden = (mix.objects() - firsts).max(0.0);
-    let most = range.map_or(f64::INFINITY, |range| range.high);
-    for (site, seen) in &found {
-        let sums = sums.entry(*site).or_default();
-        let here = factor * weight * seen;
-        sums.more += (hidden + seen).min(most).max(here).mul_add(size, -here * size);
-        sums.less += (here - seen).max(0.0) * size;
+    let hidden = (weight - 1.0) * firsts;
+    let mut seen: HashMap<Site, f64> = HashMap::new();
+    for sample in left.iter().filter(|sample| sample.kind == Kind::First) {
+        let factor = sample.factor as f64;
+        parts.left += weight * factor;
+        parts.is_poor |= weight > 1.0;
+        if !sample.is_live() {
+            continue;
+        }
+        let part = parts.by_site.entry(sample.site).or_default();
+        part.objects += weight * factor;
+        part.error = part.error.hypot(QUANTILE * weight * factor * (1.0 - 1.0 / factor).sqrt());
+        part.samples += 1;
+        *seen.entry(sample.site).or_insert(0.0) += factor;
+    }
+    for (site, seen) in seen {
+        let part = parts.by_site.entry(site).or_default();
+        part.less += (weight - 1.0) * seen;
+        part.more += hidden - (weight - 1.0) * seen;
     }
     hidden * size
+}
+
+/// Adds the sites of a class, fitted to what is known of it; returns the square of half the width of the interval of their
+/// sum.
+fn add(parts: Parts, size: f64, range: Option<Range>, sums: &mut HashMap<Site, Sums>) -> f64 {
+    let error = if parts.is_poor { f64::INFINITY } else { parts.error };
+    let fit = range.map_or(Fit::none(error), |range| range.fit(parts.left, error));
+    let most = range.map_or(f64::INFINITY, |range| range.high);
+    for (site, part) in parts.by_site {
+        let sums = sums.entry(site).or_default();
+        let objects = fit.factor * part.objects;
+        sums.live(objects * size, objects, part.samples, size);
+        let share = part.objects / parts.left.max(part.objects);
+        let half = fit.error_of(share, part.error, part.rest);
+        sums.error += (size * half).powi(2);
+        sums.more += (fit.factor * part.more + fit.missing).min((most - objects).max(0.0)) * size;
+        sums.less +=
+            (objects - (part.objects - part.less)).clamp(0.0, objects) * f64::from(part.less > 0.0) * size;
+    }
+    if fit.missing >= 1.0 {
+        let unknown = sums.entry(None).or_default();
+        unknown.bytes += fit.missing * size;
+        unknown.objects += fit.missing;
+        unknown.less += fit.missing * size;
+        unknown.alloc_bytes += fit.missing * size;
+        unknown.alloc_objects += fit.missing;
+    }
+    (size * fit.error.min(parts.error.max(fit.missing))).powi(2)
 }
