@@ -25,8 +25,9 @@ const IDLE: Duration = Duration::from_millis(10);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long what has come is taken in, at most, before an answer.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// How often it is tried to count what a collection has left, before the next one.
-const COUNTED: usize = 3;
+/// How long a collection may take to be swept before an answer, and how often that is looked at.
+const SWEPT: Duration = Duration::from_millis(500);
+const SWEEPING: Duration = Duration::from_millis(5);
 /// Samples taken in at once.
 const AT_ONCE: usize = 8192;
 
@@ -125,20 +126,21 @@ impl Follower {
         let until = Instant::now() + CATCH_UP;
         self.rest = Duration::ZERO;
         while self.look() == AT_ONCE && Instant::now() < until {}
-        self.count();
+        // The last collection may still be swept, or another one may come in between.
+        let until = Instant::now() + SWEPT;
+        while !(self.sampler.due().is_empty() && self.count()) && Instant::now() < until {
+            std::thread::sleep(SWEEPING);
+            self.look();
+        }
     }
 
-    /// Counts what the last collection has left.
-    fn count(&mut self) {
-        for _ in 0..COUNTED {
-            let Some(generation) = self.memory.u32(self.generation) else { return };
-            if let Some(counts) = counts::live(&self.memory, &self.heap, generation) {
-                // What the samples know is of this collection, too.
-                self.look();
-                self.sampler.counted(generation, counts);
-                return;
-            }
-        }
+    /// Counts what the last collection has left. `false` if it could not be told, or is not what the samples know.
+    fn count(&mut self) -> bool {
+        let Some(generation) = self.memory.u32(self.generation) else { return true };
+        let Some(counts) = counts::live(&self.memory, &self.heap, generation) else { return false };
+        self.look();
+        self.sampler.counted(generation, counts);
+        self.sampler.due().is_empty()
     }
 
     /// Takes in what came; how many that were.
