@@ -8,7 +8,7 @@ use super::build::judge;
 use super::group::add_goroutines;
 use super::stuck::in_deadlock;
 use super::words::{Doing, GoroutinesSaid, Group, Grown, Since};
-use super::{growth, leaked, lock_answer};
+use super::{growth, leaked, lock_answer, place_words};
 use crate::human::cut;
 use crate::runtime::go::goroutine::GoState;
 use crate::runtime::go::named::without_path;
@@ -48,6 +48,11 @@ fn why(site: &GoroutineSite, all: &Goroutines) -> Option<Why> {
     }
 }
 
+/// Whether a site is told of with the others of its place, if that piles up as a whole.
+fn is_told_with_place(site: &GoroutineSite, all: &Goroutines) -> bool {
+    matches!(why(site, all), Some(Why::PilesUp | Why::Crowded))
+}
+
 /// Whether what is waited for comes from outside or from a clock, so that many do so in a healthy program.
 fn waits_for_the_world(site: &GoroutineSite) -> bool {
     matches!(site.wait_reason.as_deref(), Some("IO wait" | "sleep"))
@@ -83,9 +88,22 @@ fn without_labels(all: &Goroutines) -> Cow<'_, Goroutines> {
 
 /// All that is worth telling: deadlocks, sites as they are ranked, locks.
 fn told(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
-    let told =
-        all.sites.iter().filter_map(|site| Some((site.count, many(why(site, all)?, site, all, since))));
+    let told = all.sites.iter().filter_map(|site| {
+        let why = why(site, all)?;
+        let Some(place) = all.places.iter().find(|place| place.is_spread() && place.has(site)) else {
+            return Some((site.count, many(why, site, all, since)));
+        };
+        (why == Why::Stuck).then(|| (site.count, many(why, site, all, since))).or_else(|| {
+            // Told once, where its first site would be.
+            let first = all.sites.iter().find(|other| place.has(other) && is_told_with_place(other, all))?;
+            (first.site_id == site.site_id).then(|| (place.count, place_words::said(place, all, since)))
+        })
+    });
     let (counts, mut sites): (Vec<u64>, Vec<GoroutinesSaid>) = told.unzip();
+    let hidden = all.places.iter().filter(|place| {
+        place.is_spread() && !all.sites.iter().any(|site| place.has(site) && is_told_with_place(site, all))
+    });
+    sites.extend(hidden.map(|place| place_words::said(place, all, since)));
     if let Some(leaks) = leaked::said(all) {
         // Whoever are more come first.
         let most = counts.into_iter().max().unwrap_or(0);
@@ -169,7 +187,7 @@ pub(super) fn short_place(frame: &Frame) -> Option<String> {
 }
 
 /// A growth that is worth being told.
-fn grown(growth: Option<i64>, in_ns: Option<u64>, since: Since) -> Option<Grown> {
+pub(super) fn grown(growth: Option<i64>, in_ns: Option<u64>, since: Since) -> Option<Grown> {
     let goroutines = growth.filter(|growth| *growth != 0)?;
     Some(Grown { goroutines, in_ns: in_ns?, since })
 }
@@ -338,7 +356,14 @@ mod tests {
         let reasons: Vec<String> = (0..40).map(|n| format!("reason {n}")).collect();
         let all = |each: u64| reasons.iter().map(|reason| (each, reason.as_str())).collect::<Vec<_>>();
         let grown = section(&[look(0, &all(2)), look(10, &all(6))]);
-        assert_eq!(goroutines(&grown), None);
+        assert_eq!(
+            goroutines(&grown).as_deref(),
+            Some(
+                "All 240 goroutines are in main.(*WebSocket).notifyFxn, created by main.(*Hub).add at hub.go:40, 160 more since \
+                 leakscope came (16 a second): 6 blocked in reason 0, 6 blocked in reason 1, 6 blocked in reason 10, 222 do \
+                 something else."
+            )
+        );
         assert_eq!(
             calm(&grown),
             "240 goroutines are there, 160 more since leakscope came (16 a second), but they pile up in no single place."

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::{growth, leaked, locks, stuck};
+use super::{growth, leaked, locks, places, stuck};
 use crate::runtime::go::aggregate::goroutine_sites::{GoSite, GoroutineSites};
 use crate::runtime::go::blame::{self, blame, blame_goroutine};
 use crate::runtime::go::creations::GoCreation;
@@ -47,6 +47,7 @@ pub(crate) fn goroutines(
         since_first_ns: snapshot.since_first_ns,
         since_previous_ns: snapshot.since_previous_ns,
         retried: snapshot.retried,
+        places: Vec::new(),
         sites,
         creations: creations.map(|all| self::creations(all, code)),
         stuck: 0,
@@ -84,7 +85,7 @@ fn bound_by_creations(all: &mut Goroutines) {
 pub(crate) fn judge(all: &mut Goroutines) {
     let total = all.growth_since_first;
     let grown = |site: &GoroutineSite| growth::of(site, total).unwrap_or(0).max(0);
-    let growth = all.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add);
+    let growth = growth::total(all);
     for site in &mut all.sites {
         site.piling_up = !site.system && growth::is_pile(grown(site), site.count, growth);
         let rule = idle::rule(&idle_site(site), all.total, site.piling_up).filter(|_| site.stuck == 0);
@@ -96,6 +97,7 @@ pub(crate) fn judge(all: &mut Goroutines) {
     let ties = |site: &GoroutineSite| (site.stuck == 0, !is_users(site));
     all.sites.sort_by_cached_key(|site| (order(site, grown(site)), Reverse(site.count), ties(site)));
     rank(&mut all.sites);
+    all.places = places::places(all);
 }
 
 /// Whether the frame to blame is the user's own code.

@@ -20,6 +20,20 @@ pub(super) fn of(site: &GoroutineSite, total: Option<i64>) -> Option<i64> {
     (agreed.signum() == own.signum()).then_some(agreed)
 }
 
+/// The same of all goroutines in the function to blame that have this creator.
+pub(super) fn of_spot(site: &GoroutineSite, total: Option<i64>) -> Option<i64> {
+    let known = [site.creator_growth_since_first, total].into_iter().flatten();
+    let own = site.spot_growth_since_first?;
+    let agreed = if own > 0 { known.fold(own, i64::min) } else { known.fold(own, i64::max) };
+    Some(if agreed.signum() == own.signum() { agreed } else { 0 })
+}
+
+/// Growth of all sites that have grown.
+pub(super) fn total(all: &Goroutines) -> i64 {
+    let grown = |site: &GoroutineSite| of(site, all.growth_since_first).unwrap_or(0).max(0);
+    all.sites.iter().filter(|site| !site.system).map(grown).fold(0, i64::saturating_add)
+}
+
 /// Whether so many more in a site are no chance: notable, at least a hundredth of what is there and a tenth of all
 /// growth, and more than numbers that come and go by chance differ.
 pub(super) fn is_pile(grown: i64, count: u64, all_growth: i64) -> bool {

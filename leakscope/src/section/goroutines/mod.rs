@@ -10,6 +10,8 @@ mod lock_answer;
 mod lock_words;
 mod locks;
 pub mod model;
+mod place_words;
+mod places;
 mod samples;
 pub(crate) mod select;
 mod stuck;
@@ -69,6 +71,7 @@ impl Section for Goroutines {
             Part::Urgent => Ok(()),
             Part::Tables => {
                 table::table(self, page)?;
+                table::places(self, page)?;
                 table::creations(self, page)
             }
             Part::Stacks => table::details(self, page),

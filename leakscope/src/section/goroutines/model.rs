@@ -43,6 +43,9 @@ pub struct Goroutines {
     pub since_previous_ns: Option<u64>,
     /// Goroutines that had to be read again because they changed meanwhile.
     pub retried: u64,
+    /// Places, whatever goroutines do there: those that pile up first, most growth first.
+    #[serde(default)]
+    pub places: Vec<GoroutinePlace>,
     /// Sites, ranked: those that pile up first, idle ones and the runtime's own last.
     pub sites: Vec<GoroutineSite>,
     /// Goroutines that began and ended while leakscope watched, by the `go` statement that created them,
@@ -55,6 +58,46 @@ pub struct Goroutines {
     /// Circles of goroutines that wait for each other's locks, or for a lock of their own.
     #[serde(default)]
     pub deadlocks: Vec<GoroutineDeadlock>,
+}
+
+/// Goroutines at one function that have one creator, whatever they do there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutinePlace {
+    /// Place, from 1.
+    pub rank: u64,
+    /// Goroutines.
+    pub count: u64,
+    /// Change of their number since the first look, those included whose sites are gone; where beginnings and ends
+    /// were traced, no more than these tell. Null in the first look.
+    pub growth_since_first: Option<i64>,
+    /// Whether they pile up.
+    pub piling_up: bool,
+    /// Goroutines that the `go` statement created while leakscope watched, those at other functions included; null
+    /// where that was not traced.
+    pub created: Option<u64>,
+    /// Goroutines of the statement that ended meanwhile.
+    pub exited: Option<u64>,
+    /// The frame to blame of the most of them. Others may be at other lines of the function.
+    pub frame: Option<Frame>,
+    /// The `go` statement that created them.
+    pub created_by: Option<Frame>,
+    /// Their first function.
+    pub start_function: Option<String>,
+    /// What they do, most first.
+    pub doing: Vec<GoroutineDoing>,
+    /// The `site_id` of their sites.
+    pub site_ids: Vec<String>,
+}
+
+/// What some of the goroutines of a place do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GoroutineDoing {
+    /// Their state, as in sites.
+    pub state: String,
+    /// Why they wait.
+    pub wait_reason: Option<String>,
+    /// How many.
+    pub count: u64,
 }
 
 /// A goroutine and a lock.
@@ -144,7 +187,7 @@ with_stack! {
         /// gone; null in that one.
         #[serde(default)]
         pub place_growth_since_first: Option<i64>,
-        /// Change, since the first look, of all goroutines at the frame to blame that have this creator, whatever
+        /// Change, since the first look, of all goroutines in the function to blame that have this creator, whatever
         /// they do; null in that one.
         #[serde(default)]
         pub spot_growth_since_first: Option<i64>,

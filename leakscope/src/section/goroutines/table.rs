@@ -9,7 +9,7 @@ use crate::layout::grid::{EXTRA, Grid, Row, number, text};
 use crate::layout::page::{Page, Paint};
 use crate::runtime::go::named::without_path;
 use crate::section::label::{name, short};
-use crate::section::model::{Frame, GoroutineSite, Goroutines};
+use crate::section::model::{Frame, GoroutinePlace, GoroutineSite, Goroutines};
 
 /// Columns of a wait reason.
 const REASON: usize = 28;
@@ -18,6 +18,8 @@ const CREATOR: usize = 36;
 /// Columns of a label, and how many are shown.
 const LABEL: usize = 60;
 const MOST_LABELS: usize = 8;
+/// Things that goroutines of a place do that are told.
+const MOST_DOING: usize = 3;
 /// Kinds of the runtime's own goroutines that are told.
 const MOST_KINDS: usize = 4;
 
@@ -87,6 +89,47 @@ pub(crate) fn table(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
         page.more(hidden, "site", &idle)?;
     }
     runtime(all, page)
+}
+
+/// Places whose goroutines do this and that, with what began and ended there.
+pub(crate) fn places(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
+    let several: Vec<&GoroutinePlace> = all.places.iter().filter(|place| place.doing.len() > 1).collect();
+    if several.is_empty() {
+        return Ok(());
+    }
+    let traced = all.creations.is_some();
+    let mut columns = vec![number("#", 1), number("count", 0), number("growth", 0)];
+    if traced {
+        columns.extend([number("created", EXTRA), number("ended", EXTRA)]);
+    }
+    columns.extend([text("doing", 2), text("created by", EXTRA + 1), text("whatever they do, in", 0)]);
+    let shown = page.style.shown(&several);
+    let rows = shown.iter().map(|place| {
+        let mut cells = vec![place.rank.to_string(), count(place.count)];
+        cells.push(place.growth_since_first.map_or("-".to_owned(), signed_count));
+        if traced {
+            cells.extend([place.created, place.exited].map(|n| n.map_or("-".to_owned(), count)));
+        }
+        let creator = place.created_by.as_ref().map_or("-".to_owned(), |frame| name(&short(frame)));
+        let function = place.frame.as_ref().and_then(|frame| frame.function.as_deref());
+        let function = function.or(place.start_function.as_deref()).map_or("-", without_path);
+        cells.extend([doing(place), cut(&creator, CREATOR), function.to_owned()]);
+        Row { cells, paint: if place.piling_up { Paint::Plain } else { Paint::Dim } }
+    });
+    let rows = rows.collect();
+    page.blank()?;
+    Grid { columns, rows, parted: None }.draw(page)?;
+    page.more(several.len() - shown.len(), "place", "")
+}
+
+/// What the goroutines of a place do.
+fn doing(place: &GoroutinePlace) -> String {
+    let told = place.doing.iter().take(MOST_DOING).map(|doing| {
+        let what = doing.wait_reason.as_deref().filter(|_| doing.state == "waiting").unwrap_or(&doing.state);
+        format!("{} {}", count(doing.count), cut(what, REASON))
+    });
+    let more = if place.doing.len() > MOST_DOING { ", …" } else { "" };
+    told.collect::<Vec<_>>().join(", ") + more
 }
 
 /// Where goroutines began and ended while leakscope watched.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{leaked, lock_words};
+use super::{leaked, lock_words, place_words};
 use crate::human::{count, counted, cut, duration};
 use crate::section::finding::findings;
 
@@ -117,6 +117,17 @@ findings! {
             longest_blocked_ns: Option<u64>,
             growth: Option<Grown>,
         },
+        /// Goroutines of one place become more and more, and do this and that there.
+        Warning Spread = "goroutines_piling_up_in_place" {
+            count: u64,
+            total: u64,
+            function: String,
+            created_by: Option<String>,
+            growth: Option<Grown>,
+            created: Option<u64>,
+            exited: Option<u64>,
+            doing: Vec<Group>,
+        },
         /// Many goroutines in one place; what they wait for does not show.
         Note Crowded = "goroutines_crowded" {
             count: u64,
@@ -169,6 +180,7 @@ fn text(said: &GoroutinesSaid) -> String {
             many(said)
         }
         GoroutinesSaid::Leaked { .. } => leaked::text(said),
+        GoroutinesSaid::Spread { .. } => place_words::spread(said),
         GoroutinesSaid::WantLock { .. } => lock_words::want_lock(said),
         GoroutinesSaid::Nothing {} => "The program has no goroutines of its own.".to_owned(),
         GoroutinesSaid::Scattered { total, growth } => format!(

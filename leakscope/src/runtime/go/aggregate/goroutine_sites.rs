@@ -34,7 +34,7 @@ pub struct GoSite {
     pub place: u64,
     /// Change, since the first look, of all goroutines there are with this `place`; `None` in that one.
     pub place_growth: Option<i64>,
-    /// The same of all goroutines at the frame to blame that have this creator, whatever they do there.
+    /// The same of all goroutines in the function to blame that have this creator, whatever they do there.
     #[serde(default)]
     pub spot_growth: Option<i64>,
     /// The same of all goroutines that have this creator.
@@ -142,7 +142,7 @@ pub struct GoroutineAggregate {
 struct Group {
     /// The number that does not tell labels.
     base: u64,
-    /// The number of the frame to blame and the creator, and that of the creator.
+    /// The number of the function to blame and the creator, and that of the creator.
     spot: u64,
     creator: u64,
     id: u64,
@@ -381,10 +381,9 @@ fn creator_id(goroutine: &Goroutine) -> u64 {
 }
 
 fn spot_id(creator: u64, blamed: Option<&GoFrame>) -> u64 {
+    // Not its line: in a loop they are now here, now there.
     let mut id = TextId::new();
-    if let Some(frame) = blamed {
-        id.frame(frame);
-    }
+    id.maybe(blamed.map(|frame| &*frame.function));
     id.text("spot").number(creator).finish()
 }
 
