@@ -156,8 +156,7 @@ impl Sampler {
             self.windows += 1;
         }
         if self.mixes.entry(class).or_default().see(taken.phase, taken.site) {
-            let firsts =
-                |s: &&Sample| s.kind == Kind::First && s.class == class && s.site == taken.site && !s.dead;
+            let firsts = |s: &&Sample| s.kind == Kind::First && s.class == class && !s.dead;
             let firsts: Vec<u64> = self.samples.iter().filter(firsts).map(|s| s.number).collect();
             self.forget(&firsts);
         }

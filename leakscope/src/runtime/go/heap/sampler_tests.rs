@@ -364,7 +364,7 @@ fn counts(objects: u64) -> Counts {
     counts
 }
 
-/// Before the first window there was a burst of site 0; windows then see site 1.
+/// Before the first window there was a burst of site 0; then windows see site 1.
 fn burst(sampler: &mut Sampler) {
     sampler.at_generation(4);
     sampler.began_with(Some(counts(0)));
@@ -376,15 +376,15 @@ fn burst(sampler: &mut Sampler) {
 }
 
 #[test]
-fn a_burst_before_the_first_window_keeps_its_site() {
+fn a_burst_that_no_window_has_seen_is_of_no_site() {
     let mut sampler = Sampler::default();
     burst(&mut sampler);
     collect(&mut sampler, 6, |at| at < 100);
     sampler.counted(6, counts(800));
     let estimates = sampler.estimates();
-    let (burst, later) = (of(&estimates, 0), of(&estimates, 1));
-    assert_eq!((burst.live_objects, burst.samples, later.live_bytes), (800, 100, 0));
-    assert!(burst.bounds.0 == 100 * 1024 && burst.bounds.1 == 800 * 1024, "{:?}", burst.bounds);
+    assert_eq!((of(&estimates, 0).live_bytes, of(&estimates, 1).live_bytes), (0, 0));
+    let unknown = estimates.sites.iter().find(|(site, _)| site.is_none()).map(|(_, found)| *found).unwrap();
+    assert_eq!((unknown.live_objects, unknown.bounds.0), (800, 0));
 }
 
 #[test]
@@ -397,7 +397,7 @@ fn what_no_sample_tells_of_is_of_no_site() {
     let later = of(&estimates, 1);
     let unknown = estimates.sites.iter().find(|(site, _)| site.is_none()).map(|(_, found)| *found).unwrap();
     assert_eq!(unknown.live_objects + later.live_objects, 2000);
-    assert!(later.live_objects < 100 && later.bounds.1 >= 2000 * 1024, "{later:?}");
+    assert!(later.bounds.1 >= 2000 * 1024, "what is missing may be its own: {later:?}");
     assert_eq!((unknown.bounds.0, unknown.samples), (0, 0));
 }
 

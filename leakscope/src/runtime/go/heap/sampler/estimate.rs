@@ -275,7 +275,7 @@ fn of_windows(mix: &Mix, size: f64, left: &[&Sample], sums: &mut HashMap<Site, S
     }
 }
 
-/// First objects of batches, of sites that no window has seen; returns the bytes that were allocated besides.
+/// First objects of batches, where no window has seen the class; returns the bytes that were allocated besides.
 fn of_firsts(
     mix: &Mix,
     size: f64,
@@ -329,7 +329,7 @@ fn add(parts: Parts, size: f64, range: Option<Range>, sums: &mut HashMap<Site, S
         let share = part.objects / parts.left.max(part.objects);
         let half = fit.error_of(share, part.error, part.rest);
         sums.error += (size * half).powi(2);
-        sums.more += (fit.factor * part.more + fit.missing).min((most - objects).max(0.0)) * size;
+        sums.more += (fit.factor * part.more + fit.missing).clamp(0.0, (most - objects).max(0.0)) * size;
         sums.less +=
             (objects - (part.objects - part.less)).clamp(0.0, objects) * f64::from(part.less > 0.0) * size;
     }

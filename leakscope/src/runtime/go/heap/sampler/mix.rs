@@ -6,9 +6,6 @@
 //! (objects in the window + objects in the gaps) / objects in the window, of its class: a half of each gap goes to
 //! the window before it and to the one after it that have seen the class. Windows that have seen few objects of
 //! it are put together first.
-//!
-//! Before a window has seen a class the stack of each span that is taken is known. If it is of a site that no window sees
-//! later, that site was there only then, as in a burst: the objects of such spans are taken for its own.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,16 +46,12 @@ struct Phase {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mix {
     phases: BTreeMap<u64, Phase>,
-    /// Sites of the first objects of batches before a window has seen the class; those that windows have seen are taken
-    /// out.
+    /// Sites of the first objects of batches, while no window has seen the class.
     firsts: HashMap<Site, u64>,
-    /// All first objects before a window has seen the class.
-    first_seen: u64,
     /// Objects that were seen, and could not be followed.
     pub(super) unfollowed: HashMap<Site, u64>,
-    /// Objects of all batches, and of those before a window has seen the class.
+    /// Objects of all batches.
     objects: f64,
-    before: f64,
     /// Most objects of a batch.
     most: u64,
     /// A window has seen the class.
@@ -98,23 +91,21 @@ impl Mix {
         !self.is_seen && self.unseen >= SOME
     }
 
-    /// An object was seen. Returns whether the site is no longer one that only first objects tell of.
+    /// An object was seen. Returns whether it is the first one; then first objects of batches are not needed any more.
     pub(super) fn see(&mut self, phase: u64, site: Site) -> bool {
-        if !self.is_seen {
-            self.is_seen = true;
-            self.before = self.objects;
+        let first = !std::mem::replace(&mut self.is_seen, true);
+        if first {
+            self.firsts = HashMap::new();
         }
-        let told = self.firsts.remove(&site).is_some();
         let phase = self.phase(phase);
         phase.seen += 1;
         *phase.sites.entry(site).or_insert(0) += 1;
-        told
+        first
     }
 
     /// The first object of a batch of so many was seen.
     pub(super) fn see_first(&mut self, site: Site, room: u64) {
         *self.firsts.entry(site).or_insert(0) += 1;
-        self.first_seen += 1;
         self.unseen += u64::from(room > 1);
     }
 
@@ -176,11 +167,6 @@ impl Mix {
             });
             (gap, gaps) = (0.0, 0.0);
         }
-        if let Some(first) = cells.first_mut() {
-            // Other sites had those before the first window, as far as first objects tell.
-            let others = self.firsts.values().map(|n| *n as f64).sum::<f64>() * self.first_weight();
-            first.unseen = (first.unseen - others).max(0.0);
-        }
         if let Some(last) = cells.last_mut() {
             last.unseen += gap;
             last.gaps += gaps;
@@ -204,15 +190,15 @@ impl Mix {
         sites
     }
 
-    /// First objects of batches by site, of sites that no window has seen.
+    /// First objects of batches by site; none if a window has seen the class.
     pub(super) fn firsts(&self) -> &HashMap<Site, u64> {
         &self.firsts
     }
 
     /// Objects that a first object of a batch stands for.
     pub(super) fn first_weight(&self) -> f64 {
-        let objects = if self.is_seen { self.before } else { self.objects };
-        (objects / (self.first_seen as f64).max(1.0)).max(1.0)
+        let firsts: u64 = self.firsts.values().sum();
+        (self.objects / (firsts as f64).max(1.0)).max(1.0)
     }
 
     /// Half the width of the interval around the sum of objects that `found` has of those that were seen, by
