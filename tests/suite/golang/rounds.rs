@@ -9,7 +9,7 @@ use super::*;
 pub(super) fn grown(program: Program) -> Result<()> {
     let mut fixture = program.start(&[])?;
     fixture.ask("grow 40", "grown ")?;
-    let scope = Leakscope::attach(fixture.pid()).start()?;
+    let scope = Leakscope::attach_all(fixture.pid()).start()?;
     fixture.ask("grow 200", "grown ")?;
     let report = scope.finish()?.report()?;
     let places = report.at("/goroutines/places").as_array().context("no places")?;
