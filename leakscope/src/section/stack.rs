@@ -92,10 +92,12 @@ pub enum Cut {
     Running,
     /// The Go runtime attributes an allocation to no stack.
     NoStack,
+    /// No sample was taken of these allocations.
+    NotSeen,
 }
 
 /// What each is in JSON and for people.
-const TEXTS: [(Cut, &str); 14] = [
+const TEXTS: [(Cut, &str); 15] = [
     (Cut::TooLong, "more than 127 frames"),
     (Cut::NoMapping, "code that was not known (yet) to be mapped"),
     (Cut::NoRows, "code without unwind information"),
@@ -110,6 +112,7 @@ const TEXTS: [(Cut, &str); 14] = [
     (Cut::Unreadable, "the stack could not be read, or kept changing"),
     (Cut::Running, "the goroutine was running"),
     (Cut::NoStack, "the runtime keeps no stack for these"),
+    (Cut::NotSeen, "no stack was seen of these"),
 ];
 
 /// What JSON of before has.

@@ -13,7 +13,8 @@ pub(super) fn grown(program: Program) -> Result<()> {
     fixture.ask("grow 200", "grown ")?;
     let report = scope.finish()?.report()?;
     let places = report.at("/goroutines/places").as_array().context("no places")?;
-    let place = places.iter().find(|place| place["frame"]["function"] == "main.poll").context("no main.poll")?;
+    let place =
+        places.iter().find(|place| place["frame"]["function"] == "main.poll").context("no main.poll")?;
     ensure!(place["count"] == 240 && place["growth_since_first"] == 200, "{place}");
     ensure!(place["piling_up"] == true && place["rank"] == 1, "{place}");
     ensure!(place["created"] == 200 && place["exited"] == 0, "{place}");

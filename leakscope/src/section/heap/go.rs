@@ -108,7 +108,11 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
             blame: blame(&seen.frames, code.main_module),
             frames: seen.frames.iter().map(|go| frame(go, code).into()).collect(),
             // The runtime keeps as much of a stack as it does; the rest is not there to be read.
-            end: Some(if seen.frames.is_empty() { StackEnd::Cut(Cut::NoStack) } else { StackEnd::Root }),
+            end: Some(match (seen.frames.is_empty(), seen.samples) {
+                (false, _) => StackEnd::Root,
+                (true, None) => StackEnd::Cut(Cut::NoStack),
+                (true, Some(_)) => StackEnd::Cut(Cut::NotSeen),
+            }),
         },
     }
 }
