@@ -4,7 +4,7 @@
 //! are handed out is known from these *batches* (`batches`): as the P takes its next span, or by a look at one that is
 //! open. Which sites they are of is known from windows, in which each object is sampled as it is taken (`mix`).
 //! Where no window has seen a class, the first object of each batch is a sample, which is a poor one: of two sites
-//! by turns it may always be of the same. Large objects have a span of their own, and each is seen.
+//! by turns it may always be of the same. Such samples also tell whose a burst was that windows have missed. Large objects have a span of their own, and each is seen.
 //!
 //! After a collection the bits of the span say whether an object was live ([`Sampler::due`],
 //! [`Sampler::checked`]): what was not is forgotten. Its place can only serve another object once its
@@ -127,8 +127,8 @@ impl Sampler {
         if let Some(closed) = self.batches.take(taken) {
             mix.add(closed.phase, closed.objects());
         }
-        let first = !mix.is_seen();
-        if first {
+        let first = !mix.is_covered();
+        if !mix.is_seen() {
             mix.see_first(taken.site, room);
         }
         if let Some(awaited) = self.awaited.remove(&(taken.p, span.class))
@@ -155,11 +155,7 @@ impl Sampler {
             self.last_window = taken.phase;
             self.windows += 1;
         }
-        if self.mixes.entry(class).or_default().see(taken.phase, taken.site) {
-            let firsts = |s: &&Sample| s.kind == Kind::First && s.class == class && !s.dead;
-            let firsts: Vec<u64> = self.samples.iter().filter(firsts).map(|s| s.number).collect();
-            self.forget(&firsts);
-        }
+        self.mixes.entry(class).or_default().see(taken.phase, taken.site);
         let span = &taken.description;
         let known = span.class == class && span.is_sound_as_taken();
         if known {
@@ -362,10 +358,10 @@ impl Sampler {
         self.mixes.values().any(Mix::is_unseen)
     }
 
-    /// The span classes that windows have seen, a bit each.
+    /// The span classes that windows have seen enough of, a bit each.
     pub fn classes_seen(&self) -> [u64; 3] {
         let mut seen = [0u64; 3];
-        for (class, _) in self.mixes.iter().filter(|(_, mix)| mix.is_seen()) {
+        for (class, _) in self.mixes.iter().filter(|(_, mix)| mix.is_covered()) {
             if let Some(bits) = seen.get_mut(usize::from(class >> 6)) {
                 *bits |= 1 << (class & 63);
             }

@@ -376,15 +376,18 @@ fn burst(sampler: &mut Sampler) {
 }
 
 #[test]
-fn a_burst_that_no_window_has_seen_is_of_no_site() {
+fn a_burst_that_windows_have_missed_is_of_those_that_took_its_spans() {
     let mut sampler = Sampler::default();
     burst(&mut sampler);
     collect(&mut sampler, 6, |at| at < 100);
     sampler.counted(6, counts(800));
     let estimates = sampler.estimates();
-    assert_eq!((of(&estimates, 0).live_bytes, of(&estimates, 1).live_bytes), (0, 0));
-    let unknown = estimates.sites.iter().find(|(site, _)| site.is_none()).map(|(_, found)| *found).unwrap();
-    assert_eq!((unknown.live_objects, unknown.bounds.0), (800, 0));
+    let (burst, later) = (of(&estimates, 0), of(&estimates, 1));
+    assert_eq!((burst.live_objects, burst.samples, later.live_bytes), (800, 100, 0));
+    assert_eq!(burst.bounds, (100 * 1024, 800 * 1024));
+    // Counts of another collection do not tell that something was missed.
+    sampler.at_generation(8);
+    assert_eq!(of(&sampler.estimates(), 0).live_bytes, 0);
 }
 
 #[test]

@@ -237,6 +237,8 @@ struct Parts {
     error: f64,
     /// Whether the interval says little.
     is_poor: bool,
+    /// First objects of batches, where windows have seen the class, too: how many they stand for, and samples.
+    spare: HashMap<Site, (f64, u64)>,
 }
 
 /// The objects that windows have seen.
@@ -283,6 +285,15 @@ fn of_firsts(
     sums: &mut HashMap<Site, Sums>,
     parts: &mut Parts,
 ) -> f64 {
+    let firsts_left = left.iter().filter(|sample| sample.kind == Kind::First);
+    if mix.is_seen() {
+        for sample in firsts_left.filter(|sample| sample.is_live()) {
+            let (objects, samples) = parts.spare.entry(sample.site).or_default();
+            *objects += sample.factor as f64;
+            *samples += 1;
+        }
+        return 0.0;
+    }
     let weight = mix.first_weight();
     let mut firsts = 0.0;
     for (site, count) in mix.firsts() {
@@ -295,7 +306,7 @@ fn of_firsts(
     // A span of one object hides none.
     let hidden = (weight - 1.0) * firsts;
     let mut seen: HashMap<Site, f64> = HashMap::new();
-    for sample in left.iter().filter(|sample| sample.kind == Kind::First) {
+    for sample in firsts_left {
         let factor = sample.factor as f64;
         parts.left += weight * factor;
         parts.is_poor |= weight > 1.0;
@@ -322,8 +333,8 @@ fn add(parts: Parts, size: f64, range: Option<Range>, sums: &mut HashMap<Site, S
     let error = if parts.is_poor { f64::INFINITY } else { parts.error };
     let fit = range.map_or(Fit::none(error), |range| range.fit(parts.left, error));
     let most = range.map_or(f64::INFINITY, |range| range.high);
-    for (site, part) in parts.by_site {
-        let sums = sums.entry(site).or_default();
+    for (site, part) in &parts.by_site {
+        let sums = sums.entry(*site).or_default();
         let objects = fit.factor * part.objects;
         sums.live(objects * size, objects, part.samples, size);
         let share = part.objects / parts.left.max(part.objects);
@@ -334,12 +345,23 @@ fn add(parts: Parts, size: f64, range: Option<Range>, sums: &mut HashMap<Site, S
             (objects - (part.objects - part.less)).clamp(0.0, objects) * f64::from(part.less > 0.0) * size;
     }
     if fit.missing >= 1.0 {
-        let unknown = sums.entry(None).or_default();
-        unknown.bytes += fit.missing * size;
-        unknown.objects += fit.missing;
-        unknown.less += fit.missing * size;
-        unknown.alloc_bytes += fit.missing * size;
-        unknown.alloc_objects += fit.missing;
+        missing(fit.missing, size, parts.spare, sums);
     }
     (size * fit.error.min(parts.error.max(fit.missing))).powi(2)
+}
+
+/// Objects that windows have missed: of the sites that first objects of batches tell of, or of none. At most all of them
+/// are of one site, and no more is certain than that the samples are.
+fn missing(objects: f64, size: f64, spare: HashMap<Site, (f64, u64)>, sums: &mut HashMap<Site, Sums>) {
+    let all: f64 = spare.values().map(|(objects, _)| objects).sum();
+    let known = if all > 0.0 { spare } else { HashMap::from([(None, (1.0, 0))]) };
+    for (site, (of_site, samples)) in known {
+        let here = objects * of_site / all.max(1.0);
+        let sums = sums.entry(site).or_default();
+        sums.live(here * size, here, samples, size);
+        sums.less += (here - samples as f64).max(0.0) * size;
+        sums.more += (objects - here) * size;
+        sums.alloc_bytes += here * size;
+        sums.alloc_objects += here;
+    }
 }

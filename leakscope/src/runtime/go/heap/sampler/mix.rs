@@ -54,8 +54,8 @@ pub(super) struct Mix {
     objects: f64,
     /// Most objects of a batch.
     most: u64,
-    /// A window has seen the class.
-    is_seen: bool,
+    /// Objects that windows have seen.
+    seen: u64,
     /// Batches of several objects before that.
     unseen: u64,
 }
@@ -83,24 +83,28 @@ impl Group {
 impl Mix {
     /// Whether a window has seen the class.
     pub(super) fn is_seen(&self) -> bool {
-        self.is_seen
+        self.seen > 0
+    }
+
+    /// Whether windows have seen so much of it that first objects of batches tell nothing more.
+    pub(super) fn is_covered(&self) -> bool {
+        self.seen >= FEW
     }
 
     /// Whether no window has seen it, though there were some batches.
     pub(super) fn is_unseen(&self) -> bool {
-        !self.is_seen && self.unseen >= SOME
+        self.seen == 0 && self.unseen >= SOME
     }
 
-    /// An object was seen. Returns whether it is the first one; then first objects of batches are not needed any more.
-    pub(super) fn see(&mut self, phase: u64, site: Site) -> bool {
-        let first = !std::mem::replace(&mut self.is_seen, true);
-        if first {
+    /// An object was seen. What first objects of batches tell of sites is not needed any more.
+    pub(super) fn see(&mut self, phase: u64, site: Site) {
+        if self.seen == 0 {
             self.firsts = HashMap::new();
         }
+        self.seen += 1;
         let phase = self.phase(phase);
         phase.seen += 1;
         *phase.sites.entry(site).or_insert(0) += 1;
-        first
     }
 
     /// The first object of a batch of so many was seen.
