@@ -1,7 +1,9 @@
 //! The command line's types. They stop here: each turns into the configuration of its subcommand.
 
+mod memory;
 mod saved;
 
+pub use memory::MemoryArgs;
 pub use saved::{DiffArgs, ReplayArgs, ReportArgs};
 
 use std::path::PathBuf;
@@ -46,6 +48,9 @@ pub enum Command {
     /// Show who is blocked where right now: no tracing, no pause
     #[command(after_help = examples::DUMP)]
     Dump(DumpArgs),
+    /// Show what holds the memory right now, whenever it was allocated: no tracing, no pause
+    #[command(after_help = examples::MEMORY)]
+    Memory(MemoryArgs),
     /// Show which processes grow, live: memory, when it will be full, blocked threads; then the sites of one
     #[command(after_help = examples::TOP)]
     Top(TopArgs),
@@ -357,6 +362,7 @@ impl DumpArgs {
         let output =
             self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep, None)?;
         let rendering = self.format.rendering(&output, |profile| match profile {
+            ProfileKind::Memory => Err("run `leakscope memory` for this one".to_owned()),
             ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Threadcreate => Err(
                 "dump looks at threads and goroutines as they are now; run `leakscope attach` for this one"
                     .to_owned(),
@@ -365,6 +371,7 @@ impl DumpArgs {
         })?;
         rendering.goes_to(&output, false)?;
         let thresholds = self.fail_on.thresholds(|section| match section {
+            "holders" => Err("dump does not look at what holds the memory; run `leakscope memory`".to_owned()),
             "heap" | "threads" => Err(format!(
                 "dump looks at threads and goroutines as they are now, so {section} is null; run `leakscope attach`"
             )),

@@ -1,6 +1,7 @@
 //! A process whose runtime can be read: what the session keeps of it, and asks it for.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use super::{RUNTIMES, Runtime, detect, go};
 use crate::bpf::BpfError;
@@ -19,6 +20,16 @@ pub struct Options {
     pub prove_leaks: bool,
     /// Whether what is opened was loaded after the session began.
     pub late: bool,
+}
+
+/// How a look at what holds the heap is bounded.
+pub struct HoldersLimits<'a> {
+    /// How long it may take.
+    pub longest: Duration,
+    /// Most bytes of objects; of a larger heap nothing is read.
+    pub most_bytes: u64,
+    /// Whether to go on.
+    pub go_on: &'a dyn Fn() -> bool,
 }
 
 /// Where probes of a runtime are attached.
@@ -75,6 +86,9 @@ pub trait Opened: Debug {
 
     /// Reads all tasks. `now_ns` is CLOCK_MONOTONIC.
     fn read_tasks(&mut self, _now_ns: u64, _log: &mut dyn Log) {}
+
+    /// Looks at what holds the heap now.
+    fn read_holders(&mut self, _limits: &HoldersLimits<'_>, _log: &mut dyn Log) {}
 
     /// Reads the heap, and what the probes have counted.
     fn read_heap(&mut self, _object: &Object, _tracing: Tracing, _log: &mut dyn Log) {}

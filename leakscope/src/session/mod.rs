@@ -12,6 +12,7 @@ mod dump;
 mod feed;
 mod glances;
 mod links;
+mod memory;
 mod modules;
 mod prepare;
 pub mod rights;
@@ -38,6 +39,7 @@ use crate::symbol::Charging;
 
 pub use dump::dump;
 pub use links::Choice as LinkChoice;
+pub use memory::memory;
 pub use modules::{Visible, look};
 
 /// What to observe.
@@ -141,6 +143,20 @@ pub fn check(pid: u32, tracing: Tracing) -> Result<Process, Failure> {
 /// Whether the threads of `pid` can be looked at here; changes nothing.
 pub fn check_threads(pid: u32) -> Result<Process, Failure> {
     permitted(pid, Process::inspect_threads(pid), Tracing { heap: false, waits: true, min_wait_ns: 0 })
+}
+
+/// Whether what holds the memory of `pid` can be looked at here; changes nothing.
+pub fn check_memory(pid: u32) -> Result<Process, Failure> {
+    let process = Process::inspect_threads(pid);
+    if let Ok(_) | Err(ProcessError::Denied { .. }) = &process {
+        let facts = Facts::gather();
+        let through = process.as_ref().map_or(pid, |process| process.through);
+        let trials = rights::try_all(&facts, through);
+        if let Some(why) = rights::refusal(&facts, &trials, true) {
+            return Err(Failure::unsupported(format!("cannot look: {why}")));
+        }
+    }
+    Ok(process?)
 }
 
 fn permitted(pid: u32, process: Result<Process, ProcessError>, tracing: Tracing) -> Result<Process, Failure> {

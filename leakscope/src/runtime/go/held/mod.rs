@@ -27,11 +27,14 @@ mod tests;
 mod types;
 mod variables;
 mod walk;
+mod watch;
 
 pub use holders::HolderKind;
+pub use crate::runtime::HoldersLimits as Limits;
 pub use tell::{Allocated, Container, GoHeld, HeldBy, HeldType, Way};
+pub(super) use watch::HeldWatch;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::cells::{Cells, NoCells};
 use self::holders::Holders;
@@ -42,16 +45,6 @@ use super::frames::Frames;
 use super::heap::areas::Areas;
 use super::heap::spans;
 use super::program::Program;
-
-/// How a look is bounded.
-pub struct Limits<'a> {
-    /// How long it may take.
-    pub longest: Duration,
-    /// Most bytes of objects; of a larger heap nothing is read.
-    pub most_bytes: u64,
-    /// Whether to go on.
-    pub go_on: &'a dyn Fn() -> bool,
-}
 
 /// Looks at what holds the heap. Why not, if it comes to nothing.
 pub fn look(program: &Program, frames: &mut Frames, limits: &Limits<'_>) -> Result<GoHeld, String> {
