@@ -74,7 +74,8 @@ fail_on_args!(
     /// Of `memory`.
     MemoryFailOn of Report: "",
     "max(holders.sites[*].held_bytes) > 1GiB\n\
-     holders.heap.live_bytes > 4GiB"
+     holders.heap.live_bytes > 4GiB\n\
+     any(holders.sites[*].growth_bytes) > 64MiB"
 );
 fail_on_args!(
     /// Of `report`.

@@ -97,7 +97,8 @@ mod tests {
 7ffd00000000-7ffd00001000 rw-p 00000000 00:00 0 [stack]\nRss: 16 kB\nSwap: nonsense\n\
 7ffd00002000-7ffd00003000 r-xp 00000000 00:00 0 [vdso]\nRss: 99999999999999999999 kB\n";
         let found = read(text.as_bytes());
-        let told: Vec<_> = found.iter().map(|part| (part.kind, part.rss_bytes >> 10, part.swap_bytes >> 10)).collect();
+        let told: Vec<_> =
+            found.iter().map(|part| (part.kind, part.rss_bytes >> 10, part.swap_bytes >> 10)).collect();
         assert_eq!(
             told,
             [

@@ -18,6 +18,8 @@ pub struct Options {
     pub go_layouts: go::LayoutSource,
     /// Whether the one look of `dump` is to prove which goroutines can never run again, which takes seconds.
     pub prove_leaks: bool,
+    /// Up to how many bytes of a heap each report tells what holds them; `None`: not at all.
+    pub most_held: Option<u64>,
     /// Whether what is opened was loaded after the session began.
     pub late: bool,
 }
@@ -113,6 +115,14 @@ pub struct Observed<'a> {
 }
 
 impl Observed<'_> {
+    /// The same without what holds the heap.
+    pub const fn without_holders(mut self) -> Self {
+        if let Some(go) = &mut self.go {
+            (go.held, go.held_before, go.held_refused) = (None, None, None);
+        }
+        self
+    }
+
     /// A process of whose runtime nothing is read.
     pub const fn unread(runtime: &'static dyn Runtime) -> Self {
         Self { runtime, version: None, go: None }
@@ -162,6 +172,11 @@ impl Runtimes {
             }
         }
         changed
+    }
+
+    /// Up to how many bytes of a heap each report tells what holds them.
+    pub fn most_held(&self) -> Option<u64> {
+        self.options.most_held
     }
 
     /// The one that the process is named by.

@@ -57,6 +57,9 @@ pub struct Config {
     pub naming: Option<Duration>,
     /// What to collect.
     pub wishes: Wishes,
+    /// Up to how many bytes of a heap each report tells what holds them; `None`: not at all. It takes a second for 100 MiB
+    /// or so.
+    pub holders: Option<u64>,
     /// Whether the kernel side's diagnostics are wanted.
     pub kernel_log: bool,
     /// Where what is read is recorded, if it is.
@@ -84,6 +87,7 @@ impl Default for Config {
                 max_live: 16_000_000,
                 break_free_probes: false,
             },
+            holders: None,
             kernel_log: false,
             record: None,
             charging: Charging::default(),

@@ -143,7 +143,9 @@ impl ProfileKind {
                 "nobody has found out which goroutines can never run again (`attach` does, and `dump --leaked`)"
             }
             Self::Threadcreate => "no thread was watched",
-            Self::Memory => "nobody has looked at what holds the memory (`leakscope memory` does, of Go programs)",
+            Self::Memory => {
+                "nobody has looked at what holds the memory (`leakscope memory` does, of Go programs)"
+            }
         }
     }
 }

@@ -452,6 +452,7 @@ impl GoProcess {
     }
 
     pub(super) fn ended(&mut self, at_ns: u64) {
+        self.holders.ended();
         if let Some(read_ns) = self.read_ns.filter(|_| self.last.is_some()) {
             let before = human::duration(at_ns.saturating_sub(read_ns));
             self.refused = Some(format!("the process has ended, and this is what they did {before} before"));

@@ -15,9 +15,7 @@ const NOTABLE: i64 = 1 << 20;
 /// What holds most; where nothing is known of holders, where resident memory is.
 pub(crate) fn answer(holders: &Holders) -> HoldersSaid {
     match (&holders.heap, holders.sites.first()) {
-        (Some(heap), Some(first)) => {
-            HoldersSaid::Most { told: told(first), live_bytes: heap.live_bytes }
-        }
+        (Some(heap), Some(first)) => HoldersSaid::Most { told: told(first), live_bytes: heap.live_bytes },
         _ if holders.resident.is_empty() => unknown(holders),
         _ => HoldersSaid::Resident { told: resident(holders) },
     }
@@ -62,7 +60,9 @@ fn resident(holders: &Holders) -> String {
 }
 
 fn told(site: &HolderSite) -> Told {
-    let samples = site.allocated.iter().map(|at| at.samples).sum();
+    let samples: u64 = site.allocated.iter().map(|at| at.samples).sum();
+    let sampled = site.allocated.iter().fold(0_u64, |sum, at| sum.saturating_add(at.estimated_bytes));
+    let first = site.allocated.first();
     Told {
         holder: subject(site),
         type_name: site.type_name.clone(),
@@ -70,7 +70,7 @@ fn told(site: &HolderSite) -> Told {
         // Of less than half of it nothing is said.
         container: site.container.clone().filter(|of| of.held_bytes >= site.held_bytes / 2),
         named: site.name.is_some() && site.file.is_none(),
-        allocated: site.allocated.first().filter(|_| samples >= FEW_SAMPLES).cloned(),
-        samples,
+        allocated: first.filter(|_| samples >= FEW_SAMPLES).cloned(),
+        share: first.map_or(0, |at| at.estimated_bytes.saturating_mul(100) / sampled.max(1)),
     }
 }

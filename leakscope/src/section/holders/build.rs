@@ -10,8 +10,8 @@ use crate::section::frame::{Address, Frame};
 use crate::section::growth::growth;
 use crate::section::made::{Facts, Made};
 use crate::section::model::StackEnd;
-use crate::section::stack::Stack;
 use crate::section::site::rank;
+use crate::section::stack::Stack;
 
 impl Made for Holders {
     fn make(facts: &mut Facts<'_, '_>) -> Option<Self> {
@@ -117,7 +117,11 @@ fn way(way: &held::Way, number: u64) -> HeldWay {
         rank: 0,
         bytes: way.bytes,
         objects: way.objects,
-        stack: Stack { frames: way.steps.iter().map(frame).collect(), blame: None, end: Some(StackEnd::Root) },
+        stack: Stack {
+            frames: way.steps.iter().map(frame).collect(),
+            blame: None,
+            end: Some(StackEnd::Root),
+        },
     }
 }
 

@@ -72,7 +72,7 @@ fn account(heap: &HeldHeap) -> String {
         told.push_str(&format!("; {} could not be read", bytes(heap.unread_bytes)));
     }
     if let Some(growth) = heap.growth_bytes {
-        told.push_str(&format!("; {} since leakscope came", signed_bytes(growth)));
+        told.push_str(&format!("; {} since the first look", signed_bytes(growth)));
     }
     if !heap.named {
         told.push_str("; the program is stripped: variables are named by who uses them");
@@ -125,10 +125,15 @@ fn by_holder(holders: &Holders, heap: &HeldHeap, page: &mut Page<'_>) -> io::Res
 
 /// Where most of what a holder has is: the container, or the way as far as it is one.
 fn most(site: &HolderSite) -> String {
-    let of_holder = |path: &str| path.strip_prefix(site.name.as_deref().unwrap_or_default()).unwrap_or(path).to_owned();
+    let of_holder =
+        |path: &str| path.strip_prefix(site.name.as_deref().unwrap_or_default()).unwrap_or(path).to_owned();
     match (&site.container, &site.type_name) {
         (Some(container), _) => {
-            let many = if container.objects > 1 { format!("{} × ", count(container.objects)) } else { String::new() };
+            let many = if container.objects > 1 {
+                format!("{} × ", count(container.objects))
+            } else {
+                String::new()
+            };
             format!("{} {many}{}", of_holder(&container.path), container.type_name).trim_start().to_owned()
         }
         (None, Some(name)) => format!("{} {name}", of_holder(&site.path)).trim_start().to_owned(),

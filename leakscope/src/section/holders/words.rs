@@ -19,8 +19,8 @@ pub struct Told {
     pub named: bool,
     /// The place that allocated most of the samples.
     pub allocated: Option<AllocatedAt>,
-    /// Samples of all places.
-    pub samples: u64,
+    /// How much of what was sampled that is, in percent.
+    pub share: u64,
 }
 
 findings! {
@@ -45,7 +45,7 @@ fn text(said: &HoldersSaid) -> String {
         HoldersSaid::Grew { told, growth_bytes, all_growth_bytes } => {
             let grown = |growth: i64| bytes(growth.unsigned_abs());
             format!(
-                "{} holds {} more than when leakscope came, of {} that the heap has grown by.",
+                "{} holds {} more than at the first look, of {} that the heap has grown by.",
                 told.holder,
                 grown(*growth_bytes),
                 grown(*all_growth_bytes)
@@ -90,7 +90,10 @@ fn contained(told: &Told, container: &Container, live: &str) -> String {
         format!("{who} is a {} with {entries} and holds {held} of the {live} live", container.type_name)
     } else {
         let all = counted(container.objects, "value");
-        format!("{who} is {all} of {} with {entries} in all, which hold {held} of the {live} live", container.type_name)
+        format!(
+            "{who} is {all} of {} with {entries} in all, which hold {held} of the {live} live",
+            container.type_name
+        )
     };
     // What else the holder has.
     if told.held_bytes > container.held_bytes + container.held_bytes / 10 && !path.is_empty() {
@@ -102,10 +105,6 @@ fn contained(told: &Told, container: &Container, live: &str) -> String {
 
 fn allocated(told: &Told) -> String {
     let Some(at) = &told.allocated else { return String::new() };
-    let by = if at.samples == told.samples {
-        String::new()
-    } else {
-        format!(" (so {} of {} samples)", count(at.samples), count(told.samples))
-    };
+    let by = if told.share >= 100 { String::new() } else { format!(" ({} % by samples)", told.share) };
     format!("; allocated at {} {}:{}{by}", at.function, file_name(&at.file), at.line)
 }

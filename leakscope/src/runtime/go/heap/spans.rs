@@ -299,6 +299,11 @@ impl Heap {
         Some(list.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
+    /// Pages of spans in use, as the heap itself counts them.
+    pub fn pages_in_use(&self, program: &Program) -> Option<u64> {
+        program.memory().u64(self.address + self.pages as u64)
+    }
+
     /// All spans that make sense, of moments close to each other.
     pub fn spans(&self, program: &Program) -> Option<Vec<Span>> {
         let list = self.list(program, MOST)?;

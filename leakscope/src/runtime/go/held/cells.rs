@@ -1,5 +1,7 @@
 //! What is known of each object: whether there is one, how it was reached, and what it is taken for.
 
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
 use super::kind::Kind;
 use super::paths::PathId;
 use crate::runtime::go::heap::areas::Areas;
@@ -9,6 +11,8 @@ use crate::runtime::go::program::Program;
 
 /// Most objects that there is room for: 8 bytes each.
 const MOST: u64 = 1 << 27;
+/// So many pages may have come meanwhile.
+const FEW_PAGES: u64 = 1 << 14;
 /// How often spans are read again whose bits changed meanwhile.
 const RETRIES: u32 = 3;
 /// Spans whose bits are read at once.
@@ -43,6 +47,8 @@ pub(super) struct Cells {
 pub(super) enum NoCells {
     Unreadable,
     TooMany,
+    /// They have far more pages than the heap counts.
+    Unsound,
 }
 
 impl Cells {
@@ -50,6 +56,11 @@ impl Cells {
     pub(super) fn read(program: &Program, heap: &Heap, areas: &mut Areas) -> Result<Self, NoCells> {
         let mut spans = heap.described(program).ok_or(NoCells::Unreadable)?;
         let known: Vec<Span> = spans.iter().map(|(_, span)| *span).collect();
+        let counted = heap.pages_in_use(program).ok_or(NoCells::Unreadable)?;
+        let pages = known.iter().fold(0_u64, |sum, span| sum.saturating_add(span.pages));
+        if pages / 2 > counted.saturating_add(FEW_PAGES) {
+            return Err(NoCells::Unsound);
+        }
         areas.add(&known).ok_or(NoCells::TooMany)?;
         if areas.objects() > MOST {
             return Err(NoCells::TooMany);
@@ -120,6 +131,14 @@ impl Cells {
     pub(super) fn get(&self, number: u64) -> Option<Cell> {
         let kept = self.all.get(usize::try_from(number).ok()?)?;
         (kept.place != FREE).then(|| Cell { path: kept.place.checked_sub(REACHED), kind: kept.kind })
+    }
+
+    /// An object will be asked for soon: there are too many for the processor to have them at hand.
+    pub(super) fn fetch(&self, number: u64) {
+        if let Some(kept) = self.all.get(number as usize) {
+            // SAFETY: it is a hint about an address that is valid; nothing is read or written.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(kept).cast()) };
+        }
     }
 
     /// Notes how an object was reached.

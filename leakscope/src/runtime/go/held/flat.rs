@@ -3,7 +3,9 @@
 use super::types::{Shape, TypeId, Types};
 
 /// Most pointers of a type; of what has more, the rest is read word by word.
-const MOST: usize = 1 << 14;
+const MOST: usize = 1 << 12;
+/// Most types that are gone through for one.
+const MOST_STEPS: u32 = 1 << 14;
 /// Most types inside each other.
 const DEEPEST: u32 = 32;
 
@@ -43,10 +45,12 @@ pub(super) struct Flat {
     pub slots: Vec<Slot>,
     /// Whether these are all.
     pub whole: bool,
+    /// Types that may still be gone through.
+    left: u32,
 }
 
 pub(super) fn flatten(types: &mut Types<'_>, id: TypeId) -> Flat {
-    let mut flat = Flat { size: types.at(id).size, slots: Vec::new(), whole: id != 0 };
+    let mut flat = Flat { size: types.at(id).size, slots: Vec::new(), whole: id != 0, left: MOST_STEPS };
     add(types, id, 0, &mut flat, 0);
     flat
 }
@@ -62,9 +66,10 @@ fn add(types: &mut Types<'_>, id: TypeId, at: u64, flat: &mut Flat, depth: u32) 
     }
     let (shape, atomic) = (found.shape.clone(), found.name.starts_with(ATOMIC));
     let Ok(offset) = u32::try_from(at) else { return flat.whole = false };
-    if flat.slots.len() >= MOST || depth >= DEEPEST {
+    if flat.slots.len() >= MOST || flat.left == 0 || depth >= DEEPEST {
         return flat.whole = false;
     }
+    flat.left -= 1;
     let what = match shape {
         Shape::Plain => return,
         Shape::Pointer(of) => What::Pointer(types.find(of)),
@@ -78,11 +83,11 @@ fn add(types: &mut Types<'_>, id: TypeId, at: u64, flat: &mut Flat, depth: u32) 
         Shape::Array { element, count } => {
             let element = types.find(element);
             let size = types.at(element).size;
-            if element == 0 || size == 0 {
+            if element == 0 || size == 0 || types.at(element).pointers == 0 {
                 return flat.whole = false;
             }
             for n in 0..count {
-                if flat.slots.len() >= MOST {
+                if flat.slots.len() >= MOST || flat.left == 0 {
                     return flat.whole = false;
                 }
                 add(types, element, at.saturating_add(n.saturating_mul(size)), flat, depth + 1);

@@ -17,6 +17,7 @@ mod entries;
 mod flat;
 mod holders;
 mod kind;
+mod name;
 mod paths;
 mod samples;
 mod scan;
@@ -29,8 +30,8 @@ mod variables;
 mod walk;
 mod watch;
 
-pub use holders::HolderKind;
 pub use crate::runtime::HoldersLimits as Limits;
+pub use holders::HolderKind;
 pub use tell::{Allocated, Container, GoHeld, HeldBy, HeldType, Way};
 pub(super) use watch::HeldWatch;
 
@@ -45,6 +46,7 @@ use super::frames::Frames;
 use super::heap::areas::Areas;
 use super::heap::spans;
 use super::program::Program;
+use crate::human;
 
 /// Looks at what holds the heap. Why not, if it comes to nothing.
 pub fn look(program: &Program, frames: &mut Frames, limits: &Limits<'_>) -> Result<GoHeld, String> {
@@ -56,13 +58,17 @@ pub fn look(program: &Program, frames: &mut Frames, limits: &Limits<'_>) -> Resu
     let heap = spans::find(program).map_err(|error| error.to_string())?;
     let totals = heap.totals(program).map_err(|error| error.to_string())?;
     if totals.in_use_bytes > limits.most_bytes {
-        return Err(format!("the heap has {}", crate::human::bytes(totals.in_use_bytes)));
+        let [all, most] = [totals.in_use_bytes, limits.most_bytes].map(human::bytes);
+        return Err(format!(
+            "there is {all} on the Go heap, and up to {most} is looked at here; `leakscope memory` looks at all of it"
+        ));
     }
     let variables = variables::find(program, &mut types);
     let mut areas = Areas::default();
     let cells = Cells::read(program, &heap, &mut areas).map_err(|why| match why {
         NoCells::Unreadable => "its spans could not be read",
         NoCells::TooMany => "it has too many objects",
+        NoCells::Unsound => "its spans do not fit what it counts",
     })?;
     let until = begun + limits.longest;
     let mut walk = Walk::new(program, types, (areas, cells), (until, limits.go_on));

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::super::blame::blame;
 use super::super::bytes::u64_at;
 use super::super::frames::{CodeAddress, Frames};
 use super::super::goroutine::GoFrame;
@@ -53,5 +54,8 @@ fn place(program: &Program, frames: &mut Frames, bucket: u64) -> Option<GoFrame>
     let stack = program.memory().bytes(bucket.checked_add(size as u64)?, 8 * depth as usize)?;
     let all = stack.as_chunks::<8>().0.iter().map(|pc| u64::from_le_bytes(*pc));
     let named = all.map(|pc| frames.one(program, CodeAddress { pc, exact: false })).collect();
-    without_runtime(program, named).into_iter().next()
+    let frames = without_runtime(program, named);
+    let module = program.info.module.as_ref().map(|(path, _)| path.as_str());
+    let blamed = blame(&frames, module).unwrap_or(0) as usize;
+    frames.into_iter().nth(blamed)
 }

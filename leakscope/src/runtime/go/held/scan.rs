@@ -49,6 +49,7 @@ impl Walk<'_> {
     /// Follows until nothing new is reached: what has a known type first, so that as much as can be gets one.
     pub(super) fn settle(&mut self) -> Result<(), Stop> {
         loop {
+            self.note();
             if !self.typed.is_empty() {
                 let list = std::mem::take(&mut self.typed);
                 self.read_objects(list)?;

@@ -23,13 +23,25 @@ pub(super) fn taken(bytes: u64, pointers: bool, minor: u32) -> u64 {
     let typed =
         pointers && minor >= FIRST_WITH_TYPE && bytes > SMALLEST_WITH_TYPE && bytes <= LAST - TYPE_WORD;
     let wanted = if typed { bytes + TYPE_WORD } else { bytes };
-    let class = CLASSES.partition_point(|class| u64::from(*class) < wanted);
-    match CLASSES.get(class) {
+    match usize::try_from(wanted.div_ceil(8)).ok().and_then(|n| BY_WORDS.get(n)) {
         Some(class) => u64::from(*class),
-        None if wanted <= LAST => LAST,
         None => bytes.div_ceil(PAGE).saturating_mul(PAGE),
     }
 }
+
+/// The size of the class for so many words.
+static BY_WORDS: [u16; LAST as usize / 8 + 1] = {
+    let mut table = [0; LAST as usize / 8 + 1];
+    let (mut words, mut class) = (0, 0);
+    while words < table.len() {
+        while class < CLASSES.len() && (CLASSES[class] as usize) < 8 * words {
+            class += 1;
+        }
+        table[words] = if class < CLASSES.len() { CLASSES[class] } else { LAST as u16 };
+        words += 1;
+    }
+    table
+};
 
 /// Bytes before an object of this size that tell its type: those of the word, or none. `large`: it has a span of its
 /// own.

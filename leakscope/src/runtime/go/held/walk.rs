@@ -19,6 +19,8 @@ use crate::runtime::go::program::Program;
 const MAP: u64 = 48;
 /// Most places within objects that a pointer's type says more of than their own.
 const MOST_WITHIN: usize = 1 << 20;
+/// Pointers that are noted together.
+const AT_ONCE: usize = 64;
 /// Most values that a slice is believed to have.
 const MOST_VALUES: u64 = 1 << 40;
 
@@ -47,6 +49,18 @@ pub(super) struct Within {
     pub path: PathId,
 }
 
+/// A pointer to an object.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    number: u64,
+    /// Whether the object has no pointers.
+    plain: bool,
+    found: Found,
+    kind: Kind,
+    /// Entries, if it is the array of a slice.
+    entries: u64,
+}
+
 pub(super) struct Walk<'a> {
     pub program: &'a Program,
     pub types: Types<'a>,
@@ -58,7 +72,9 @@ pub(super) struct Walk<'a> {
     pub(super) typed: Vec<u32>,
     pub(super) untyped: Vec<u32>,
     pub(super) within: Vec<Within>,
-    met_within: HashSet<(u64, TypeId)>,
+    /// Pointers that are yet to be noted.
+    pending: Vec<Pending>,
+    met_within: HashSet<(u64, TypeId), foldhash::fast::RandomState>,
     /// Bytes that could not be read.
     pub unread_bytes: u64,
     pub until: Instant,
@@ -83,7 +99,8 @@ impl<'a> Walk<'a> {
             typed: Vec::new(),
             untyped: Vec::new(),
             within: Vec::new(),
-            met_within: HashSet::new(),
+            pending: Vec::with_capacity(AT_ONCE),
+            met_within: HashSet::default(),
             unread_bytes: 0,
             until,
             go_on,
@@ -121,9 +138,24 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Notes that a pointer leads to an object.
+    /// Notes that a pointer leads to an object, as soon as some more have come.
     fn put(&mut self, object: Object, plain: bool, found: Found, kind: Kind, entries: u64) {
         let number = self.areas.all()[object.0].first + object.1;
+        self.cells.fetch(number);
+        self.pending.push(Pending { number, plain, found, kind, entries });
+        if self.pending.len() >= AT_ONCE {
+            self.note();
+        }
+    }
+
+    /// Notes all pointers that have come.
+    pub(super) fn note(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.drain(..).for_each(|one| self.note_one(one));
+        self.pending = pending;
+    }
+
+    fn note_one(&mut self, Pending { number, plain, found, kind, entries }: Pending) {
         let Some(cell) = self.cells.get(number) else { return };
         let known = cell.kind;
         if cell.path.is_none() {
@@ -198,6 +230,7 @@ impl<'a> Walk<'a> {
 
     /// Has a place within an object read by its type, where the object's own is not known.
     fn look_within(&mut self, object: Object, area: Area, within: Within) {
+        self.note();
         let number = area.first + object.1;
         let unknown = self.cells.get(number).is_some_and(|cell| !cell.kind.is_known());
         let pointers = self.types.at(within.id).pointers > 0;
@@ -237,10 +270,12 @@ impl<'a> Walk<'a> {
             return;
         }
         let of = self.types.at(id);
-        let (alone, shape) = (of.size == 8 && of.pointers == 8, of.shape.clone());
-        match shape {
+        // One pointer in a structure or an array is kept as itself.
+        let alone = of.size == 8 && of.pointers == 8;
+        match &of.shape {
             _ if id == 0 => self.untyped(found, data),
             Shape::Pointer(to) => {
+                let to = *to;
                 let to = self.types.find(to);
                 self.value(found, data, to);
             }
@@ -248,7 +283,6 @@ impl<'a> Walk<'a> {
             Shape::Channel(_) => self.part(found, data, Kind::new(Role::Channel, id)),
             Shape::Function => self.closure(found, data),
             Shape::Raw => self.untyped(found, data),
-            // One pointer in a structure or an array is kept as itself.
             Shape::Structure(_) | Shape::Array { .. } if alone => {
                 match self.types.flat(id).slots.first().map(|slot| slot.what) {
                     Some(What::Interface { .. }) | None => self.untyped(found, data),

@@ -38,6 +38,13 @@ impl HeldWatch {
         }
     }
 
+    /// The process has ended: what it held before is not what it holds.
+    pub(in super::super) fn ended(&mut self) {
+        if self.last.is_some() {
+            self.refused = Some("the process has ended".to_owned());
+        }
+    }
+
     /// The first look, if there were several.
     pub(in super::super) fn first(&self) -> Option<&GoHeld> {
         self.first.as_ref()
