@@ -169,6 +169,8 @@ pub const LOCKSTEP: Program = Program::new("lockstep");
 pub const CHURN: Program = Program::new("churn");
 /// Memory of every kind, on command, and what the runtime says of it.
 pub const MEMORY: Program = Program::new("memory");
+/// A heap of known holders: a map, a slice, a channel, a goroutine's frame.
+pub const HOLDERS: Program = Program::new("holders");
 /// Goroutines that can never run again, and some that look so.
 pub const LEAKS: Program = Program::new("leaks");
 /// Goroutines of one place that do now this, now that.

@@ -101,6 +101,16 @@ impl Leakscope {
         invocation.arg(report)
     }
 
+    /// `memory PID` with a report in JSON that [`Finished::report`] reads.
+    ///
+    /// # Panics
+    /// If there is no place for temporary files.
+    pub fn memory(pid: u32) -> Invocation {
+        let invocation = Self::bare().args(["memory", &pid.to_string(), "--format", "json", "-o"]);
+        let report = invocation.place.path().join("report.json");
+        invocation.arg(report)
+    }
+
     /// leakscope with no arguments yet.
     ///
     /// # Panics

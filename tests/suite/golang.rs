@@ -4,6 +4,7 @@ mod attach;
 mod cgo;
 mod fixtures;
 mod heap;
+mod holders;
 mod hosts;
 mod leaks;
 mod matrix;

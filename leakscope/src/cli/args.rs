@@ -1,8 +1,12 @@
 //! The command line's types. They stop here: each turns into the configuration of its subcommand.
 
+mod memory;
 mod saved;
+mod top;
 
+pub use memory::MemoryArgs;
 pub use saved::{DiffArgs, ReplayArgs, ReportArgs};
+pub use top::TopArgs;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,12 +21,10 @@ use super::fail_on::{AttachFailOn, DumpFailOn};
 use super::format::FormatArgs;
 use super::output::{self, Destination};
 use super::settings::{FoundWrapperArgs, WrapperArgs};
-use super::top::{TopConfig, TopFormat};
 use super::{Failure, examples};
 use crate::collect::heap::Sort;
 use crate::collect::{Tracing, Wishes};
 use crate::export::profile::ProfileKind;
-use crate::processes::Order;
 use crate::runtime::Options;
 use crate::runtime::go::LayoutSource;
 use crate::session;
@@ -46,6 +48,9 @@ pub enum Command {
     /// Show who is blocked where right now: no tracing, no pause
     #[command(after_help = examples::DUMP)]
     Dump(DumpArgs),
+    /// Show what holds the memory right now, whenever it was allocated: no tracing, no pause
+    #[command(after_help = examples::MEMORY)]
+    Memory(MemoryArgs),
     /// Show which processes grow, live: memory, when it will be full, blocked threads; then the sites of one
     #[command(after_help = examples::TOP)]
     Top(TopArgs),
@@ -150,34 +155,6 @@ pub struct DumpArgs {
     go_layouts: LayoutArg,
 }
 
-/// Arguments of `top`.
-#[derive(Debug, Args)]
-pub struct TopArgs {
-    /// Process whose sites to show; without it, the list of all processes
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: Option<u32>,
-    /// Time between refreshes [default: 2s; 1s of one process]
-    #[arg(short, long, value_parser = duration, allow_negative_numbers = true)]
-    interval: Option<Duration>,
-    /// End after so many refreshes
-    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    iterations: Option<u32>,
-    /// Order of the list
-    #[arg(long, value_enum, default_value_t = OrderArg::Growth)]
-    sort: OrderArg,
-    /// List only processes whose name, command line, unit, container, runtime or PID holds TEXT
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    filter: String,
-    #[command(flatten)]
-    wrappers: FoundWrapperArgs,
-    /// A screen, one JSON array at the end, or a line of JSON at each refresh
-    #[arg(long, value_enum, default_value_t = TopFormatArg::Screen)]
-    format: TopFormatArg,
-    /// Panic at the first refresh of the screen, to show that the terminal is given back
-    #[arg(long, hide = true)]
-    break_screen: bool,
-}
-
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -230,52 +207,10 @@ enum OnlyArg {
     Waits,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OrderArg {
-    Growth,
-    Rss,
-    FullIn,
-    Blocked,
-    Threads,
-    Name,
-    Pid,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TopFormatArg {
-    Screen,
-    Json,
-    Jsonl,
-}
-
-impl TopArgs {
-    /// The configuration that these arguments ask for.
-    pub fn into_config(self) -> Result<TopConfig, Failure> {
-        let format = match self.format {
-            TopFormatArg::Screen => TopFormat::Screen,
-            TopFormatArg::Json => TopFormat::Json,
-            TopFormatArg::Jsonl => TopFormat::JsonLines,
-        };
-        Ok(TopConfig {
-            charging: self.wrappers.charging()?,
-            pid: self.pid,
-            interval: self.interval,
-            iterations: self.iterations,
-            order: match self.sort {
-                OrderArg::Growth => Order::Growth,
-                OrderArg::Rss => Order::Rss,
-                OrderArg::FullIn => Order::FullIn,
-                OrderArg::Blocked => Order::Blocked,
-                OrderArg::Threads => Order::Threads,
-                OrderArg::Name => Order::Name,
-                OrderArg::Pid => Order::Pid,
-            },
-            filter: self.filter,
-            format,
-            break_screen: self.break_screen,
-        })
-    }
-}
+/// Up to how many bytes of a Go heap `attach` tells what holds them: it takes a second at most then, at the beginning and
+/// at the end. With reports that come more often than every so many seconds it doesn't.
+const MOST_HELD: u64 = 128 << 20;
+const SLOW: Duration = Duration::from_secs(10);
 
 /// Largest `--max-live`: 1 G blocks would take 100 GB of kernel memory.
 const MOST_LIVE: u64 = 1 << 30;
@@ -305,14 +240,16 @@ impl AttachArgs {
             .keeping(self.keep, Some(output::KEPT))?;
         let only = |what, flag| Err(format!("{what} not traced with --only {flag}; leave one of them out"));
         let rendering = self.format.rendering(&output, |profile| match profile {
-            ProfileKind::Heap | ProfileKind::Allocs if !tracing.heap => only("the heap is", "waits"),
+            ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Memory if !tracing.heap => {
+                only("the heap is", "waits")
+            }
             ProfileKind::Block | ProfileKind::Mutex if !tracing.waits => only("waits are", "heap"),
             ProfileKind::Threadcreate if !tracing.waits => only("who creates threads is", "heap"),
             _ => Ok(()),
         })?;
         rendering.goes_to(&output, self.interval.is_some())?;
         let thresholds = self.fail_on.thresholds(|section| match section {
-            "heap" if !tracing.heap => only("the heap is", "waits"),
+            "heap" | "holders" if !tracing.heap => only("the heap is", "waits"),
             "waits" if !tracing.waits => only("waits are", "heap"),
             "threads" if !tracing.waits => only("threads are", "heap"),
             _ => Ok(()),
@@ -324,6 +261,8 @@ impl AttachArgs {
                 interval: self.interval,
                 rest: 0,
                 naming: None,
+                holders: (tracing.heap && self.interval.is_none_or(|apart| apart >= SLOW))
+                    .then_some(MOST_HELD),
                 wishes: Wishes {
                     tracing,
                     sort: self.sort.into(),
@@ -357,6 +296,7 @@ impl DumpArgs {
         let output =
             self.output.map_or(Destination::Stdout, Destination::from_path).keeping(self.keep, None)?;
         let rendering = self.format.rendering(&output, |profile| match profile {
+            ProfileKind::Memory => Err("run `leakscope memory` for this one".to_owned()),
             ProfileKind::Heap | ProfileKind::Allocs | ProfileKind::Threadcreate => Err(
                 "dump looks at threads and goroutines as they are now; run `leakscope attach` for this one"
                     .to_owned(),
@@ -365,6 +305,7 @@ impl DumpArgs {
         })?;
         rendering.goes_to(&output, false)?;
         let thresholds = self.fail_on.thresholds(|section| match section {
+            "holders" => Err("dump does not look at what holds the memory; run `leakscope memory`".to_owned()),
             "heap" | "threads" => Err(format!(
                 "dump looks at threads and goroutines as they are now, so {section} is null; run `leakscope attach`"
             )),
@@ -405,6 +346,7 @@ mod tests {
         let failure = match parsed.command {
             Command::Attach(arguments) => arguments.into_config().err(),
             Command::Dump(arguments) => arguments.into_config().err(),
+            Command::Memory(arguments) => arguments.into_config().err(),
             Command::Report(arguments) => arguments.into_config().err(),
             Command::Diff(arguments) => arguments.into_config().err(),
             Command::Replay(arguments) => arguments.into_config().err(),
@@ -446,6 +388,9 @@ mod tests {
                 "{told}"
             );
         }
+        assert!(refused("leakscope dump 1 --format folded --profile memory").contains("leakscope memory"));
+        assert!(refused("leakscope memory 1 --format text --profile heap").contains("leakscope attach"));
+        assert!(refused("leakscope memory 1 --fail-on waits.threads>0").contains("waits is null"));
         assert!(refused("leakscope report - -").contains("standard input"));
         assert!(refused("leakscope report x --focus (").contains("--focus"));
     }
@@ -453,19 +398,23 @@ mod tests {
     /// The examples of each subcommand's `--help` are what it takes.
     #[test]
     fn examples_of_thresholds_can_be_had() {
-        for (command, files) in [("attach", "1"), ("dump", "1"), ("report", "r.json"), ("diff", "a b")] {
+        let commands =
+            [("attach", "1"), ("dump", "1"), ("memory", "1"), ("report", "r.json"), ("diff", "a b")];
+        for (command, files) in commands {
+            let examples = if command == "memory" { 3 } else { 5 };
             let mut cli = Cli::command();
             let of = cli.find_subcommand_mut(command).expect("it is there");
             let argument = of.get_arguments().find(|argument| argument.get_id() == "fail_on");
             let help = argument.and_then(clap::Arg::get_long_help).expect("a long help").to_string();
-            let examples: Vec<&str> = help.rsplit("\n\n").next().expect("examples").lines().collect();
-            assert_eq!(examples.len(), 5, "{help}");
-            for example in examples {
+            let told: Vec<&str> = help.rsplit("\n\n").next().expect("examples").lines().collect();
+            assert_eq!(told.len(), examples, "{help}");
+            for example in told {
                 let line = ["leakscope", command].into_iter().chain(files.split(' '));
                 let parsed = Cli::try_parse_from(line.chain(["--fail-on", example])).expect("it is parsed");
                 let refused = match parsed.command {
                     Command::Attach(arguments) => arguments.into_config().err(),
                     Command::Dump(arguments) => arguments.into_config().err(),
+                    Command::Memory(arguments) => arguments.into_config().err(),
                     Command::Report(arguments) => arguments.into_config().err(),
                     Command::Diff(arguments) => arguments.into_config().err(),
                     _ => None,

@@ -6,6 +6,7 @@ Examples:
   leakscope top                                  which process grows, live
   sudo leakscope attach PID --duration 30s       where its memory was allocated, and what its threads wait for
   sudo leakscope dump PID                        who is blocked where, right now
+  sudo leakscope memory PID                      what holds its memory, whenever it was allocated (Go)
   leakscope report r.json --format flamegraph -o r.svg
   leakscope diff grown/                          what grew in a series (attach --interval 10s -o grown/)
 
@@ -34,6 +35,15 @@ Examples:
   sudo leakscope dump PID --format flamegraph -o blocked.svg
   sudo leakscope dump PID --format pprof --profile mutex -o m.pb.gz && go tool pprof -tags m.pb.gz
   sudo leakscope dump PID --fail-on 'count(waits.deadlocks) > 0' >/dev/null";
+
+/// Of `memory`.
+pub(super) const MEMORY: &str = "\
+Examples:
+  sudo leakscope memory PID                              who holds the heap, and of what types it is
+  sudo leakscope memory PID --duration 30s               and how much more than 30 seconds before
+  sudo leakscope memory PID --format json -o m.json      for `leakscope diff` with a later one
+  sudo leakscope memory PID --format flamegraph -o m.svg
+  sudo leakscope memory PID --fail-on 'max(holders.sites[*].held_bytes) > 1GiB' >/dev/null";
 
 /// Of `top`.
 pub(super) const TOP: &str = "\

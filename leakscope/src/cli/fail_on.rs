@@ -71,6 +71,13 @@ fail_on_args!(
      any(goroutines.sites[*].count) > 1000"
 );
 fail_on_args!(
+    /// Of `memory`.
+    MemoryFailOn of Report: "",
+    "max(holders.sites[*].held_bytes) > 1GiB\n\
+     holders.heap.live_bytes > 4GiB\n\
+     any(holders.sites[*].growth_bytes) > 64MiB"
+);
+fail_on_args!(
     /// Of `report`.
     ReportFailOn of Report: "; of several files each report is checked",
     of_reports!()

@@ -81,6 +81,8 @@ pub(super) enum ProfileArg {
     Goroutineleak,
     /// Who created threads
     Threadcreate,
+    /// What holds the memory now, by the way from its holder
+    Memory,
 }
 
 impl From<ProfileArg> for ProfileKind {
@@ -93,6 +95,7 @@ impl From<ProfileArg> for ProfileKind {
             ProfileArg::Goroutine => Self::Goroutine,
             ProfileArg::Goroutineleak => Self::Goroutineleak,
             ProfileArg::Threadcreate => Self::Threadcreate,
+            ProfileArg::Memory => Self::Memory,
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod fail_on;
 pub mod format;
 pub mod generate;
 pub mod logging;
+pub mod memory;
 pub mod output;
 pub mod progress;
 pub mod replay;
@@ -40,6 +41,7 @@ pub fn run() -> Result<u8, Failure> {
     match parsed.command {
         args::Command::Attach(arguments) => attach::run(arguments.into_config()?),
         args::Command::Dump(arguments) => dump::run(arguments.into_config()?),
+        args::Command::Memory(arguments) => memory::run(arguments.into_config()?),
         args::Command::Top(arguments) => top::run(&arguments.into_config()?),
         args::Command::Replay(arguments) => replay::run(arguments.into_config()?),
         args::Command::Report(arguments) => report::run(arguments.into_config()?),

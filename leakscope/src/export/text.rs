@@ -107,6 +107,7 @@ fn values(kind: ProfileKind, stack: &StackSum<'_>, out: &mut Vec<u8>) -> io::Res
         ProfileKind::Goroutine | ProfileKind::Goroutineleak | ProfileKind::Threadcreate => {
             write!(out, "{first}")
         }
+        ProfileKind::Memory => write!(out, "{first}: {second}"),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod maps;
 mod printed;
 pub mod recorded;
 mod remapped;
+pub mod resident;
 pub mod seen;
 pub mod space;
 

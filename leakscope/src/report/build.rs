@@ -25,6 +25,8 @@ use crate::section::heap::GO;
 use crate::section::heap::answer::Visibility;
 use crate::section::heap::build::HeapInputs;
 use crate::section::heap::words::HeapSaid;
+use crate::section::holders;
+use crate::section::holders::model::Resident;
 use crate::section::made::Facts;
 use crate::section::{go_memory, goroutines, heap, waits};
 use crate::stack::{StackId, Stacks};
@@ -46,6 +48,8 @@ pub struct Inputs<'a> {
     pub collected: Collected<'a>,
     /// What is known by its runtime.
     pub runtime: runtime::Observed<'a>,
+    /// Where resident memory is, by mappings, if that was looked at.
+    pub resident: Option<&'a [Resident]>,
     /// The order of the sites of a runtime's heap, which those of the allocator's functions have already.
     pub sort: Sort,
     /// What was counted, lost and spent.
@@ -94,6 +98,7 @@ impl<'a> Inputs<'a> {
             memory: Memory { rss_start_bytes: None, rss_end_bytes: None, untraced_reason: None },
             collected: Collected::default(),
             runtime,
+            resident: None,
             sort: Sort::default(),
             costs: Costs::default(),
             code,
@@ -137,6 +142,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let mut facts = Facts {
         collected,
         runtime: inputs.runtime,
+        resident: inputs.resident,
         sort: inputs.sort,
         ended: report.window.ended_by.is_some(),
         inside: host.is_some(),
@@ -200,6 +206,7 @@ impl Answer {
             self.goroutines(goroutines, refused);
         }
         self.resident(report);
+        self.holders(report);
         if let Some(host) = host {
             self.inside(host);
         }
@@ -226,6 +233,20 @@ impl Answer {
         let details = &mut self.0.details;
         let at = details.iter().take_while(|said| said.severity > Severity::Note).count();
         details.insert(at, said.into());
+    }
+
+    /// What holds the memory: the answer, where nobody asked for more.
+    fn holders(&mut self, report: &Report) {
+        let Some(all) = &report.holders else { return };
+        let alone = report.heap.is_none() && report.waits.is_none() && report.goroutines.is_none();
+        let told = holders::answer::answer(all);
+        if alone {
+            let second = self.answer(told);
+            self.first(holders::answer::findings(all).into_iter().map(Finding::from).chain(second));
+        } else {
+            self.0.last(told);
+            holders::answer::findings(all).into_iter().for_each(|said| self.0.last(said));
+        }
     }
 
     fn answer(&mut self, said: impl Into<Finding>) -> Option<Finding> {

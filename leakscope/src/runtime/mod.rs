@@ -28,7 +28,7 @@ pub use java::Java;
 pub use name::RuntimeName;
 pub use native::Native;
 pub use node::Node;
-pub use opened::{Observed, Opened, Options, Probing, Runtimes};
+pub use opened::{HoldersLimits, Observed, Opened, Options, Probing, Runtimes};
 pub use python::Python;
 pub use recorded::RecordedRuntime;
 

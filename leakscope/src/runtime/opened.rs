@@ -1,6 +1,7 @@
 //! A process whose runtime can be read: what the session keeps of it, and asks it for.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use super::{RUNTIMES, Runtime, detect, go};
 use crate::bpf::BpfError;
@@ -17,8 +18,20 @@ pub struct Options {
     pub go_layouts: go::LayoutSource,
     /// Whether the one look of `dump` is to prove which goroutines can never run again, which takes seconds.
     pub prove_leaks: bool,
+    /// Up to how many bytes of a heap each report tells what holds them; `None`: not at all.
+    pub most_held: Option<u64>,
     /// Whether what is opened was loaded after the session began.
     pub late: bool,
+}
+
+/// How a look at what holds the heap is bounded.
+pub struct HoldersLimits<'a> {
+    /// How long it may take.
+    pub longest: Duration,
+    /// Most bytes of objects; of a larger heap nothing is read.
+    pub most_bytes: u64,
+    /// Whether to go on.
+    pub go_on: &'a dyn Fn() -> bool,
 }
 
 /// Where probes of a runtime are attached.
@@ -76,6 +89,9 @@ pub trait Opened: Debug {
     /// Reads all tasks. `now_ns` is CLOCK_MONOTONIC.
     fn read_tasks(&mut self, _now_ns: u64, _log: &mut dyn Log) {}
 
+    /// Looks at what holds the heap now.
+    fn read_holders(&mut self, _limits: &HoldersLimits<'_>, _log: &mut dyn Log) {}
+
     /// Reads the heap, and what the probes have counted.
     fn read_heap(&mut self, _object: &Object, _tracing: Tracing, _log: &mut dyn Log) {}
 
@@ -99,6 +115,14 @@ pub struct Observed<'a> {
 }
 
 impl Observed<'_> {
+    /// The same without what holds the heap.
+    pub const fn without_holders(mut self) -> Self {
+        if let Some(go) = &mut self.go {
+            (go.held, go.held_before, go.held_refused) = (None, None, None);
+        }
+        self
+    }
+
     /// A process of whose runtime nothing is read.
     pub const fn unread(runtime: &'static dyn Runtime) -> Self {
         Self { runtime, version: None, go: None }
@@ -148,6 +172,11 @@ impl Runtimes {
             }
         }
         changed
+    }
+
+    /// Up to how many bytes of a heap each report tells what holds them.
+    pub fn most_held(&self) -> Option<u64> {
+        self.options.most_held
     }
 
     /// The one that the process is named by.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use super::holders::model::Resident;
 use super::site::NameStack;
 use crate::collect::Collected;
 use crate::collect::heap::Sort;
@@ -19,6 +20,8 @@ pub struct Facts<'a, 'n> {
     pub collected: Collected<'a>,
     /// What is known by the runtime.
     pub runtime: runtime::Observed<'a>,
+    /// Where resident memory is, by mappings, if that was looked at.
+    pub resident: Option<&'a [Resident]>,
     /// The order of the sites of a runtime's heap, which those of the allocator's functions have already.
     pub sort: Sort,
     /// Whether the accounts stand still.

@@ -21,6 +21,7 @@ pub mod goroutines;
 pub(crate) mod group;
 pub(crate) mod growth;
 pub mod heap;
+pub mod holders;
 pub(crate) mod json;
 pub mod key;
 pub mod label;
@@ -265,6 +266,11 @@ macro_rules! sections {
             threads: crate::section::threads::model::Threads,
             /// How many threads there are; null unless both reports know.
             crate::section::threads::diff::ThreadsDiff;
+
+            /// What holds the memory now; null where nobody looked.
+            holders: crate::section::holders::model::Holders,
+            /// What holds the memory; null unless both reports tell.
+            crate::section::holders::diff::HoldersDiff;
         }
     };
 }

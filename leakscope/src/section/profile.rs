@@ -23,6 +23,8 @@ pub enum ProfileKind {
     Goroutineleak,
     /// What created threads.
     Threadcreate,
+    /// What holds the memory now; none of Go's.
+    Memory,
 }
 
 /// A distinct stack with its values.

@@ -12,6 +12,7 @@ mod dump;
 mod feed;
 mod glances;
 mod links;
+mod memory;
 mod modules;
 mod prepare;
 pub mod rights;
@@ -38,6 +39,7 @@ use crate::symbol::Charging;
 
 pub use dump::dump;
 pub use links::Choice as LinkChoice;
+pub use memory::memory;
 pub use modules::{Visible, look};
 
 /// What to observe.
@@ -55,6 +57,9 @@ pub struct Config {
     pub naming: Option<Duration>,
     /// What to collect.
     pub wishes: Wishes,
+    /// Up to how many bytes of a heap each report tells what holds them; `None`: not at all. It takes a second for 100 MiB
+    /// or so.
+    pub holders: Option<u64>,
     /// Whether the kernel side's diagnostics are wanted.
     pub kernel_log: bool,
     /// Where what is read is recorded, if it is.
@@ -82,6 +87,7 @@ impl Default for Config {
                 max_live: 16_000_000,
                 break_free_probes: false,
             },
+            holders: None,
             kernel_log: false,
             record: None,
             charging: Charging::default(),
@@ -141,6 +147,20 @@ pub fn check(pid: u32, tracing: Tracing) -> Result<Process, Failure> {
 /// Whether the threads of `pid` can be looked at here; changes nothing.
 pub fn check_threads(pid: u32) -> Result<Process, Failure> {
     permitted(pid, Process::inspect_threads(pid), Tracing { heap: false, waits: true, min_wait_ns: 0 })
+}
+
+/// Whether what holds the memory of `pid` can be looked at here; changes nothing.
+pub fn check_memory(pid: u32) -> Result<Process, Failure> {
+    let process = Process::inspect_threads(pid);
+    if let Ok(_) | Err(ProcessError::Denied { .. }) = &process {
+        let facts = Facts::gather();
+        let through = process.as_ref().map_or(pid, |process| process.through);
+        let trials = rights::try_all(&facts, through);
+        if let Some(why) = rights::refusal(&facts, &trials, true) {
+            return Err(Failure::unsupported(format!("cannot look: {why}")));
+        }
+    }
+    Ok(process?)
 }
 
 fn permitted(pid: u32, process: Result<Process, ProcessError>, tracing: Tracing) -> Result<Process, Failure> {

@@ -40,7 +40,8 @@ pub(super) fn prepare(
     if host.is_none_or(|host| host.probes) {
         collectors.iter_mut().for_each(|collector| collector.plan(&space, &modules, &mut Told(watcher)));
     }
-    let runtimes = Runtimes::find(&process, &space, Options::default(), &mut Told(watcher));
+    let options = Options { most_held: config.holders, ..Options::default() };
+    let runtimes = Runtimes::find(&process, &space, options, &mut Told(watcher));
     let unwinding = Unwinding::build(&space, runtimes.rows(), &mut Told(watcher));
     space.forget_caches();
     Ok(Prepared { process, space, runtimes, collectors, host, unwinding })

@@ -1,13 +1,18 @@
 //! What the target's runtimes know.
 
+use std::time::Duration;
+
 use super::subject::Subject;
 use super::{Told, Watcher, clock};
 use crate::bpf::BpfError;
 use crate::collect::Source;
 use crate::failure::Failure;
 use crate::process::AddressSpace;
-use crate::runtime::Runtimes;
+use crate::runtime::{HoldersLimits, Runtimes};
 use crate::symbol::Names;
+
+/// How long a look at what holds a heap may take, for which the target's end or a signal waits.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// Reads what only the runtimes of the target know.
 pub(super) fn read_runtimes(
@@ -19,6 +24,10 @@ pub(super) fn read_runtimes(
 ) -> Result<(), Failure> {
     meet_runtimes(runtimes, target, source, names, watcher)?;
     let tracing = target.0.wishes.tracing;
+    if let Some(most_bytes) = runtimes.most_held() {
+        let limits = HoldersLimits { longest: LONGEST, most_bytes, go_on: &|| true };
+        runtimes.opened_mut().for_each(|opened| opened.read_holders(&limits, &mut Told(watcher)));
+    }
     source.act(|live| {
         for opened in runtimes.opened_mut() {
             opened.read_tasks(clock::monotonic_ns(), &mut Told(watcher));

@@ -205,7 +205,7 @@ impl Watch {
             memory: memory(self.subject.rss_start, process.rss_bytes()),
             sort: self.subject.wishes.sort,
             costs: Costs { own: usage::own(0), ..Costs::default() },
-            ..Inputs::new(process, runtimes.observed(), &self.subject.started_at, code)
+            ..Inputs::new(process, runtimes.observed().without_holders(), &self.subject.started_at, code)
         });
         watcher.first_look(&report)
     }

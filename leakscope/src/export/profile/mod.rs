@@ -25,11 +25,12 @@ const HEAP: [ValueType; 4] = [
     ("inuse_objects", "count"),
     ("inuse_space", "bytes"),
 ];
+const MEMORY: [ValueType; 2] = [("held_objects", "count"), ("held_space", "bytes")];
 const WAITS: [ValueType; 2] = [("contentions", "count"), ("delay", "nanoseconds")];
 
 impl ProfileKind {
     /// All, as `--profile` lists them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Heap,
         Self::Allocs,
         Self::Block,
@@ -37,6 +38,7 @@ impl ProfileKind {
         Self::Goroutine,
         Self::Goroutineleak,
         Self::Threadcreate,
+        Self::Memory,
     ];
 
     /// Go's name of it.
@@ -49,6 +51,7 @@ impl ProfileKind {
             Self::Goroutine => "goroutine",
             Self::Goroutineleak => "goroutineleak",
             Self::Threadcreate => "threadcreate",
+            Self::Memory => "memory",
         }
     }
 
@@ -60,6 +63,7 @@ impl ProfileKind {
             Self::Goroutine => &[("goroutine", "count")],
             Self::Goroutineleak => &[("goroutineleak", "count")],
             Self::Threadcreate => &[("threadcreate", "count")],
+            Self::Memory => &MEMORY,
         }
     }
 
@@ -71,6 +75,7 @@ impl ProfileKind {
             Self::Goroutine => ("goroutine", "count"),
             Self::Goroutineleak => ("goroutineleak", "count"),
             Self::Threadcreate => ("threadcreate", "count"),
+            Self::Memory => MEMORY[1],
         }
     }
 
@@ -79,6 +84,7 @@ impl ProfileKind {
         match self {
             Self::Heap => Some("inuse_space"),
             Self::Allocs => Some("alloc_space"),
+            Self::Memory => Some("held_space"),
             _ => None,
         }
     }
@@ -93,6 +99,7 @@ impl ProfileKind {
             Self::Goroutine => "goroutines or threads",
             Self::Goroutineleak => "goroutines that can never run again",
             Self::Threadcreate => "threads created",
+            Self::Memory => "bytes held",
         }
     }
 
@@ -109,6 +116,7 @@ impl ProfileKind {
             (Self::Goroutine, any(|report| report.goroutines.is_some())),
             (Self::Block, true),
             (Self::Heap, true),
+            (Self::Memory, true),
             (Self::Threadcreate, true),
         ];
         let mut held = order.into_iter().filter(|(_, wanted)| *wanted).map(|(kind, _)| kind);
@@ -135,6 +143,9 @@ impl ProfileKind {
                 "nobody has found out which goroutines can never run again (`attach` does, and `dump --leaked`)"
             }
             Self::Threadcreate => "no thread was watched",
+            Self::Memory => {
+                "nobody has looked at what holds the memory (`leakscope memory` does, of Go programs)"
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::io::Read as _;
 
 use gimli::{
-    AttributeValue, DebuggingInformationEntry, Dwarf, EndianSlice, LittleEndian, Section as _, Unit,
+    AttributeValue, DebuggingInformationEntry, Dwarf, DwarfSections, EndianSlice, LittleEndian, Section as _,
+    Unit,
 };
 use object::read::CompressionFormat;
 use object::{Object as _, ObjectSection as _};
@@ -42,9 +43,9 @@ const WANTED: [&str; 19] = [
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
-/// Adds what the file's DWARF says to `offsets`; whether it told of a goroutine.
-pub fn add(elf: &ElfFile, offsets: &mut Offsets) -> bool {
-    let Ok(parsed) = elf.parsed() else { return false };
+/// The sections of the file's DWARF, decompressed.
+pub fn sections(elf: &ElfFile) -> Option<DwarfSections<Vec<u8>>> {
+    let parsed = elf.parsed().ok()?;
     let section = |name: &str| -> Vec<u8> {
         let Some(section) = parsed.section_by_name(name) else { return Vec::new() };
         let Ok(compressed) = section.compressed_data() else { return Vec::new() };
@@ -59,9 +60,12 @@ pub fn add(elf: &ElfFile, offsets: &mut Offsets) -> bool {
             }
         }
     };
-    let Ok(sections) = gimli::DwarfSections::load(|id| Ok::<_, gimli::Error>(section(id.name()))) else {
-        return false;
-    };
+    DwarfSections::load(|id| Ok::<_, gimli::Error>(section(id.name()))).ok()
+}
+
+/// Adds what the file's DWARF says to `offsets`; whether it told of a goroutine.
+pub fn add(elf: &ElfFile, offsets: &mut Offsets) -> bool {
+    let Some(sections) = sections(elf) else { return false };
     let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, LittleEndian));
     read(&dwarf, offsets, Work { left: MOST_WORK })
 }

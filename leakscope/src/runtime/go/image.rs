@@ -25,6 +25,11 @@ impl Image {
         self.elf.as_deref().map(ElfFile::file)
     }
 
+    /// The same, parsed.
+    pub fn elf(&self) -> Option<&ElfFile> {
+        self.elf.as_deref()
+    }
+
     /// Constant bytes at a runtime address.
     pub fn constant(&self, memory: &dyn Memory, address: u64, length: usize) -> Option<Vec<u8>> {
         self.in_file(address, length).or_else(|| memory.bytes(address, length))

@@ -32,6 +32,7 @@ pub mod goroutine;
 pub mod goroutine_reader;
 pub mod heap;
 pub mod heap_account;
+pub mod held;
 pub mod idle;
 pub mod image;
 pub mod labels;

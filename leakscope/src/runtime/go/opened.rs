@@ -11,6 +11,7 @@ use super::error::GoError;
 use super::goroutine_reader::GoroutineReader;
 use super::heap::follow::GoHeapWatch;
 use super::heap::{self, spans};
+use super::held::{self, GoHeld, HeldWatch};
 use super::leaked::{self, GoLeaks, LeakWatch};
 use super::mem_stats::{MemoryAccount, MemoryWatch};
 use super::named::{GoCode, GoFile, GoNames};
@@ -49,6 +50,11 @@ pub struct Observed<'a> {
     pub memory: Option<&'a MemoryAccount>,
     /// Why it was not.
     pub memory_refused: Option<&'a str>,
+    /// What holds the heap, where that was looked at, and what did at the first look.
+    pub held: Option<&'a GoHeld>,
+    pub held_before: Option<&'a GoHeld>,
+    /// Why that is not known.
+    pub held_refused: Option<&'a str>,
     /// Whether C code is linked in.
     pub has_c: bool,
     /// The runtimes that all this is of, the one with most memory first.
@@ -114,6 +120,7 @@ pub(super) struct GoProcess {
     /// Goroutines by the statement that created them, since recording began.
     creations: Vec<GoCreation>,
     memory: MemoryWatch,
+    holders: HeldWatch,
 }
 
 impl GoProcess {
@@ -156,6 +163,7 @@ impl GoProcess {
             heap: None,
             creations: Vec::new(),
             memory: MemoryWatch::of(pid),
+            holders: HeldWatch::default(),
         };
         one.place(space);
         one
@@ -374,6 +382,13 @@ impl GoProcess {
         }
     }
 
+    /// Looks at what holds the heap.
+    pub(super) fn read_holders(&mut self, limits: &held::Limits<'_>, log: &mut dyn Log) {
+        if let Ok(program) = &self.program {
+            self.holders.look(program, self.reader.frames(), limits, log);
+        }
+    }
+
     pub(super) fn read_tasks(&mut self, now_ns: u64, log: &mut dyn Log) {
         let Ok(program) = &self.program else { return };
         self.memory.read(program, log);
@@ -437,6 +452,7 @@ impl GoProcess {
     }
 
     pub(super) fn ended(&mut self, at_ns: u64) {
+        self.holders.ended();
         if let Some(read_ns) = self.read_ns.filter(|_| self.last.is_some()) {
             let before = human::duration(at_ns.saturating_sub(read_ns));
             self.refused = Some(format!("the process has ended, and this is what they did {before} before"));
@@ -455,6 +471,9 @@ impl GoProcess {
             heap: self.heap.as_ref(),
             memory: self.memory.account(),
             memory_refused: self.memory.refused(),
+            held: self.holders.last(),
+            held_before: self.holders.first(),
+            held_refused: self.holders.refused(),
             has_c: self.program.as_ref().is_ok_and(|program| program.function(CALLS_GO).is_some()),
             ..Observed::default()
         }

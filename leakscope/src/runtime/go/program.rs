@@ -260,6 +260,11 @@ impl Program {
         self.image.file()
     }
 
+    /// The same, parsed.
+    pub fn elf(&self) -> Option<&crate::process::ElfFile> {
+        self.image.elf()
+    }
+
     /// Bytes of the program that do not change.
     pub fn constant(&self, address: u64, length: usize) -> Option<Vec<u8>> {
         self.image.constant(self.memory(), address, length)

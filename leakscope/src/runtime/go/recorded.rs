@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Observed;
 use super::aggregate::{GoHeapSnapshot, GoroutineSites};
 use super::creations::GoCreation;
+use super::held::GoHeld;
 use super::leaked::GoLeaks;
 use super::mem_stats::MemoryAccount;
 use super::named::{GoCode, GoFile};
@@ -32,6 +33,12 @@ pub struct RecordedGo {
     #[serde(default)]
     memory_refused: Option<String>,
     #[serde(default)]
+    held: Option<GoHeld>,
+    #[serde(default)]
+    held_before: Option<GoHeld>,
+    #[serde(default)]
+    held_refused: Option<String>,
+    #[serde(default)]
     godebug: Option<String>,
     #[serde(default)]
     has_c: bool,
@@ -58,6 +65,9 @@ impl RecordedGo {
             heap: observed.heap.cloned(),
             memory: observed.memory.cloned(),
             memory_refused: observed.memory_refused.map(ToOwned::to_owned),
+            held: observed.held.cloned(),
+            held_before: observed.held_before.cloned(),
+            held_refused: observed.held_refused.map(ToOwned::to_owned),
             godebug: observed.godebug.map(ToOwned::to_owned),
             has_c: observed.has_c,
             runtimes: observed.runtimes.to_vec(),
@@ -83,6 +93,9 @@ impl RecordedGo {
             heap: self.heap.as_ref(),
             memory: self.memory.as_ref(),
             memory_refused: self.memory_refused.as_deref(),
+            held: self.held.as_ref(),
+            held_before: self.held_before.as_ref(),
+            held_refused: self.held_refused.as_deref(),
             godebug: self.godebug.as_deref(),
             has_c: self.has_c,
             runtimes: &self.runtimes,

@@ -5,6 +5,7 @@
 //! estimates what lives by site from samples that the kernel side takes, of small objects in windows that `windows`
 //! opens and closes; [`sampled`] makes an account of it.
 
+pub mod areas;
 pub mod buckets;
 mod counts;
 pub mod follow;

@@ -300,6 +300,7 @@ mod any {
                 sweep_generation: generation,
                 alloc_bits,
                 specials: 0,
+                large_type: 0,
                 alloc_cache,
                 limit: start.wrapping_add(limit),
             }

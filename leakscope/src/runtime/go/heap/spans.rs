@@ -62,6 +62,7 @@ pub struct SpanLayout {
     element_size: usize,
     limit: usize,
     specials: usize,
+    large_type: Option<usize>,
     /// Whether indexes are 64 bits wide, as until Go 1.21.
     wide: bool,
 }
@@ -95,6 +96,8 @@ pub struct Span {
     pub limit: u64,
     /// What is noted of its objects, a list; 0: nothing.
     pub specials: u64,
+    /// The type of its one object, where that is large and the version keeps it (from Go 1.22 on); else 0.
+    pub large_type: u64,
 }
 
 impl SpanLayout {
@@ -116,6 +119,7 @@ impl SpanLayout {
             element_size: span("elemsize")?,
             limit: span("limit")?,
             specials: span("specials")?,
+            large_type: span("largeType"),
             wide: span("nelems")?.checked_sub(span("freeindex")?)? == 8,
         })
     }
@@ -137,6 +141,7 @@ impl SpanLayout {
             alloc_cache: u64_at(bytes, self.alloc_cache)?,
             limit: u64_at(bytes, self.limit)?,
             specials: u64_at(bytes, self.specials)?,
+            large_type: self.large_type.and_then(|at| u64_at(bytes, at)).unwrap_or(0),
         })
     }
 }
@@ -171,6 +176,7 @@ impl Span {
             alloc_cache: u64::MAX,
             limit: start + pages * PAGE,
             specials: 0,
+            large_type: 0,
         }
     }
 
@@ -292,6 +298,11 @@ impl Heap {
         Some(list.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
+    /// Pages of spans in use, as the heap itself counts them.
+    pub fn pages_in_use(&self, program: &Program) -> Option<u64> {
+        program.memory().u64(self.address + self.pages as u64)
+    }
+
     /// All spans that make sense, of moments close to each other.
     pub fn spans(&self, program: &Program) -> Option<Vec<Span>> {
         self.spans_in(program.memory(), MOST)
@@ -303,7 +314,18 @@ impl Heap {
         Some(self.read(memory, &list).into_iter().flatten().filter(Span::is_sound).collect())
     }
 
-    fn read(&self, memory: &dyn Memory, addresses: &[u64]) -> Vec<Option<Span>> {
+    /// The same of spans in use, each with the address of its description.
+    pub fn described(&self, program: &Program) -> Option<Vec<(u64, Span)>> {
+        let list = self.list(program.memory(), MOST)?;
+        let spans = self.read(program.memory(), &list).into_iter();
+        let used = |span: &Span| span.state == IN_USE && span.is_sound();
+        Some(
+            list.iter().copied().zip(spans).filter_map(|(at, span)| Some((at, span.filter(used)?))).collect(),
+        )
+    }
+
+    /// Spans by the addresses of their descriptions.
+    pub fn read(&self, memory: &dyn Memory, addresses: &[u64]) -> Vec<Option<Span>> {
         let mut spans = Vec::with_capacity(addresses.len());
         for chunk in addresses.chunks(AT_ONCE) {
             let pieces: Vec<Piece> = chunk.iter().map(|a| (*a, self.layout.size)).collect();

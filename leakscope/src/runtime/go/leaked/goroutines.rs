@@ -17,7 +17,7 @@ const PARKED: [u32; 2] = [4, 10];
 
 /// A goroutine at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(in super::super) struct Seen {
     /// Where its `g` lies.
     pub address: u64,
     pub scheduling: Scheduling,
@@ -38,19 +38,19 @@ impl Seen {
         })
     }
 
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in super::super) fn is_dead(&self) -> bool {
         DEAD.contains(&self.scheduling.status())
     }
 
     /// Whether it waits in the runtime, not in a system call.
-    pub(super) fn is_parked(&self) -> bool {
+    pub(in super::super) fn is_parked(&self) -> bool {
         PARKED.contains(&self.scheduling.status())
     }
 }
 
 /// The goroutines, by index and by address, and where the runtime's list of them lies.
 #[derive(Debug, Default)]
-pub(super) struct Goroutines {
+pub(in super::super) struct Goroutines {
     pub all: Vec<Seen>,
     by_address: HashMap<u64, usize>,
     /// Stacks by their first address: that, the one after the last, and whose it is.
@@ -60,7 +60,7 @@ pub(super) struct Goroutines {
 
 impl Goroutines {
     /// `None` if they cannot be read.
-    pub(super) fn read(program: &Program) -> Option<Self> {
+    pub(in super::super) fn read(program: &Program) -> Option<Self> {
         let memory = program.memory();
         let (start, length) = program.all_goroutines().ok()?;
         // The length first: the list only grows, and what it was before stays valid.

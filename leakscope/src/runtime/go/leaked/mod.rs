@@ -11,15 +11,15 @@
 //! to what was. Each look ends with another one at what has changed, and a goroutine is told of only if two of
 //! up to six looks find it and it has not moved since (`proof`).
 
-mod goroutines;
+pub(super) mod goroutines;
 mod notes;
 mod objects;
 mod proof;
 mod reasons;
-mod roots;
+pub(super) mod roots;
 mod scan;
-mod stack_maps;
-mod stacks;
+pub(super) mod stack_maps;
+pub(super) mod stacks;
 mod watch;
 
 #[cfg(any(test, feature = "test-support"))]

@@ -2,55 +2,19 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::runtime::go::heap::spans::{IN_USE, PAGE, Span};
+use crate::runtime::go::heap::areas::Areas;
+pub(super) use crate::runtime::go::heap::areas::{Area, Object};
+use crate::runtime::go::heap::spans::Span;
 
-/// Bytes of an arena, as the runtime calls the pieces that its heap grows by (`heapArenaBytes`).
-const ARENA_SHIFT: u32 = 26;
-/// Pages of one.
-const ARENA_PAGES: usize = 1 << 13;
-/// Most of them, 512 GiB of heap: the table has 32 KiB for each.
-const MOST_ARENAS: usize = 1 << 13;
-/// Most arenas between the first and the last one: 256 TiB, all that a process has.
-const WIDEST: u64 = 1 << 22;
-/// Most objects that spans have room for: two bits for each.
-const MOST_OBJECTS: u64 = 1 << 30;
 /// Most addresses that lie in no span and are kept until spans are looked at again.
 const MOST_UNPLACED: usize = 1 << 20;
-
-/// A span as it was when it was seen first.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Area {
-    /// Address of its first object.
-    pub start: u64,
-    /// Size of an object.
-    pub size: u64,
-    /// How many it has room for.
-    pub count: u64,
-    /// Number of its first object among all.
-    pub first: u64,
-    /// The list of what is noted of its objects; 0: nothing.
-    pub specials: u64,
-    /// Whether its objects hold no pointers.
-    plain: bool,
-    /// Whether it waits for being read.
-    queued: bool,
-}
-
-/// An object: the index of its area, and its own there.
-pub(super) type Object = (usize, u64);
 
 /// The heap: what lies where, what was reached, and what of that was read.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
-    areas: Vec<Area>,
-    /// Index of the area of each page, plus one, by arena from `first_arena` on.
-    arenas: Vec<Option<Box<[u32; ARENA_PAGES]>>>,
-    first_arena: u64,
-    /// How many of them there are.
-    arenas_known: usize,
-    low: u64,
-    high: u64,
-    total: u64,
+    areas: Areas,
+    /// Areas that wait for being read.
+    queued: Vec<bool>,
     reached: Vec<u64>,
     read: Vec<u64>,
     reached_bytes: u64,
@@ -61,31 +25,9 @@ pub(super) struct Objects {
 impl Objects {
     /// Adds spans that are not known. Returns how many; `None` if there are more than can be.
     pub(super) fn add(&mut self, spans: &[Span]) -> Option<usize> {
-        let mut added = 0;
-        for span in spans.iter().filter(|span| span.state == IN_USE) {
-            let known = self.area_at(span.start).map(|at| self.areas[at]);
-            let same = |area: Area| {
-                (area.start, area.size, area.count) == (span.start, span.element_size, span.elements)
-            };
-            if known.is_some_and(same) {
-                continue;
-            }
-            let at = self.areas.len();
-            let first = self.total;
-            self.total = first.checked_add(span.elements).filter(|total| *total <= MOST_OBJECTS)?;
-            self.place(span, u32::try_from(at + 1).ok()?)?;
-            self.areas.push(Area {
-                start: span.start,
-                size: span.element_size,
-                count: span.elements,
-                first,
-                specials: span.specials,
-                plain: span.class & 1 != 0,
-                queued: false,
-            });
-            added += 1;
-        }
-        let words = usize::try_from(self.total.div_ceil(64)).ok()?;
+        let added = self.areas.add(spans)?;
+        self.queued.resize(self.areas.all().len(), false);
+        let words = usize::try_from(self.areas.objects().div_ceil(64)).ok()?;
         for bits in [&mut self.reached, &mut self.read] {
             // Memory that comes zeroed is not touched.
             if bits.is_empty() { *bits = vec![0; words] } else { bits.resize(words, 0) }
@@ -93,81 +35,22 @@ impl Objects {
         Some(added)
     }
 
-    fn place(&mut self, span: &Span, number: u32) -> Option<()> {
-        let (mut page, end) = (span.start / PAGE, (span.start + span.bytes()) / PAGE);
-        while page < end {
-            let at = self.room_for(page / ARENA_PAGES as u64)?;
-            if self.arenas[at].is_none() {
-                self.arenas_known += 1;
-                if self.arenas_known > MOST_ARENAS {
-                    return None;
-                }
-            }
-            let pages = self.arenas[at].get_or_insert_with(|| Box::new([0; ARENA_PAGES]));
-            let first = (page % ARENA_PAGES as u64) as usize;
-            let last = ARENA_PAGES.min(first + usize::try_from(end - page).unwrap_or(ARENA_PAGES));
-            pages[first..last].fill(number);
-            page += (last - first) as u64;
-        }
-        self.low = if self.low == 0 { span.start } else { self.low.min(span.start) };
-        self.high = self.high.max(span.start + span.bytes());
-        Some(())
-    }
-
-    /// The index of an arena, for which there is room from now on.
-    fn room_for(&mut self, arena: u64) -> Option<usize> {
-        if self.arenas.is_empty() {
-            self.first_arena = arena;
-        }
-        if let before @ 1.. = self.first_arena.saturating_sub(arena) {
-            let room = usize::try_from(before.checked_add(self.arenas.len() as u64)?).ok()?;
-            if room as u64 > WIDEST {
-                return None;
-            }
-            let before = room - self.arenas.len();
-            self.arenas.splice(0..0, std::iter::repeat_with(|| None).take(before));
-            self.first_arena = arena;
-        }
-        let at = arena - self.first_arena;
-        if at >= WIDEST {
-            return None;
-        }
-        let at = usize::try_from(at).ok()?;
-        if at >= self.arenas.len() {
-            self.arenas.resize_with(at + 1, || None);
-        }
-        Some(at)
-    }
-
     pub(super) fn areas(&self) -> &[Area] {
-        &self.areas
-    }
-
-    fn area_at(&self, address: u64) -> Option<usize> {
-        let at = (address >> ARENA_SHIFT).checked_sub(self.first_arena)?;
-        let pages = self.arenas.get(usize::try_from(at).ok()?)?.as_ref()?;
-        let number = pages[(address / PAGE) as usize & (ARENA_PAGES - 1)];
-        (number as usize).checked_sub(1)
+        self.areas.all()
     }
 
     /// The object that holds an address.
     pub(super) fn find(&self, address: u64) -> Option<Object> {
-        if !(self.low..self.high).contains(&address) {
-            return None;
-        }
-        let at = self.area_at(address)?;
-        let area = &self.areas[at];
-        let index = address.checked_sub(area.start)? / area.size;
-        (index < area.count).then_some((at, index))
+        self.areas.find(address)
     }
 
     /// The size of the object that holds an address.
     pub(super) fn size_of(&self, address: u64) -> Option<u64> {
-        self.find(address).map(|(area, _)| self.areas[area].size)
+        self.find(address).map(|(area, _)| self.areas()[area].size)
     }
 
     fn number(&self, (area, index): Object) -> (usize, u64) {
-        let number = self.areas[area].first + index;
+        let number = self.areas()[area].first + index;
         ((number >> 6) as usize, 1 << (number & 63))
     }
 
@@ -179,11 +62,11 @@ impl Objects {
 
     /// Reaches what a word points to, if it points to an object.
     pub(super) fn reach(&mut self, word: u64) {
-        if !(self.low..self.high).contains(&word) {
+        if !self.areas.is_near(word) {
             return;
         }
         let Some(object) = self.find(word) else {
-            if self.area_at(word).is_none() && self.unplaced.len() < MOST_UNPLACED {
+            if self.areas.at(word).is_none() && self.unplaced.len() < MOST_UNPLACED {
                 self.unplaced.insert(word);
             }
             return;
@@ -193,10 +76,10 @@ impl Objects {
             return;
         }
         self.reached[at] |= bit;
-        let area = &mut self.areas[object.0];
+        let area = &self.areas.all()[object.0];
         self.reached_bytes = self.reached_bytes.saturating_add(area.size);
-        if !area.plain && !area.queued {
-            area.queued = true;
+        if !area.plain && !self.queued[object.0] {
+            self.queued[object.0] = true;
             self.queue.push_back(object.0);
         }
     }
@@ -224,7 +107,7 @@ impl Objects {
     /// last.
     pub(super) fn next(&mut self) -> Option<(usize, u64, u64)> {
         while let Some(at) = self.queue.pop_front() {
-            self.areas[at].queued = false;
+            self.queued[at] = false;
             if let Some((first, last)) = self.waiting(at) {
                 return Some((at, first, last + 1));
             }
@@ -234,7 +117,7 @@ impl Objects {
 
     /// The first and the last object of an area that were reached and not read.
     fn waiting(&self, at: usize) -> Option<(u64, u64)> {
-        let Area { first, count, .. } = self.areas[at];
+        let Area { first, count, .. } = self.areas()[at];
         let (low, high) = (first >> 6, (first + count - 1) >> 6);
         let waiting = |word: &u64| {
             let mut bits = self.reached[*word as usize] & !self.read[*word as usize];
@@ -273,6 +156,7 @@ impl Objects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::go::heap::spans::PAGE;
 
     const START: u64 = 0xc0_0000_0000;
 
@@ -286,19 +170,6 @@ mod tests {
         assert_eq!(objects.add(&spans), Some(3));
         assert_eq!(objects.add(&spans), Some(0), "they are known");
         objects
-    }
-
-    #[test]
-    fn objects_by_their_addresses() {
-        let objects = objects();
-        assert_eq!(objects.find(START), Some((0, 0)));
-        assert_eq!(objects.find(START + 31), Some((0, 1)));
-        assert_eq!(objects.find(START + 2 * PAGE - 1), Some((1, 511)));
-        assert_eq!(objects.find(START + (1 << 26) + 4 * PAGE), Some((2, 0)));
-        assert_eq!(
-            [START - 1, START + 2 * PAGE, START + (1 << 26) + 5 * PAGE].map(|a| objects.find(a)),
-            [None; 3]
-        );
     }
 
     #[test]
@@ -323,21 +194,5 @@ mod tests {
         assert_eq!(objects.add(&[Span::for_tests(START + 3 * PAGE, 4, 16, 512, 3, 1)]), Some(1));
         objects.retry();
         assert!(objects.is_reached((3, 0)));
-    }
-
-    #[test]
-    fn spans_that_are_a_lie() {
-        let many = Span { elements: u64::MAX, ..Span::for_tests(START, 4, 16, 512, 3, 1) };
-        assert_eq!(Objects::default().add(&[many]), None);
-        let far = |n: u64| Span::for_tests(n << 26, 4, 16, 512, 3, 1);
-        let spans: Vec<Span> = (1..=MOST_ARENAS as u64 + 1).map(far).collect();
-        assert_eq!(Objects::default().add(&spans), None);
-        assert_eq!(Objects::default().add(&[far(2 * WIDEST), far(1)]), None);
-        let mut backwards = Objects::default();
-        assert_eq!(backwards.add(&[far(9), far(3), far(12)]), Some(3));
-        assert_eq!(
-            [3, 9, 12, 4].map(|n| backwards.find(n << 26)),
-            [Some((1, 0)), Some((0, 0)), Some((2, 0)), None]
-        );
     }
 }

@@ -48,12 +48,23 @@ fn kind_of_profile(minor: u32) -> u8 {
     }
 }
 
-/// Reaches objects with a finalizer, a weak pointer or a cleanup, and what these lead to: more than the collector
-/// does, as they may be about to run. Returns whether all could be read.
-pub(super) fn specials(program: &Program, objects: &mut Objects) -> bool {
-    let areas = objects.areas().iter().filter(|area| area.specials != 0);
-    let mut todo: Vec<(u64, u64)> = areas.map(|area| (area.start, area.specials)).collect();
-    let mut left = MOST_SPECIALS;
+/// A note of an object.
+pub(in super::super) struct Note<'a> {
+    /// Address of the object.
+    pub object: u64,
+    /// Whether it is the profiler's, which keeps nothing.
+    pub of_profile: bool,
+    /// What it leads to, besides.
+    pub body: &'a [u8],
+}
+
+/// Reads the notes of all objects of these spans: first address, and first note. Returns whether all could be read.
+pub(in super::super) fn notes(
+    program: &Program,
+    spans: Vec<(u64, u64)>,
+    each: &mut dyn FnMut(&Note<'_>),
+) -> bool {
+    let (mut todo, mut left) = (spans, MOST_SPECIALS);
     while !todo.is_empty() {
         let pieces: Vec<Piece> = todo.iter().map(|(_, special)| (*special, SPECIAL)).collect();
         let read = program.memory().read_many(&pieces);
@@ -63,10 +74,11 @@ pub(super) fn specials(program: &Program, objects: &mut Objects) -> bool {
             let short = || program.memory().bytes(*address, SHORT_SPECIAL);
             let Some(bytes) = read.get(at).map(<[u8]>::to_vec).or_else(short) else { return false };
             let Some(special) = Special::read(program.minor, &bytes) else { return false };
-            if special.kind != kind_of_profile(program.minor) {
-                objects.reach(start.wrapping_add(special.offset));
-                objects.reach_all(&bytes[special.body..]);
-            }
+            each(&Note {
+                object: start.wrapping_add(special.offset),
+                of_profile: special.kind == kind_of_profile(program.minor),
+                body: bytes.get(special.body..).unwrap_or_default(),
+            });
             if special.next != 0 {
                 next.push((*start, special.next));
             }
@@ -80,7 +92,19 @@ pub(super) fn specials(program: &Program, objects: &mut Objects) -> bool {
     true
 }
 
-/// A note of an object.
+/// Reaches objects with a finalizer, a weak pointer or a cleanup, and what these lead to: more than the collector
+/// does, as they may be about to run. Returns whether all could be read.
+pub(super) fn specials(program: &Program, objects: &mut Objects) -> bool {
+    let areas = objects.areas().iter().filter(|area| area.specials != 0);
+    let spans = areas.map(|area| (area.start, area.specials)).collect();
+    notes(program, spans, &mut |note| {
+        if !note.of_profile {
+            objects.reach(note.object);
+            objects.reach_all(note.body);
+        }
+    })
+}
+
 struct Special {
     next: u64,
     /// Of the object in its span.
@@ -101,27 +125,33 @@ impl Special {
     }
 }
 
-/// Reaches what finalizers and cleanups lead to that are to run: their blocks are lists outside the heap, and the
-/// collector's own function refers to the first of each.
+/// Reaches what finalizers and cleanups lead to that are to run.
 pub(super) fn queues(program: &Program, objects: &mut Objects) {
-    let Some(part) = program.parts.first() else { return };
+    let blocks = blocks(program, &|address| objects.find(address).is_some());
+    blocks.iter().for_each(|block| objects.reach_all(block));
+}
+
+/// The blocks of finalizers and cleanups that are to run: they are lists outside the heap, and the collector's own
+/// function refers to the first of each.
+pub(in super::super) fn blocks(program: &Program, is_object: &dyn Fn(u64) -> bool) -> Vec<Vec<u8>> {
+    let Some(part) = program.parts.first() else { return Vec::new() };
     let memory = program.memory();
     let variables = references(program, "runtime.markroot").into_iter().filter(|at| part.is_variable(*at));
     let mut todo: Vec<u64> = variables.filter_map(|at| memory.u64(at)).collect();
-    let mut met: HashSet<u64> = HashSet::new();
+    let (mut met, mut blocks): (HashSet<u64>, Vec<Vec<u8>>) = (HashSet::new(), Vec::new());
     while let Some(block) = todo.pop() {
-        let is_block =
-            block >= 0x1000 && block % 8 == 0 && objects.find(block).is_none() && is_outside(program, block);
+        let is_block = block >= 0x1000 && block % 8 == 0 && !is_object(block) && is_outside(program, block);
         if !is_block || met.len() >= MOST_BLOCKS || !met.insert(block) {
             continue;
         }
         let Some(bytes) = memory.bytes(block, BLOCK).or_else(|| memory.bytes(block, BLOCK / 8)) else {
             continue;
         };
-        objects.reach_all(&bytes);
         // `finBlock.alllink`; `cleanupBlockHeader.alllink` behind an `lfnode` of two words.
         todo.extend([0, 16].into_iter().filter_map(|at| u64_at(&bytes, at)));
+        blocks.push(bytes);
     }
+    blocks
 }
 
 /// Whether an address lies in no part of the program itself.

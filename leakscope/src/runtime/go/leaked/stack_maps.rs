@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::objects::Objects;
 use crate::runtime::go::bytes::{u32_at, u64_at};
 use crate::runtime::go::pclntab::Function;
 use crate::runtime::go::program::Program;
@@ -49,13 +48,13 @@ struct Frame {
 
 /// Frames by their addresses.
 #[derive(Debug, Default)]
-pub(super) struct StackMaps {
+pub(in super::super) struct StackMaps {
     frames: HashMap<u64, Option<Rc<Frame>>>,
 }
 
 /// A goroutine's stack as it was read, from the stack pointer on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stack<'a> {
+pub(in super::super) struct Stack<'a> {
     pub pc: u64,
     pub sp: u64,
     /// First address of the whole stack, and the one after its last.
@@ -74,6 +73,11 @@ impl Stack<'_> {
     }
 }
 
+/// Where a word lies on the stack (0: not there), and it.
+type Word = (u64, u64);
+/// Where the return address of a frame lies, and the address that the frame is at.
+pub(in super::super) type FrameEnd = (u64, u64);
+
 /// A variable on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Variable {
@@ -83,16 +87,27 @@ struct Variable {
 }
 
 impl StackMaps {
-    /// Reaches what a stack points to. `false` if it cannot be followed by its maps.
-    pub(super) fn reach(&mut self, program: &Program, stack: Stack<'_>, objects: &mut Objects) -> bool {
-        let Some((words, variables)) = self.walk(program, stack) else { return false };
-        reach_from(stack, words, variables, objects);
-        true
+    /// Hands out where on a stack each pointer lies that is in use, and the pointer. Returns where frames end, with the
+    /// address that each is at; `None` if the stack cannot be followed by its maps.
+    pub(in super::super) fn reach(
+        &mut self,
+        program: &Program,
+        stack: Stack<'_>,
+        each: &mut dyn FnMut(u64, u64),
+    ) -> Option<Vec<FrameEnd>> {
+        let (words, variables, frames) = self.walk(program, stack)?;
+        reach_from(stack, words, variables, each);
+        Some(frames)
     }
 
     /// The pointers of all frames, and the variables in them.
-    fn walk(&mut self, program: &Program, stack: Stack<'_>) -> Option<(Vec<u64>, Vec<Variable>)> {
-        let (mut words, mut variables) = (Vec::new(), Vec::new());
+    fn walk(
+        &mut self,
+        program: &Program,
+        stack: Stack<'_>,
+    ) -> Option<(Vec<Word>, Vec<Variable>, Vec<FrameEnd>)> {
+        let (mut words, mut variables, mut frames) = (Vec::new(), Vec::new(), Vec::new());
+        let word = |at| stack.word(at).map(|word| (at, word));
         let (mut pc, mut sp, mut interrupted) = (stack.pc, stack.sp, false);
         for _ in 0..DEEPEST {
             let frame = self.frame(program, pc)?;
@@ -100,20 +115,21 @@ impl StackMaps {
             // The caller's frame pointer lies below the return address.
             let top_of_locals = if frame.size > 0 { end.wrapping_sub(8) } else { end };
             if interrupted || frame.injected || frame.unmapped {
-                words.extend((sp..end).step_by(8).filter_map(|at| stack.word(at)));
+                words.extend((sp..end).step_by(8).filter_map(word));
             } else if let Some((count, bits)) = &frame.locals {
                 let low = top_of_locals.wrapping_sub(u64::from(*count) * 8);
-                words.extend(set(*count, bits).filter_map(|at| stack.word(low.wrapping_add(8 * at))));
+                words.extend(set(*count, bits).filter_map(|at| word(low.wrapping_add(8 * at))));
             }
             let arguments = end.checked_add(8)?;
             if let Some((count, bits)) = &frame.arguments {
-                words.extend(set(*count, bits).filter_map(|at| stack.word(arguments.wrapping_add(8 * at))));
+                words.extend(set(*count, bits).filter_map(|at| word(arguments.wrapping_add(8 * at))));
             }
             variables.extend(frame.objects.iter().map(|(local, offset, size)| Variable {
                 start: if *local { top_of_locals } else { arguments }.wrapping_add_signed(i64::from(*offset)),
                 size: *size,
                 reached: false,
             }));
+            frames.push((end, pc));
             if frame.top {
                 break;
             }
@@ -121,10 +137,10 @@ impl StackMaps {
             pc = stack.word(end)?;
             sp = arguments;
         }
-        words.extend(RECORDS.iter().filter_map(|at| u64_at(stack.g, *at)));
+        words.extend(RECORDS.iter().filter_map(|at| Some((0, u64_at(stack.g, *at)?))));
         variables.sort_unstable();
         variables.dedup();
-        Some((words, variables))
+        Some((words, variables, frames))
     }
 
     fn frame(&mut self, program: &Program, pc: u64) -> Option<Rc<Frame>> {
@@ -201,12 +217,18 @@ fn holding(variables: &[Variable], address: u64) -> Option<usize> {
 }
 
 /// Follows pointers: into the heap, and through variables on the stack that others point to.
-fn reach_from(stack: Stack<'_>, mut words: Vec<u64>, mut variables: Vec<Variable>, objects: &mut Objects) {
-    while let Some(word) = words.pop() {
+fn reach_from(
+    stack: Stack<'_>,
+    mut words: Vec<Word>,
+    mut variables: Vec<Variable>,
+    each: &mut dyn FnMut(u64, u64),
+) {
+    while let Some((place, word)) = words.pop() {
         if !stack.holds(word) {
-            objects.reach(word);
+            each(place, word);
             continue;
         }
+        let at = |at| stack.word(at).map(|word| (at, word));
         match holding(&variables, word).map(|at| &mut variables[at]) {
             Some(variable) if variable.reached => {}
             Some(variable) => {
@@ -214,17 +236,17 @@ fn reach_from(stack: Stack<'_>, mut words: Vec<u64>, mut variables: Vec<Variable
                 let end = variable.start.saturating_add(variable.size);
                 let end = end.min(stack.sp.saturating_add(stack.bytes.len() as u64));
                 let own = (variable.start & !7..end).step_by(8);
-                words.extend(own.filter_map(|at| stack.word(at)));
+                words.extend(own.filter_map(at));
             }
             // A record of a deferred call, or what has no map: it may point anywhere.
             None => {
-                let near = (0..RECORD_WORDS).filter_map(|at| stack.word((word & !7).wrapping_add(8 * at)));
-                for word in near {
+                let near = (0..RECORD_WORDS).filter_map(|n| at((word & !7).wrapping_add(8 * n)));
+                for (place, word) in near {
                     match holding(&variables, word).map(|at| variables[at]) {
-                        Some(known) if !known.reached => words.push(word),
+                        Some(known) if !known.reached => words.push((place, word)),
                         Some(_) => {}
                         None if stack.holds(word) => {}
-                        None => objects.reach(word),
+                        None => each(place, word),
                     }
                 }
             }

@@ -90,7 +90,7 @@ impl Scan<'_> {
         let stack = Stack { pc, sp, bounds: seen.scheduling.stack(), bytes, g };
         let mapped = seen.is_parked()
             && !seen.scheduling.is_in_syscall()
-            && self.maps.reach(self.ground.program, stack, &mut self.objects);
+            && self.maps.reach(self.ground.program, stack, &mut |_, word| self.objects.reach(word)).is_some();
         if !mapped {
             self.objects.reach_all(bytes);
         }
@@ -108,7 +108,7 @@ fn length(low: u64, high: u64) -> usize {
 }
 
 /// The part of a stack that is in use: all of it, where that is not known.
-fn in_use(seen: &Seen) -> Piece {
+pub(in super::super) fn in_use(seen: &Seen) -> Piece {
     let (low, high) = seen.scheduling.stack();
     let (sp, _) = seen.scheduling.resumes();
     let from = if seen.scheduling.is_running() || !(low..high).contains(&sp) { low } else { sp & !7 };

@@ -10,6 +10,7 @@ use crate::runtime::go::aggregate::goroutine_sites::GoSite;
 use crate::runtime::go::aggregate::{GoHeapSnapshot, GoroutineSites, number_in};
 use crate::runtime::go::creations::GoCreation;
 use crate::runtime::go::heap_account::{GoHeap, SizeClass, is_since_attach};
+use crate::runtime::go::held::GoHeld;
 use crate::runtime::go::leaked::GoLeaks;
 use crate::runtime::go::mem_stats::{MemStats, MemoryAccount};
 use crate::runtime::go::named::{GoCode, GoFile};
@@ -28,6 +29,10 @@ pub(super) struct Merged {
     heap: Option<GoHeapSnapshot>,
     memory: Option<MemoryAccount>,
     memory_refused: Option<String>,
+    /// Of the one whose heap is the largest.
+    held: Option<GoHeld>,
+    held_before: Option<GoHeld>,
+    held_refused: Option<String>,
     has_c: bool,
 }
 
@@ -43,6 +48,7 @@ impl Merged {
             let all: Vec<String> = each.collect();
             (!all.is_empty()).then(|| all.join("; "))
         };
+        let held = told.iter().map(|(_, one)| one).max_by_key(|one| one.held.map(|held| held.bytes));
         Self {
             files: all.iter().flat_map(|one| one.files()).collect(),
             main_module: first.code.main_module.map(ToOwned::to_owned),
@@ -58,6 +64,9 @@ impl Merged {
             heap: heap(told.iter().filter_map(|(file, one)| Some((*file, one.heap?)))),
             memory: memory(told.iter().zip(late).filter_map(|((_, one), late)| Some((late, one.memory?)))),
             memory_refused: reasons(&|one| one.memory_refused),
+            held: held.and_then(|one| one.held.cloned()),
+            held_before: held.and_then(|one| one.held_before.cloned()),
+            held_refused: reasons(&|one| one.held_refused),
             has_c: told.iter().any(|(_, one)| one.has_c),
         }
     }
@@ -77,6 +86,9 @@ impl Merged {
             heap: self.heap.as_ref(),
             memory: self.memory.as_ref(),
             memory_refused: self.memory_refused.as_deref(),
+            held: self.held.as_ref(),
+            held_before: self.held_before.as_ref(),
+            held_refused: self.held_refused.as_deref(),
             has_c: self.has_c,
             ..Observed::default()
         }

@@ -19,7 +19,7 @@ use crate::bpf::BpfError;
 use crate::bpf::object::{Load, Object};
 use crate::collect::{OwnRows, Tracing};
 use crate::process::{AddressSpace, ModuleId};
-use crate::runtime::{self, Log, Opened, Options, Probing, Runtime as _};
+use crate::runtime::{self, HoldersLimits, Log, Opened, Options, Probing, Runtime as _};
 use crate::symbol::NamesCode;
 
 /// Most runtimes that are read.
@@ -164,6 +164,14 @@ impl Opened for GoRuntimes {
     fn read_tasks(&mut self, now_ns: u64, log: &mut dyn Log) {
         self.told.take();
         self.all.iter_mut().for_each(|one| one.read_tasks(now_ns, log));
+    }
+
+    fn read_holders(&mut self, limits: &HoldersLimits<'_>, log: &mut dyn Log) {
+        self.told.take();
+        self.all.iter_mut().for_each(|one| {
+            one.read_memory(log);
+            one.read_holders(limits, log);
+        });
     }
 
     fn read_heap(&mut self, object: &Object, tracing: Tracing, log: &mut dyn Log) {

@@ -1,13 +1,17 @@
 //! All that is read of a Go program, and what must hold of it whatever the program says.
 
+use std::time::Duration;
+
 use super::{INLINED_AT, Synthetic};
 use crate::process::ModuleId;
+use crate::runtime::HoldersLimits;
 use crate::runtime::go::buildinfo;
 use crate::runtime::go::frames::Frames;
 use crate::runtime::go::goroutine::GoroutineSnapshot;
 use crate::runtime::go::goroutine_reader::GoroutineReader;
 use crate::runtime::go::heap;
 use crate::runtime::go::heap_account::GoHeap;
+use crate::runtime::go::held::{self, GoHeld};
 use crate::runtime::go::leaked;
 use crate::runtime::go::mem_stats;
 use crate::runtime::go::pclntab::Pclntab;
@@ -19,6 +23,10 @@ use crate::runtime::go::unwind::DEEPEST;
 const MOST_READS: u64 = 1_000_000;
 const MOST_BYTES: u64 = 8 << 30;
 const LARGEST_READ: u64 = 16 << 20;
+
+/// A look at what holds so small a heap ends soon.
+const LIMITS: HoldersLimits<'_> =
+    HoldersLimits { longest: Duration::from_secs(10), most_bytes: 1 << 30, go_on: &|| true };
 
 /// Reads a program and asserts that what comes of it is sane and was cheap enough.
 pub fn exercise(program: &Synthetic) {
@@ -34,6 +42,9 @@ pub fn exercise(program: &Synthetic) {
             }
         }
         let _ = leaked::look(&opened);
+        if let Ok(held) = held::look(&opened, &mut Frames::default(), &LIMITS) {
+            assert_held(&held);
+        }
         if let Ok(heap) = heap::read(&opened, &mut Frames::default()) {
             assert_heap(&heap);
         }
@@ -65,6 +76,12 @@ fn assert_heap(heap: &GoHeap) {
         assert!(site.live_objects <= site.alloc_objects && site.live_bytes <= site.alloc_bytes, "{site:?}");
         assert!(site.live_bytes_bounds.is_none_or(|(low, high)| low <= high), "{site:?}");
     }
+}
+
+fn assert_held(held: &GoHeld) {
+    assert_eq!(held.bytes, held.typed_bytes + held.untyped_bytes + held.unreached_bytes);
+    let of_holders = held.holders.iter().fold(0u64, |sum, holder| sum.saturating_add(holder.bytes));
+    assert!(of_holders <= held.bytes, "{of_holders} of {}", held.bytes);
 }
 
 fn assert_rows(program: &Program) {

@@ -1,0 +1,110 @@
+//! What is said of what holds the memory, and in what words.
+
+use serde::Serialize;
+
+use super::model::{AllocatedAt, Container};
+use crate::human::{bytes, count, counted, file_name};
+use crate::section::finding::findings;
+
+/// A holder, as a sentence tells of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Told {
+    /// Who, in words.
+    pub holder: String,
+    /// What follows that to name a part of it, if it has no name.
+    pub type_name: Option<String>,
+    pub held_bytes: u64,
+    pub container: Option<Container>,
+    /// Whether the container's path names the holder.
+    pub named: bool,
+    /// The place that allocated most of the samples.
+    pub allocated: Option<AllocatedAt>,
+    /// How much of what was sampled that is, in percent.
+    pub share: u64,
+}
+
+findings! {
+    /// What is said of what holds the memory.
+    pub enum HoldersSaid, in the words of text {
+        /// Who holds most.
+        Note Most = "memory_held" { told: Told, live_bytes: u64, },
+        /// Who holds most of what has come.
+        Note Grew = "memory_held_grew" { told: Told, growth_bytes: i64, all_growth_bytes: i64, },
+        /// Much was not reached.
+        Note Unreached = "memory_unreached" { unreached_bytes: u64, live_bytes: u64, },
+        /// The heap was not read.
+        Note Unknown = "memory_holders_unknown" { why: String, },
+        /// Where resident memory is.
+        Note Resident = "memory_resident" { told: String, },
+    }
+}
+
+fn text(said: &HoldersSaid) -> String {
+    match said {
+        HoldersSaid::Most { told, live_bytes } => most(told, *live_bytes),
+        HoldersSaid::Grew { told, growth_bytes, all_growth_bytes } => {
+            let grown = |growth: i64| bytes(growth.unsigned_abs());
+            format!(
+                "{} holds {} more than at the first look, of {} that the heap has grown by.",
+                told.holder,
+                grown(*growth_bytes),
+                grown(*all_growth_bytes)
+            )
+        }
+        HoldersSaid::Unreached { unreached_bytes, live_bytes } => format!(
+            "{} of the {} on the heap was not reached from any holder: garbage that no collection has found yet, or what \
+             moved while it was read.",
+            bytes(*unreached_bytes),
+            bytes(*live_bytes)
+        ),
+        HoldersSaid::Unknown { why } => format!("What holds the memory is not known: {why}."),
+        HoldersSaid::Resident { told } => format!("Resident memory: {told}."),
+    }
+}
+
+fn most(told: &Told, live_bytes: u64) -> String {
+    let live = bytes(live_bytes);
+    let held = match &told.container {
+        Some(container) => contained(told, container, &live),
+        None => {
+            let of_type = told.type_name.as_ref().map(|name| format!(" (a {name})")).unwrap_or_default();
+            format!("{}{of_type} holds {} of the {live} live", told.holder, bytes(told.held_bytes))
+        }
+    };
+    format!("{held}{}.", allocated(told))
+}
+
+fn contained(told: &Told, container: &Container, live: &str) -> String {
+    let path = &container.path;
+    let who = match (told.named, path.is_empty()) {
+        (true, false) => path.clone(),
+        (false, false) => format!("{path} of {}", told.holder),
+        (_, true) => told.holder.clone(),
+    };
+    let held = bytes(container.held_bytes);
+    let entries = match container.entries {
+        1 => "1 entry".to_owned(),
+        n => format!("{} entries", count(n)),
+    };
+    let is = if container.objects == 1 {
+        format!("{who} is a {} with {entries} and holds {held} of the {live} live", container.type_name)
+    } else {
+        let all = counted(container.objects, "value");
+        format!(
+            "{who} is {all} of {} with {entries} in all, which hold {held} of the {live} live",
+            container.type_name
+        )
+    };
+    // What else the holder has.
+    if told.held_bytes > container.held_bytes + container.held_bytes / 10 && !path.is_empty() {
+        format!("{is} ({} in all {})", told.holder, bytes(told.held_bytes))
+    } else {
+        is
+    }
+}
+
+fn allocated(told: &Told) -> String {
+    let Some(at) = &told.allocated else { return String::new() };
+    let by = if told.share >= 100 { String::new() } else { format!(" ({} % by samples)", told.share) };
+    format!("; allocated at {} {}:{}{by}", at.function, file_name(&at.file), at.line)
+}
