@@ -130,6 +130,7 @@ impl Follower {
         let until = Instant::now() + SWEPT;
         while !(self.sampler.due().is_empty() && self.count()) && Instant::now() < until {
             std::thread::sleep(SWEEPING);
+            self.rest = Duration::ZERO;
             self.look();
         }
     }
@@ -138,6 +139,7 @@ impl Follower {
     fn count(&mut self) -> bool {
         let Some(generation) = self.memory.u32(self.generation) else { return true };
         let Some(counts) = counts::live(&self.memory, &self.heap, generation) else { return false };
+        self.rest = Duration::ZERO;
         self.look();
         self.sampler.counted(generation, counts);
         self.sampler.due().is_empty()
