@@ -10,7 +10,7 @@ const MOST_STEPS: u32 = 1 << 14;
 const DEEPEST: u32 = 32;
 
 /// What lies at an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum What {
     /// A pointer to a type.
     Pointer(TypeId),
