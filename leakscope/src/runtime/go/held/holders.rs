@@ -125,7 +125,7 @@ impl Holders {
                     let flat = walk.types.flat(id);
                     whole |= flat.whole && flat.size >= bytes.len() as u64;
                     for slot in &flat.slots {
-                        let step = step.saturating_add(slot.offset);
+                        let step = step.saturating_add(slot.step);
                         walk.visit(Found { path, step }, slot.what, three(slot.offset as usize));
                     }
                 }
