@@ -215,6 +215,11 @@ const SLOW: Duration = Duration::from_secs(10);
 /// Largest `--max-live`: 1 G blocks would take 100 GB of kernel memory.
 const MOST_LIVE: u64 = 1 << 30;
 
+fn most_held(tracing: Tracing, interval: Option<Duration>) -> Option<u64> {
+    let rare = interval.is_none_or(|apart| apart >= SLOW);
+    (tracing.heap && rare).then_some(MOST_HELD)
+}
+
 impl AttachArgs {
     /// The configuration that these arguments ask for.
     pub fn into_config(self) -> Result<AttachConfig, Failure> {
@@ -261,8 +266,7 @@ impl AttachArgs {
                 interval: self.interval,
                 rest: 0,
                 naming: None,
-                holders: (tracing.heap && self.interval.is_none_or(|apart| apart >= SLOW))
-                    .then_some(MOST_HELD),
+                holders: most_held(tracing, self.interval),
                 wishes: Wishes {
                     tracing,
                     sort: self.sort.into(),

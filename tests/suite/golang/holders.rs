@@ -86,7 +86,7 @@ fn a_map_that_grows_is_told_by_attach() -> Result<()> {
     let mut fixture = HOLDERS.start(&[])?;
     let running = Leakscope::attach(fixture.pid()).start()?;
     ensure!(fixture.ask("grow 30000", "grown ")? == "80000");
-    let report = running.interrupt()?.report()?;
+    let report = running.finish()?.report()?;
     let locks = with_entries(&report, 80_000)?;
     let growth = locks["growth_bytes"].as_i64().context("growth")?;
     ensure!(growth > 30_000 * 72, "{locks}");

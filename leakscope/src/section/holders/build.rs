@@ -92,6 +92,7 @@ fn site(by: &HeldBy) -> HolderSite {
             held::HolderKind::Variable => HolderKind::Variable,
             held::HolderKind::Frame => HolderKind::Frame,
             held::HolderKind::Runtime => HolderKind::Runtime,
+            held::HolderKind::Pool => HolderKind::Pool,
             held::HolderKind::Special => HolderKind::Special,
         },
         name: (!by.name.is_empty()).then(|| by.name.clone()),

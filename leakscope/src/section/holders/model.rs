@@ -65,6 +65,8 @@ pub enum HolderKind {
     Frame,
     /// A variable of the language's runtime.
     Runtime,
+    /// A pool of what is to be used again.
+    Pool,
     /// A finalizer, a cleanup or a weak pointer.
     Special,
 }

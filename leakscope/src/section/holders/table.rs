@@ -13,6 +13,7 @@ const MOST_DETAILED: usize = 5;
 /// A holder in words.
 pub(super) fn subject(site: &HolderSite) -> String {
     match (site.kind, &site.name) {
+        (HolderKind::Pool, _) => "pools of what is to be used again (sync.Pool)".to_owned(),
         (HolderKind::Special, _) => "finalizers, cleanups and weak pointers".to_owned(),
         (HolderKind::Frame, Some(function)) => {
             let at = match (&site.file, site.line) {
@@ -25,8 +26,8 @@ pub(super) fn subject(site: &HolderSite) -> String {
         }
         (_, Some(name)) => name.clone(),
         (_, None) if !site.used_by.is_empty() => {
-            let users = site.used_by.join(", ");
-            format!("a variable used by {users}")
+            let more = if site.used_by.len() > 1 { " and others" } else { "" };
+            format!("a variable used by {}{more}", site.used_by[0])
         }
         _ => "variables that no name is known of".to_owned(),
     }
@@ -115,7 +116,14 @@ fn by_holder(holders: &Holders, heap: &HeldHeap, page: &mut Page<'_>) -> io::Res
             cells.push(grown(site.growth_bytes));
         }
         cells.extend([entries, subject(site), most(site)]);
-        Row { cells, paint: if site.kind == HolderKind::Runtime { Paint::Dim } else { Paint::Plain } }
+        Row {
+            cells,
+            paint: if matches!(site.kind, HolderKind::Runtime | HolderKind::Pool) {
+                Paint::Dim
+            } else {
+                Paint::Plain
+            },
+        }
     };
     let rows = shown.iter().map(row).collect();
     page.blank()?;
@@ -125,8 +133,12 @@ fn by_holder(holders: &Holders, heap: &HeldHeap, page: &mut Page<'_>) -> io::Res
 
 /// Where most of what a holder has is: the container, or the way as far as it is one.
 fn most(site: &HolderSite) -> String {
-    let of_holder =
-        |path: &str| path.strip_prefix(site.name.as_deref().unwrap_or_default()).unwrap_or(path).to_owned();
+    let of_holder = |path: &str| {
+        path.strip_prefix(site.name.as_deref().unwrap_or_default())
+            .unwrap_or(path)
+            .trim_start_matches(" → …")
+            .to_owned()
+    };
     match (&site.container, &site.type_name) {
         (Some(container), _) => {
             let many = if container.objects > 1 {

@@ -75,9 +75,10 @@ fn most(told: &Told, live_bytes: u64) -> String {
 }
 
 fn contained(told: &Told, container: &Container, live: &str) -> String {
-    let path = &container.path;
+    // What lies between is not known.
+    let path = container.path.trim_start_matches(" →").trim_start();
     let who = match (told.named, path.is_empty()) {
-        (true, false) => path.clone(),
+        (true, false) => path.to_owned(),
         (false, false) => format!("{path} of {}", told.holder),
         (_, true) => told.holder.clone(),
     };

@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"sync"
 	"time"
@@ -73,6 +75,9 @@ func lock(count int) {
 	}
 }
 
+// As often as it can be told without making each object known.
+var _ = func() int { runtime.MemProfileRate = 4096; return 0 }()
+
 func main() {
 	lock(50000)
 	for i := 0; i < 20000; i++ {
@@ -107,6 +112,8 @@ func main() {
 			lock(count)
 			fmt.Println("grown", len(locks))
 		},
+		// The linker leaves the profile out where nothing refers to it.
+		"profile": func([]string) { fmt.Println("profile", pprof.WriteHeapProfile(io.Discard)) },
 		"stats": func([]string) {
 			var stats runtime.MemStats
 			runtime.ReadMemStats(&stats)

@@ -133,6 +133,24 @@ impl Cells {
         (kept.place != FREE).then(|| Cell { path: kept.place.checked_sub(REACHED), kind: kept.kind })
     }
 
+    /// Hides an object that nobody has reached; whether it was there.
+    pub(super) fn hide(&mut self, number: u64) -> bool {
+        match self.all.get_mut(number as usize) {
+            Some(kept) if kept.place == UNREACHED => {
+                kept.place = FREE;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Shows it again.
+    pub(super) fn show(&mut self, number: u64) {
+        if let Some(kept) = self.all.get_mut(number as usize) {
+            kept.place = UNREACHED;
+        }
+    }
+
     /// An object will be asked for soon: there are too many for the processor to have them at hand.
     pub(super) fn fetch(&self, number: u64) {
         if let Some(kept) = self.all.get(number as usize) {

@@ -107,7 +107,7 @@ struct Reader<'a, 'b> {
     calls: HashMap<u64, Call>,
     ranges: Vec<(u64, u64)>,
     uses: Uses,
-    votes: BTreeMap<u64, HashMap<(u8, TypeId), (LeafType, u32)>>,
+    votes: BTreeMap<u64, HashMap<LeafType, u32>>,
     seen: Seen,
 }
 
@@ -188,21 +188,15 @@ impl Reader<'_, '_> {
         if self.votes.len() >= MOST_PLACES && !self.votes.contains_key(&address) {
             return;
         }
-        let key = match of {
-            LeafType::Value(id) => (0, id),
-            LeafType::Slot(What::Pointer(id)) => (1, id),
-            LeafType::Slot(What::Slice(id)) => (2, id),
-            LeafType::Slot(_) => (3, 0),
-        };
-        self.votes.entry(address).or_default().entry(key).or_insert((of, 0)).1 += 1;
+        *self.votes.entry(address).or_default().entry(of).or_default() += 1;
     }
 
     /// What most of the code agrees in.
     fn done(self) -> Uses {
         let mut uses = self.uses;
         for (address, votes) in self.votes {
-            let all: u32 = votes.values().map(|(_, n)| n).sum();
-            let most = votes.into_values().max_by_key(|(_, n)| *n);
+            let all: u32 = votes.values().sum();
+            let most = votes.into_iter().max_by_key(|(_, n)| *n);
             if let Some((of, _)) = most.filter(|(_, n)| 2 * n > all) {
                 uses.types.insert(address, of);
             }

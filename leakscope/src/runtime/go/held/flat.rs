@@ -10,7 +10,7 @@ const MOST_STEPS: u32 = 1 << 14;
 const DEEPEST: u32 = 32;
 
 /// What lies at an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum What {
     /// A pointer to a type.
     Pointer(TypeId),
@@ -34,6 +34,8 @@ pub(super) enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     pub offset: u32,
+    /// The offset of the same pointer in the first element of the arrays that it is in.
+    pub step: u32,
     pub what: What,
 }
 
@@ -51,7 +53,7 @@ pub(super) struct Flat {
 
 pub(super) fn flatten(types: &mut Types<'_>, id: TypeId) -> Flat {
     let mut flat = Flat { size: types.at(id).size, slots: Vec::new(), whole: id != 0, left: MOST_STEPS };
-    add(types, id, 0, &mut flat, 0);
+    add(types, id, (0, 0), &mut flat, 0);
     flat
 }
 
@@ -59,13 +61,14 @@ pub(super) fn flatten(types: &mut Types<'_>, id: TypeId) -> Flat {
 /// (`sync/atomic/type.go`).
 const ATOMIC: &str = "atomic.Pointer[";
 
-fn add(types: &mut Types<'_>, id: TypeId, at: u64, flat: &mut Flat, depth: u32) {
+/// Adds the pointers of a type that lies at an offset and counts as lying at another.
+fn add(types: &mut Types<'_>, id: TypeId, (at, step): (u64, u64), flat: &mut Flat, depth: u32) {
     let found = types.at(id);
     if found.pointers == 0 {
         return;
     }
     let (shape, atomic) = (found.shape.clone(), found.name.starts_with(ATOMIC));
-    let Ok(offset) = u32::try_from(at) else { return flat.whole = false };
+    let (Ok(offset), Ok(first)) = (u32::try_from(at), u32::try_from(step)) else { return flat.whole = false };
     if flat.slots.len() >= MOST || flat.left == 0 || depth >= DEEPEST {
         return flat.whole = false;
     }
@@ -83,14 +86,17 @@ fn add(types: &mut Types<'_>, id: TypeId, at: u64, flat: &mut Flat, depth: u32) 
         Shape::Array { element, count } => {
             let element = types.find(element);
             let size = types.at(element).size;
-            if element == 0 || size == 0 || types.at(element).pointers == 0 {
+            if element == 0 || size == 0 {
                 return flat.whole = false;
+            }
+            if types.at(element).pointers == 0 {
+                return;
             }
             for n in 0..count {
                 if flat.slots.len() >= MOST || flat.left == 0 {
                     return flat.whole = false;
                 }
-                add(types, element, at.saturating_add(n.saturating_mul(size)), flat, depth + 1);
+                add(types, element, (at.saturating_add(n.saturating_mul(size)), step), flat, depth + 1);
             }
             return;
         }
@@ -99,19 +105,20 @@ fn add(types: &mut Types<'_>, id: TypeId, at: u64, flat: &mut Flat, depth: u32) 
             if let Some(of) = pointer.and_then(|first| pointed(types, first))
                 && let Some(last) = fields.last()
             {
-                let offset = u32::try_from(at.saturating_add(last.offset)).unwrap_or(u32::MAX);
-                flat.slots.push(Slot { offset, what: What::Pointer(of) });
+                let behind = |at: u64| u32::try_from(at.saturating_add(last.offset)).unwrap_or(u32::MAX);
+                flat.slots.push(Slot { offset: behind(at), step: behind(step), what: What::Pointer(of) });
                 return;
             }
             for field in fields {
                 let of = types.find(field.of);
                 flat.whole &= of != 0;
-                add(types, of, at.saturating_add(field.offset), flat, depth + 1);
+                let [at, step] = [at, step].map(|at| at.saturating_add(field.offset));
+                add(types, of, (at, step), flat, depth + 1);
             }
             return;
         }
     };
-    flat.slots.push(Slot { offset, what });
+    flat.slots.push(Slot { offset, step: first, what });
 }
 
 /// What the elements of `[0]*T` point to.

@@ -31,6 +31,8 @@ pub enum HolderKind {
     Frame,
     /// A variable of the runtime.
     Runtime,
+    /// A pool of what is to be used again.
+    Pool,
     /// A finalizer, a cleanup or a weak pointer.
     Special,
 }
@@ -98,7 +100,12 @@ impl Holders {
     }
 
     fn variable(&mut self, walk: &mut Walk<'_>, at: usize, bytes: &[u8]) {
-        if !bytes.as_chunks::<8>().0.iter().any(|word| walk.areas.is_near(u64::from_le_bytes(*word))) {
+        let typed = !self.variables[at].leaves.is_empty();
+        let leads = |word: &[u8; 8]| {
+            let word = u64::from_le_bytes(*word);
+            walk.areas.is_near(word) || typed && walk.is_unnamed_static(word)
+        };
+        if !bytes.as_chunks::<8>().0.iter().any(leads) {
             return;
         }
         let kind =
@@ -118,7 +125,7 @@ impl Holders {
                     let flat = walk.types.flat(id);
                     whole |= flat.whole && flat.size >= bytes.len() as u64;
                     for slot in &flat.slots {
-                        let step = step.saturating_add(slot.offset);
+                        let step = step.saturating_add(slot.step);
                         walk.visit(Found { path, step }, slot.what, three(slot.offset as usize));
                     }
                 }
@@ -147,6 +154,14 @@ impl Holders {
                 at += length;
             }
         }
+        walk.settle()
+    }
+
+    /// Follows what pools keep at these addresses.
+    pub(super) fn pools(&mut self, walk: &mut Walk<'_>, kept: &[u64]) -> Result<(), Stop> {
+        let holder = self.add(walk, HolderKind::Pool);
+        let found = Found { path: self.all[holder].path, step: SOMEWHERE };
+        kept.iter().for_each(|at| walk.untyped(found, *at));
         walk.settle()
     }
 

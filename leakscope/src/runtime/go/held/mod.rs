@@ -19,6 +19,7 @@ mod holders;
 mod kind;
 mod name;
 mod paths;
+mod pools;
 mod samples;
 mod scan;
 mod sizes;
@@ -39,6 +40,7 @@ use std::time::Instant;
 
 use self::cells::{Cells, NoCells};
 use self::holders::Holders;
+use self::pools::Pools;
 use self::samples::Samples;
 use self::types::Types;
 use self::walk::{Stop, Walk};
@@ -72,6 +74,7 @@ pub fn look(program: &Program, frames: &mut Frames, limits: &Limits<'_>) -> Resu
     })?;
     let until = begun + limits.longest;
     let mut walk = Walk::new(program, types, (areas, cells), (until, limits.go_on));
+    walk.named = variables::holders(&variables);
     let mut holders = Holders::of(variables);
     let mut samples = Samples::default();
     let goroutines = follow(&mut walk, &mut holders, &mut samples, frames).map_err(|why| match why {
@@ -86,17 +89,20 @@ pub fn look(program: &Program, frames: &mut Frames, limits: &Limits<'_>) -> Resu
 }
 
 /// Follows all holders; returns how many goroutines there are. Variables of the program count before frames, which
-/// often point to what these hold for good; the runtime's come last: its caches hold what others have freed.
+/// often point to what these hold for good; the runtime's come last, and pools: they hold what others have freed.
 fn follow(
     walk: &mut Walk<'_>,
     holders: &mut Holders,
     samples: &mut Samples,
     frames: &mut Frames,
 ) -> Result<u64, Stop> {
+    let mut pools = Pools::hide(walk.program, &walk.areas, &mut walk.cells);
     holders.variables(walk, false)?;
     let goroutines = holders.stacks(walk, frames)?;
     holders.variables(walk, true)?;
     holders.unnamed(walk)?;
+    let kept = pools.show(&mut walk.cells);
+    holders.pools(walk, &kept)?;
     holders.specials(walk, &mut |object, bucket| samples.add(object, bucket))?;
     Ok(goroutines)
 }

@@ -14,6 +14,8 @@ use super::walk::Walk;
 /// Most ways that are told, and steps of the one that leads to most of what a holder has.
 const MOST_WAYS: usize = 4000;
 const MOST_STEPS: usize = 24;
+/// A container with fewer entries is not worth being named.
+const FEW: u64 = 8;
 
 /// What an object of a kind is called; empty if that is not known.
 pub(super) fn called(walk: &Walk<'_>, kind: Kind) -> String {
@@ -151,7 +153,14 @@ impl<'w, 'a> Teller<'w, 'a> {
             return None;
         }
         let fan = (entries / path.objects.max(1)).saturating_add(1);
-        let fan = if leads_on { fan.saturating_mul(1 << 20) } else { u64::from(path.objects == 1) };
+        let few = entries < FEW.saturating_mul(path.objects) && path.objects > 0;
+        let fan = if few {
+            0
+        } else if leads_on {
+            fan.saturating_mul(1 << 20)
+        } else {
+            u64::from(path.objects == 1)
+        };
         let container = Container {
             path: told.to_owned(),
             type_name: called(self.walk, path.kind),
@@ -274,6 +283,7 @@ impl<'w, 'a> Teller<'w, 'a> {
     /// A holder in a word or two.
     fn label(&self, holder: &Holder) -> String {
         match (holder.kind, self.variable(holder)) {
+            (HolderKind::Pool, _) => "sync.Pool".to_owned(),
             (HolderKind::Special, _) => "finalizers, cleanups and weak pointers".to_owned(),
             (_, Some(variable)) if variable.name.is_empty() => {
                 format!("a variable used by {}", variable.users.first().map_or("nobody", String::as_str))

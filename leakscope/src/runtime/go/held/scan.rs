@@ -219,7 +219,7 @@ impl Walk<'_> {
                 let at = slot.offset as usize;
                 let Some(first) = u64_at(value, at) else { continue };
                 let word = |n: usize| u64_at(value, at + 8 * n).unwrap_or(0);
-                self.visit(Found { path, step: slot.offset }, slot.what, [first, word(1), word(2)]);
+                self.visit(Found { path, step: slot.step }, slot.what, [first, word(1), word(2)]);
             }
             if !flat.whole {
                 self.words(path, value, 0, true);

@@ -141,13 +141,13 @@ fn types_and_their_pointers() {
     let flat = types.flat(user);
     let offsets: Vec<u32> = flat.slots.iter().map(|slot| slot.offset).collect();
     assert!(flat.whole && offsets == [0, 16, 40, 48, 64, 72], "{flat:?}");
-    assert_eq!(flat.slots[0].what, What::Text);
-    assert_eq!(flat.slots[2], Slot { offset: 40, what: What::Pointer(user) });
+    assert_eq!((flat.slots[0].what, flat.slots[5].step), (What::Text, 64), "elements of an array are alike");
+    assert_eq!(flat.slots[2], Slot { offset: 40, step: 40, what: What::Pointer(user) });
     assert_eq!(flat.slots[3].what, What::Interface { empty: true });
     let members = [0, 24, 40, 72].map(|offset| types.member(user, offset));
     assert_eq!(members, [".name", ".tags", ".boss", ".more[…]"]);
     let atomic = types.find(story.atomic);
-    assert_eq!(types.flat(atomic).slots, [Slot { offset: 0, what: What::Pointer(user) }]);
+    assert_eq!(types.flat(atomic).slots, [Slot { offset: 0, step: 0, what: What::Pointer(user) }]);
     assert_eq!([types.find(story.user + 1), types.find(0), types.find(u64::MAX)], [0; 3], "there is none");
 }
 

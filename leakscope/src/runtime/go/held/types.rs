@@ -32,6 +32,8 @@ const LONGEST_NAME: usize = 512;
 const MOST_TYPES: usize = 1 << 18;
 /// Most interface tables.
 const MOST_TABLES: usize = 1 << 17;
+/// Addresses of types that are made: no process has them.
+const MADE: u64 = 1 << 63;
 /// Bytes that are read at once, and most of such pieces that are kept.
 const PAGE: u64 = 4096;
 const MOST_PAGES: usize = 1 << 15;
@@ -124,6 +126,23 @@ impl<'a> Types<'a> {
             by_address: HashMap::default(),
             flat: HashMap::default(),
             tables: HashMap::default(),
+        }
+    }
+
+    /// The address of a type that is made, which is none until it is filled in.
+    pub(super) fn reserve(&mut self) -> u64 {
+        self.all.push(self.all[0].clone());
+        let id = (self.all.len() - 1) as TypeId;
+        let address = MADE + 8 * u64::from(id);
+        self.by_address.insert(address, id);
+        address
+    }
+
+    /// Makes it.
+    pub(super) fn fill(&mut self, address: u64, made: Type) {
+        let id = self.by_address.get(&address).copied().unwrap_or(0);
+        if let Some(of) = self.all.get_mut(id as usize).filter(|_| id != 0) {
+            *of = made;
         }
     }
 

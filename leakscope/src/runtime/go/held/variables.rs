@@ -27,7 +27,7 @@ pub(super) struct Leaf {
     pub of: LeafType,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LeafType {
     /// A value of a type.
     Value(TypeId),
@@ -124,6 +124,12 @@ fn symbols(program: &Program) -> Vec<Variable> {
         all[at - 1].size = all[at - 1].size.min(next - all[at - 1].address);
     }
     all
+}
+
+/// Where those lie that are holders by themselves: not what the linker made for the value of another.
+pub(super) fn holders(all: &[Variable]) -> Vec<(u64, u64)> {
+    let own = all.iter().filter(|variable| !variable.name.contains("..stmp_"));
+    own.map(|variable| (variable.address, variable.address.saturating_add(variable.size))).collect()
 }
 
 /// What code refers to: a variable, or a member of one, ends where the next one begins.

@@ -21,6 +21,8 @@ const MAP: u64 = 48;
 const MOST_WITHIN: usize = 1 << 20;
 /// Pointers that are noted together.
 const AT_ONCE: usize = 64;
+/// Most bytes of one array that the linker made.
+const MOST_STATIC: u64 = 1 << 20;
 /// Most values that a slice is believed to have.
 const MOST_VALUES: u64 = 1 << 40;
 
@@ -75,6 +77,9 @@ pub(super) struct Walk<'a> {
     /// Pointers that are yet to be noted.
     pending: Vec<Pending>,
     met_within: HashSet<(u64, TypeId), foldhash::fast::RandomState>,
+    /// Where variables lie, and those of them that are holders by themselves, by their addresses.
+    pub statics: Vec<(u64, u64)>,
+    pub named: Vec<(u64, u64)>,
     /// Bytes that could not be read.
     pub unread_bytes: u64,
     pub until: Instant,
@@ -101,6 +106,8 @@ impl<'a> Walk<'a> {
             within: Vec::new(),
             pending: Vec::with_capacity(AT_ONCE),
             met_within: HashSet::default(),
+            statics: program.parts.iter().flat_map(|part| part.pointer_variables()).collect(),
+            named: Vec::new(),
             unread_bytes: 0,
             until,
             go_on,
@@ -198,7 +205,9 @@ impl<'a> Walk<'a> {
 
     /// A pointer to a value of a type.
     pub(super) fn value(&mut self, found: Found, address: u64, id: TypeId) {
-        let Some((object, area, offset)) = self.locate(address) else { return };
+        let Some((object, area, offset)) = self.locate(address) else {
+            return self.static_value(found, address, Kind::new(Role::One, id), 1);
+        };
         let size = self.types.at(id).size;
         let tiny = area.plain && area.size == 16 && size < 16;
         let fits = offset == 0 && sizes::taken(size, !area.plain, self.program.minor) == area.size || tiny;
@@ -211,7 +220,9 @@ impl<'a> Walk<'a> {
 
     /// The array of a slice.
     pub(super) fn slice(&mut self, found: Found, address: u64, id: TypeId, length: u64, capacity: u64) {
-        let Some((object, area, offset)) = self.locate(address) else { return };
+        let Some((object, area, offset)) = self.locate(address) else {
+            return self.static_value(found, address, Kind::new(Role::Several, id), length);
+        };
         let size = self.types.at(id).size;
         if id == 0 || size == 0 || length > capacity || capacity > MOST_VALUES {
             return self.untyped(found, address);
@@ -226,6 +237,30 @@ impl<'a> Walk<'a> {
         if !whole {
             self.look_within(object, area, Within { address, id, count: length, path: found.path });
         }
+    }
+
+    /// Values that the linker made, which have no name of their own: what they lead to is their holder's.
+    fn static_value(&mut self, found: Found, address: u64, kind: Kind, count: u64) {
+        let id = kind.id();
+        let pointers = self.types.at(id).pointers > 0 && count > 0;
+        if pointers
+            && self.is_unnamed_static(address)
+            && self.met_within.len() < MOST_WITHIN
+            && self.met_within.insert((address, id))
+        {
+            let path = self.paths.step(found.path, found.step, kind);
+            let count = count.min(MOST_STATIC / self.types.at(id).size.max(1)).max(1);
+            self.within.push(Within { address, id, count, path });
+        }
+    }
+
+    /// Whether the linker put something at an address that is no holder by itself.
+    pub(super) fn is_unnamed_static(&self, address: u64) -> bool {
+        if !self.statics.iter().any(|(low, high)| (*low..*high).contains(&address)) {
+            return false;
+        }
+        let at = self.named.partition_point(|(low, _)| *low <= address).checked_sub(1);
+        at.is_none_or(|at| address >= self.named[at].1)
     }
 
     /// Has a place within an object read by its type, where the object's own is not known.
