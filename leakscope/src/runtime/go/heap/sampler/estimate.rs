@@ -65,6 +65,8 @@ struct Sums {
     more: f64,
     /// What of it is not certain at all.
     less: f64,
+    /// What its classes hold, whoever allocated it.
+    most: f64,
 }
 
 impl Sampler {
@@ -132,6 +134,7 @@ impl Sampler {
                 continue;
             }
             site.live(bytes, factor, 1, sample.size as f64);
+            site.most += if factor > 1.0 { f64::INFINITY } else { bytes };
             // Every large object is seen: only drawing makes it uncertain.
             let drawn = QUANTILE.powi(2) * bytes * bytes * (1.0 - 1.0 / factor);
             site.error += drawn;
@@ -146,7 +149,9 @@ impl Sampler {
             };
             let missing = (range.low - left).max(0.0) * *size as f64;
             for site in sites {
-                sums.entry(site).or_default().more += missing;
+                let site = sums.entry(site).or_default();
+                site.more += missing;
+                site.most += missing;
             }
         }
         for (site, (bytes, objects)) in &self.allocated {
@@ -170,11 +175,12 @@ impl Sums {
     fn estimate(self) -> Estimate {
         let half = self.error.sqrt();
         let live = self.bytes as u64;
+        let high = (self.bytes + half + self.more).min(self.most);
         let low = (self.bytes - half - self.less).max(0.0) as u64;
         Estimate {
             live_bytes: live,
             live_objects: self.objects.round() as u64,
-            bounds: (low.max(self.least as u64).min(live), (self.bytes + half + self.more).ceil() as u64),
+            bounds: (low.max(self.least as u64).min(live), high.max(self.bytes).ceil() as u64),
             samples: self.samples,
             alloc_bytes: (self.alloc_bytes as u64).max(live),
             alloc_objects: (self.alloc_objects.round() as u64).max(self.objects.round() as u64),
@@ -340,6 +346,7 @@ fn add(parts: Parts, size: f64, range: Option<Range>, sums: &mut HashMap<Site, S
         let share = part.objects / parts.left.max(part.objects);
         let half = fit.error_of(share, part.error, part.rest);
         sums.error += (size * half).powi(2);
+        sums.most += most * size;
         sums.more += (fit.factor * part.more + fit.missing).clamp(0.0, (most - objects).max(0.0)) * size;
         sums.less +=
             (objects - (part.objects - part.less)).clamp(0.0, objects) * f64::from(part.less > 0.0) * size;
@@ -361,6 +368,7 @@ fn missing(objects: f64, size: f64, spare: HashMap<Site, (f64, u64)>, sums: &mut
         sums.live(here * size, here, samples, size);
         sums.less += (here - samples as f64).max(0.0) * size;
         sums.more += (objects - here) * size;
+        sums.most += objects * size;
         sums.alloc_bytes += here * size;
         sums.alloc_objects += here;
     }
