@@ -1,5 +1,6 @@
 //! The command line's types. They stop here: each turns into the configuration of its subcommand.
 
+mod following;
 mod saved;
 
 pub use saved::{DiffArgs, ReplayArgs, ReportArgs};
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use following::FollowingArg;
 
 use super::attach::AttachConfig;
 use super::dump::DumpConfig;
@@ -93,6 +96,9 @@ pub struct AttachArgs {
     /// List each wait that took at least so long (the longest ones), besides counting all
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     min_wait: Option<Duration>,
+    /// Follow what goroutines wait for: auto (all the time while that costs little, else in windows)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    goroutine_waits: FollowingArg,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -293,6 +299,7 @@ impl AttachArgs {
             heap: !matches!(self.only, Some(OnlyArg::Waits)),
             waits: !matches!(self.only, Some(OnlyArg::Heap)),
             min_wait_ns: self.min_wait.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+            goroutine_waits: self.goroutine_waits.into(),
         };
         if self.min_wait.is_some() && !tracing.waits {
             return Err(Failure::usage(

@@ -26,7 +26,8 @@ use crate::section::heap::answer::Visibility;
 use crate::section::heap::build::HeapInputs;
 use crate::section::heap::words::HeapSaid;
 use crate::section::made::Facts;
-use crate::section::{go_memory, goroutines, heap, waits};
+use crate::section::model::GoroutineWaits;
+use crate::section::{go_memory, goroutine_waits, goroutines, heap, waits};
 use crate::stack::{StackId, Stacks};
 
 /// What a report is made from: what frames it, and what collectors and the runtime have to say.
@@ -199,6 +200,9 @@ impl Answer {
         if let Some(refused) = refused {
             self.goroutines(goroutines, refused);
         }
+        if let Some(waits) = &report.goroutine_waits {
+            self.contention(waits);
+        }
         self.resident(report);
         if let Some(host) = host {
             self.inside(host);
@@ -226,6 +230,15 @@ impl Answer {
         let details = &mut self.0.details;
         let at = details.iter().take_while(|said| said.severity > Severity::Note).count();
         details.insert(at, said.into());
+    }
+
+    /// Which locks goroutines wait for: behind what may be wrong.
+    fn contention(&mut self, waits: &GoroutineWaits) {
+        if let Some(said) = goroutine_waits::answer::contention(waits) {
+            let details = &mut self.0.details;
+            let at = details.iter().take_while(|said| said.severity > Severity::Note).count();
+            details.insert(at, said.into());
+        }
     }
 
     fn answer(&mut self, said: impl Into<Finding>) -> Option<Finding> {
@@ -423,7 +436,8 @@ impl Cost {
             hits: counter(Tally::AllocEntries)
                 + counter(Tally::AllocReturns)
                 + counter(Tally::Frees)
-                + counter(Tally::GoHeapHits),
+                + counter(Tally::GoHeapHits)
+                + counter(Tally::GoWaitHits),
             single_steps: counter(Tally::RetInstructions),
             waits: counter(Tally::Waits) + counter(Tally::Wakes),
             stacks: StackEnd::ALL.iter().map(|end| of_end(*end)).sum(),
