@@ -171,6 +171,8 @@ pub const CHURN: Program = Program::new("churn");
 pub const MEMORY: Program = Program::new("memory");
 /// Goroutines that can never run again, and some that look so.
 pub const LEAKS: Program = Program::new("leaks");
+/// Goroutines that wait in every way, on command, and the program's own profiles of that.
+pub const WAITS: Program = Program::new("waits");
 
 /// C called by Go called by C: each level allocates.
 pub const LEVELS: Program = Program::new("levels");

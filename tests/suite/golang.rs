@@ -8,6 +8,7 @@ mod hosts;
 mod leaks;
 mod matrix;
 mod memory;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
