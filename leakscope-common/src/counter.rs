@@ -22,6 +22,8 @@ pub enum Domain {
     Stacks,
     /// Goroutines and the Go heap.
     Go,
+    /// How long goroutines waited, where, and what ended that.
+    GoWaits,
 }
 
 /// Makes the losses from their rows: the meaning for who reads the code, the variant and its number, the name
@@ -144,6 +146,15 @@ losses! {
     /// A block was allocated, and the kernel could not make an entry of the map of live blocks.
     LiveNoMemory = 27, "heap.live_no_memory", [Heap],
         "allocations not recorded because the kernel had no memory for them";
+    /// A goroutine that waits, a stack or a semaphore that its map had no room for.
+    GoWaitsFull = 28, "go.waits_full", [GoWaits],
+        "waits of goroutines, or their locks, that are missing in the account because a map was full";
+    /// A goroutine began to wait while it was noted as waiting.
+    GoWaitEndMissed = 29, "go.wait_ends_missed", [GoWaits],
+        "waits of goroutines whose end was not seen; they are in no number";
+    /// No scratch space was free on this CPU for the stack of a goroutine.
+    GoWaitStackLost = 30, "go.wait_stacks_lost", [GoWaits],
+        "waits of goroutines, or releases of locks, whose stack could not be taken; they are charged to no site";
 }
 
 /// Something counted that is no loss. Shares the map and the numbering with [`Loss`]; 38 and 39 were
@@ -187,10 +198,12 @@ pub enum Tally {
     GoHeapHits = 64,
     /// Stacks taken there.
     GoHeapStacks = 65,
+    /// Hits of the probes on waits of goroutines.
+    GoWaitHits = 66,
 }
 
 /// Slots in the counter map.
-pub const COUNTERS: u32 = 66;
+pub const COUNTERS: u32 = 67;
 
 #[cfg(test)]
 mod tests {
@@ -226,6 +239,9 @@ mod tests {
         (25, "heap.nesting_unsure"),
         (26, "wakers.holders_merged"),
         (27, "heap.live_no_memory"),
+        (28, "go.waits_full"),
+        (29, "go.wait_ends_missed"),
+        (30, "go.wait_stacks_lost"),
     ];
 
     #[test]

@@ -47,7 +47,7 @@ const NO_WAKEUP: u64 = 1;
 static NO_GOROUTINES: GoroutineTotals = GoroutineTotals { created: 0, exited: 0 };
 
 #[inline(always)]
-fn cookie(ctx: &ProbeContext) -> u64 {
+pub(crate) fn cookie(ctx: &ProbeContext) -> u64 {
     // SAFETY: the context is the one the kernel gave us, valid while the program runs; the helper only reads it.
     unsafe { bpf_get_attach_cookie(ctx.as_ptr()) }
 }
@@ -61,13 +61,13 @@ fn places() -> Option<&'static GoPlaces> {
 
 /// Reads a word of the target; 0 where that fails.
 #[inline(always)]
-fn target_word(address: u64) -> u64 {
+pub(crate) fn target_word(address: u64) -> u64 {
     user_word(address).unwrap_or(0)
 }
 
 /// Whether the stack is about to be moved: the function will begin once more.
 #[inline(always)]
-fn begins_again(cookie: u64, flags: u64) -> bool {
+pub(crate) fn begins_again(cookie: u64, flags: u64) -> bool {
     cookie & BEFORE_GROWTH != 0 && flags & BELOW_OR_EQUAL != 0
 }
 

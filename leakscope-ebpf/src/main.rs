@@ -9,7 +9,8 @@
 //! counters   state              what was lost and seen; what to trace, and whether to
 //! task       events   links     tasks through BTF offsets; the ring buffer; perf links and multi links
 //! stack                         takes a stack: scratch, rows, unwinding, stacks just seen
-//! heap   waits   go   snapshot  live blocks; waits and wakers; Go's goroutines and heap; all threads at one moment
+//! heap   waits   snapshot        live blocks; waits and wakers; all threads at one moment
+//! go   go_waits                 Go's goroutines and heap; waits of goroutines
 //! threads                       who creates threads; their end, for `heap` and `waits`, too
 //! ```
 //!
@@ -28,6 +29,7 @@ mod atomic;
 mod counters;
 mod events;
 mod go;
+mod go_waits;
 mod heap;
 mod links;
 mod shared;
@@ -79,9 +81,11 @@ probes! {
     // A goroutine is created (`runtime.newproc1`), ends (`runtime.goexit0`); a span was taken from the Go
     // heap for an object; a small object is about to be allocated.
     5: uprobe(ProbeContext) go_created, go_created_m => go::created;
-    6: uprobe(ProbeContext) go_exited, go_exited_m => go::exited;
+    6: uprobe(ProbeContext) go_exited, go_exited_m => goroutine_exit;
     7: uprobe(ProbeContext) go_allocated, go_allocated_m => go::allocated;
     8: uprobe(ProbeContext) go_sampled, go_sampled_m => go::sampled;
+    // A goroutine goes for a semaphore, is about to park, or is made ready.
+    9: uprobe(ProbeContext) go_waits, go_waits_m => go_waits::seen;
 }
 
 #[inline(always)]
@@ -97,6 +101,12 @@ fn alloc_ret_probe(ctx: &ProbeContext) {
     // SAFETY: as in `alloc_return_probe`.
     let regs = unsafe { &*ctx.regs };
     heap::alloc_return_at_instruction(heap::cookie(ctx), regs);
+}
+
+#[inline(always)]
+fn goroutine_exit(ctx: &ProbeContext) {
+    go::exited(ctx);
+    go_waits::exited(ctx);
 }
 
 #[inline(always)]

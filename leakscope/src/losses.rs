@@ -178,6 +178,7 @@ pub fn spoils_section(section: &str, name: &str) -> bool {
         "heap" => spoils_heap(name),
         "waits" => spoils_waits(name),
         "goroutines" => spoils(name, Domain::Go),
+        "goroutine_waits" => spoils(name, Domain::GoWaits),
         _ => false,
     }
 }

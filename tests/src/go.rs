@@ -175,6 +175,8 @@ pub const HOLDERS: Program = Program::new("holders");
 pub const LEAKS: Program = Program::new("leaks");
 /// Goroutines of one place that do now this, now that.
 pub const ROUNDS: Program = Program::new("rounds");
+/// Goroutines that wait in every way, on command, and the program's own profiles of that.
+pub const WAITS: Program = Program::new("waits");
 
 /// C called by Go called by C: each level allocates.
 pub const LEVELS: Program = Program::new("levels");

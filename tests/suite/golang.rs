@@ -10,6 +10,7 @@ mod leaks;
 mod matrix;
 mod memory;
 mod rounds;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

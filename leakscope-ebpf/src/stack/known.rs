@@ -53,6 +53,7 @@ pub(crate) enum Purpose {
     Wait = 2,
     Waker = 3,
     Creation = 4,
+    Goroutine = 5,
 }
 
 #[inline(always)]

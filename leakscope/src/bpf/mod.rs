@@ -14,6 +14,7 @@ pub mod capability;
 pub mod events;
 pub mod facts;
 pub mod go;
+pub mod go_waits;
 pub mod growing;
 pub mod iterator;
 pub mod maps;

@@ -1,5 +1,6 @@
 //! The command line's types. They stop here: each turns into the configuration of its subcommand.
 
+mod following;
 mod memory;
 mod saved;
 mod top;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use following::FollowingArg;
 
 use super::attach::AttachConfig;
 use super::dump::DumpConfig;
@@ -98,6 +101,9 @@ pub struct AttachArgs {
     /// List each wait that took at least so long (the longest ones), besides counting all
     #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
     min_wait: Option<Duration>,
+    /// Follow what goroutines wait for: auto (all the time while that costs little, else in windows)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    goroutine_waits: FollowingArg,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -221,8 +227,8 @@ fn most_held(tracing: Tracing, interval: Option<Duration>) -> Option<u64> {
 }
 
 impl AttachArgs {
-    /// The configuration that these arguments ask for.
-    pub fn into_config(self) -> Result<AttachConfig, Failure> {
+    /// What is to be traced, if these arguments go together.
+    fn tracing(&self) -> Result<Tracing, Failure> {
         if self.max_live == 0 || self.max_live > MOST_LIVE {
             return Err(Failure::usage(format!(
                 "--max-live {}: must be between 1 and {MOST_LIVE}",
@@ -233,12 +239,19 @@ impl AttachArgs {
             heap: !matches!(self.only, Some(OnlyArg::Waits)),
             waits: !matches!(self.only, Some(OnlyArg::Heap)),
             min_wait_ns: self.min_wait.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+            goroutine_waits: self.goroutine_waits.into(),
         };
         if self.min_wait.is_some() && !tracing.waits {
             return Err(Failure::usage(
                 "--min-wait: waits are not traced with --only heap; leave one of them out",
             ));
         }
+        Ok(tracing)
+    }
+
+    /// The configuration that these arguments ask for.
+    pub fn into_config(self) -> Result<AttachConfig, Failure> {
+        let tracing = self.tracing()?;
         let output = self
             .output
             .map_or(Destination::Stdout, Destination::from_path)

@@ -141,6 +141,30 @@ pub struct Tracing {
     pub waits: bool,
     /// Waits of at least so many ns are sent one by one; 0: none.
     pub min_wait_ns: u64,
+    /// How waits of goroutines are followed, if waits are.
+    #[serde(default)]
+    pub goroutine_waits: Following,
+}
+
+impl Tracing {
+    /// Whether waits of goroutines are followed.
+    pub fn follows_goroutines(&self) -> bool {
+        self.waits && self.goroutine_waits != Following::Off
+    }
+}
+
+/// How waits of goroutines are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Following {
+    /// All the time while that costs little, else in windows.
+    #[default]
+    Auto,
+    /// All the time, whatever that costs.
+    Always,
+    /// In windows.
+    Windows,
+    /// Not at all.
+    Off,
 }
 
 /// What collectors are told of the user's wishes.

@@ -28,7 +28,8 @@ use crate::section::heap::words::HeapSaid;
 use crate::section::holders;
 use crate::section::holders::model::Resident;
 use crate::section::made::Facts;
-use crate::section::{go_memory, goroutines, heap, waits};
+use crate::section::model::GoroutineWaits;
+use crate::section::{go_memory, goroutine_waits, goroutines, heap, waits};
 use crate::stack::{StackId, Stacks};
 
 /// What a report is made from: what frames it, and what collectors and the runtime have to say.
@@ -205,6 +206,9 @@ impl Answer {
         if let Some(refused) = refused {
             self.goroutines(goroutines, refused);
         }
+        if let Some(waits) = &report.goroutine_waits {
+            self.contention(waits);
+        }
         self.resident(report);
         self.holders(report);
         if let Some(host) = host {
@@ -246,6 +250,15 @@ impl Answer {
         } else {
             self.0.last(told);
             holders::answer::findings(all).into_iter().for_each(|said| self.0.last(said));
+        }
+    }
+
+    /// Which locks goroutines wait for: behind what may be wrong.
+    fn contention(&mut self, waits: &GoroutineWaits) {
+        if let Some(said) = goroutine_waits::answer::contention(waits) {
+            let details = &mut self.0.details;
+            let at = details.iter().take_while(|said| said.severity > Severity::Note).count();
+            details.insert(at, said.into());
         }
     }
 
@@ -444,7 +457,8 @@ impl Cost {
             hits: counter(Tally::AllocEntries)
                 + counter(Tally::AllocReturns)
                 + counter(Tally::Frees)
-                + counter(Tally::GoHeapHits),
+                + counter(Tally::GoHeapHits)
+                + counter(Tally::GoWaitHits),
             single_steps: counter(Tally::RetInstructions),
             waits: counter(Tally::Waits) + counter(Tally::Wakes),
             stacks: StackEnd::ALL.iter().map(|end| of_end(*end)).sum(),

@@ -17,6 +17,7 @@ pub mod finding;
 pub mod focus;
 pub mod frame;
 pub mod go_memory;
+pub mod goroutine_waits;
 pub mod goroutines;
 pub(crate) mod group;
 pub(crate) mod growth;
@@ -261,6 +262,11 @@ macro_rules! sections {
             goroutines: crate::section::goroutines::model::Goroutines,
             /// Goroutines; null unless both reports have them.
             crate::section::goroutines::diff::GoroutinesDiff;
+
+            /// Waits of goroutines that have ended; null where they were not followed.
+            goroutine_waits: crate::section::goroutine_waits::model::GoroutineWaits,
+            /// Waits of goroutines; null unless both reports have them.
+            crate::section::goroutine_waits::diff::GoroutineWaitsDiff;
 
             /// Threads that came and went.
             threads: crate::section::threads::model::Threads,

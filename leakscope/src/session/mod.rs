@@ -30,7 +30,7 @@ use std::time::Duration;
 use crate::bpf::facts::Facts;
 use crate::bpf::verdict;
 use crate::collect::heap::Sort;
-use crate::collect::{Log, Tracing, Wishes};
+use crate::collect::{Following, Log, Tracing, Wishes};
 use crate::failure::Failure;
 use crate::process::{Process, ProcessError};
 use crate::recording::{Player, Recorder, RecordingError};
@@ -81,7 +81,12 @@ impl Default for Config {
             rest: 0,
             naming: None,
             wishes: Wishes {
-                tracing: Tracing { heap: true, waits: true, min_wait_ns: 0 },
+                tracing: Tracing {
+                    heap: true,
+                    waits: true,
+                    min_wait_ns: 0,
+                    goroutine_waits: Following::Auto,
+                },
                 sort: Sort::LiveBytes,
                 min_age: Duration::ZERO,
                 max_live: 16_000_000,
@@ -146,7 +151,8 @@ pub fn check(pid: u32, tracing: Tracing) -> Result<Process, Failure> {
 
 /// Whether the threads of `pid` can be looked at here; changes nothing.
 pub fn check_threads(pid: u32) -> Result<Process, Failure> {
-    permitted(pid, Process::inspect_threads(pid), Tracing { heap: false, waits: true, min_wait_ns: 0 })
+    let tracing = Tracing { heap: false, waits: true, min_wait_ns: 0, goroutine_waits: Following::default() };
+    permitted(pid, Process::inspect_threads(pid), tracing)
 }
 
 /// Whether what holds the memory of `pid` can be looked at here; changes nothing.

@@ -28,7 +28,7 @@ pub struct NamedFrame {
 
 /// Names code of one file by the tables of a runtime, which a stripped file has as well.
 pub trait NamesCode: fmt::Debug {
-    /// The frames at a virtual address of the file, innermost first; `None` if that is not the runtime's code.
+    /// The frames at a virtual address of the file, innermost first: none for code that the runtime never shows; `None` if that is not the runtime's code.
     /// `exact` tells an instruction's own address from a return address.
     fn names(&mut self, address: u64, exact: bool) -> Option<Vec<SymbolFrame>>;
 }

@@ -1,10 +1,11 @@
 //! Every release in every usual variant; `cargo xtask go-matrix` asks for it.
 
-use leakscope_tests::go::{GARBAGE, LEAKS, MEMORY};
+use leakscope_tests::go::{GARBAGE, LEAKS, MEMORY, WAITS};
 
 use super::heap::{profiled, sampled};
 use super::leaks::found;
 use super::memory::as_it_says;
+use super::waits::as_in_its_own_profiles;
 use super::*;
 
 /// With `LEAKSCOPE_GO_MATRIX=goroutines` or `all` (heaps, too) it prints a row for each build; without,
@@ -22,9 +23,9 @@ fn every_release_and_variant() -> Result<()> {
         }
     };
     println!(
-        "| release | variant | goroutines | leaked | memory | heap | dump ms | heap without the profiler, of the truth |"
+        "| release | variant | goroutines | leaked | waits | memory | heap | dump ms | heap without the profiler, of the truth |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for program in programs(STORY) {
         need!(program.toolchain);
         let mut fixture = program.start(&[])?;
@@ -38,6 +39,8 @@ fn every_release_and_variant() -> Result<()> {
         let memory = verdict(as_it_says(memory).map(drop));
         let leaked = found(LEAKS.with(program.toolchain).variant(program.variant));
         let leaked = leaked.unwrap_or_else(|error| verdict(Err(error)).to_owned());
+        let waits = WAITS.with(program.toolchain).variant(program.variant);
+        let waits = verdict(as_in_its_own_profiles(waits));
         let heap = if with_heap { verdict(profiled(program)) } else { "-" };
         // Once a release: what is sampled does not depend on how it was linked.
         let sampled = if with_heap && program.variant == Variant::Normal {
@@ -48,7 +51,7 @@ fn every_release_and_variant() -> Result<()> {
         };
         let (release, variant) = (program.toolchain, program.variant);
         println!(
-            "| {release} | {variant} | {goroutines} | {leaked} | {memory} | {heap} | {took} | {sampled} |"
+            "| {release} | {variant} | {goroutines} | {leaked} | {waits} | {memory} | {heap} | {took} | {sampled} |"
         );
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -12,6 +12,7 @@ use crate::human::duration;
 use crate::losses;
 use crate::report::Report;
 use crate::report::model::Heap;
+use crate::runtime::{self, Runtime as _};
 use crate::section::{Context, Part, Section, in_order};
 
 pub use crate::section::profile::{ProfileKind, Sample};
@@ -94,7 +95,7 @@ impl ProfileKind {
         match self {
             Self::Heap => "bytes in use",
             Self::Allocs => "bytes allocated",
-            Self::Block => "blocked threads",
+            Self::Block => "blocked threads or goroutines",
             Self::Mutex => "threads blocked at locks",
             Self::Goroutine => "goroutines or threads",
             Self::Goroutineleak => "goroutines that can never run again",
@@ -125,12 +126,22 @@ impl ProfileKind {
 
     /// Whether `report` holds it.
     pub fn is_in(self, report: &Report) -> bool {
-        self.section(&report.sections()).is_some()
+        !self.sections(report, &report.sections()).is_empty()
     }
 
-    /// The section that gives it.
-    fn section<'a>(self, all: &[&'a dyn Section]) -> Option<&'a dyn Section> {
-        in_order(all, Part::Tables).into_iter().find(|section| section.has_profile(self))
+    /// The sections that give it. Those of waits are added up: in a Go program of goroutines alone, as threads are only
+    /// what these run on, and in a process of another language of both. Else the first one gives it.
+    fn sections<'a>(self, report: &Report, all: &[&'a dyn Section]) -> Vec<&'a dyn Section> {
+        let mut found = in_order(all, Part::Tables);
+        found.retain(|section| section.has_profile(self));
+        if !matches!(self, Self::Block | Self::Mutex) {
+            found.truncate(1);
+        } else if report.target.runtime.as_str() == runtime::go::Go.name()
+            && found.iter().any(|section| section.has_tasks())
+        {
+            found.retain(|section| section.has_tasks());
+        }
+        found
     }
 
     /// Why a report without it has none.
@@ -207,14 +218,20 @@ impl<'a> Profile<'a> {
         };
         for report in reports {
             let all = report.sections();
-            let section = kind.section(&all).ok_or_else(|| NoProfile {
-                target: format!("{} (PID {})", report.target.comm, report.target.pid),
-                kind,
-                why: kind.why_missing(),
-            })?;
-            section.samples(kind, &mut profile.samples);
             let context = Context { window_ns: report.window.duration_ns, all: &all };
-            let told = section.profile_comments(kind, &context);
+            let sections = kind.sections(report, &all);
+            if sections.is_empty() {
+                return Err(NoProfile {
+                    target: format!("{} (PID {})", report.target.comm, report.target.pid),
+                    kind,
+                    why: kind.why_missing(),
+                });
+            }
+            let mut told = Vec::new();
+            for section in sections {
+                section.samples(kind, &mut profile.samples);
+                told.extend(section.profile_comments(kind, &context));
+            }
             comments(report, told, &mut profile.comments);
         }
         Ok(profile)

@@ -6,6 +6,8 @@ use leakscope_common::probe::Cookie;
 use super::heap::{self, spans};
 use super::probes::{self, GoEvent, GoProbe};
 use super::program::Program;
+use super::waits::follow::WaitWatch;
+use super::waits::places as waiting;
 use crate::bpf::BpfError;
 use crate::bpf::attach::ProbeSite;
 use crate::bpf::go::{GO_ALLOCATED, GO_CREATED, GO_EXITED, GoWindows};
@@ -120,6 +122,43 @@ pub(super) fn windows(
         Err(error) => {
             log.warn(&error.to_string());
             None
+        }
+    }
+}
+
+/// What follows the waits of goroutines, where that can be done. Only the end of the target is an error.
+pub(super) fn waits(
+    probing: &mut Probing<'_>,
+    program: &Program,
+    module: &Module,
+    log: &mut dyn Log,
+) -> Result<Option<WaitWatch>, BpfError> {
+    let places = waiting::places(program);
+    let Some(settings) = waiting::settings(program).filter(|_| !places.is_empty()) else {
+        log.warn("waits of goroutines are not followed: the functions of the runtime were not found");
+        return Ok(None);
+    };
+    let pid = probing.process.pid;
+    let probes = match probing.object.take_go_wait_probes(pid, &module.probe_path, &places, &settings) {
+        Ok(Some(probes)) => probes,
+        Ok(None) => {
+            log.detail("waits of goroutines are not followed: this kernel has no multi links");
+            return Ok(None);
+        }
+        Err(BpfError::TargetGone) => return Err(BpfError::TargetGone),
+        Err(error) => {
+            log.warn(&format!("waits of goroutines are not followed: {error}"));
+            return Ok(None);
+        }
+    };
+    match WaitWatch::start(probes, probing.tracing.goroutine_waits) {
+        Ok(watch) => {
+            log.detail(&format!("{} probes on waits of goroutines", places.len()));
+            Ok(Some(watch))
+        }
+        Err(error) => {
+            log.warn(&format!("waits of goroutines are not followed: {error}"));
+            Ok(None)
         }
     }
 }

@@ -97,6 +97,14 @@ impl Frames {
         frames
     }
 
+    /// The frames of one address without wrappers: none, if it is in a wrapper alone. `None` if it lies in no Go function.
+    pub fn shown(&mut self, program: &Program, at: CodeAddress) -> Option<Vec<GoFrame>> {
+        let (wrapper, _) = self.kinds(program);
+        let place = self.place(program, at)?;
+        let shown = place.frames.iter().filter(|(kind, _)| Some(*kind) != wrapper);
+        Some(shown.map(|(_, frame)| GoFrame::clone(frame)).collect())
+    }
+
     /// The innermost frame of one address.
     pub fn innermost(&mut self, program: &Program, at: CodeAddress) -> Option<GoFrame> {
         Some(GoFrame::clone(&self.place(program, at)?.frames.first()?.1))

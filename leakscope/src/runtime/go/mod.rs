@@ -8,7 +8,7 @@
 //! [`heap_account`]; [`aggregate`] adds both up by site. [`mem_stats`] reads what the runtime itself accounts for.
 //! [`probes`] says where probes stand, `attach` attaches them; [`rows`] makes unwind rows of the tables, for threads
 //! and live stacks, and [`named`] names their frames. [`mod@blame`] and [`idle`] judge stacks of goroutines, `rules`
-//! those of threads. `opened` is one runtime, and [`several`] all of a process, which the session holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
+//! those of threads. [`waits`] follows what goroutines wait for. `opened` is one runtime, and [`several`] all of a process, which the session holds. Every byte that is read ([`memory`], [`image`], [`bytes`]) may be a lie.
 //!
 //! No symbol is used, so a stripped program is read as any other. Offsets come from the table for the
 //! versions that it has, which was made from their DWARF; for others from the program's own DWARF
@@ -60,6 +60,7 @@ pub mod synthetic;
 mod tests;
 pub mod unwind;
 pub mod wait_reasons;
+pub mod waits;
 
 pub use opened::Observed;
 pub use program::LayoutSource;

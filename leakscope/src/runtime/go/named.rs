@@ -101,8 +101,7 @@ impl GoNames {
 impl NamesCode for GoNames {
     fn names(&mut self, address: u64, exact: bool) -> Option<Vec<SymbolFrame>> {
         let at = CodeAddress { pc: address.wrapping_add(self.bias), exact };
-        let place = self.frames.place(&self.program, at)?;
-        Some(place.frames().map(symbol).collect())
+        Some(self.frames.shown(&self.program, at)?.iter().map(symbol).collect())
     }
 }
 

@@ -18,8 +18,11 @@ use super::named::{GoCode, GoFile, GoNames};
 use super::program::{self, Found, LayoutSource, Program};
 use super::rows::{self, Place};
 use super::several::GoRuntimeSeen;
+use super::waits::GoWaits;
+use super::waits::follow::WaitWatch;
 use crate::bpf::BpfError;
 use crate::bpf::go::HEAP_MAPS;
+use crate::bpf::go_waits::WAIT_MAPS;
 use crate::bpf::object::{Load, Object};
 use crate::collect::{OwnRows, Tracing};
 use crate::human;
@@ -44,6 +47,8 @@ pub struct Observed<'a> {
     pub creations: Option<&'a [GoCreation]>,
     /// Why they could not be read; beside a snapshot, why that is not of this moment.
     pub refused: Option<&'a str>,
+    /// Waits that have ended; `None` where they were not followed.
+    pub waits: Option<&'a GoWaits>,
     /// The heap, where it was read.
     pub heap: Option<&'a GoHeapSnapshot>,
     /// The runtime's own account of its memory, where it was read.
@@ -119,6 +124,9 @@ pub(super) struct GoProcess {
     heap: Option<GoHeapSnapshot>,
     /// Goroutines by the statement that created them, since recording began.
     creations: Vec<GoCreation>,
+    /// Follows the waits of its goroutines, and what that has told last.
+    wait_watch: Option<WaitWatch>,
+    waits: Option<GoWaits>,
     memory: MemoryWatch,
     holders: HeldWatch,
 }
@@ -162,6 +170,8 @@ impl GoProcess {
             heap_aggregate: GoHeapAggregate::default(),
             heap: None,
             creations: Vec::new(),
+            wait_watch: None,
+            waits: None,
             memory: MemoryWatch::of(pid),
             holders: HeldWatch::default(),
         };
@@ -319,7 +329,10 @@ impl GoProcess {
     }
 
     pub(super) fn load(tracing: Tracing) -> Load {
-        let maps = if tracing.heap { HEAP_MAPS.to_vec() } else { Vec::new() };
+        let mut maps = if tracing.heap { HEAP_MAPS.to_vec() } else { Vec::new() };
+        if tracing.follows_goroutines() {
+            maps.extend(WAIT_MAPS);
+        }
         Load { maps, ..Load::default() }
     }
 
@@ -336,6 +349,9 @@ impl GoProcess {
                 Ok(sampling) => self.sampling = Some(sampling),
                 Err(error) => log.warn(&format!("the Go heap is not followed: {error}")),
             }
+        }
+        if probing.tracing.follows_goroutines() {
+            self.wait_watch = attach::waits(probing, program, module, log)?;
         }
         if probing.tracing.waits {
             self.watch_leaks(log);
@@ -428,6 +444,7 @@ impl GoProcess {
         {
             self.creations = creations::named(program, frames, &totals);
         }
+        self.waits = self.wait_watch.as_ref().map(WaitWatch::told);
         if !tracing.heap {
             return;
         }
@@ -468,6 +485,7 @@ impl GoProcess {
             leaks: self.leaks.as_ref(),
             creations: self.traced.goroutines.then_some(&*self.creations),
             refused: self.refused.as_deref(),
+            waits: self.waits.as_ref(),
             heap: self.heap.as_ref(),
             memory: self.memory.account(),
             memory_refused: self.memory.refused(),

@@ -130,7 +130,7 @@ fn probe(
 }
 
 /// The instructions of a function.
-fn code(program: &Program, name: &str) -> Option<Vec<Instruction>> {
+pub(super) fn code(program: &Program, name: &str) -> Option<Vec<Instruction>> {
     let (part, function) = program.function(name)?;
     code_of(program, part, function)
 }
@@ -142,7 +142,7 @@ fn code_of(program: &Program, part: &Part, function: Function) -> Option<Vec<Ins
 }
 
 /// The calls of a function, in the order of addresses, and what they call.
-fn calls(code: &[Instruction]) -> Vec<(u64, u64)> {
+pub(super) fn calls(code: &[Instruction]) -> Vec<(u64, u64)> {
     code.iter()
         .filter(|i| i.code() == Code::Call_rel32_64)
         .map(|i| (i.ip(), i.near_branch_target()))
@@ -152,7 +152,7 @@ fn calls(code: &[Instruction]) -> Vec<(u64, u64)> {
 /// The instruction of a prologue at which arguments are in their registers and the return address is on
 /// top of the stack, and the cookie that says which one it is: the `push` of the frame pointer, or, before
 /// Go 1.21, the jump that leads to where stacks grow.
-fn prologue(code: &[Instruction]) -> Option<(u64, u64)> {
+pub(super) fn prologue(code: &[Instruction]) -> Option<(u64, u64)> {
     let mut jump = None;
     for instruction in code.iter().take(PROLOGUE) {
         match instruction.mnemonic() {

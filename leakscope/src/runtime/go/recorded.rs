@@ -10,6 +10,7 @@ use super::leaked::GoLeaks;
 use super::mem_stats::MemoryAccount;
 use super::named::{GoCode, GoFile};
 use super::several::GoRuntimeSeen;
+use super::waits::GoWaits;
 
 /// A Go program at the moment of a report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct RecordedGo {
     leaks: Option<GoLeaks>,
     creations: Option<Vec<GoCreation>>,
     refused: Option<String>,
+    #[serde(default)]
+    waits: Option<GoWaits>,
     heap: Option<GoHeapSnapshot>,
     #[serde(default)]
     memory: Option<MemoryAccount>,
@@ -62,6 +65,7 @@ impl RecordedGo {
             leaks: observed.leaks.cloned(),
             creations: observed.creations.map(ToOwned::to_owned),
             refused: observed.refused.map(ToOwned::to_owned),
+            waits: observed.waits.cloned(),
             heap: observed.heap.cloned(),
             memory: observed.memory.cloned(),
             memory_refused: observed.memory_refused.map(ToOwned::to_owned),
@@ -90,6 +94,7 @@ impl RecordedGo {
             leaks: self.leaks.as_ref(),
             creations: self.creations.as_deref(),
             refused: self.refused.as_deref(),
+            waits: self.waits.as_ref(),
             heap: self.heap.as_ref(),
             memory: self.memory.as_ref(),
             memory_refused: self.memory_refused.as_deref(),

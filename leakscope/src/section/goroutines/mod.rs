@@ -84,7 +84,7 @@ impl Section for Goroutines {
 
     fn has_profile(&self, kind: ProfileKind) -> bool {
         match kind {
-            ProfileKind::Goroutine => true,
+            ProfileKind::Goroutine | ProfileKind::Block => true,
             ProfileKind::Goroutineleak => self.leaked.is_some(),
             _ => false,
         }
@@ -93,6 +93,7 @@ impl Section for Goroutines {
     fn samples<'a>(&'a self, kind: ProfileKind, out: &mut Vec<Sample<'a>>) {
         match kind {
             ProfileKind::Goroutineleak => samples::leaked(self, out),
+            ProfileKind::Block => samples::still_waiting(self, out),
             _ => samples::samples(self, out),
         }
     }
@@ -101,6 +102,13 @@ impl Section for Goroutines {
         if kind == ProfileKind::Goroutineleak {
             return vec![
                 "goroutines that can never run again, as far as several looks agree; a lower bound"
+                    .to_owned(),
+            ];
+        }
+        if kind == ProfileKind::Block {
+            return vec![
+                "goroutines that wait still, by the label state: each counts as one, with the time of the one of its \
+                 stack that waits longest, as far as that is known"
                     .to_owned(),
             ];
         }

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use crate::section::model::{Address, GoroutineSite, Goroutines};
 use crate::section::profile::{Sample, sample, without_stack};
 
+/// What the label `state` says of goroutines that wait still.
+const STILL_WAITING: &str = "still waiting";
+
 /// What Go's goroutine profile tells apart: the addresses of a stack, and labels.
 type Group<'a> = (Vec<Option<Address>>, Option<&'a BTreeMap<String, String>>);
 
@@ -20,6 +23,39 @@ pub(super) fn samples<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
 /// Those that can never run again.
 pub(super) fn leaked<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
     add(all, |site| site.leaked, out);
+}
+
+/// Wait reasons of what Go's block profile counts once it has ended (`waitReasonStrings` in `runtime/runtime2.go`, Go 1.19
+/// to 1.27).
+const BLOCK: [&str; 12] = [
+    "chan receive",
+    "chan receive (nil chan)",
+    "chan send",
+    "chan send (nil chan)",
+    "select",
+    "select (no cases)",
+    "semacquire",
+    "sync.Cond.Wait",
+    "sync.Mutex.Lock",
+    "sync.RWMutex.Lock",
+    "sync.RWMutex.RLock",
+    "sync.WaitGroup.Wait",
+];
+
+/// Goroutines that wait for what the block profile counts.
+pub(super) fn still_waiting<'a>(all: &'a Goroutines, out: &mut Vec<Sample<'a>>) {
+    let waits = |site: &&GoroutineSite| {
+        !site.system && site.wait_reason.as_deref().is_some_and(|reason| BLOCK.contains(&reason))
+    };
+    for site in all.sites.iter().filter(waits) {
+        let mut sample = sample(&site.stack);
+        sample.idle = site.idle;
+        sample.weight = site.count;
+        sample.values = [site.count, site.longest_blocked_ns.unwrap_or(0), 0, 0];
+        sample.labels = vec![("state", STILL_WAITING.into())];
+        sample.labels.extend(site.wait_reason.as_deref().map(|reason| ("kind", Cow::from(reason))));
+        out.push(sample);
+    }
 }
 
 /// Adds those of each site that `counted` counts. Returns how many they are.

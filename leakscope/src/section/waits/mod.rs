@@ -106,7 +106,8 @@ impl Section for Waits {
         ];
         if context.has_tasks() {
             told.push(
-                "these are waits of threads: what goroutines wait for is in the goroutine profile".to_owned(),
+                "these are waits of threads; those of goroutines stand beside them where they were followed"
+                    .to_owned(),
             );
         }
         told

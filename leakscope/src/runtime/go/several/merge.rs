@@ -15,6 +15,7 @@ use crate::runtime::go::leaked::GoLeaks;
 use crate::runtime::go::mem_stats::{MemStats, MemoryAccount};
 use crate::runtime::go::named::{GoCode, GoFile};
 use crate::runtime::go::opened::GoProcess;
+use crate::runtime::go::waits::GoWaits;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct Merged {
     leaks: Option<GoLeaks>,
     creations: Option<Vec<GoCreation>>,
     refused: Option<String>,
+    waits: Option<GoWaits>,
     heap: Option<GoHeapSnapshot>,
     memory: Option<MemoryAccount>,
     memory_refused: Option<String>,
@@ -61,6 +63,8 @@ impl Merged {
             leaks: leaks(told.iter().map(|(file, one)| (*file, one.leaks))),
             creations: told.iter().map(|(_, one)| one.creations).collect::<Option<Vec<_>>>().map(creations),
             refused: reasons(&|one| one.refused),
+            // Those of one runtime are followed.
+            waits: told.iter().find_map(|(_, one)| one.waits).cloned(),
             heap: heap(told.iter().filter_map(|(file, one)| Some((*file, one.heap?)))),
             memory: memory(told.iter().zip(late).filter_map(|((_, one), late)| Some((late, one.memory?)))),
             memory_refused: reasons(&|one| one.memory_refused),
@@ -83,6 +87,7 @@ impl Merged {
             leaks: self.leaks.as_ref(),
             creations: self.creations.as_deref(),
             refused: self.refused.as_deref(),
+            waits: self.waits.as_ref(),
             heap: self.heap.as_ref(),
             memory: self.memory.as_ref(),
             memory_refused: self.memory_refused.as_deref(),
