@@ -40,6 +40,12 @@ findings! {
 }
 
 fn text(said: &HoldersSaid) -> String {
+    let told = told(said);
+    // Names stay as they are.
+    told.strip_prefix("a ").map_or_else(|| told.clone(), |rest| format!("A {rest}"))
+}
+
+fn told(said: &HoldersSaid) -> String {
     match said {
         HoldersSaid::Most { told, live_bytes } => most(told, *live_bytes),
         HoldersSaid::Grew { told, growth_bytes, all_growth_bytes } => {
