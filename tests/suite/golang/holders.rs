@@ -19,7 +19,7 @@ fn bytes(value: &Value, field: &str) -> Result<u64> {
 /// The holder whose container has so many entries.
 fn with_entries(report: &Report, entries: u64) -> Result<&Value> {
     let sites = report.at("/holders/sites").as_array().context("holders")?;
-    let found = sites.iter().find(|site| site["container"]["entries"] == Value::from(entries));
+    let found = sites.iter().find(|site| site["container"]["entries"] == entries);
     found.with_context(|| format!("none with {entries} entries: {sites:?}"))
 }
 

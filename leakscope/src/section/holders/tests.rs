@@ -103,7 +103,7 @@ fn what_is_not_known_is_not_told() {
     let holders = of_go(&made);
     let told = answer(&holders).text();
     assert!(
-        told.starts_with("a variable used by main.getLock is a map[string]*sync.Mutex with 3,040,000"),
+        told.starts_with("A variable used by main.getLock is a map[string]*sync.Mutex with 3,040,000"),
         "{told}"
     );
     assert!(!told.contains("allocated"), "one sample tells nothing: {told}");

@@ -1,7 +1,7 @@
 //! Lets the probes on waits of goroutines stand for as long as they cost little, and in windows otherwise.
 //!
 //! A busy server waits hundreds of thousands of times a second, and a hit costs more than parking itself. So they may take
-//! about a hundredth of one CPU's time ([`SHARE`]). Where all hits are affordable, every wait is counted. Where they are
+//! about a hundredth of one CPU's time (`SHARE`). Where all hits are affordable, every wait is counted. Where they are
 //! not, windows of a fixed length open after random gaps, the longer the more the last one has cost; a window that would
 //! have been affordable at its pace all the time lets the probes stay.
 
