@@ -128,8 +128,12 @@ impl Follower {
         while self.look() == AT_ONCE && Instant::now() < until {}
         // The last collection may still be swept, or another one may come in between.
         let until = Instant::now() + SWEPT;
-        while !(self.sampler.due().is_empty() && self.count()) && Instant::now() < until {
-            std::thread::sleep(SWEEPING);
+        loop {
+            let begun = Instant::now();
+            if self.sampler.due().is_empty() && self.count() || begun > until {
+                return;
+            }
+            std::thread::sleep(SWEEPING.max(begun.elapsed() * 4));
             self.rest = Duration::ZERO;
             self.look();
         }
@@ -138,6 +142,9 @@ impl Follower {
     /// Counts what the last collection has left. `false` if it could not be told, or is not what the samples know.
     fn count(&mut self) -> bool {
         let Some(generation) = self.memory.u32(self.generation) else { return true };
+        if self.sampler.is_counted(generation) {
+            return true;
+        }
         let Some(counts) = counts::live(&self.memory, &self.heap, generation) else { return false };
         self.rest = Duration::ZERO;
         self.look();

@@ -393,6 +393,11 @@ impl Sampler {
         self.known.began_with(counts);
     }
 
+    /// Whether it is known what the collection has left that led to a generation.
+    pub(super) fn is_counted(&self, generation: u32) -> bool {
+        self.known.is_of(generation)
+    }
+
     /// What the collection has left that led to a generation.
     pub(super) fn counted(&mut self, generation: u32, counts: Counts) {
         self.known.counted(generation, counts);

@@ -45,6 +45,11 @@ impl Known {
         self.left = Some((generation, counts));
     }
 
+    /// Whether the last count is of the collection that led to this generation.
+    pub(super) fn is_of(&self, generation: u32) -> bool {
+        self.left.as_ref().is_some_and(|(counted, _)| *counted == generation)
+    }
+
     /// What is known of a class after the collection that led to `generation`.
     pub(super) fn range(&self, class: u8, generation: Option<u32>) -> Option<Range> {
         let at = usize::from(class);
