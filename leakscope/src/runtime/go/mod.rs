@@ -61,6 +61,7 @@ mod tests;
 pub mod unwind;
 pub mod wait_reasons;
 pub mod waits;
+mod windowed;
 
 pub use opened::Observed;
 pub use program::LayoutSource;

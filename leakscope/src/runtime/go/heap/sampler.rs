@@ -28,6 +28,7 @@ use std::collections::HashMap;
 
 use super::counts::Counts;
 use super::spans::{CLASSES, IN_USE, Span};
+use crate::runtime::go::windowed::Random;
 use batches::Batches;
 pub use estimate::{Estimate, Estimates};
 use known::Known;
@@ -72,7 +73,7 @@ pub struct Sampler {
     halved: u32,
     /// Bytes that a sample of a large object stands for at least half of, if it stands for several.
     share: u64,
-    random: u64,
+    random: Random,
     /// Samples of small and of large objects, those that died since the last count included.
     kept: [usize; 2],
     /// Samples that are dead, and not yet taken out.
@@ -335,17 +336,7 @@ impl Sampler {
     /// Keeps one of two.
     fn draw_half(&mut self, sample: &mut Sample) -> bool {
         sample.factor = sample.factor.saturating_mul(2);
-        self.random() & 1 == 0
-    }
-
-    /// Random bits (xorshift64*).
-    fn random(&mut self) -> u64 {
-        let mut x = if self.random == 0 { 0x9e37_79b9_7f4a_7c15 } else { self.random };
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.random = x;
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+        self.random.bits() & 1 == 0
     }
 
     /// Room for objects in all spans that were taken.

@@ -13,13 +13,13 @@
 //! A window must not begin where bursts begin more often than elsewhere, or what a burst begins with would be taken for
 //! all of it. Probes that wait for a burst pass over as many hits as a random part of the last one had.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::bpf::go::{GoWindows, WindowState};
+use crate::runtime::go::windowed::{Leaving, Random};
 
 /// Share of one CPU's time that may go to hits.
 const SHARE: f64 = 0.01;
@@ -157,8 +157,8 @@ struct Windows {
     placed: Instant,
     /// Bursts in a row that were over as probes were placed.
     missed: u32,
-    leaving: Arc<AtomicUsize>,
-    random: u64,
+    leaving: Leaving,
+    random: Random,
 }
 
 impl Windows {
@@ -178,8 +178,8 @@ impl Windows {
             placed_room: 0,
             placed: now,
             missed: 0,
-            leaving: Arc::new(AtomicUsize::new(0)),
-            random: u64::from(std::process::id()) << 32 | 0x9e37_79b9,
+            leaving: Leaving::default(),
+            random: Random::seeded(u64::from(std::process::id()) << 32 | 0x9e37_79b9),
         }
     }
 
@@ -199,7 +199,7 @@ impl Windows {
                 let due = now >= until && (active || now - self.placed > SELDOM);
                 // Objects of some size may be missed for good.
                 let urgent = self.told.urgent.load(Ordering::Relaxed) && active && self.budget > -SAVED / 2.0;
-                if (due || urgent) && self.leaving.load(Ordering::Relaxed) < LEAVING {
+                if (due || urgent) && self.leaving.count() < LEAVING {
                     self.place(active);
                     return OPEN;
                 }
@@ -251,7 +251,7 @@ impl Windows {
         };
         let part = if wait.is_none() { self.room - self.burst_began } else { SAMPLES };
         let payable = (self.budget / HIT_NS / 2.0).max(1.0) as u64;
-        let passed = self.random() % part.min(payable).clamp(1, MOST_PASSED);
+        let passed = self.random.bits() % part.min(payable).clamp(1, MOST_PASSED);
         let phase = (self.state.phase + 1) | 1;
         self.probes.arm(phase, self.state.hits + passed, self.state.taken + SAMPLES);
         let placed = Placed { since: now, wait, hit: None, armed: now, phase, spent: PLACE_NS };
@@ -291,37 +291,12 @@ impl Windows {
     fn remove(&mut self, placed: Placed) {
         self.probes.close((self.state.phase.max(placed.phase) + 1) & !1);
         if let Some(link) = self.probes.take_probes() {
-            close(link, &self.leaving);
+            self.leaving.close(link, "go-windows");
         }
         let lacking = (1.0 - self.budget / SAVED).clamp(0.0, 2.0);
         let mean = placed.spent / SHARE * lacking * lacking + 1e6;
-        let random = self.random() as f64 / f64::from(u32::MAX);
+        let random = self.random.share();
         let pause = Duration::from_nanos((2.0 * mean * random) as u64);
         self.stage = Stage::Away(Instant::now() + pause);
-    }
-
-    /// Random bits (xorshift64*).
-    fn random(&mut self) -> u64 {
-        let mut x = self.random;
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.random = x;
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
-    }
-}
-
-/// Closes a link on a thread of its own: the probes are gone at once, but the kernel waits until none is under way.
-fn close(link: OwnedFd, leaving: &Arc<AtomicUsize>) {
-    leaving.fetch_add(1, Ordering::Relaxed);
-    let count = Arc::clone(leaving);
-    let thread = std::thread::Builder::new().name("go-windows".to_owned());
-    let spawned = thread.spawn(move || {
-        drop(link);
-        count.fetch_sub(1, Ordering::Relaxed);
-    });
-    if spawned.is_err() {
-        // It was closed with the thread's closure.
-        leaving.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -6,8 +6,7 @@
 //! have been affordable at its pace all the time lets the probes stay.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +17,8 @@ use super::account::Account;
 use super::{GoWaitSite, GoWaits};
 use crate::bpf::go_waits::GoWaitProbes;
 use crate::collect::Following;
+use crate::runtime::go::mem_stats::monotonic_ns;
+use crate::runtime::go::windowed::{Leaving, Random};
 
 /// Share of one CPU's time that may go to hits.
 const SHARE: f64 = 0.01;
@@ -112,8 +113,8 @@ struct Follower {
     window_hits: u64,
     /// Time in which all was counted that is not in the account yet.
     counting: Duration,
-    leaving: Arc<AtomicUsize>,
-    random: u64,
+    leaving: Leaving,
+    random: Random,
 }
 
 impl Follower {
@@ -130,8 +131,8 @@ impl Follower {
             hits: 0,
             window_hits: 0,
             counting: Duration::ZERO,
-            leaving: Arc::new(AtomicUsize::new(0)),
-            random: monotonic_ns() | 1,
+            leaving: Leaving::default(),
+            random: Random::seeded(monotonic_ns() | 1),
         }
     }
 
@@ -152,7 +153,7 @@ impl Follower {
         self.probes.end(self.phase);
         self.phase += 1;
         if let Some(link) = self.probes.take_probes() {
-            close(link, &self.leaving);
+            self.leaving.close(link, "go-waits");
         }
     }
 
@@ -182,7 +183,7 @@ impl Follower {
             }
             Stage::Gap(until) => {
                 self.sample(passed);
-                if now < until || self.leaving.load(Ordering::Relaxed) >= LEAVING {
+                if now < until || self.leaving.count() >= LEAVING {
                     return until.saturating_duration_since(now).clamp(Duration::from_millis(1), LOOK);
                 }
                 match self.begin(false) {
@@ -231,7 +232,7 @@ impl Follower {
     fn pause(&mut self, cost: f64) -> Duration {
         let lacking = (-self.budget).max(0.0) / SHARE;
         let mean = (cost / SHARE - WINDOW.as_nanos() as f64).max(SHORTEST_GAP.as_nanos() as f64);
-        let random = 2.0 * self.random() * mean + lacking;
+        let random = 2.0 * self.random.share() * mean + lacking;
         let gap = Duration::from_nanos(random.min(LONGEST_GAP.as_nanos() as f64) as u64);
         self.stage = Stage::Gap(Instant::now() + gap);
         gap.min(LOOK)
@@ -259,16 +260,6 @@ impl Follower {
         }
         told
     }
-
-    /// A random number from 0 to 1 (xorshift64*).
-    fn random(&mut self) -> f64 {
-        let mut x = self.random;
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.random = x;
-        (x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as f64 / f64::from(u32::MAX)
-    }
 }
 
 /// Adds those that wait still.
@@ -287,26 +278,5 @@ fn still_waiting(told: &mut GoWaits, waits: &[(u64, GoWait)], phase: u64, now_ns
         let site = &mut told.waits[at];
         site.waiting += 1;
         site.longest_waiting_ns = site.longest_waiting_ns.max(now_ns.saturating_sub(wait.since_ns));
-    }
-}
-
-/// CLOCK_MONOTONIC in ns, which the kernel side reckons by.
-fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
-}
-
-/// Closes a link on a thread of its own: the probes are gone at once, but the kernel waits until none is under way.
-fn close(link: OwnedFd, leaving: &Arc<AtomicUsize>) {
-    leaving.fetch_add(1, Ordering::Relaxed);
-    let count = Arc::clone(leaving);
-    let thread = std::thread::Builder::new().name("go-waits".to_owned());
-    let spawned = thread.spawn(move || {
-        drop(link);
-        count.fetch_sub(1, Ordering::Relaxed);
-    });
-    if spawned.is_err() {
-        // It was closed with the thread's closure.
-        leaving.fetch_sub(1, Ordering::Relaxed);
     }
 }
