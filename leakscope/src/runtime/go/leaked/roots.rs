@@ -58,36 +58,54 @@ pub(in super::super) struct Note<'a> {
     pub body: &'a [u8],
 }
 
-/// Reads the notes of all objects of these spans: first address, and first note. Returns whether all could be read.
+/// A list of notes that is followed.
+struct Followed {
+    /// First address of the span whose notes they are.
+    span: u64,
+    /// The note that is read next.
+    next: u64,
+    /// A note from before: a list that meets it again goes in a circle.
+    met: u64,
+}
+
+/// Reads the notes of all objects of these spans: first address, and first note. Returns whether all could be read;
+/// a list that goes in a circle cannot.
 pub(in super::super) fn notes(
     program: &Program,
     spans: Vec<(u64, u64)>,
     each: &mut dyn FnMut(&Note<'_>),
 ) -> bool {
-    let (mut todo, mut left) = (spans, MOST_SPECIALS);
+    let lists = spans.into_iter().map(|(span, next)| Followed { span, next, met: 0 });
+    let (mut todo, mut left): (Vec<Followed>, usize) = (lists.collect(), MOST_SPECIALS);
+    let mut round = 0usize;
     while !todo.is_empty() {
-        let pieces: Vec<Piece> = todo.iter().map(|(_, special)| (*special, SPECIAL)).collect();
+        let pieces: Vec<Piece> = todo.iter().map(|list| (list.next, SPECIAL)).collect();
         let read = program.memory().read_many(&pieces);
-        let mut next = Vec::new();
-        for (at, (start, address)) in todo.iter().enumerate() {
+        round += 1;
+        for (at, list) in todo.iter_mut().enumerate() {
             // The last one may lie at the end of what is mapped.
-            let short = || program.memory().bytes(*address, SHORT_SPECIAL);
+            let short = || program.memory().bytes(list.next, SHORT_SPECIAL);
             let Some(bytes) = read.get(at).map(<[u8]>::to_vec).or_else(short) else { return false };
             let Some(special) = Special::read(program.minor, &bytes) else { return false };
             each(&Note {
-                object: start.wrapping_add(special.offset),
+                object: list.span.wrapping_add(special.offset),
                 of_profile: special.kind == kind_of_profile(program.minor),
                 body: bytes.get(special.body..).unwrap_or_default(),
             });
-            if special.next != 0 {
-                next.push((*start, special.next));
+            // Brent's way: what is remembered is ever farther on, so it lies in the circle at last.
+            if round.is_power_of_two() {
+                list.met = list.next;
             }
+            if special.next == list.met {
+                return false;
+            }
+            list.next = special.next;
         }
         left = left.saturating_sub(todo.len());
         if left == 0 {
             return false;
         }
-        todo = next;
+        todo.retain(|list| list.next != 0);
     }
     true
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::runtime::go::offsets::VERSIONS;
+use crate::runtime::go::offsets::{Offsets, VERSIONS};
 use crate::runtime::go::pclntab::Pclntab;
 use crate::runtime::go::synthetic::{Edit, FUNCTIONS, Synthetic, exercise, exercise_table, table};
 
@@ -58,6 +58,38 @@ proptest! {
         exercise_table(table.clone());
         table.truncate(cut.index(table.len()));
         exercise_table(table);
+    }
+}
+
+/// A list whose first note is its own next one.
+#[test]
+fn notes_in_a_circle() {
+    for version in VERSIONS {
+        let mut program = Synthetic::new(version);
+        let specials = Offsets::of(version).find("mspan", "specials").expect("known") as u64;
+        let spans: Vec<u64> = program.addresses_of("span").collect();
+        spans.iter().for_each(|span| program.set(span + specials, span + specials));
+        exercise(&program);
+        let (reads, ..) = program.space.cost();
+        assert!(reads < 100_000, "{reads} reads");
+    }
+}
+
+/// Every word of every small structure leads back to itself, or to where the structure begins.
+#[test]
+#[ignore = "takes minutes"]
+fn words_in_a_circle() {
+    for version in VERSIONS {
+        for (what, start, size) in Synthetic::new(version).structures {
+            for word in (0..size.min(4096) / 8).map(|word| start + word * 8) {
+                for value in [word, start] {
+                    let mut program = Synthetic::new(version);
+                    program.set(word, value);
+                    println!("{version} {what} {word:x} {value:x}");
+                    exercise(&program);
+                }
+            }
+        }
     }
 }
 
