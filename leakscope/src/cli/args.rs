@@ -213,18 +213,8 @@ enum OnlyArg {
     Waits,
 }
 
-/// Up to how many bytes of a Go heap `attach` tells what holds them: it takes a second at most then, at the beginning and
-/// at the end. With reports that come more often than every so many seconds it doesn't.
-const MOST_HELD: u64 = 128 << 20;
-const SLOW: Duration = Duration::from_secs(10);
-
 /// Largest `--max-live`: 1 G blocks would take 100 GB of kernel memory.
 const MOST_LIVE: u64 = 1 << 30;
-
-fn most_held(tracing: Tracing, interval: Option<Duration>) -> Option<u64> {
-    let rare = interval.is_none_or(|apart| apart >= SLOW);
-    (tracing.heap && rare).then_some(MOST_HELD)
-}
 
 impl AttachArgs {
     /// What is to be traced, if these arguments go together.
@@ -279,7 +269,7 @@ impl AttachArgs {
                 interval: self.interval,
                 rest: 0,
                 naming: None,
-                holders: most_held(tracing, self.interval),
+                holders: tracing.heap.then_some(session::MOST_HELD),
                 wishes: Wishes {
                     tracing,
                     sort: self.sort.into(),

@@ -32,6 +32,8 @@ pub struct HoldersLimits<'a> {
     pub most_bytes: u64,
     /// Whether to go on.
     pub go_on: &'a dyn Fn() -> bool,
+    /// Whether to look even where the look before was not long ago, measured by how long it took.
+    pub anew: bool,
 }
 
 /// Where probes of a runtime are attached.

@@ -1,6 +1,5 @@
 //! How `top` shows a section: as plain data. The screen draws it, and knows no section by name.
 
-use super::site::StackSite;
 use super::stack::Stack;
 
 /// What stands out.
@@ -119,8 +118,16 @@ pub trait Viewed {
         self.len() == 0
     }
 
-    /// A site.
-    fn site(&self, at: usize) -> &dyn StackSite;
+    /// Why it has none, where it knows better than the tab.
+    fn why_empty(&self) -> Option<&str> {
+        None
+    }
+
+    /// What tells a site from the others, from report to report.
+    fn id(&self, at: usize) -> &str;
+
+    /// The stack of a site; none where its details say all.
+    fn stack(&self, at: usize) -> Option<&Stack>;
 
     /// Whether a site is listed.
     fn is_listed(&self, _: usize) -> bool {

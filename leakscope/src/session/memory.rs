@@ -27,7 +27,7 @@ pub fn memory(process: &Process, apart: Option<Duration>, watcher: &mut dyn Watc
     let rss_start = process.rss_bytes();
     let begun = Instant::now();
     let mut look = |watcher: &mut dyn Watcher| {
-        let limits = HoldersLimits { longest: LONGEST, most_bytes: u64::MAX, go_on: &|| true };
+        let limits = HoldersLimits { longest: LONGEST, most_bytes: u64::MAX, go_on: &|| true, anew: true };
         runtimes.opened_mut().for_each(|opened| opened.read_holders(&limits, &mut Told(watcher)));
     };
     look(watcher);

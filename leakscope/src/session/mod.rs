@@ -57,8 +57,8 @@ pub struct Config {
     pub naming: Option<Duration>,
     /// What to collect.
     pub wishes: Wishes,
-    /// Up to how many bytes of a heap each report tells what holds them; `None`: not at all. It takes a second for 100 MiB
-    /// or so.
+    /// Up to how many bytes of a heap reports tell what holds them; `None`: not at all. It takes half a second for 100 MiB
+    /// or so, at the beginning and at the end; in between looks take one second in forty at most.
     pub holders: Option<u64>,
     /// Whether the kernel side's diagnostics are wanted.
     pub kernel_log: bool,
@@ -67,6 +67,9 @@ pub struct Config {
     /// Whom stacks are charged to.
     pub charging: Charging,
 }
+
+/// [`Config::holders`] where nothing else is asked for: a look takes a second at most then.
+pub const MOST_HELD: u64 = 128 << 20;
 
 /// [`Config::rest`] for reports that somebody looks at as they come: half of a core goes into them at most, and a screen
 /// that is refreshed once a second is late by a refresh at most if they take less than a second.

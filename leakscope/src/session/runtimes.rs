@@ -14,9 +14,10 @@ use crate::symbol::Names;
 /// How long a look at what holds a heap may take, for which the target's end or a signal waits.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Reads what only the runtimes of the target know.
+/// Reads what only the runtimes of the target know; what holds their heaps is looked at `anew`, or when its time has come.
 pub(super) fn read_runtimes(
     runtimes: &mut Runtimes,
+    anew: bool,
     target: (&Subject, &AddressSpace),
     source: &mut Source,
     names: &mut Names,
@@ -25,7 +26,7 @@ pub(super) fn read_runtimes(
     meet_runtimes(runtimes, target, source, names, watcher)?;
     let tracing = target.0.wishes.tracing;
     if let Some(most_bytes) = runtimes.most_held() {
-        let limits = HoldersLimits { longest: LONGEST, most_bytes, go_on: &|| true };
+        let limits = HoldersLimits { longest: LONGEST, most_bytes, go_on: &|| true, anew };
         runtimes.opened_mut().for_each(|opened| opened.read_holders(&limits, &mut Told(watcher)));
     }
     source.act(|live| {

@@ -170,7 +170,7 @@ impl Watch {
         let Some(ties) = &mut self.ties else { return Ok(()) };
         let (target, names) = ((&self.subject, &self.space), &mut self.naming.names);
         ties.runtimes.name(names);
-        read_runtimes(&mut ties.runtimes, target, &mut self.source, names, watcher)?;
+        read_runtimes(&mut ties.runtimes, true, target, &mut self.source, names, watcher)?;
         watcher.attached(self.subject.process.pid, ties.probes.active());
         self.show_goroutines(watcher)
     }
@@ -347,7 +347,7 @@ impl Watch {
         let begun = Instant::now();
         let at_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
         let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
-        self.look(at_ns, gone(ended_by), watcher)?;
+        self.look(at_ns, (gone(ended_by), ended_by.is_some()), watcher)?;
         if ended_by.is_some() {
             // The events stop with the account, not when the last program has left it.
             self.frozen_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
@@ -441,8 +441,13 @@ impl Watch {
         }))
     }
 
-    /// Looks at the target before the account is read.
-    fn look(&mut self, at_ns: u64, gone: bool, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+    /// Looks at the target before the account is read, unless it is `gone`; for the `last` time.
+    fn look(
+        &mut self,
+        at_ns: u64,
+        (gone, last): (bool, bool),
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), Failure> {
         if !gone && self.exec_ns.is_none() {
             // What was mapped a moment ago may be among what waits in the ring.
             self.refresh(Seen::default(), true, watcher)?;
@@ -452,7 +457,7 @@ impl Watch {
                 runtimes.opened_mut().for_each(|opened| opened.ended(at_ns));
             } else {
                 let target = (&self.subject, &self.space);
-                read_runtimes(runtimes, target, &mut self.source, &mut self.naming.names, watcher)?;
+                read_runtimes(runtimes, last, target, &mut self.source, &mut self.naming.names, watcher)?;
             }
         }
         if gone { Ok(()) } else { self.ask(watcher, |collector, scene| collector.look(scene)) }

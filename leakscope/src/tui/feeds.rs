@@ -180,6 +180,7 @@ pub(super) fn observe(
                 interval: Some(interval),
                 rest: session::REST_ON_SCREEN,
                 naming: Some(interval / 2),
+                holders: Some(session::MOST_HELD),
                 charging,
                 ..session::Config::default()
             };

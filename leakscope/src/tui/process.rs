@@ -108,7 +108,7 @@ impl ProcessView {
         if let Some(view) = tracked(&report).filter(|_| report.unnamed_stacks == 0) {
             let mut histories = HashMap::with_capacity(view.len());
             for site in 0..view.len() {
-                let mut history = self.histories.remove(view.site(site).site_id()).unwrap_or_default();
+                let mut history = self.histories.remove(view.id(site)).unwrap_or_default();
                 // A site that is new had nothing before.
                 if history.last().is_none()
                     && let Some(before) = self.named_ns
@@ -116,7 +116,7 @@ impl ProcessView {
                     history.push(before, 0);
                 }
                 history.push(at, view.tracked(site));
-                histories.insert(view.site(site).site_id().to_owned(), history);
+                histories.insert(view.id(site).to_owned(), history);
             }
             self.histories = histories;
             self.named_ns = Some(at);
@@ -149,7 +149,7 @@ impl ProcessView {
             .selected
             .as_ref()
             .zip(self.view())
-            .and_then(|(id, view)| self.rows.iter().position(|&site| view.site(site).site_id() == id));
+            .and_then(|(id, view)| self.rows.iter().position(|&site| view.id(site) == id));
         if self.selected.is_some() && found.is_none() {
             // It is gone.
             self.detail = None;
@@ -171,7 +171,7 @@ impl ProcessView {
         if self.tab.tracks.is_some() {
             rows.sort_by_key(|&site| {
                 let now = view.tracked(site).cast_signed();
-                let growth = || self.growth_per_min(view.site(site).site_id()).unwrap_or(0);
+                let growth = || self.growth_per_min(view.id(site)).unwrap_or(0);
                 std::cmp::Reverse(match self.order {
                     SiteOrder::Live => (now, growth()),
                     SiteOrder::Growth => (growth(), now),
@@ -194,12 +194,12 @@ impl ProcessView {
 
     /// The ID of the site in a row.
     pub fn site_id(&self, row: usize) -> Option<&str> {
-        Some(self.view()?.site(self.site(row)?).site_id())
+        Some(self.view()?.id(self.site(row)?))
     }
 
     /// The stack of the chosen row.
     pub fn stack(&self) -> Option<&Stack> {
-        Some(self.view()?.site(self.site(self.at)?).stack())
+        self.view()?.stack(self.site(self.at)?)
     }
 
     /// Rows of the list.
@@ -225,7 +225,7 @@ impl ProcessView {
     /// Growth of a site since the mark; `None` without one.
     pub fn since_mark(&self, view: &dyn Viewed, site: usize) -> Option<i64> {
         let mark = self.mark.as_ref().filter(|_| self.is_named())?;
-        let before = mark.get(view.site(site).site_id()).copied().unwrap_or(0);
+        let before = mark.get(view.id(site)).copied().unwrap_or(0);
         Some(view.tracked(site).cast_signed() - before.cast_signed())
     }
 
@@ -243,7 +243,7 @@ impl ProcessView {
     pub fn toggle_mark(&mut self) {
         self.mark = match (&self.mark, self.report.as_ref().and_then(tracked)) {
             (None, Some(view)) => {
-                let site = |site| (view.site(site).site_id().to_owned(), view.tracked(site));
+                let site = |site| (view.id(site).to_owned(), view.tracked(site));
                 Some((0..view.len()).map(site).collect())
             }
             _ => None,

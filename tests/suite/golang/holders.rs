@@ -1,6 +1,9 @@
 //! What holds the heap, by programs whose holders are known.
 
+use std::time::Duration;
+
 use leakscope_tests::go::HOLDERS;
+use leakscope_tests::process::poll;
 use serde_json::Value;
 
 use super::*;
@@ -77,6 +80,23 @@ fn who_holds_the_heap() -> Result<()> {
         held(HOLDERS.with(toolchain), true)?;
     }
     held(HOLDERS.variant(Variant::Stripped), false)
+}
+
+/// So it is in reports that come while it grows.
+#[test]
+fn reports_in_between_tell_who_grows() -> Result<()> {
+    need!(NEWEST);
+    let mut fixture = HOLDERS.start(&[])?;
+    let arguments = ["--only", "heap", "--format", "jsonl", "--interval", "500ms"];
+    let mut running = Leakscope::attach_plain(fixture.pid()).args(arguments).start()?;
+    ensure!(fixture.ask("grow 30000", "grown ")? == "80000");
+    poll("the growth of the map", Duration::from_secs(60), || {
+        let report = Report::parse(&running.output_line()?)?;
+        let grown = |site: &Value| site["growth_bytes"].as_i64().is_some_and(|n| n > 30_000 * 72);
+        Ok(with_entries(&report, 80_000).is_ok_and(grown).then_some(()))
+    })?;
+    running.finish()?;
+    Ok(())
 }
 
 /// What grows while leakscope watches is told by its holder.

@@ -5,7 +5,8 @@ use crate::human::{count, counted, duration};
 use crate::layout::narrow::span;
 use crate::section::label::name;
 use crate::section::model::Goroutines;
-use crate::section::site::StackSite;
+use crate::section::site::StackSite as _;
+use crate::section::stack::Stack;
 use crate::section::view::{Around, Tab, Tabbed, Tone, Toned, Viewed, What, dash, number, text};
 
 const COUNT: u8 = 0;
@@ -46,8 +47,12 @@ impl Viewed for Goroutines {
         self.sites.len()
     }
 
-    fn site(&self, at: usize) -> &dyn StackSite {
-        &self.sites[at]
+    fn id(&self, at: usize) -> &str {
+        self.sites[at].site_id()
+    }
+
+    fn stack(&self, at: usize) -> Option<&Stack> {
+        Some(self.sites[at].stack())
     }
 
     fn is_idle(&self, at: usize) -> bool {

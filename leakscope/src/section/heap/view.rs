@@ -4,7 +4,8 @@ use super::{GO, MALLOC};
 use crate::human::{bytes, count, counted, duration, signed_bytes};
 use crate::layout::narrow::{size, span};
 use crate::section::model::Heap;
-use crate::section::site::StackSite;
+use crate::section::site::StackSite as _;
+use crate::section::stack::Stack;
 use crate::section::view::{Around, Tab, Tabbed, Tone, Toned, Viewed, What, blamed, dash, number, text};
 
 const LIVE: u8 = 0;
@@ -59,8 +60,12 @@ impl Viewed for Heap {
         self.places.len()
     }
 
-    fn site(&self, at: usize) -> &dyn StackSite {
-        &self.places[at]
+    fn id(&self, at: usize) -> &str {
+        self.places[at].site_id()
+    }
+
+    fn stack(&self, at: usize) -> Option<&Stack> {
+        Some(self.places[at].stack())
     }
 
     fn is_listed(&self, at: usize) -> bool {

@@ -49,6 +49,7 @@ pub(super) fn of_go(held: &GoHeld) -> Holders {
             samples: held.samples,
             named: held.named,
             took_ns: held.took_ns,
+            age_ns: held.age_ns,
             growth_bytes: None,
         }),
         sites: held.holders.iter().map(site).collect(),

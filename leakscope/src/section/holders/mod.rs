@@ -8,6 +8,7 @@ pub mod model;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 pub mod words;
 
 use std::io;
@@ -18,7 +19,7 @@ use super::finding::Finding;
 use super::focus::Focus;
 use super::profile::{ProfileKind, Sample, sample};
 use super::stack::Stack;
-use super::view::{Tab, Tabbed};
+use super::view::Viewed;
 use super::{Context, Part, Section};
 use crate::layout::page::{Page, Paint};
 
@@ -93,8 +94,8 @@ impl Section for Holders {
     fn profile_comments(&self, _: ProfileKind, _: &Context<'_>) -> Vec<String> {
         vec!["what is held now, by the way from its holder: steps stand where functions do".to_owned()]
     }
-}
 
-impl Tabbed for Holders {
-    const TAB: Option<&'static Tab> = None;
+    fn viewed(&self) -> Option<&dyn Viewed> {
+        Some(self)
+    }
 }

@@ -51,6 +51,9 @@ pub struct HeldHeap {
     pub named: bool,
     /// How long the look took.
     pub took_ns: u64,
+    /// How long before the report it ended.
+    #[serde(default)]
+    pub age_ns: u64,
     /// How many bytes more than at the look before; null if there was none.
     pub growth_bytes: Option<i64>,
 }

@@ -9,6 +9,8 @@ use crate::layout::page::{Page, Paint};
 
 /// Most holders whose places of allocation are listed.
 const MOST_DETAILED: usize = 5;
+/// An account that is younger is one of now.
+const NOTABLE_AGE_NS: u64 = 1_000_000_000;
 
 /// A holder in words.
 pub(super) fn subject(site: &HolderSite) -> String {
@@ -79,6 +81,9 @@ fn account(heap: &HeldHeap) -> String {
         told.push_str("; the program is stripped: variables are named by who uses them");
     }
     told.push_str(&format!("; read in {}", duration(heap.took_ns)));
+    if heap.age_ns >= NOTABLE_AGE_NS {
+        told.push_str(&format!(", {} ago", duration(heap.age_ns)));
+    }
     told
 }
 
@@ -132,7 +137,7 @@ fn by_holder(holders: &Holders, heap: &HeldHeap, page: &mut Page<'_>) -> io::Res
 }
 
 /// Where most of what a holder has is: the container, or the way as far as it is one.
-fn most(site: &HolderSite) -> String {
+pub(super) fn most(site: &HolderSite) -> String {
     let of_holder = |path: &str| {
         path.strip_prefix(site.name.as_deref().unwrap_or_default())
             .unwrap_or(path)

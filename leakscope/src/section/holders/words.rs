@@ -80,6 +80,14 @@ fn most(told: &Told, live_bytes: u64) -> String {
     format!("{held}{}.", allocated(told))
 }
 
+/// Entries of a container.
+pub(super) fn entries(container: &Container) -> String {
+    match container.entries {
+        1 => "1 entry".to_owned(),
+        n => format!("{} entries", count(n)),
+    }
+}
+
 fn contained(told: &Told, container: &Container, live: &str) -> String {
     // What lies between is not known.
     let path = container.path.trim_start_matches(" →").trim_start();
@@ -89,10 +97,7 @@ fn contained(told: &Told, container: &Container, live: &str) -> String {
         (_, true) => told.holder.clone(),
     };
     let held = bytes(container.held_bytes);
-    let entries = match container.entries {
-        1 => "1 entry".to_owned(),
-        n => format!("{} entries", count(n)),
-    };
+    let entries = entries(container);
     let is = if container.objects == 1 {
         format!("{who} is a {} with {entries} and holds {held} of the {live} live", container.type_name)
     } else {

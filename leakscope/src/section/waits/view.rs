@@ -4,7 +4,8 @@ use super::table::peers;
 use crate::human::{count, counted, duration};
 use crate::layout::narrow::span;
 use crate::section::model::{WaitLock, WaitSite, Waits};
-use crate::section::site::StackSite;
+use crate::section::site::StackSite as _;
+use crate::section::stack::Stack;
 use crate::section::view::{Around, Tab, Tabbed, Tone, Toned, Viewed, What, blamed, dash, number, text};
 use crate::wait::verdict::Verdict;
 
@@ -64,8 +65,12 @@ impl Viewed for Waits {
         self.sites.len()
     }
 
-    fn site(&self, at: usize) -> &dyn StackSite {
-        &self.sites[at]
+    fn id(&self, at: usize) -> &str {
+        self.sites[at].site_id()
+    }
+
+    fn stack(&self, at: usize) -> Option<&Stack> {
+        Some(self.sites[at].stack())
     }
 
     fn is_idle(&self, at: usize) -> bool {

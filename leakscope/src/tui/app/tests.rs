@@ -158,7 +158,7 @@ fn inside() -> App {
 fn sites(app: &App) -> Vec<&str> {
     let process = app.process.as_ref().expect("a process");
     let view = process.view().expect("a section");
-    let stacks = (0..process.len()).filter_map(|row| Some(view.site(process.site(row)?).stack()));
+    let stacks = (0..process.len()).filter_map(|row| view.stack(process.site(row)?));
     stacks.filter_map(|stack| stack.shown()?.function.as_deref()).collect()
 }
 

@@ -27,7 +27,7 @@ const LIST: &[(&str, &str)] = &[
 ];
 
 const PROCESS: &[(&str, &str)] = &[
-    ("Tab, ← →", "heap, threads, goroutines"),
+    ("Tab, ← →", "heap, threads, goroutines, who holds the heap"),
     ("↑ ↓, j k", "move; PgUp PgDn (b, space), Home End (g, G)"),
     ("Enter", "the site's full stack, with source lines"),
     ("s", "order of the heap: live, growth, since the mark"),

@@ -181,8 +181,14 @@ fn rows(process: &ProcessView, theme: Theme, body: Rect, buffer: &mut Buffer) {
     let columns = columns(process, body.width as usize);
     if process.is_empty() && process.report.is_some() {
         let marked = process.marked() && process.tab.tracks.is_some();
-        let why = if marked { "nothing has grown since the mark" } else { process.tab.empty };
-        lines(&[Line::styled(why, theme.dim())], body, buffer);
+        let known = process.view().and_then(Viewed::why_empty).map(sanitize);
+        let why = match known {
+            _ if marked => "nothing has grown since the mark".into(),
+            Some(why) => why,
+            None => process.tab.empty.into(),
+        };
+        let why = wrap(&why, (body.width as usize).max(16), 4).into_iter();
+        lines(&why.map(|line| Line::styled(line, theme.dim())).collect::<Vec<_>>(), body, buffer);
     }
     let Some(view) = process.view() else { return };
     for (row, y) in (process.first..process.len()).zip(body.top()..body.bottom()) {
@@ -216,7 +222,7 @@ fn toned(tone: Tone, theme: Theme) -> Style {
 }
 
 fn field(process: &ProcessView, view: &dyn Viewed, site: usize, what: What, width: usize) -> Toned {
-    let id = view.site(site).site_id();
+    let id = view.id(site);
     match what {
         What::Own(number) => view.cell(site, number),
         What::SinceMark => {
@@ -238,13 +244,13 @@ fn field(process: &ProcessView, view: &dyn Viewed, site: usize, what: What, widt
 fn detail(process: &ProcessView, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let mut text: Vec<Line<'static>> = Vec::new();
     let Some((view, site)) = process.view().zip(process.site(process.at)) else { return text };
-    for (told, tone) in view.details(site, process.growth_per_min(view.site(site).site_id())) {
+    for (told, tone) in view.details(site, process.growth_per_min(view.id(site))) {
         for line in wrap(&sanitize(&told), width.max(16), 4) {
             text.push(Line::styled(line, toned(tone, theme)));
         }
     }
+    let Some(stack) = view.stack(site) else { return text };
     text.push(Line::default());
-    let stack = view.site(site).stack();
     for (i, frame) in stack.frames.iter().enumerate() {
         let blamed = stack.blame == Some(i as u64);
         let (mark, style) = if blamed { ("▶ ", theme.accent()) } else { ("  ", theme.plain()) };

@@ -43,6 +43,9 @@ pub struct GoHeld {
     /// Whether there were more ways than can be told apart.
     pub simplified: bool,
     pub took_ns: u64,
+    /// How long ago that was as the report was made.
+    #[serde(default)]
+    pub age_ns: u64,
     /// The largest first.
     pub holders: Vec<HeldBy>,
     pub types: Vec<HeldType>,

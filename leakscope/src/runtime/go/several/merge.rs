@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::held::held;
 use crate::runtime::go::Observed;
 use crate::runtime::go::aggregate::goroutine_sites::GoSite;
 use crate::runtime::go::aggregate::{GoHeapSnapshot, GoroutineSites, number_in};
@@ -31,7 +32,6 @@ pub(super) struct Merged {
     heap: Option<GoHeapSnapshot>,
     memory: Option<MemoryAccount>,
     memory_refused: Option<String>,
-    /// Of the one whose heap is the largest.
     held: Option<GoHeld>,
     held_before: Option<GoHeld>,
     held_refused: Option<String>,
@@ -50,7 +50,6 @@ impl Merged {
             let all: Vec<String> = each.collect();
             (!all.is_empty()).then(|| all.join("; "))
         };
-        let held = told.iter().map(|(_, one)| one).max_by_key(|one| one.held.map(|held| held.bytes));
         Self {
             files: all.iter().flat_map(|one| one.files()).collect(),
             main_module: first.code.main_module.map(ToOwned::to_owned),
@@ -68,8 +67,8 @@ impl Merged {
             heap: heap(told.iter().filter_map(|(file, one)| Some((*file, one.heap?)))),
             memory: memory(told.iter().zip(late).filter_map(|((_, one), late)| Some((late, one.memory?)))),
             memory_refused: reasons(&|one| one.memory_refused),
-            held: held.and_then(|one| one.held.cloned()),
-            held_before: held.and_then(|one| one.held_before.cloned()),
+            held: held(told.iter().filter_map(|(file, one)| Some((*file, one.held?)))),
+            held_before: held(told.iter().filter_map(|(file, one)| Some((*file, one.held_before?)))),
             held_refused: reasons(&|one| one.held_refused),
             has_c: told.iter().any(|(_, one)| one.has_c),
         }
@@ -101,7 +100,7 @@ impl Merged {
 }
 
 /// A file's name without its directory.
-fn name(path: &str) -> &str {
+pub(super) fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

@@ -2,6 +2,7 @@
 //! (`-buildmode=c-shared`). A plugin has none: it is a part of the program.
 
 mod environment;
+mod held;
 mod merge;
 #[cfg(test)]
 mod tests;

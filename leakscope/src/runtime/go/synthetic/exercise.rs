@@ -26,7 +26,7 @@ const LARGEST_READ: u64 = 16 << 20;
 
 /// A look at what holds so small a heap ends soon.
 const LIMITS: HoldersLimits<'_> =
-    HoldersLimits { longest: Duration::from_secs(10), most_bytes: 1 << 30, go_on: &|| true };
+    HoldersLimits { longest: Duration::from_secs(10), most_bytes: 1 << 30, go_on: &|| true, anew: true };
 
 /// Reads a program and asserts that what comes of it is sane and was cheap enough.
 pub fn exercise(program: &Synthetic) {

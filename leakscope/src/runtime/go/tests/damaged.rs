@@ -75,17 +75,17 @@ fn notes_in_a_circle() {
     }
 }
 
-/// Every word of every small structure leads back to itself, or to where the structure begins.
+/// Each word of what the runtime keeps of itself leads back to itself, or to where its structure begins.
 #[test]
 #[ignore = "takes minutes"]
 fn words_in_a_circle() {
     for version in VERSIONS {
+        let is_long = |what: &str| ["stack", "code", "pclntab"].contains(&what);
         for (what, start, size) in Synthetic::new(version).structures {
-            for word in (0..size.min(4096) / 8).map(|word| start + word * 8) {
+            for word in (0..size / 8).map(|word| start + word * 8).filter(|_| !is_long(what)) {
                 for value in [word, start] {
                     let mut program = Synthetic::new(version);
                     program.set(word, value);
-                    println!("{version} {what} {word:x} {value:x}");
                     exercise(&program);
                 }
             }
