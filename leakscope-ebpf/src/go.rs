@@ -7,7 +7,9 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_F_USER_STACK};
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_stackid, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_prandom_u32, bpf_get_stackid, bpf_probe_read_user,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf, StackTrace};
 use aya_ebpf::programs::ProbeContext;
@@ -41,6 +43,9 @@ static CLASSES: [u8; SIZE_STEPS] = size_classes();
 
 /// Carry and zero flag: with either set, `jbe` jumps.
 const BELOW_OR_EQUAL: u64 = 1 << 0 | 1 << 6;
+/// Of spans of a class that windows have seen, one in so many is told with its stack: a burst between windows may be of
+/// others.
+const ONE_IN: u32 = 8;
 /// `BPF_RB_NO_WAKEUP`: the ring buffer of samples is polled.
 const NO_WAKEUP: u64 = 1;
 /// What a statement starts with.
@@ -127,7 +132,9 @@ pub(crate) fn allocated(ctx: &ProbeContext) {
     let class = target_word(span.wrapping_add(places.span_class as u64)) as u8 as u32;
     let seen = window_slot(window::SEEN + (class >> 6)) >> (class & 63) & 1 != 0;
     let p = current_p(places, regs.r14);
-    let taken = Taken { event: SPAN_TAKEN, class, span, p, caller: 0, with_stack: !seen };
+    // SAFETY: the helper has no arguments.
+    let drawn = || unsafe { bpf_get_prandom_u32() } % ONE_IN == 0;
+    let taken = Taken { event: SPAN_TAKEN, class, span, p, caller: 0, with_stack: !seen || drawn() };
     send(ctx, places, &taken, window_slot(window::PHASE));
 }
 

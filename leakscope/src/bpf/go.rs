@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, Map, MapData, StackTraceMap};
 use leakscope_common::go::{GoPlaces, GoSample, GoroutineTotals, window};
 
 use super::attach::{Links, ProbeProgram, multi_links};
@@ -69,10 +69,29 @@ impl Object {
         self.take_ring("GO_SAMPLES").map(GoSamples)
     }
 
+    /// The stacks of samples, for another thread.
+    pub fn go_stacks(&self) -> Option<GoStacks> {
+        let Some(Map::StackTraceMap(data)) = self.ebpf.map("GO_STACKS") else { return None };
+        let fd = data.fd().as_fd().try_clone_to_owned().ok()?;
+        StackTraceMap::try_from(Map::StackTraceMap(MapData::from_fd(fd).ok()?)).ok().map(GoStacks)
+    }
+
     /// The addresses of a sample's stack, innermost first: the first one is of an instruction, the
     /// others are return addresses.
     pub fn go_stack(&self, number: u32) -> Option<Vec<u64>> {
         self.stack_trace("GO_STACKS", number)
+    }
+}
+
+/// Stacks of samples of the Go heap.
+#[derive(Debug)]
+pub struct GoStacks(StackTraceMap<MapData>);
+
+impl GoStacks {
+    /// The addresses of one, as [`Object::go_stack`] has them.
+    pub fn get(&self, number: u32) -> Option<Vec<u64>> {
+        let stack = self.0.get(&number, 0).ok()?;
+        Some(stack.frames().iter().map(|frame| frame.ip).collect())
     }
 }
 

@@ -10,6 +10,7 @@ use super::creations::{self, GoCreation};
 use super::error::GoError;
 use super::goroutine_reader::GoroutineReader;
 use super::heap::follow::GoHeapWatch;
+use super::heap::places::Places;
 use super::heap::{self, spans};
 use super::held::{self, GoHeld, HeldWatch};
 use super::leaked::{self, GoLeaks, LeakWatch};
@@ -345,7 +346,8 @@ impl GoProcess {
         {
             let samples = probing.object.take_go_samples()?;
             let windows = attach::windows(probing, program, module, log);
-            match GoHeapWatch::start(probing.process.through, heap, samples, windows) {
+            let places = probing.object.go_stacks().map(|stacks| Places::of(program, stacks));
+            match GoHeapWatch::start(probing.process.through, heap, samples, windows, places) {
                 Ok(sampling) => self.sampling = Some(sampling),
                 Err(error) => log.warn(&format!("the Go heap is not followed: {error}")),
             }

@@ -296,12 +296,17 @@ fn logical_frames(program: &Program, frames: &mut Frames, stack: &[u64]) -> Vec<
     without_runtime(program, all)
 }
 
+/// The N of the first Go 1.N that has packages of the runtime in `internal/runtime`.
+pub(super) const FIRST_INTERNAL: u32 = 23;
+
+/// Whether a function is of the runtime, or one of its `internal` packages.
+pub(super) fn is_runtime(function: &str, internal: bool) -> bool {
+    function.starts_with("runtime.") || internal && function.starts_with("internal/runtime/")
+}
+
 /// Leaves out what `runtime/pprof` does (`printStackRecord`).
 pub fn without_runtime(program: &Program, mut frames: Vec<GoFrame>) -> Vec<GoFrame> {
-    let internal = program.minor >= 23;
-    let is_runtime = |function: &str| {
-        function.starts_with("runtime.") || internal && function.starts_with("internal/runtime/")
-    };
+    let is_runtime = |function: &str| is_runtime(function, program.minor >= FIRST_INTERNAL);
     frames.retain(|frame| &*frame.function != "runtime.goexit");
     let hidden = frames.iter().take_while(|frame| is_runtime(&frame.function)).count();
     if hidden < frames.len() {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use leakscope_common::go::{GoSample, OBJECT_TAKEN};
 
 use super::counts;
+use super::places::Places;
 use super::sampler::{Estimates, Fate, Sampler, Stack, TakenSpan};
 use super::spans::{Heap, Span, SpanLayout};
 use super::windows::WindowsThread;
@@ -46,6 +47,7 @@ impl GoHeapWatch {
         heap: Heap,
         samples: GoSamples,
         windows: Option<GoWindows>,
+        places: Option<Places>,
     ) -> std::io::Result<Self> {
         let (asks, asked) = mpsc::channel();
         let follower = Follower {
@@ -54,6 +56,7 @@ impl GoHeapWatch {
             layout: heap.layout(),
             generation: heap.sweep_generation_address(),
             samples,
+            places,
             windows: windows.map(WindowsThread::start).transpose()?,
             sampler: Sampler::default(),
             checked: Instant::now(),
@@ -89,6 +92,7 @@ struct Follower {
     /// Where the heap's sweep generation lies.
     generation: u64,
     samples: GoSamples,
+    places: Option<Places>,
     /// `None` where there can be none.
     windows: Option<WindowsThread>,
     sampler: Sampler,
@@ -161,7 +165,10 @@ impl Follower {
         while came < AT_ONCE
             && let Some(sample) = self.samples.take()
         {
-            if let Some(taken) = taken_span(self.layout, &sample) {
+            if let Some(mut taken) = taken_span(self.layout, &sample) {
+                if let (Some(places), Some(site)) = (&mut self.places, &mut taken.site) {
+                    *site = places.place(*site);
+                }
                 self.sampler.take(&taken);
             }
             came += 1;

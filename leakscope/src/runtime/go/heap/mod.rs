@@ -9,6 +9,7 @@ pub mod areas;
 pub mod buckets;
 mod counts;
 pub mod follow;
+pub(super) mod places;
 pub mod sampler;
 pub mod spans;
 mod windows;

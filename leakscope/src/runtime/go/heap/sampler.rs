@@ -126,9 +126,10 @@ impl Sampler {
         self.sizes.insert(span.class, span.element_size);
         let mix = self.mixes.entry(span.class).or_default();
         if let Some(closed) = self.batches.take(taken) {
-            mix.add(closed.phase, closed.objects());
+            mix.add(closed.phase, closed.objects(), closed.first);
         }
-        let first = !mix.is_covered();
+        // Of a site that windows know, no more is learnt.
+        let first = !mix.is_covered() || taken.site.is_some() && !mix.knows(taken.site);
         if !mix.is_seen() {
             mix.see_first(taken.site, room);
         }
@@ -138,6 +139,7 @@ impl Sampler {
             let taken = TakenSpan { marking: awaited.marking, ..taken.clone() };
             self.follow(&taken, awaited.site, Kind::Seen { phase: awaited.phase }, index);
         } else if first {
+            mix.follow_first(taken.site);
             self.follow(taken, taken.site, Kind::First, index);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::super::spans::Span;
 use super::TakenSpan;
+use super::mix::Site;
 
 /// Most open batches; a P has one for each span class.
 const MOST: usize = 1 << 16;
@@ -24,6 +25,8 @@ pub(super) struct Batch {
     born: u32,
     /// The phase that it was taken in.
     pub(super) phase: u64,
+    /// Who took the first object, where that is known.
+    pub(super) first: Site,
 }
 
 impl Batch {
@@ -52,6 +55,7 @@ impl Batches {
             closed: false,
             born: taken.generation,
             phase: taken.phase,
+            first: taken.site,
         };
         let key = (taken.p, span.class);
         if self.0.len() >= MOST && !self.0.contains_key(&key) {

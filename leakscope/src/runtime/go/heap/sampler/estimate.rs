@@ -85,7 +85,9 @@ impl Sampler {
             let range = self.known.range(class, self.generation);
             let size = *size as f64;
             let mut parts = Parts::default();
-            of_windows(&mix, size, &left, &mut sums, &mut parts);
+            let split = mix.split();
+            of_windows((&mix, &split.groups), size, &left, &mut sums, &mut parts);
+            of_bursts((&mix, &split.strange), size, &left, &mut sums, &mut parts);
             firsts += of_firsts(&mix, size, &left, &mut sums, &mut parts);
             error += add(parts, size, range, &mut sums);
         }
@@ -111,7 +113,7 @@ impl Sampler {
         let mut mixes: BTreeMap<u8, Mix> =
             self.mixes.iter().map(|(class, mix)| (*class, mix.clone())).collect();
         for (class, batch) in self.batches.all() {
-            mixes.entry(class).or_default().add(batch.phase, batch.objects());
+            mixes.entry(class).or_default().add(batch.phase, batch.objects(), batch.first);
         }
         mixes
     }
@@ -248,10 +250,15 @@ struct Parts {
 }
 
 /// The objects that windows have seen.
-fn of_windows(mix: &Mix, size: f64, left: &[&Sample], sums: &mut HashMap<Site, Sums>, parts: &mut Parts) {
-    let groups = mix.groups();
+fn of_windows(
+    (mix, groups): (&Mix, &[Group]),
+    size: f64,
+    left: &[&Sample],
+    sums: &mut HashMap<Site, Sums>,
+    parts: &mut Parts,
+) {
     let weight = |at: usize| groups.get(at).map_or(1.0, Group::weight);
-    let seen = mix.seen(&groups);
+    let seen = mix.seen(groups);
     for (site, counts) in &seen {
         let objects: f64 = counts.iter().enumerate().map(|(at, count)| weight(at) * count).sum();
         let sums = sums.entry(*site).or_default();
@@ -262,24 +269,65 @@ fn of_windows(mix: &Mix, size: f64, left: &[&Sample], sums: &mut HashMap<Site, S
     let mut all = Found::default();
     for sample in left {
         let Kind::Seen { phase } = sample.kind else { continue };
-        let Some(at) = group_of(&groups, phase) else { continue };
+        let Some(at) = group_of(groups, phase) else { continue };
         // Those that could not be followed fared like those that could.
         let of: f64 = seen.get(&sample.site).map_or(0.0, |counts| counts.iter().sum());
         let unfollowed = mix.unfollowed.get(&sample.site).map_or(0.0, |n| *n as f64);
         let stands = sample.factor as f64 * of / (of - unfollowed).max(1.0).min(of.max(1.0));
-        all.add(&groups, at, stands, sample.factor);
+        all.add(groups, at, stands, sample.factor);
         if sample.is_live() {
-            found.entry(sample.site).or_default().add(&groups, at, stands, sample.factor);
+            found.entry(sample.site).or_default().add(groups, at, stands, sample.factor);
         }
     }
     parts.left += all.objects;
-    parts.error = parts.error.hypot(all.error(mix, &groups));
+    parts.error = parts.error.hypot(all.error(mix, groups));
     for (site, of) in found {
         let part = parts.by_site.entry(site).or_default();
         part.objects += of.objects;
-        part.error = of.error(mix, &groups);
-        part.rest = all.without(&of).error(mix, &groups);
+        part.error = of.error(mix, groups);
+        part.rest = all.without(&of).error(mix, groups);
         part.samples += of.samples;
+    }
+}
+
+/// Bursts between windows, of sites that these have not seen. All that is certain is that their first objects are theirs:
+/// the others of such a batch may be of any site.
+fn of_bursts(
+    (mix, strange): (&Mix, &HashMap<Site, f64>),
+    size: f64,
+    left: &[&Sample],
+    sums: &mut HashMap<Site, Sums>,
+    parts: &mut Parts,
+) {
+    let mut seen: HashMap<Site, (f64, f64, u64)> = HashMap::new();
+    for sample in left.iter().filter(|sample| sample.kind == Kind::First) {
+        let (left, live, samples) = seen.entry(sample.site).or_default();
+        let factor = sample.factor as f64;
+        *left += factor;
+        if sample.is_live() {
+            *live += factor;
+            *samples += 1;
+        }
+    }
+    let mut hidden = 0.0;
+    for (site, objects) in strange {
+        let sums = sums.entry(*site).or_default();
+        sums.alloc_objects += objects;
+        sums.alloc_bytes += objects * size;
+        let followed = mix.followed(*site) as f64;
+        let Some((left, live, samples)) = seen.get(site).filter(|_| followed > 0.0) else { continue };
+        let weight = (objects / followed).max(1.0);
+        parts.left += weight * left;
+        let part = parts.by_site.entry(*site).or_default();
+        part.objects += weight * live;
+        part.samples += samples;
+        part.less += (weight - 1.0) * live;
+        part.more -= (weight - 1.0) * left;
+        hidden += (weight - 1.0) * left;
+    }
+    if hidden > 0.0 {
+        parts.is_poor = true;
+        parts.by_site.values_mut().for_each(|part| part.more += hidden);
     }
 }
 

@@ -6,6 +6,9 @@
 //! (objects in the window + objects in the gaps) / objects in the window, of its class: a half of each gap goes to
 //! the window before it and to the one after it that have seen the class. Windows that have seen few objects of
 //! it are put together first.
+//!
+//! Of some batches it is known who took the first object. Where that is a site that neither of the windows around the gap
+//! has seen, it came in a burst of its own: what such batches hold is not the windows' (`Split::strange`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -40,6 +43,8 @@ struct Phase {
     /// Objects of the spans that were taken while no window was open.
     objects: f64,
     sites: HashMap<Site, u64>,
+    /// Of these, objects of batches whose first object is known, by its site.
+    firsts: HashMap<Site, f64>,
 }
 
 /// The objects of a span class.
@@ -48,6 +53,11 @@ pub(super) struct Mix {
     phases: BTreeMap<u64, Phase>,
     /// Sites of the first objects of batches, while no window has seen the class.
     firsts: HashMap<Site, u64>,
+    /// First objects of batches that were followed, by site.
+    followed: HashMap<Site, u64>,
+    /// The last window that has seen a site, and any.
+    latest: HashMap<Site, u64>,
+    last: u64,
     /// Objects that were seen, and could not be followed.
     pub(super) unfollowed: HashMap<Site, u64>,
     /// Objects of all batches.
@@ -71,6 +81,14 @@ pub(super) struct Group {
     pub(super) unseen: f64,
     /// Gaps with such objects.
     gaps: f64,
+}
+
+/// What windows stand for, and what they don't.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Split {
+    pub(super) groups: Vec<Group>,
+    /// Objects of batches in gaps that began with sites which the windows around have not seen.
+    pub(super) strange: HashMap<Site, f64>,
 }
 
 impl Group {
@@ -102,6 +120,8 @@ impl Mix {
             self.firsts = HashMap::new();
         }
         self.seen += 1;
+        self.last = phase;
+        self.latest.insert(site, phase);
         let phase = self.phase(phase);
         phase.seen += 1;
         *phase.sites.entry(site).or_insert(0) += 1;
@@ -113,13 +133,32 @@ impl Mix {
         self.unseen += u64::from(room > 1);
     }
 
-    /// A batch of so many objects was taken in this phase.
-    pub(super) fn add(&mut self, phase: u64, objects: u64) {
+    /// Whether the last window that has seen objects of the class has seen some of a site.
+    pub(super) fn knows(&self, site: Site) -> bool {
+        self.latest.get(&site) == Some(&self.last)
+    }
+
+    /// The first object of a batch is followed.
+    pub(super) fn follow_first(&mut self, site: Site) {
+        *self.followed.entry(site).or_insert(0) += 1;
+    }
+
+    /// How many such objects of a site were followed.
+    pub(super) fn followed(&self, site: Site) -> u64 {
+        self.followed.get(&site).copied().unwrap_or(0)
+    }
+
+    /// A batch of so many objects was taken in this phase; the first of them by a site, where that is known.
+    pub(super) fn add(&mut self, phase: u64, objects: u64, first: Site) {
         self.objects += objects as f64;
         self.most = self.most.max(objects);
         // What is taken in windows is seen there.
         if phase & 1 == 0 {
-            self.phase(phase).objects += objects as f64;
+            let phase = self.phase(phase);
+            phase.objects += objects as f64;
+            if first.is_some() {
+                *phase.firsts.entry(first).or_insert(0.0) += objects as f64;
+            }
         }
     }
 
@@ -142,37 +181,80 @@ impl Mix {
                 for (site, seen) in &phase.sites {
                     *into.sites.entry(*site).or_insert(0) += seen;
                 }
+                for (site, objects) in &phase.firsts {
+                    *into.firsts.entry(*site).or_insert(0.0) += objects;
+                }
             }
         }
     }
 
-    /// Groups of windows, in order.
-    pub(super) fn groups(&self) -> Vec<Group> {
+    /// Groups of windows, in order, and what belongs to none.
+    pub(super) fn split(&self) -> Split {
+        let groups = self.groups(|_, phase| [phase.objects / 2.0; 2]);
+        let seen = self.seen(&groups);
+        let windows = || self.phases.iter().filter(|(_, phase)| phase.seen > 0).map(|(number, _)| *number);
+        let mut after = windows().peekable();
+        let mut before = None;
+        let mut strange: HashMap<Site, f64> = HashMap::new();
+        let mut parts: HashMap<u64, [f64; 2]> = HashMap::new();
+        for (number, phase) in self.phases.iter().filter(|_| !groups.is_empty()) {
+            while let Some(window) = after.next_if(|window| window <= number) {
+                before = Some(window);
+            }
+            let around = [before, after.peek().copied()];
+            let around = around.map(|window| window.and_then(|window| group_of(&groups, window)));
+            let known: f64 = phase.firsts.values().sum();
+            if known <= 0.0 {
+                continue;
+            }
+            let part = parts.entry(*number).or_default();
+            for (site, of_site) in &phase.firsts {
+                let here = phase.objects * of_site / known;
+                let counts = seen.get(site);
+                let is_in = |at: usize| counts.and_then(|counts| counts.get(at)).is_some_and(|n| *n > 0.0);
+                match around.map(|at| at.is_some_and(is_in)) {
+                    [false, false] => *strange.entry(*site).or_insert(0.0) += here,
+                    [true, false] => part[0] += here,
+                    [false, true] => part[1] += here,
+                    [true, true] => part.iter_mut().for_each(|side| *side += here / 2.0),
+                }
+            }
+        }
+        let half = |phase: &Phase| [phase.objects / 2.0; 2];
+        let groups = self.groups(|number, phase| parts.get(&number).copied().unwrap_or_else(|| half(phase)));
+        Split { groups, strange }
+    }
+
+    /// Groups of windows, in order. So many objects of a gap belong to the window before it and to the one after it.
+    fn groups(&self, parts: impl Fn(u64, &Phase) -> [f64; 2]) -> Vec<Group> {
         let mut cells: Vec<Group> = Vec::new();
-        let (mut gap, mut gaps) = (0.0, 0.0);
+        let (mut gap, mut gaps) = ([0.0; 2], 0.0);
         for (number, phase) in &self.phases {
+            let [earlier, later] = parts(*number, phase);
+            let objects = earlier + later;
             if phase.seen == 0 {
-                gap += phase.objects;
-                gaps += f64::from(phase.objects > 0.0);
+                (gap[0], gap[1]) = (gap[0] + earlier, gap[1] + later);
+                gaps += f64::from(objects > 0.0);
                 continue;
             }
             let half = if let Some(before) = cells.last_mut() {
-                before.unseen += gap / 2.0;
+                before.unseen += gap[0];
                 before.gaps += gaps / 2.0;
                 2.0
             } else {
+                gap[1] += gap[0];
                 1.0
             };
             cells.push(Group {
                 last: *number,
                 seen: phase.seen as f64,
-                unseen: phase.objects + gap / half,
-                gaps: gaps / half + f64::from(phase.objects > 0.0),
+                unseen: objects + gap[1],
+                gaps: gaps / half + f64::from(objects > 0.0),
             });
-            (gap, gaps) = (0.0, 0.0);
+            (gap, gaps) = ([0.0; 2], 0.0);
         }
         if let Some(last) = cells.last_mut() {
-            last.unseen += gap;
+            last.unseen += gap[0] + gap[1];
             last.gaps += gaps;
             last.last = u64::MAX;
         }
@@ -296,15 +378,15 @@ mod tests {
             for i in 0..*seen {
                 mix.see(phase, site((i % 2) as u32));
             }
-            mix.add(phase, 999);
-            mix.add(phase + 1, *gap);
+            mix.add(phase, 999, None);
+            mix.add(phase + 1, *gap, None);
         }
         mix
     }
 
     #[test]
     fn a_gap_belongs_to_the_windows_around_it() {
-        let groups = mix(&[(20, 100), (0, 60), (30, 40)]).groups();
+        let groups = mix(&[(20, 100), (0, 60), (30, 40)]).split().groups;
         let unseen: Vec<(f64, f64)> = groups.iter().map(|g| (g.seen, g.unseen)).collect();
         assert_eq!(unseen, [(20.0, 80.0), (30.0, 120.0)]);
         assert_eq!(groups[0].weight(), 5.0);
@@ -315,12 +397,24 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_in_a_gap_is_not_the_windows() {
+        let mut mix = mix(&[(20, 100), (20, 0)]);
+        mix.add(2, 300, site(7));
+        mix.add(2, 100, site(1));
+        let Split { groups, strange } = mix.split();
+        // A quarter of the gap began with a site that windows have seen, and so may those that nothing is known of.
+        assert_eq!(strange, HashMap::from([(site(7), 375.0)]));
+        assert_eq!(groups.iter().map(|group| group.unseen).collect::<Vec<_>>(), [62.5, 62.5]);
+        assert!(mix.knows(site(0)) && !mix.knows(site(7)));
+    }
+
+    #[test]
     fn windows_that_saw_little_are_put_together() {
         let few = mix(&[(3, 10), (5, 10), (20, 10), (2, 10)]);
-        let groups = few.groups();
+        let groups = few.split().groups;
         assert_eq!(groups.iter().map(|g| (g.seen, g.unseen)).collect::<Vec<_>>(), [(30.0, 40.0)]);
         assert_eq!(few.seen(&groups)[&site(0)], [16.0]);
-        assert!(!Mix::default().is_seen() && Mix::default().groups().is_empty());
+        assert!(!Mix::default().is_seen() && Mix::default().split().groups.is_empty());
     }
 
     #[test]
@@ -328,7 +422,7 @@ mod tests {
         let windows = vec![(20, 100); 4 * MOST_PHASES];
         let mix = mix(&windows);
         assert!(mix.phases.len() <= MOST_PHASES);
-        let groups = mix.groups();
+        let groups = mix.split().groups;
         let sum = |of: fn(&Group) -> f64| groups.iter().map(of).sum::<f64>();
         assert_eq!(sum(|g| g.seen), 20.0 * windows.len() as f64);
         assert_eq!(sum(|g| g.unseen), 100.0 * windows.len() as f64);
@@ -338,9 +432,9 @@ mod tests {
     #[test]
     fn an_error_is_0_only_if_all_was_seen() {
         let seen = mix(&[(50, 0), (50, 0)]);
-        assert_eq!(seen.error(&seen.groups(), &[25.0, 25.0]), 0.0);
+        assert_eq!(seen.error(&seen.split().groups, &[25.0, 25.0]), 0.0);
         let lockstep = mix(&[(50, 500), (50, 500)]);
-        let groups = lockstep.groups();
+        let groups = lockstep.split().groups;
         assert!(lockstep.error(&groups, &[25.0, 25.0]) > 50.0);
         assert!(lockstep.error(&groups, &[50.0, 50.0]) > 10.0, "one site alone, and yet");
         let bursts = lockstep.error(&groups, &[50.0, 0.0]);
