@@ -43,6 +43,27 @@ pub(super) fn found(program: Program) -> Result<String> {
     Ok(format!("{all} of {leaks}"))
 }
 
+/// Goroutines that nothing else is blocked beside.
+fn none_found(program: Program) -> Result<()> {
+    let mut fixture = program.start(&["-conditions"])?;
+    let report = Leakscope::dump(fixture.pid()).args(["--leaked"]).run()?.report()?;
+    ensure!(report.at("/goroutines/leaked") == &Value::from(0), "{program}: {:?}", leaked(&report));
+    let waiting = fixture.ask("count", "count")?;
+    let woken = fixture.ask("wake", "woken")?;
+    ensure!(waiting.trim() == format!("0 {}", woken.trim()), "{program}: {woken} of {waiting}");
+    Ok(())
+}
+
+/// Up to Go 1.25 a condition's waiters are met on the heap only.
+#[test]
+fn nothing_but_a_condition() -> Result<()> {
+    for toolchain in [OLDEST, NEWEST] {
+        need!(toolchain);
+        none_found(LEAKS.with(toolchain))?;
+    }
+    none_found(LEAKS.variant(Variant::Stripped))
+}
+
 #[test]
 fn leaks_and_what_looks_like_them() -> Result<()> {
     let mut none = true;

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -246,7 +247,37 @@ func wake() {
 	}
 }
 
+// shared is reached by all.
+var shared = sync.NewCond(new(sync.Mutex))
+
+// onlyConditions starts nothing but goroutines that wait for a condition that whoever may run can reach.
+func onlyConditions() {
+	for i := 0; i < each; i++ {
+		go waitCondition(shared)
+	}
+	add("waitCondition", "sync.Cond.Wait", each)
+	fixture.Await(groups)
+	fixture.Serve(map[string]func([]string){
+		"count": func([]string) { fmt.Printf("count %d %d\n", 0, each) },
+		"wake": func([]string) {
+			shared.L.Lock()
+			shared.Broadcast()
+			shared.L.Unlock()
+			for atomic.LoadInt64(&woken) < each {
+				time.Sleep(time.Millisecond)
+			}
+			fmt.Printf("woken %d\n", each)
+		},
+	})
+}
+
 func main() {
+	conditions := flag.Bool("conditions", false, "nothing but goroutines that wait for a condition")
+	flag.Parse()
+	if *conditions {
+		onlyConditions()
+		return
+	}
 	// Finalizers are to run when they are asked for.
 	debug.SetGCPercent(-1)
 	startLeaks()

@@ -140,6 +140,12 @@ impl Areas {
         (self.low..self.high).contains(&address)
     }
 
+    /// The same, with an arena of room on either side, which may have come since.
+    pub fn is_close(&self, address: u64) -> bool {
+        let room = 1 << ARENA_SHIFT;
+        (self.low.saturating_sub(room)..self.high.saturating_add(room)).contains(&address)
+    }
+
     /// The index of the area that an address lies in.
     pub fn at(&self, address: u64) -> Option<usize> {
         let at = (address >> ARENA_SHIFT).checked_sub(self.first_arena)?;

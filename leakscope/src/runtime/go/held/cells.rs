@@ -17,10 +17,12 @@ const FEW_PAGES: u64 = 1 << 14;
 const RETRIES: u32 = 3;
 /// Spans whose bits are read at once.
 const AT_ONCE: usize = 1 << 14;
-/// There is no object; there is one that was not reached; less than two are no ways.
+/// There is no object; there is one that was not reached; numbers of ways, from the first one on; it is not to be reached
+/// yet.
 const FREE: u32 = 0;
 const UNREACHED: u32 = 1;
 const REACHED: u32 = 2;
+const HIDDEN: u32 = u32::MAX;
 
 /// What is kept of an object.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +81,18 @@ impl Cells {
         Ok(cells)
     }
 
+    /// Finds the objects that have come since. Returns whether there is room for them.
+    pub(super) fn renew(&mut self, program: &Program, heap: &Heap, areas: &mut Areas) -> bool {
+        let Some(spans) = heap.described(program) else { return false };
+        let known: Vec<Span> = spans.iter().map(|(_, span)| *span).collect();
+        if areas.add(&known).is_none() || areas.objects() > MOST {
+            return false;
+        }
+        self.all.resize(areas.objects() as usize, Kept::default());
+        self.mark(program, heap, areas, &spans);
+        true
+    }
+
     /// Marks the objects of spans. Returns those whose bits were replaced meanwhile, as they are now.
     fn mark(
         &mut self,
@@ -121,6 +135,7 @@ impl Cells {
             let bit = bits.get((index / 8) as usize).is_none_or(|byte| byte >> (index % 8) & 1 != 0);
             if (index < span.free_index || bit)
                 && let Some(kept) = self.all.get_mut((area.first + index) as usize)
+                && kept.place == FREE
             {
                 kept.place = UNREACHED;
             }
@@ -130,14 +145,20 @@ impl Cells {
     /// An object by its number.
     pub(super) fn get(&self, number: u64) -> Option<Cell> {
         let kept = self.all.get(usize::try_from(number).ok()?)?;
-        (kept.place != FREE).then(|| Cell { path: kept.place.checked_sub(REACHED), kind: kept.kind })
+        (![FREE, HIDDEN].contains(&kept.place))
+            .then(|| Cell { path: kept.place.checked_sub(REACHED), kind: kept.kind })
+    }
+
+    /// Whether there was no object yet.
+    pub(super) fn is_free(&self, number: u64) -> bool {
+        self.all.get(number as usize).is_none_or(|kept| kept.place == FREE)
     }
 
     /// Hides an object that nobody has reached; whether it was there.
     pub(super) fn hide(&mut self, number: u64) -> bool {
         match self.all.get_mut(number as usize) {
             Some(kept) if kept.place == UNREACHED => {
-                kept.place = FREE;
+                kept.place = HIDDEN;
                 true
             }
             _ => false,
@@ -146,7 +167,7 @@ impl Cells {
 
     /// Shows it again.
     pub(super) fn show(&mut self, number: u64) {
-        if let Some(kept) = self.all.get_mut(number as usize) {
+        if let Some(kept) = self.all.get_mut(number as usize).filter(|kept| kept.place == HIDDEN) {
             kept.place = UNREACHED;
         }
     }

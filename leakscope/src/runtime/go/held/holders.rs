@@ -96,14 +96,14 @@ impl Holders {
                 }
             }
         }
-        walk.settle()
+        walk.catch_up()
     }
 
     fn variable(&mut self, walk: &mut Walk<'_>, at: usize, bytes: &[u8]) {
         let typed = !self.variables[at].leaves.is_empty();
         let leads = |word: &[u8; 8]| {
             let word = u64::from_le_bytes(*word);
-            walk.areas.is_near(word) || typed && walk.is_unnamed_static(word)
+            walk.areas.is_close(word) || typed && walk.is_unnamed_static(word)
         };
         if !bytes.as_chunks::<8>().0.iter().any(leads) {
             return;
@@ -194,7 +194,7 @@ impl Holders {
                 }
             }
         }
-        walk.settle()?;
+        walk.catch_up()?;
         Ok(alive.len() as u64)
     }
 
@@ -218,7 +218,9 @@ impl Holders {
             let all = bytes.as_chunks::<8>().0.iter().enumerate();
             words = all.map(|(n, word)| (from + 8 * n as u64, u64::from_le_bytes(*word))).collect();
         }
-        words.retain(|(_, word)| walk.areas.find(*word).is_some());
+        // By the maps of a stack, a word may be a pointer to what has come since.
+        let precise = parked && !ends.is_empty();
+        words.retain(|(_, word)| walk.areas.find(*word).is_some() || precise && walk.areas.is_close(*word));
         let start = u64_at(g, walk.program.layout.start).unwrap_or(0);
         for (at, word) in words {
             let frame = ends.iter().position(|(end, _)| at < *end).unwrap_or(ends.len());

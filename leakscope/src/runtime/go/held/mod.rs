@@ -7,8 +7,9 @@
 //! through members of types (`paths`), which many objects share: a number for each object is all that is kept, and
 //! nothing of the heap is copied. From Go 1.22 on large objects say their type themselves.
 //!
-//! The program goes on meanwhile, so that a part is not reached: garbage, and what moved from what was yet to be read
-//! to what was read. It is told as what was not reached, and no more.
+//! The program goes on meanwhile. What has come since the objects were counted is counted, too, as soon as something
+//! points to it (`Walk::catch_up`). A part is not reached: garbage, and what moved from what was yet to be read to what was
+//! read. It is told as what was not reached, and no more.
 
 mod cells;
 mod code_use;
@@ -22,7 +23,7 @@ mod paths;
 mod pools;
 mod samples;
 mod scan;
-mod sizes;
+pub(super) mod sizes;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -73,7 +74,7 @@ pub fn look(program: &Program, frames: &mut Frames, limits: &Limits<'_>) -> Resu
         NoCells::Unsound => "its spans do not fit what it counts",
     })?;
     let until = begun + limits.longest;
-    let mut walk = Walk::new(program, types, (areas, cells), (until, limits.go_on));
+    let mut walk = Walk::new(program, types, (heap, areas, cells), (until, limits.go_on));
     walk.named = variables::holders(&variables);
     let mut holders = Holders::of(variables);
     let mut samples = Samples::default();

@@ -19,7 +19,7 @@ const FIRST_WITH_TYPE: u32 = 22;
 pub(super) const TYPE_WORD: u64 = 8;
 
 /// The size of the object that is made for so many bytes; `pointers` tells whether they hold any.
-pub(super) fn taken(bytes: u64, pointers: bool, minor: u32) -> u64 {
+pub(in super::super) fn taken(bytes: u64, pointers: bool, minor: u32) -> u64 {
     let typed =
         pointers && minor >= FIRST_WITH_TYPE && bytes > SMALLEST_WITH_TYPE && bytes <= LAST - TYPE_WORD;
     let wanted = if typed { bytes + TYPE_WORD } else { bytes };

@@ -152,7 +152,11 @@ type ByKind = HashMap<(Kind, bool), (u64, u64), foldhash::fast::RandomState>;
 
 fn add_up(walk: &mut Walk<'_>, held: &mut GoHeld) -> ByKind {
     let mut by_kind = ByKind::default();
-    for area in walk.areas.all() {
+    for (at, area) in walk.areas.all().iter().enumerate() {
+        // Its pages may serve others by now.
+        if walk.areas.at(area.start) != Some(at) {
+            continue;
+        }
         for number in area.first..area.first + area.count {
             let Some(cell) = walk.cells.get(number) else { continue };
             held.objects += 1;

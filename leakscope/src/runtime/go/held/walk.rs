@@ -13,6 +13,7 @@ use super::paths::{PathId, Paths, SOMEWHERE};
 use super::sizes;
 use super::types::{Shape, TypeId, Types};
 use crate::runtime::go::heap::areas::{Area, Areas, Object};
+use crate::runtime::go::heap::spans::Heap;
 use crate::runtime::go::program::Program;
 
 /// Bytes of a map's description (`runtime/map.go`, `hmap`; `internal/runtime/maps`, `Map`).
@@ -25,6 +26,10 @@ const AT_ONCE: usize = 64;
 const MOST_STATIC: u64 = 1 << 20;
 /// Most values that a slice is believed to have.
 const MOST_VALUES: u64 = 1 << 40;
+
+/// Most pointers to what has come meanwhile that are remembered, and how often the objects are counted again for them.
+const MOST_MISSED: usize = 1 << 16;
+const RENEWALS: u32 = 3;
 
 /// Why a look ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,15 @@ pub(super) struct Within {
     pub id: TypeId,
     pub count: u64,
     pub path: PathId,
+}
+
+/// A pointer to what was not there yet as the objects were counted.
+#[derive(Clone, Copy, Debug)]
+enum Missed {
+    /// Nothing of its page was known.
+    Page(Found, What, [u64; 3]),
+    /// Its place was free.
+    Place(Pending),
 }
 
 /// A pointer to an object.
@@ -76,7 +90,10 @@ pub(super) struct Walk<'a> {
     pub(super) within: Vec<Within>,
     /// Pointers that are yet to be noted.
     pending: Vec<Pending>,
+    /// What has come meanwhile.
+    missed: Vec<Missed>,
     met_within: HashSet<(u64, TypeId), foldhash::fast::RandomState>,
+    heap: Heap,
     /// Where variables lie, and those of them that are holders by themselves, by their addresses.
     pub statics: Vec<(u64, u64)>,
     pub named: Vec<(u64, u64)>,
@@ -91,7 +108,7 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         program: &'a Program,
         types: Types<'a>,
-        (areas, cells): (Areas, Cells),
+        (heap, areas, cells): (Heap, Areas, Cells),
         (until, go_on): (Instant, &'a dyn Fn() -> bool),
     ) -> Self {
         Self {
@@ -105,7 +122,9 @@ impl<'a> Walk<'a> {
             untyped: Vec::new(),
             within: Vec::new(),
             pending: Vec::with_capacity(AT_ONCE),
+            missed: Vec::new(),
             met_within: HashSet::default(),
+            heap,
             statics: program.parts.iter().flat_map(|part| part.pointer_variables()).collect(),
             named: Vec::new(),
             unread_bytes: 0,
@@ -119,6 +138,40 @@ impl<'a> Walk<'a> {
             true => Err(Stop::Late),
             false if (self.go_on)() => Ok(()),
             false => Err(Stop::Asked),
+        }
+    }
+
+    /// Follows until nothing new is reached, that included which has come since the objects were counted: what grows is
+    /// reached by its newest part.
+    pub(super) fn catch_up(&mut self) -> Result<(), Stop> {
+        for _ in 0..RENEWALS {
+            self.settle()?;
+            let missed = std::mem::take(&mut self.missed);
+            if missed.is_empty() || !self.cells.renew(self.program, &self.heap, &mut self.areas) {
+                break;
+            }
+            let before = missed.len();
+            for one in missed {
+                match one {
+                    Missed::Page(found, what, words) => self.visit(found, what, words),
+                    Missed::Place(pending) => self.note_one(pending),
+                }
+            }
+            self.note();
+            // Those that are left point to what is gone.
+            if self.missed.len() >= before {
+                break;
+            }
+        }
+        self.settle()?;
+        self.missed.clear();
+        Ok(())
+    }
+
+    /// Remembers what may lie in a page that the heap has taken since.
+    fn miss(&mut self, found: Found, what: What, words: [u64; 3]) {
+        if self.missed.len() < MOST_MISSED && self.areas.is_close(words[0]) {
+            self.missed.push(Missed::Page(found, what, words));
         }
     }
 
@@ -162,8 +215,14 @@ impl<'a> Walk<'a> {
         self.pending = pending;
     }
 
-    fn note_one(&mut self, Pending { number, plain, found, kind, entries }: Pending) {
-        let Some(cell) = self.cells.get(number) else { return };
+    fn note_one(&mut self, pending: Pending) {
+        let Pending { number, plain, found, kind, entries } = pending;
+        let Some(cell) = self.cells.get(number) else {
+            if self.missed.len() < MOST_MISSED && self.cells.is_free(number) {
+                self.missed.push(Missed::Place(pending));
+            }
+            return;
+        };
         let known = cell.kind;
         if cell.path.is_none() {
             let path = self.paths.step(found.path, found.step, kind);
@@ -200,12 +259,15 @@ impl<'a> Walk<'a> {
         if let Some(object) = self.areas.find(address) {
             let plain = self.areas.all()[object.0].plain;
             self.put(object, plain, found, Kind::UNKNOWN, 0);
+        } else {
+            self.miss(found, What::Raw, [address, 0, 0]);
         }
     }
 
     /// A pointer to a value of a type.
     pub(super) fn value(&mut self, found: Found, address: u64, id: TypeId) {
         let Some((object, area, offset)) = self.locate(address) else {
+            self.miss(found, What::Pointer(id), [address, 0, 0]);
             return self.static_value(found, address, Kind::new(Role::One, id), 1);
         };
         let size = self.types.at(id).size;
@@ -221,6 +283,7 @@ impl<'a> Walk<'a> {
     /// The array of a slice.
     pub(super) fn slice(&mut self, found: Found, address: u64, id: TypeId, length: u64, capacity: u64) {
         let Some((object, area, offset)) = self.locate(address) else {
+            self.miss(found, What::Slice(id), [address, length, capacity]);
             return self.static_value(found, address, Kind::new(Role::Several, id), length);
         };
         let size = self.types.at(id).size;
@@ -281,20 +344,31 @@ impl<'a> Walk<'a> {
 
     /// The beginning of a part of something that the runtime made.
     pub(super) fn part(&mut self, found: Found, address: u64, kind: Kind) {
-        let Some((object, area, offset)) = self.locate(address) else { return };
+        let Some((object, area, offset)) = self.locate(address) else {
+            let what = match kind.role() {
+                Role::Map => What::Map(kind.id()),
+                Role::Channel => What::Channel(kind.id()),
+                _ => What::Raw,
+            };
+            return self.miss(found, what, [address, 0, 0]);
+        };
         let sized = kind.role() != Role::Map || area.size == MAP;
         let kind = if offset == 0 && sized && kind.id() != 0 { kind } else { Kind::UNKNOWN };
         self.put(object, area.plain, found, kind, 0);
     }
 
     fn closure(&mut self, found: Found, address: u64) {
-        let Some((object, area, offset)) = self.locate(address) else { return };
+        let Some((object, area, offset)) = self.locate(address) else {
+            return self.miss(found, What::Function, [address, 0, 0]);
+        };
         let kind = if offset == 0 { Kind::new(Role::Closure, 0) } else { Kind::UNKNOWN };
         self.put(object, area.plain, found, kind, 0);
     }
 
     fn text(&mut self, found: Found, address: u64, length: u64) {
-        let Some((object, area, _)) = self.locate(address) else { return };
+        let Some((object, area, _)) = self.locate(address) else {
+            return self.miss(found, What::Text, [address, length, 0]);
+        };
         let kind = if area.plain && length > 0 { Kind::new(Role::Text, 0) } else { Kind::UNKNOWN };
         self.put(object, area.plain, found, kind, 0);
     }
@@ -352,7 +426,7 @@ impl<'a> Walk<'a> {
         let mut before = 0;
         for (at, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
             let word = u64::from_le_bytes(*word);
-            if self.areas.is_near(word) {
+            if self.areas.is_close(word) {
                 let step = if steps { from.saturating_add(8 * at as u32) } else { SOMEWHERE };
                 let found = Found { path, step };
                 match self.told_by(before) {

@@ -43,6 +43,7 @@ pub(super) struct Notes {
     of: HashMap<u64, Vec<u64>>,
     /// The semaphore that a goroutine waits for.
     semaphores: HashMap<u64, u64>,
+    size: u64,
 }
 
 /// Reads notes.
@@ -119,7 +120,7 @@ impl Notes {
     /// `None` if the layout is not known, or if who waits for semaphores cannot be found out.
     pub(super) fn read(program: &Program, goroutines: &Goroutines) -> Option<Self> {
         let reader = Reader::of(program)?;
-        let mut notes = Self::default();
+        let mut notes = Self { size: reader.layout.size as u64, ..Self::default() };
         let parked = goroutines.all.iter().filter(|seen| seen.is_parked() && seen.waiting != 0);
         let mut todo: Vec<u64> = parked.map(|seen| seen.waiting).collect();
         while !todo.is_empty() && notes.by_address.len() < MOST {
@@ -166,6 +167,11 @@ impl Notes {
     /// Where they lie.
     pub(super) fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
         self.by_address.keys().copied()
+    }
+
+    /// Bytes of a note.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Whether a note lies there.

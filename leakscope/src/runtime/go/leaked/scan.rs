@@ -12,6 +12,7 @@ use super::roots;
 use super::stack_maps::StackMaps;
 use crate::runtime::go::bytes::u64_at;
 use crate::runtime::go::heap::spans::Heap;
+use crate::runtime::go::held::sizes;
 use crate::runtime::go::memory::Piece;
 use crate::runtime::go::program::Program;
 
@@ -113,7 +114,9 @@ impl<'a> Scan<'a> {
         let waits = |seen: &Seen| ground.waits(seen);
         let own = goroutines.all.iter().map(|seen| seen.address).chain([goroutines.list]);
         let own_sizes = own.filter_map(|at| objects.size_of(at)).collect();
-        let note_sizes = notes.addresses().filter_map(|at| objects.size_of(at)).collect();
+        let mut note_sizes: HashSet<u64> = notes.addresses().filter_map(|at| objects.size_of(at)).collect();
+        // Up to Go 1.25 those that wait for a condition are met on the heap, and may be the only ones.
+        note_sizes.insert(sizes::taken(notes.size(), true, program.minor));
         let mut scan = Self {
             coroutines: goroutines.all.iter().any(|seen| waits(seen) == Waits::Coroutine),
             runs: goroutines.all.iter().map(|seen| waits(seen) == Waits::Other).collect(),
