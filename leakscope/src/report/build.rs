@@ -247,10 +247,27 @@ impl Answer {
         if alone {
             let second = self.answer(told);
             self.first(holders::answer::findings(all).into_iter().map(Finding::from).chain(second));
+        } else if self.knows_no_place()
+            && let Some(grew) = holders::answer::grew(all)
+        {
+            // Who has grown says more than that it is not known where.
+            let second = self.answer(grew);
+            let rest = holders::answer::findings(all).into_iter().skip(1).map(Finding::from);
+            self.first(second.into_iter().chain([told.into()]).chain(rest));
         } else {
             self.0.last(told);
             holders::answer::findings(all).into_iter().for_each(|said| self.0.last(said));
         }
+    }
+
+    /// Whether all that was said of a Go heap names no place.
+    fn knows_no_place(&self) -> bool {
+        let nowhere = |said: &Finding| match said.code.name() {
+            "go_heap_unplaced" => true,
+            "go_heap_live" => said.args.get("most").is_none_or(serde_json::Value::is_null),
+            _ => false,
+        };
+        self.0.answer.as_ref().is_some_and(nowhere)
     }
 
     /// Which locks goroutines wait for: behind what may be wrong.

@@ -147,9 +147,9 @@ fn the_order_of_answers() {
     assert_eq!(answer(&stuck, &story, None), "500 1 Last.");
     assert_eq!(answer(&idle, &story, Some("Heap.")), "500 Heap. Last.");
     assert_eq!(answer(&idle, &story, None), "500 Last.");
-    assert_eq!(answer(&stuck, &calm, None), "1 No Last.");
-    assert_eq!(answer(&idle, &calm, Some("Heap.")), "Heap. No Last.");
-    assert_eq!(answer(&idle, &calm, None), "No Last.");
+    assert_eq!(answer(&stuck, &calm, None), "1 All Last.");
+    assert_eq!(answer(&idle, &calm, Some("Heap.")), "Heap. All Last.");
+    assert_eq!(answer(&idle, &calm, None), "All Last.");
 }
 
 /// A screen does not wait for names; nothing is said of places until they are there.

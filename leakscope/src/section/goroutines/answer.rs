@@ -38,7 +38,8 @@ fn why(site: &GoroutineSite, all: &Goroutines) -> Option<Why> {
     }
     let deadlocked = !all.deadlocks.is_empty() && in_deadlock(site);
     let blocked = site.state == GoState::Waiting.name() && !waits_for_the_world(site);
-    let many = site.count > MANY && site.count >= all.total / SHARE;
+    let idle = all.sites.iter().filter(|site| site.idle && !site.system).map(|site| site.count).sum();
+    let many = site.count > MANY && site.count >= all.total.saturating_sub(idle) / SHARE;
     match site {
         _ if leaked::is_told(site) && site.leaked >= site.count - site.count / 2 => None,
         GoroutineSite { stuck: 1.., .. } if !deadlocked && !leaked::is_told(site) => Some(Why::Stuck),
@@ -115,7 +116,9 @@ fn told(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
 
 /// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
 pub(crate) fn findings(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
-    told(&without_labels(all), since).into_iter().skip(1).take(MORE).collect()
+    let none =
+        (all.leaked == Some(0) && all.growth_since_first.is_none()).then_some(GoroutinesSaid::NoneLeaked {});
+    told(&without_labels(all), since).into_iter().skip(1).take(MORE).chain(none).collect()
 }
 
 /// All that is ever said of them: all that is worth it, and that all is well.
@@ -280,7 +283,7 @@ mod tests {
         let steady = section(&[labelled(0, 25, 0), labelled(6, 25, 100)]);
         assert_eq!(steady.sites.len(), 25);
         assert!(goroutines(&steady).is_none() && steady.sites.iter().all(|site| !site.piling_up));
-        assert!(calm(&steady).starts_with("No goroutines pile up: all 25 are"), "{}", calm(&steady));
+        assert!(calm(&steady).starts_with("All 25 goroutines are"), "{}", calm(&steady));
         let grown = section(&[labelled(0, 5, 0), labelled(6, 25, 100)]);
         let text = goroutines(&grown).expect("a headline");
         assert!(
@@ -311,43 +314,39 @@ mod tests {
         none(&ends);
         assert_eq!(
             calm(&ends),
-            "No goroutines pile up: all 20 are blocked in select at main.(*WebSocket).notifyFxn at websocket.go:156 (what for \
-             is not visible)."
+            "All 20 goroutines are blocked in select at main.(*WebSocket).notifyFxn at websocket.go:156 (what for is not \
+             visible). No place has more and more of them."
         );
         assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
-        assert_eq!(
-            calm(&section(&[look(0, &[(3, "sleep")])])),
-            "No goroutine waits for a lock: all 3 are idle."
-        );
-        assert_eq!(
-            calm(&section(&[look(0, &[(1, "sleep")])])),
-            "No goroutine waits for a lock: the only one is idle."
-        );
+        assert_eq!(calm(&section(&[look(0, &[(3, "sleep")])])), "All 3 goroutines are idle.");
+        assert_eq!(calm(&section(&[look(0, &[(1, "sleep")])])), "The only goroutine is idle.");
         let at = "at main.(*WebSocket).notifyFxn at websocket.go:156 (what for is not visible)";
         for (groups, text) in [
             (
                 &[(2, "sleep"), (1, "select")][..],
-                format!("2 of 3 are idle; the other one is blocked in select {at}"),
+                format!("2 of 3 goroutines are idle; the other one is blocked in select {at}"),
             ),
             (
                 &[(1, "sleep"), (4, "select")],
-                format!("1 of 5 is idle; the other 4 are blocked in select {at}"),
+                format!("1 of 5 goroutines is idle; the other 4 are blocked in select {at}"),
             ),
             (
                 &[(1, "sleep"), (1, "select"), (1, "chan send")],
-                "1 of 3 is idle; each of the other 2 is in a place of its own".to_owned(),
+                "1 of 3 goroutines is idle; each of the other 2 is in a place of its own".to_owned(),
             ),
             (
                 &[(1, "sleep"), (5, "select"), (2, "chan send")],
-                format!("1 of 8 is idle; at most 5 of the other 7 are in one place, blocked in select {at}"),
+                format!(
+                    "1 of 8 goroutines is idle; 5 of the other 7 are blocked in select {at}, the most in one place"
+                ),
             ),
             (
                 &[(5, "select"), (2, "chan send")],
-                format!("at most 5 of the 7 are in one place, blocked in select {at}"),
+                format!("5 of 7 goroutines are blocked in select {at}, the most in one place"),
             ),
-            (&[(1, "select")], format!("the only one is blocked in select {at}")),
+            (&[(1, "select")], format!("The only goroutine is blocked in select {at}")),
         ] {
-            assert_eq!(calm(&section(&[look(0, groups)])), format!("No goroutine waits for a lock: {text}."));
+            assert_eq!(calm(&section(&[look(0, groups)])), format!("{text}."));
         }
     }
 

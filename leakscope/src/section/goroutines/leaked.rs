@@ -40,13 +40,15 @@ pub(super) fn said(all: &Goroutines) -> Option<GoroutinesSaid> {
         places: sites.len() as u64,
         most: Some(Group { count: most.leaked, doing: doing(most) }),
         created_by: most.created_by.as_ref().and_then(short_place),
+        others: sites.iter().fold(0, |sum, site| sum.saturating_add(site.count.saturating_sub(site.leaked))),
         heap_bytes: all.leaked_heap_bytes.filter(|bytes| *bytes > 0),
     })
 }
 
 /// In words.
 pub(super) fn text(said: &GoroutinesSaid) -> String {
-    let GoroutinesSaid::Leaked { count: n, total, places, most, created_by, heap_bytes } = said else {
+    let GoroutinesSaid::Leaked { count: n, total, places, most, created_by, others, heap_bytes } = said
+    else {
         return String::new();
     };
     let who = words::who(*n, *total, ["can never run again", "can never run again"]);
@@ -62,7 +64,12 @@ pub(super) fn text(said: &GoroutinesSaid) -> String {
         (Some(held), _) => format!(" About {} of the heap is reached by them alone.", bytes(*held)),
     };
     let waits = if *n == 1 { "it waits" } else { "they wait" };
-    format!("{who}{where_}: nothing that can still run reaches what {waits} for.{held}")
+    let there = if *places == 1 { "there" } else { "in these places" };
+    let others = match others {
+        0 => String::new(),
+        n => format!(" Of the other {} {there} that is not shown, or not yet.", count(*n)),
+    };
+    format!("{who}{where_}: nothing that can still run reaches what {waits} for.{held}{others}")
 }
 
 #[cfg(test)]
@@ -111,7 +118,8 @@ mod tests {
             said[1].text(),
             "1 of 549 goroutines can never run again, blocked in select at main.(*WebSocket).notifyFxn at \
              websocket.go:156, created by main.(*Hub).add at hub.go:40: nothing that can still run reaches what it \
-             waits for. About 3.0 MiB of the heap is reached by it alone."
+             waits for. About 3.0 MiB of the heap is reached by it alone. Of the other 39 there that is not shown, or not \
+             yet."
         );
     }
 

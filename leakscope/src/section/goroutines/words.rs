@@ -88,7 +88,7 @@ findings! {
             stuck: u64,
             total: u64,
         },
-        /// Goroutines that can never run again, in `places` places; `most` are in one. `heap_bytes` of the Go heap are
+        /// Goroutines that can never run again, in `places` places; `most` are in one, and of `others` that is not known. `heap_bytes` of the Go heap are
         /// reached by them alone.
         Warning Leaked = "goroutines_leaked" {
             count: u64,
@@ -96,8 +96,11 @@ findings! {
             places: u64,
             most: Option<Group>,
             created_by: Option<String>,
+            others: u64,
             heap_bytes: Option<u64>,
         },
+        /// None was found that can never run again.
+        Note NoneLeaked = "no_goroutines_leaked" {},
         /// Goroutines that nothing can wake.
         Warning Stuck = "goroutines_stuck" {
             count: u64,
@@ -180,6 +183,9 @@ fn text(said: &GoroutinesSaid) -> String {
             many(said)
         }
         GoroutinesSaid::Leaked { .. } => leaked::text(said),
+        GoroutinesSaid::NoneLeaked {} => {
+            "Of no goroutine was it shown that it can never run again.".to_owned()
+        }
         GoroutinesSaid::Spread { .. } => place_words::spread(said),
         GoroutinesSaid::WantLock { .. } => lock_words::want_lock(said),
         GoroutinesSaid::Nothing {} => "The program has no goroutines of its own.".to_owned(),
@@ -189,14 +195,14 @@ fn text(said: &GoroutinesSaid) -> String {
             grown(*growth)
         ),
         GoroutinesSaid::Calm { total, idle, largest, watched, want_locks } => {
-            let calm = match (*watched, *want_locks) {
-                // One look tells of no trend.
-                (true, _) => "No goroutines pile up".to_owned(),
-                (false, 0) => "No goroutine waits for a lock".to_owned(),
-                (false, 1) => "1 goroutine waits for a lock".to_owned(),
-                (false, n) => format!("{} goroutines wait for locks", count(n)),
+            let locks = match *want_locks {
+                0 => String::new(),
+                1 => " 1 goroutine waits for a lock.".to_owned(),
+                n => format!(" {} goroutines wait for locks.", count(n)),
             };
-            format!("{calm}: {}.", who_does_what(*total, *idle, largest.as_ref()))
+            // One look tells of no trend.
+            let trend = if *watched { " No place has more and more of them." } else { "" };
+            format!("{}.{locks}{trend}", who_does_what(*total, *idle, largest.as_ref()))
         }
         GoroutinesSaid::Refused { why } => format!("The goroutines could not be read: {why}."),
         GoroutinesSaid::Old { why } => format!("The goroutines could not be looked at again: {why}."),
@@ -252,27 +258,29 @@ fn who_does_what(total: u64, idle: u64, largest: Option<&Group>) -> String {
     let others = total.saturating_sub(idle);
     let (Some(Group { count: most, doing: what }), 1..) = (largest, others) else {
         return match idle {
-            1 => "the only one is idle".to_owned(),
-            n => format!("all {} are idle", count(n)),
+            1 => "The only goroutine is idle".to_owned(),
+            n => format!("All {} goroutines are idle", count(n)),
         };
     };
     let does = || format!("{}{}", doing(what), what_for(what));
     let most = match (*most, others) {
-        (1, 1) if idle == 0 => format!("the only one is {}", does()),
+        (1, 1) if idle == 0 => format!("The only goroutine is {}", does()),
         (1, 1) => format!("the other one is {}", does()),
-        (1, n) if idle == 0 => format!("each of the {} is in a place of its own", count(n)),
+        (1, n) if idle == 0 => format!("Each of the {} goroutines is in a place of its own", count(n)),
         (1, n) => format!("each of the other {} is in a place of its own", count(n)),
-        (most, n) if most == n && idle == 0 => format!("all {} are {}", count(n), does()),
+        (most, n) if most == n && idle == 0 => format!("All {} goroutines are {}", count(n), does()),
         (most, n) if most == n => format!("the other {} are {}", count(n), does()),
+        (most, n) if idle == 0 => {
+            format!("{} of {} goroutines are {}, the most in one place", count(most), count(n), does())
+        }
         (most, n) => {
-            let other = if idle == 0 { "" } else { "other " };
-            format!("at most {} of the {other}{} are in one place, {}", count(most), count(n), does())
+            format!("{} of the other {} are {}, the most in one place", count(most), count(n), does())
         }
     };
     match idle {
         0 => most,
-        1 => format!("1 of {} is idle; {most}", count(total)),
-        n => format!("{} of {} are idle; {most}", count(n), count(total)),
+        1 => format!("1 of {} goroutines is idle; {most}", count(total)),
+        n => format!("{} of {} goroutines are idle; {most}", count(n), count(total)),
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn unseen(frees: u64, live_objects: u64) -> u64 {
     if is_notable(frees, live_objects) { frees } else { 0 }
 }
 
+/// A place that has allocated less than one in so many bytes is not worth a word.
+const FEW_OF: u64 = 10;
+
 /// What a heap that the Go runtime keeps has to say, alone or beside what is traced.
 pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
     let (go, c) = (heap.sums(GO), heap.sums(MALLOC));
@@ -53,7 +56,16 @@ pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
         unseen_frees: unseen_beside(heap, lost, c.live_objects),
     });
     if go.live_objects == 0 && beside.is_none() {
-        return HeapSaid::GoUnplaced { in_use_bytes };
+        // Without growth of what is live, where most is allocated is the best that is known.
+        let most =
+            heap.places.iter().filter(|place| place.source == GO).max_by_key(|place| place.alloc_bytes);
+        let most = most.filter(|place| place.alloc_bytes >= go.alloc_bytes / FEW_OF && place.alloc_bytes > 0);
+        return HeapSaid::GoUnplaced {
+            in_use_bytes,
+            alloc_bytes: if heap.go_since_attach() { go.alloc_bytes } else { 0 },
+            most: most.map(|place| place.label.clone()),
+            most_bytes: most.map_or(0, |place| place.alloc_bytes),
+        };
     }
     let mut sources = heap.sources.iter().filter(|source| source.name == GO);
     HeapSaid::GoLive {

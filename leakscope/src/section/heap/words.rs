@@ -4,7 +4,7 @@ mod go;
 
 use serde::Serialize;
 
-use self::go::go_live;
+use self::go::{go_live, go_unplaced};
 use crate::human::{bytes, count, counted, cut, duration, share, signed_bytes};
 use crate::section::finding::findings;
 use crate::section::label::LONGEST_NAME;
@@ -117,7 +117,7 @@ findings! {
         /// A Go program whose C code allocates nothing, and whose own heap is not read.
         Note NoC = "heap_no_c_code" {},
         /// Of a Go heap no site is known.
-        Note GoUnplaced = "go_heap_unplaced" { in_use_bytes: Option<u64>, },
+        Note GoUnplaced = "go_heap_unplaced" { in_use_bytes: Option<u64>, alloc_bytes: u64, most: Option<String>, most_bytes: u64, },
         /// So much is live in a Go program.
         Note GoLive = "go_heap_live" {
             in_use_bytes: Option<u64>,
@@ -210,10 +210,7 @@ fn text(said: &HeapSaid) -> String {
                              not looked at."
                 .to_owned()
         }
-        HeapSaid::GoUnplaced { in_use_bytes } => {
-            let in_use = in_use_bytes.map(|n| format!(", of {} in use", bytes(n))).unwrap_or_default();
-            format!("Nothing that is live on the Go heap is known by its place{in_use}.")
-        }
+        HeapSaid::GoUnplaced { .. } => go_unplaced(said),
         HeapSaid::GoLive { .. } => go_live(said).unwrap_or_default(),
         HeapSaid::NoAllocator { .. }
         | HeapSaid::GrownElsewhere { .. }

@@ -1,6 +1,6 @@
 //! What answers "what holds the memory?".
 
-use super::model::{HolderSite, Holders, ResidentKind};
+use super::model::{HeldHeap, HolderSite, Holders, Resident, ResidentKind};
 use super::table::{resident_name, subject};
 use super::words::{HoldersSaid, Told};
 use crate::human::bytes;
@@ -9,16 +9,41 @@ use crate::human::bytes;
 const FEW_SAMPLES: u64 = 3;
 /// Less of the heap is not worth a word.
 const SHARE: u64 = 10;
+/// A heap of less than one in so many bytes of the memory that the process has for itself is not the answer.
+const HEAP_SHARE: u64 = 4;
 /// Less growth isn't, either.
 const NOTABLE: i64 = 1 << 20;
 
 /// What holds most; where nothing is known of holders, where resident memory is.
 pub(crate) fn answer(holders: &Holders) -> HoldersSaid {
     match (&holders.heap, holders.sites.first()) {
-        (Some(heap), Some(first)) => HoldersSaid::Most { told: told(first), live_bytes: heap.live_bytes },
+        // Most of the memory is not that of the heap.
+        (Some(heap), _) if own(holders) / HEAP_SHARE > heap.live_bytes => {
+            HoldersSaid::Resident { told: resident(holders) }
+        }
+        // What is not known is more than the largest that is.
+        (Some(heap), Some(first)) if heap.unreached_bytes > first.held_bytes => unreached(heap),
+        (Some(heap), Some(_)) => most(holders, heap),
         _ if holders.resident.is_empty() => unknown(holders),
         _ => HoldersSaid::Resident { told: resident(holders) },
     }
+}
+
+/// Resident memory that is of no file and not shared.
+fn own(holders: &Holders) -> u64 {
+    let is_own = |part: &&Resident| matches!(part.kind, ResidentKind::Brk | ResidentKind::Anonymous);
+    holders.resident.iter().filter(is_own).fold(0, |sum, part| sum.saturating_add(part.rss_bytes))
+}
+
+fn most(holders: &Holders, heap: &HeldHeap) -> HoldersSaid {
+    match holders.sites.first() {
+        Some(first) => HoldersSaid::Most { told: told(first), live_bytes: heap.live_bytes },
+        None => unknown(holders),
+    }
+}
+
+fn unreached(heap: &HeldHeap) -> HoldersSaid {
+    HoldersSaid::Unreached { unreached_bytes: heap.unreached_bytes, live_bytes: heap.live_bytes }
 }
 
 fn unknown(holders: &Holders) -> HoldersSaid {
@@ -30,24 +55,31 @@ fn unknown(holders: &Holders) -> HoldersSaid {
 pub(crate) fn findings(holders: &Holders) -> Vec<HoldersSaid> {
     let mut said = Vec::new();
     if let Some(heap) = &holders.heap {
-        let grown = holders.sites.iter().max_by_key(|site| site.growth_bytes);
-        if let (Some(site), Some(all_growth_bytes)) = (grown, heap.growth_bytes)
-            && let Some(growth_bytes) = site.growth_bytes.filter(|growth| *growth >= NOTABLE)
-            && growth_bytes >= all_growth_bytes / 2
-            && all_growth_bytes > 0
-        {
-            said.push(HoldersSaid::Grew { told: told(site), growth_bytes, all_growth_bytes });
-        }
-        if heap.unreached_bytes > heap.live_bytes / SHARE {
-            said.push(HoldersSaid::Unreached {
-                unreached_bytes: heap.unreached_bytes,
-                live_bytes: heap.live_bytes,
-            });
+        let small = own(holders) / HEAP_SHARE > heap.live_bytes;
+        said.extend(small.then(|| most(holders, heap)));
+        said.extend(grew(holders));
+        match holders.sites.first() {
+            Some(first) if heap.unreached_bytes > first.held_bytes && !small => {
+                said.push(most(holders, heap))
+            }
+            _ if heap.unreached_bytes > heap.live_bytes / SHARE => said.push(unreached(heap)),
+            _ => {}
         }
     } else if !holders.resident.is_empty() {
         said.push(unknown(holders));
     }
     said
+}
+
+/// Who has grown most, by at least a half of what holders have grown by.
+pub(crate) fn grew(holders: &Holders) -> Option<HoldersSaid> {
+    let all_growth_bytes = holders.heap.as_ref()?.growth_bytes?;
+    let grown = |site: &&HolderSite| site.growth_bytes.is_some_and(|growth| growth > 0);
+    let sum =
+        holders.sites.iter().filter(grown).filter_map(|site| site.growth_bytes).fold(0, i64::saturating_add);
+    let site = holders.sites.iter().max_by_key(|site| site.growth_bytes)?;
+    let growth_bytes = site.growth_bytes.filter(|growth| *growth >= NOTABLE && *growth >= sum / 2)?;
+    Some(HoldersSaid::Grew { told: told(site), growth_bytes, all_growth_bytes })
 }
 
 fn resident(holders: &Holders) -> String {

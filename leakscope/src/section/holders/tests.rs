@@ -83,7 +83,7 @@ fn the_holder_of_most_is_the_answer() {
     let holders = of_go(&held());
     assert_eq!(
         answer(&holders).text(),
-        "main.locks is a map[string]*sync.Mutex with 3,040,000 entries and holds 240.0 MiB of the 250.0 MiB live; \
+        "main.locks is a map[string]*sync.Mutex with 3,040,000 entries and holds 240.0 MiB of the 250.0 MiB on the heap; \
          allocated at main.getLock main.go:73 (75 % by samples)."
     );
     assert!(findings(&holders).is_empty(), "a little is not reached: nobody need know");
@@ -126,7 +126,7 @@ fn a_part_of_a_holder() {
     assert_eq!(
         answer(&of_go(&made)).text(),
         "main.cache.shards[…].items is 16 values of map[string]*sync.Mutex with 3,040,000 entries in all, which hold 200.0 MiB of \
-         the 250.0 MiB live (main.cache in all 240.0 MiB)."
+         the 250.0 MiB on the heap (main.cache in all 240.0 MiB)."
     );
 }
 
@@ -144,7 +144,7 @@ fn growth_by_holder() {
     let said = findings(&now);
     assert_eq!(
         said[0].text(),
-        "main.locks holds 29.0 MiB more than at the first look, of 30.0 MiB that the heap has grown by."
+        "main.locks holds 29.0 MiB more than at the first look. The heap has 30.0 MiB more in all, garbage included."
     );
 }
 

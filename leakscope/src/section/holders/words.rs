@@ -49,12 +49,12 @@ fn told(said: &HoldersSaid) -> String {
     match said {
         HoldersSaid::Most { told, live_bytes } => most(told, *live_bytes),
         HoldersSaid::Grew { told, growth_bytes, all_growth_bytes } => {
-            let grown = |growth: i64| bytes(growth.unsigned_abs());
+            let signed = if *all_growth_bytes < 0 { "less" } else { "more" };
             format!(
-                "{} holds {} more than at the first look, of {} that the heap has grown by.",
+                "{} holds {} more than at the first look. The heap has {} {signed} in all, garbage included.",
                 told.holder,
-                grown(*growth_bytes),
-                grown(*all_growth_bytes)
+                bytes(growth_bytes.unsigned_abs()),
+                bytes(all_growth_bytes.unsigned_abs())
             )
         }
         HoldersSaid::Unreached { unreached_bytes, live_bytes } => format!(
@@ -74,7 +74,7 @@ fn most(told: &Told, live_bytes: u64) -> String {
         Some(container) => contained(told, container, &live),
         None => {
             let of_type = told.type_name.as_ref().map(|name| format!(" (a {name})")).unwrap_or_default();
-            format!("{}{of_type} holds {} of the {live} live", told.holder, bytes(told.held_bytes))
+            format!("{}{of_type} holds {} of the {live} on the heap", told.holder, bytes(told.held_bytes))
         }
     };
     format!("{held}{}.", allocated(told))
@@ -99,11 +99,14 @@ fn contained(told: &Told, container: &Container, live: &str) -> String {
     let held = bytes(container.held_bytes);
     let entries = entries(container);
     let is = if container.objects == 1 {
-        format!("{who} is a {} with {entries} and holds {held} of the {live} live", container.type_name)
+        format!(
+            "{who} is a {} with {entries} and holds {held} of the {live} on the heap",
+            container.type_name
+        )
     } else {
         let all = counted(container.objects, "value");
         format!(
-            "{who} is {all} of {} with {entries} in all, which hold {held} of the {live} live",
+            "{who} is {all} of {} with {entries} in all, which hold {held} of the {live} on the heap",
             container.type_name
         )
     };

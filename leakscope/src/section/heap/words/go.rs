@@ -1,7 +1,7 @@
 //! What is said of the heap of a Go program.
 
 use super::{BesideGo, HeapSaid, Lost, and_most, how_sure, meanwhile};
-use crate::human::{bytes, counted};
+use crate::human::{bytes, counted, share};
 
 /// What is live in a Go program: exact counts of its C code and what is known of Go's heap are told one by one, the
 /// larger first.
@@ -60,6 +60,25 @@ pub(super) fn go_live(said: &HeapSaid) -> Option<String> {
     );
     let c = and_most(c, *c_bytes, most.as_ref(), *lost) + &meanwhile(*unseen_frees);
     Some(if c_bytes > live_bytes { format!("{c} {go}") } else { format!("{go} {c}") })
+}
+
+/// A Go heap of which nothing is known to be live.
+pub(super) fn go_unplaced(said: &HeapSaid) -> String {
+    let HeapSaid::GoUnplaced { in_use_bytes, alloc_bytes, most, most_bytes } = said else {
+        return String::new();
+    };
+    let in_use = in_use_bytes.map(|n| format!(", of {} in use", bytes(n))).unwrap_or_default();
+    let part = |place| format!(", {} of that at {place}", share(*most_bytes, *alloc_bytes));
+    let most = most.as_ref().map(part).unwrap_or_default();
+    let allocated = match alloc_bytes {
+        0 => String::new(),
+        n => format!(
+            " About {} were allocated on it while leakscope watched{most}; none of that has survived a garbage collection \
+             yet.",
+            bytes(*n)
+        ),
+    };
+    format!("Nothing that is live on the Go heap is known by its place{in_use}.{allocated}")
 }
 
 fn capitalized(text: &str) -> String {
