@@ -107,6 +107,8 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// Less than this of a Go heap, whose place is not known, is not the answer.
+const LITTLE: u64 = 1 << 20;
 /// Cost of a probe hit whose instruction the kernel emulates, ns.
 const EMULATED_HIT_NS: u64 = 900;
 /// Extra cost of one whose instruction it single-steps, ns.
@@ -211,6 +213,7 @@ impl Answer {
         }
         self.resident(report);
         self.holders(report);
+        self.beside_no_place();
         if let Some(host) = host {
             self.inside(host);
         }
@@ -268,6 +271,24 @@ impl Answer {
             _ => false,
         };
         self.0.answer.as_ref().is_some_and(nowhere)
+    }
+
+    /// What goroutines do is the answer, where next to nothing is known of a Go heap.
+    fn beside_no_place(&mut self) {
+        let little = |said: &Finding| {
+            let bytes = |name: &str| said.args.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+            bytes("alloc_bytes").max(bytes("live_bytes")) < LITTLE
+        };
+        if !self.knows_no_place() || !self.0.answer.as_ref().is_some_and(little) {
+            return;
+        }
+        let details = &mut self.0.details;
+        let first = |wanted: &str| details.iter().position(|said| said.code.name().starts_with(wanted));
+        if let Some(at) = first("goroutine_lock_contention").or_else(|| first("goroutines_")) {
+            let said = details.remove(at);
+            let second = self.answer(said);
+            self.first(second);
+        }
     }
 
     /// Which locks goroutines wait for: behind what may be wrong.

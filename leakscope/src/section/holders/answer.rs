@@ -79,6 +79,11 @@ pub(crate) fn grew(holders: &Holders) -> Option<HoldersSaid> {
         holders.sites.iter().filter(grown).filter_map(|site| site.growth_bytes).fold(0, i64::saturating_add);
     let site = holders.sites.iter().max_by_key(|site| site.growth_bytes)?;
     let growth_bytes = site.growth_bytes.filter(|growth| *growth >= NOTABLE && *growth >= sum / 2)?;
+    // Whoever was not there at all may have been missed.
+    let new = growth_bytes.cast_unsigned() >= site.held_bytes;
+    if new && all_growth_bytes < growth_bytes / 4 * 3 {
+        return None;
+    }
     Some(HoldersSaid::Grew { told: told(site), growth_bytes, all_growth_bytes })
 }
 

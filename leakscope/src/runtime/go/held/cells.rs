@@ -17,11 +17,12 @@ const FEW_PAGES: u64 = 1 << 14;
 const RETRIES: u32 = 3;
 /// Spans whose bits are read at once.
 const AT_ONCE: usize = 1 << 14;
-/// There is no object; there is one that was not reached; numbers of ways, from the first one on; it is not to be reached
-/// yet.
+/// There is no object; there is one that was not reached; the same of one that has come since; numbers of ways, from the
+/// first one on; it is not to be reached yet.
 const FREE: u32 = 0;
 const UNREACHED: u32 = 1;
-const REACHED: u32 = 2;
+const LATE: u32 = 2;
+const REACHED: u32 = 3;
 const HIDDEN: u32 = u32::MAX;
 
 /// What is kept of an object.
@@ -69,14 +70,14 @@ impl Cells {
         }
         let mut cells = Self { all: vec![Kept::default(); areas.objects() as usize] };
         for _ in 0..RETRIES {
-            spans = cells.mark(program, heap, areas, &spans);
+            spans = cells.mark(program, heap, areas, (&spans, UNREACHED));
             if spans.is_empty() {
                 break;
             }
         }
         // Of a span that is swept all the time all may be objects.
         for (_, span) in spans {
-            cells.mark_span(areas, &span, &[]);
+            cells.mark_span(areas, (&span, UNREACHED), &[]);
         }
         Ok(cells)
     }
@@ -89,8 +90,14 @@ impl Cells {
             return false;
         }
         self.all.resize(areas.objects() as usize, Kept::default());
-        self.mark(program, heap, areas, &spans);
+        self.mark(program, heap, areas, (&spans, LATE));
         true
+    }
+
+    /// Whether it has come since the objects were counted, and nobody has reached it: what it was before may be among
+    /// them.
+    pub(super) fn is_late(&self, number: u64) -> bool {
+        self.all.get(number as usize).is_some_and(|kept| kept.place == LATE)
     }
 
     /// Marks the objects of spans. Returns those whose bits were replaced meanwhile, as they are now.
@@ -99,7 +106,7 @@ impl Cells {
         program: &Program,
         heap: &Heap,
         areas: &Areas,
-        spans: &[(u64, Span)],
+        (spans, place): (&[(u64, Span)], u32),
     ) -> Vec<(u64, Span)> {
         let mut changed = Vec::new();
         for chunk in spans.chunks(AT_ONCE) {
@@ -114,7 +121,7 @@ impl Cells {
                     == (span.start, span.element_size, span.elements);
                 match read.get(n) {
                     Some(bits) if same && now.alloc_bits == span.alloc_bits => {
-                        self.mark_span(areas, &now, bits)
+                        self.mark_span(areas, (&now, place), bits)
                     }
                     _ if same => changed.push((*at, now)),
                     // It is another one now, which was not known.
@@ -126,7 +133,7 @@ impl Cells {
     }
 
     /// Objects are those before the next free one, and those whose bit is set. Without bits, all are.
-    fn mark_span(&mut self, areas: &Areas, span: &Span, bits: &[u8]) {
+    fn mark_span(&mut self, areas: &Areas, (span, place): (&Span, u32), bits: &[u8]) {
         let Some(area) = areas.at(span.start).map(|at| areas.all()[at]) else { return };
         if (area.start, area.count) != (span.start, span.elements) {
             return;
@@ -137,7 +144,7 @@ impl Cells {
                 && let Some(kept) = self.all.get_mut((area.first + index) as usize)
                 && kept.place == FREE
             {
-                kept.place = UNREACHED;
+                kept.place = place;
             }
         }
     }

@@ -158,7 +158,7 @@ fn add_up(walk: &mut Walk<'_>, held: &mut GoHeld) -> ByKind {
             continue;
         }
         for number in area.first..area.first + area.count {
-            let Some(cell) = walk.cells.get(number) else { continue };
+            let Some(cell) = walk.cells.get(number).filter(|_| !walk.cells.is_late(number)) else { continue };
             held.objects += 1;
             held.bytes = held.bytes.saturating_add(area.size);
             let Some(path) = cell.path else {

@@ -21,6 +21,8 @@ use crate::symbol::{FrameOwner, wrapper_name};
 
 /// Fewest samples that a place in a sentence rests on.
 const FEW_SAMPLES: u64 = 2;
+/// So much that has come is worth a place, however large the heap is.
+const ENOUGH: u64 = 1 << 20;
 /// Most callers that a sentence names.
 const CALLERS: usize = 3;
 
@@ -120,7 +122,7 @@ fn answer<'a>(heap: &'a Heap, source: &str) -> Option<(Most, &'a Place)> {
     let all = heap.sums(source).live_bytes;
     // Of what is no part of the heap worth to be named, or was seen once, no place is an answer.
     let is_answer = source != GO
-        || is_notable(all, heap.go_in_use_bytes.unwrap_or(0))
+        || (all >= ENOUGH || is_notable(all, heap.go_in_use_bytes.unwrap_or(0)))
             && largest(heap, GO).is_some_and(|place| place.samples.is_none_or(|n| n >= FEW_SAMPLES));
     if is_answer { most(heap, source, all) } else { None }
 }
