@@ -222,8 +222,8 @@ pub(crate) mod tests {
         assert_eq!(
             go_heap(&few),
             "165.0 MiB are in use on the Go heap; about 820.3 KiB in 840 objects allocated on it while leakscope \
-             watched are still live. That is too little to tell a place. The rest of that heap is older, or not \
-             yet collected."
+             watched are still live. No place of it is sure enough to be named. The rest of that heap is older, or \
+             not yet collected."
         );
         // What is counted and what is estimated are no sum.
         let mut both = traced();

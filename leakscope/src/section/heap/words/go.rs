@@ -37,7 +37,7 @@ pub(super) fn go_live(said: &HeapSaid) -> Option<String> {
     };
     go.push_str(&and_most(known, *live_bytes, most.as_ref(), Lost::default()));
     if most.is_none() && *live_objects > 0 {
-        go.push_str(" That is too little to tell a place.");
+        go.push_str(" No place of it is sure enough to be named.");
     }
     // Nine tenths explain it.
     let rest = |in_use: u64| live_bytes.saturating_mul(10) < in_use.saturating_mul(9);
