@@ -31,6 +31,11 @@ pub(super) fn go_live(said: &HeapSaid) -> Option<String> {
             "{about}{} in {objects} allocated on it while leakscope watched {are} still live",
             bytes(*live_bytes)
         ),
+        // Of few samples each stands for much.
+        (_, false) if !exact && in_use_bytes.is_some_and(|n| n < *live_bytes) => format!(
+            "the samples of its own memory profile stand for more, about {} in {objects}, as they are few",
+            bytes(*live_bytes)
+        ),
         (_, false) => {
             format!("{about}{} in {objects} {are} live by its last garbage collection", bytes(*live_bytes))
         }
