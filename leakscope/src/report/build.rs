@@ -273,7 +273,7 @@ impl Answer {
         self.0.answer.as_ref().is_some_and(nowhere)
     }
 
-    /// What goroutines do is the answer, where next to nothing is known of a Go heap.
+    /// What has grown, or what goroutines do, is the answer where next to nothing is known of a Go heap.
     fn beside_no_place(&mut self) {
         let little = |said: &Finding| {
             let bytes = |name: &str| said.args.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
@@ -284,10 +284,12 @@ impl Answer {
         }
         let details = &mut self.0.details;
         let first = |wanted: &str| details.iter().position(|said| said.code.name().starts_with(wanted));
-        if let Some(at) = first("goroutine_lock_contention").or_else(|| first("goroutines_")) {
+        let wanted = ["go_memory_grew", "goroutine_lock_contention", "goroutines_"];
+        if let Some(at) = wanted.into_iter().find_map(first) {
             let said = details.remove(at);
-            let second = self.answer(said);
-            self.first(second);
+            if let Some(second) = self.answer(said) {
+                self.0.details.insert(at, second);
+            }
         }
     }
 

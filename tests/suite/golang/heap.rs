@@ -89,8 +89,9 @@ fn heap_without_the_profiler() -> Result<()> {
 pub(super) fn by_turns(program: Program) -> Result<()> {
     let mut fixture = program.start(&[])?;
     let scope = Leakscope::attach(fixture.pid()).start()?;
-    for _ in 0..8 {
-        fixture.ask("work 40000", "worked ")?;
+    // Windows are at random places of the bursts, which are short.
+    for _ in 0..24 {
+        fixture.ask("work 20000", "worked ")?;
         fixture.collect()?;
     }
     fixture.collect()?;
