@@ -75,24 +75,6 @@ fn notes_in_a_circle() {
     }
 }
 
-/// Each word of what the runtime keeps of itself leads back to itself, or to where its structure begins.
-#[test]
-#[ignore = "takes minutes"]
-fn words_in_a_circle() {
-    for version in VERSIONS {
-        let is_long = |what: &str| ["stack", "code", "pclntab"].contains(&what);
-        for (what, start, size) in Synthetic::new(version).structures {
-            for word in (0..size / 8).map(|word| start + word * 8).filter(|_| !is_long(what)) {
-                for value in [word, start] {
-                    let mut program = Synthetic::new(version);
-                    program.set(word, value);
-                    exercise(&program);
-                }
-            }
-        }
-    }
-}
-
 fn word(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize
 }
