@@ -1,5 +1,7 @@
 //! Makes a report from what was observed.
 
+mod no_place;
+
 use std::cell::Cell;
 
 use leakscope_common::counter::{Loss, Tally};
@@ -25,7 +27,6 @@ use crate::section::heap::GO;
 use crate::section::heap::answer::Visibility;
 use crate::section::heap::build::HeapInputs;
 use crate::section::heap::words::HeapSaid;
-use crate::section::holders;
 use crate::section::holders::model::Resident;
 use crate::section::made::Facts;
 use crate::section::model::GoroutineWaits;
@@ -107,8 +108,6 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Less than this of a Go heap, whose place is not known, is not the answer.
-const LITTLE: u64 = 1 << 20;
 /// Cost of a probe hit whose instruction the kernel emulates, ns.
 const EMULATED_HIT_NS: u64 = 900;
 /// Extra cost of one whose instruction it single-steps, ns.
@@ -240,57 +239,6 @@ impl Answer {
         let details = &mut self.0.details;
         let at = details.iter().take_while(|said| said.severity > Severity::Note).count();
         details.insert(at, said.into());
-    }
-
-    /// What holds the memory: the answer, where nobody asked for more.
-    fn holders(&mut self, report: &Report) {
-        let Some(all) = &report.holders else { return };
-        let alone = report.heap.is_none() && report.waits.is_none() && report.goroutines.is_none();
-        let told = holders::answer::answer(all);
-        if alone {
-            let second = self.answer(told);
-            self.first(holders::answer::findings(all).into_iter().map(Finding::from).chain(second));
-        } else if self.knows_no_place()
-            && let Some(grew) = holders::answer::grew(all)
-        {
-            // Who has grown says more than that it is not known where.
-            let second = self.answer(grew);
-            let rest = holders::answer::findings(all).into_iter().skip(1).map(Finding::from);
-            self.first(second.into_iter().chain([told.into()]).chain(rest));
-        } else {
-            self.0.last(told);
-            holders::answer::findings(all).into_iter().for_each(|said| self.0.last(said));
-        }
-    }
-
-    /// Whether all that was said of a Go heap names no place.
-    fn knows_no_place(&self) -> bool {
-        let nowhere = |said: &Finding| match said.code.name() {
-            "go_heap_unplaced" => true,
-            "go_heap_live" => said.args.get("most").is_none_or(serde_json::Value::is_null),
-            _ => false,
-        };
-        self.0.answer.as_ref().is_some_and(nowhere)
-    }
-
-    /// What has grown, or what goroutines do, is the answer where next to nothing is known of a Go heap.
-    fn beside_no_place(&mut self) {
-        let little = |said: &Finding| {
-            let bytes = |name: &str| said.args.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
-            bytes("alloc_bytes").max(bytes("live_bytes")) < LITTLE
-        };
-        if !self.knows_no_place() || !self.0.answer.as_ref().is_some_and(little) {
-            return;
-        }
-        let details = &mut self.0.details;
-        let first = |wanted: &str| details.iter().position(|said| said.code.name().starts_with(wanted));
-        let wanted = ["go_memory_grew", "goroutine_lock_contention", "goroutines_"];
-        if let Some(at) = wanted.into_iter().find_map(first) {
-            let said = details.remove(at);
-            if let Some(second) = self.answer(said) {
-                self.0.details.insert(at, second);
-            }
-        }
     }
 
     /// Which locks goroutines wait for: behind what may be wrong.

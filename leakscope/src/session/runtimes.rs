@@ -8,16 +8,38 @@ use crate::bpf::BpfError;
 use crate::collect::Source;
 use crate::failure::Failure;
 use crate::process::AddressSpace;
+use crate::report::model::EndedBy;
 use crate::runtime::{HoldersLimits, Runtimes};
 use crate::symbol::Names;
 
 /// How long a look at what holds a heap may take, for which the target's end or a signal waits.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Reads what only the runtimes of the target know; what holds their heaps is looked at `anew`, or when its time has come.
+/// When the target is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// For a report that others follow.
+    Between,
+    /// At the end of what is watched, or at its beginning.
+    Last,
+    /// It has ended: it cannot be.
+    Gone,
+}
+
+impl When {
+    pub(super) const fn of(ended_by: Option<EndedBy>) -> Self {
+        match ended_by {
+            None => Self::Between,
+            Some(EndedBy::TargetExit | EndedBy::Exec) => Self::Gone,
+            Some(_) => Self::Last,
+        }
+    }
+}
+
+/// Reads what only the runtimes of the target know; what holds their heaps at the last, or when its time has come.
 pub(super) fn read_runtimes(
     runtimes: &mut Runtimes,
-    anew: bool,
+    when: When,
     target: (&Subject, &AddressSpace),
     source: &mut Source,
     names: &mut Names,
@@ -26,7 +48,8 @@ pub(super) fn read_runtimes(
     meet_runtimes(runtimes, target, source, names, watcher)?;
     let tracing = target.0.wishes.tracing;
     if let Some(most_bytes) = runtimes.most_held() {
-        let limits = HoldersLimits { longest: LONGEST, most_bytes, go_on: &|| true, anew };
+        let limits =
+            HoldersLimits { longest: LONGEST, most_bytes, go_on: &|| true, anew: when == When::Last };
         runtimes.opened_mut().for_each(|opened| opened.read_holders(&limits, &mut Told(watcher)));
     }
     source.act(|live| {

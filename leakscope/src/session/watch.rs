@@ -9,7 +9,7 @@ use super::arm::Armed;
 use super::attach::{Probes, owned, summed};
 use super::feed::{Feed, Records, Step};
 use super::glances::Glances;
-use super::runtimes::{meet_runtimes, read_runtimes};
+use super::runtimes::{When, meet_runtimes, read_runtimes};
 use super::subject::{Subject, expected};
 use super::tallies::{tallies, times};
 use super::usage::memory;
@@ -170,7 +170,7 @@ impl Watch {
         let Some(ties) = &mut self.ties else { return Ok(()) };
         let (target, names) = ((&self.subject, &self.space), &mut self.naming.names);
         ties.runtimes.name(names);
-        read_runtimes(&mut ties.runtimes, true, target, &mut self.source, names, watcher)?;
+        read_runtimes(&mut ties.runtimes, When::Last, target, &mut self.source, names, watcher)?;
         watcher.attached(self.subject.process.pid, ties.probes.active());
         self.show_goroutines(watcher)
     }
@@ -346,8 +346,7 @@ impl Watch {
     fn report(&mut self, ended_by: Option<EndedBy>, watcher: &mut dyn Watcher) -> Result<bool, Failure> {
         let begun = Instant::now();
         let at_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
-        let gone = |ended_by| matches!(ended_by, Some(EndedBy::TargetExit | EndedBy::Exec));
-        self.look(at_ns, (gone(ended_by), ended_by.is_some()), watcher)?;
+        self.look(at_ns, When::of(ended_by), watcher)?;
         if ended_by.is_some() {
             // The events stop with the account, not when the last program has left it.
             self.frozen_ns = self.source.get("clock", |_| Ok(clock::monotonic_ns()))?;
@@ -355,7 +354,7 @@ impl Watch {
         }
         let (counters, recursion_misses) = self.read_account(at_ns, watcher)?;
         let ended_by = if self.exec_ns.is_some() { Some(EndedBy::Exec) } else { ended_by };
-        let gone = gone(ended_by);
+        let gone = When::of(ended_by) == When::Gone;
         if !gone {
             self.look_at_rss()?;
         }
@@ -441,13 +440,9 @@ impl Watch {
         }))
     }
 
-    /// Looks at the target before the account is read, unless it is `gone`; for the `last` time.
-    fn look(
-        &mut self,
-        at_ns: u64,
-        (gone, last): (bool, bool),
-        watcher: &mut dyn Watcher,
-    ) -> Result<(), Failure> {
+    /// Looks at the target before the account is read.
+    fn look(&mut self, at_ns: u64, when: When, watcher: &mut dyn Watcher) -> Result<(), Failure> {
+        let gone = when == When::Gone;
         if !gone && self.exec_ns.is_none() {
             // What was mapped a moment ago may be among what waits in the ring.
             self.refresh(Seen::default(), true, watcher)?;
@@ -457,7 +452,7 @@ impl Watch {
                 runtimes.opened_mut().for_each(|opened| opened.ended(at_ns));
             } else {
                 let target = (&self.subject, &self.space);
-                read_runtimes(runtimes, last, target, &mut self.source, &mut self.naming.names, watcher)?;
+                read_runtimes(runtimes, when, target, &mut self.source, &mut self.naming.names, watcher)?;
             }
         }
         if gone { Ok(()) } else { self.ask(watcher, |collector, scene| collector.look(scene)) }
