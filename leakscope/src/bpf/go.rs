@@ -10,7 +10,7 @@ use leakscope_common::go::{GoPlaces, GoSample, GoroutineTotals, window};
 
 use super::attach::{Links, ProbeProgram, multi_links};
 use super::events::Ring;
-use super::maps::MapSize;
+use super::maps::{MapSize, addresses};
 use super::object::{Object, uprobe};
 use super::{BpfError, chain, sys};
 
@@ -90,8 +90,7 @@ pub struct GoStacks(StackTraceMap<MapData>);
 impl GoStacks {
     /// The addresses of one, as [`Object::go_stack`] has them.
     pub fn get(&self, number: u32) -> Option<Vec<u64>> {
-        let stack = self.0.get(&number, 0).ok()?;
-        Some(stack.frames().iter().map(|frame| frame.ip).collect())
+        addresses(&self.0, number)
     }
 }
 

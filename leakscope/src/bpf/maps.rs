@@ -1,6 +1,8 @@
 //! Typed access to the maps. Whose they are and what is in them, the caller knows.
 
-use aya::maps::{Array, HashMap, MapError, PerCpuArray, RingBuf, StackTraceMap};
+use std::borrow::Borrow;
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf, StackTraceMap};
 use leakscope_common::counter::COUNTERS;
 
 use super::events::Ring;
@@ -81,9 +83,14 @@ impl Object {
     /// of an instruction, the others are return addresses.
     pub fn stack_trace(&self, map: &'static str, number: u32) -> Option<Vec<u64>> {
         let stacks: StackTraceMap<_> = StackTraceMap::try_from(self.ebpf.map(map)?).ok()?;
-        let stack = stacks.get(&number, 0).ok()?;
-        Some(stack.frames().iter().map(|frame| frame.ip).collect())
+        addresses(&stacks, number)
     }
+}
+
+/// The addresses of a stack in a map of stacks, as [`Object::stack_trace`] has them.
+pub(super) fn addresses<T: Borrow<MapData>>(stacks: &StackTraceMap<T>, number: u32) -> Option<Vec<u64>> {
+    let stack = stacks.get(&number, 0).ok()?;
+    Some(stack.frames().iter().map(|frame| frame.ip).collect())
 }
 
 fn not_written(error: &dyn std::error::Error) -> BpfError {

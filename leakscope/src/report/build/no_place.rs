@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Answer;
 use crate::report::Report;
 use crate::section::finding::Finding;
-use crate::section::holders;
+use crate::section::holders::{self, words::HoldersSaid};
 
 /// Less than this of a Go heap, whose place is not known, is not the answer.
 const LITTLE: u64 = 1 << 20;
@@ -24,7 +24,8 @@ impl Answer {
         {
             // Who has grown says more than that it is not known where.
             let second = self.answer(grew);
-            let rest = holders::answer::findings(all).into_iter().skip(1).map(Finding::from);
+            let others = holders::answer::findings(all).into_iter();
+            let rest = others.filter(|said| !matches!(said, HoldersSaid::Grew { .. })).map(Finding::from);
             self.first(second.into_iter().chain([told.into()]).chain(rest));
         } else {
             self.0.last(told);

@@ -18,9 +18,7 @@ const NOTABLE: i64 = 1 << 20;
 pub(crate) fn answer(holders: &Holders) -> HoldersSaid {
     match (&holders.heap, holders.sites.first()) {
         // Most of the memory is not that of the heap.
-        (Some(heap), _) if own(holders) / HEAP_SHARE > heap.live_bytes => {
-            HoldersSaid::Resident { told: resident(holders) }
-        }
+        (Some(heap), _) if is_small(holders, heap) => HoldersSaid::Resident { told: resident(holders) },
         // What is not known is more than the largest that is.
         (Some(heap), Some(first)) if heap.unreached_bytes > first.held_bytes => unreached(heap),
         (Some(heap), Some(_)) => most(holders, heap),
@@ -29,10 +27,12 @@ pub(crate) fn answer(holders: &Holders) -> HoldersSaid {
     }
 }
 
-/// Resident memory that is of no file and not shared.
-fn own(holders: &Holders) -> u64 {
+/// Whether the heap is a small part of the resident memory that is of no file and not shared.
+fn is_small(holders: &Holders, heap: &HeldHeap) -> bool {
     let is_own = |part: &&Resident| matches!(part.kind, ResidentKind::Brk | ResidentKind::Anonymous);
-    holders.resident.iter().filter(is_own).fold(0, |sum, part| sum.saturating_add(part.rss_bytes))
+    let own =
+        holders.resident.iter().filter(is_own).fold(0_u64, |sum, part| sum.saturating_add(part.rss_bytes));
+    own / HEAP_SHARE > heap.live_bytes
 }
 
 fn most(holders: &Holders, heap: &HeldHeap) -> HoldersSaid {
@@ -55,7 +55,7 @@ fn unknown(holders: &Holders) -> HoldersSaid {
 pub(crate) fn findings(holders: &Holders) -> Vec<HoldersSaid> {
     let mut said = Vec::new();
     if let Some(heap) = &holders.heap {
-        let small = own(holders) / HEAP_SHARE > heap.live_bytes;
+        let small = is_small(holders, heap);
         said.extend(small.then(|| most(holders, heap)));
         said.extend(grew(holders));
         match holders.sites.first() {
