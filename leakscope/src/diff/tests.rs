@@ -352,7 +352,10 @@ fn calm_goroutines_of_a_series() {
     series::grow_since(&first, &mut last);
     let findings: Vec<&str> = last.summary.texts().collect();
     assert_eq!((findings[0], findings[2]), ("First.", "Last."));
-    assert!(findings[1].starts_with("All 20 goroutines are blocked in chan receive"), "{findings:?}");
+    assert!(
+        findings[1].starts_with("At the last look, all 20 goroutines are blocked in chan receive"),
+        "{findings:?}"
+    );
     assert_eq!(last.summary.answer, first.summary.answer);
 }
 

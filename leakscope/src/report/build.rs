@@ -209,6 +209,7 @@ impl Answer {
         }
         if let Some(waits) = &report.goroutine_waits {
             self.contention(waits);
+            self.first(goroutines.and_then(|all| goroutine_waits::answer::turnover(waits, all)));
         }
         self.resident(report);
         self.holders(report);

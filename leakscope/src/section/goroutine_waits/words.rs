@@ -1,7 +1,18 @@
 //! What is said of waits of goroutines, and in what words.
 
-use crate::human::{counted, duration, share};
+use serde::Serialize;
+
+use crate::human::{count, counted, duration, share};
 use crate::section::finding::findings;
+
+/// A writer that had to wait for readers itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BehindReaders {
+    /// How long on average.
+    pub mean_ns: u64,
+    /// The reader that kept it waiting longest.
+    pub place: Option<String>,
+}
 
 findings! {
     /// What is said of waits of goroutines.
@@ -13,19 +24,61 @@ findings! {
             exact: bool,
             place: Option<String>,
             place_ns: u64,
+            readers: Option<BehindReaders>,
         },
+        /// Waits of a place with many goroutines end.
+        Note GoOn = "goroutines_go_on" { place: String, waits: u64, mean_ns: u64, exact: bool, },
+        /// They do not.
+        Note NoneGoesOn = "no_goroutine_goes_on" { place: String, came: u64, },
     }
 }
 
 fn text(said: &GoroutineWaitsSaid) -> String {
-    let GoroutineWaitsSaid::Contention { contentions, wait_ns, exact, place, place_ns } = said;
+    match said {
+        GoroutineWaitsSaid::Contention { .. } => contention(said),
+        GoroutineWaitsSaid::GoOn { place, waits, mean_ns, exact } => {
+            let (about, each) = if *exact { ("", "after") } else { ("about ", "after about") };
+            let (n, mean) = (count(*waits), duration(*mean_ns));
+            match *waits {
+                1 => format!(
+                    "Waits at {place} do end: one began and ended while leakscope watched, {each} {mean}."
+                ),
+                _ => format!(
+                    "Waits at {place} do end: {about}{n} began and ended while leakscope watched, {each} {mean} on average."
+                ),
+            }
+        }
+        GoroutineWaitsSaid::NoneGoesOn { place, came: 1 } => {
+            format!("1 goroutine came to wait at {place} while leakscope watched, and it has not gone on.")
+        }
+        GoroutineWaitsSaid::NoneGoesOn { place, came } => format!(
+            "{} came to wait at {place} while leakscope watched, and none has gone on.",
+            counted(*came, "goroutine")
+        ),
+    }
+}
+
+fn contention(said: &GoroutineWaitsSaid) -> String {
+    let GoroutineWaitsSaid::Contention { contentions, wait_ns, exact, place, place_ns, readers } = said
+    else {
+        return String::new();
+    };
     let (first, about) = if *exact { ("", "") } else { ("About ", "about ") };
     let place = place.as_ref().map(|place| format!("; {} of that in {place}", share(*place_ns, *wait_ns)));
+    let readers = readers.as_ref().map(|readers| {
+        let whose = readers.place.as_ref().map(|place| format!(", those in {place} longest"));
+        format!(
+            ", which itself had to wait for readers of the lock{}: {} on average",
+            whose.unwrap_or_default(),
+            duration(readers.mean_ns)
+        )
+    });
     format!(
-        "{first}{} of a lock ended a goroutine's wait, {about}{} of waiting is charged to them{}.",
+        "{first}{} of a lock ended a goroutine's wait, {about}{} of waiting is charged to them{}{}.",
         counted(*contentions, "release"),
         duration(*wait_ns),
-        place.unwrap_or_default()
+        place.unwrap_or_default(),
+        readers.unwrap_or_default()
     )
 }
 
@@ -41,6 +94,7 @@ mod tests {
             exact,
             place: place.map(ToOwned::to_owned),
             place_ns: 8_200_000_000,
+            readers: None,
         };
         assert_eq!(
             text(&said(true, Some("main.rwWrite at main.go:43"))),

@@ -54,6 +54,13 @@ fn is_told_with_place(site: &GoroutineSite, all: &Goroutines) -> bool {
     matches!(why(site, all), Some(Why::PilesUp | Why::Crowded))
 }
 
+/// The place that is told of with most goroutines, whose waits may end or not.
+pub(crate) fn crowd(all: &Goroutines) -> Option<Frame> {
+    let all = &*without_labels(all);
+    let told = all.sites.iter().filter(|site| is_told_with_place(site, all));
+    told.max_by_key(|site| site.count)?.stack.blamed().cloned()
+}
+
 /// Whether what is waited for comes from outside or from a clock, so that many do so in a healthy program.
 fn waits_for_the_world(site: &GoroutineSite) -> bool {
     matches!(site.wait_reason.as_deref(), Some("IO wait" | "sleep"))
@@ -283,7 +290,7 @@ mod tests {
         let steady = section(&[labelled(0, 25, 0), labelled(6, 25, 100)]);
         assert_eq!(steady.sites.len(), 25);
         assert!(goroutines(&steady).is_none() && steady.sites.iter().all(|site| !site.piling_up));
-        assert!(calm(&steady).starts_with("All 25 goroutines are"), "{}", calm(&steady));
+        assert!(calm(&steady).starts_with("At the last look, all 25 goroutines are"), "{}", calm(&steady));
         let grown = section(&[labelled(0, 5, 0), labelled(6, 25, 100)]);
         let text = goroutines(&grown).expect("a headline");
         assert!(
@@ -314,8 +321,8 @@ mod tests {
         none(&ends);
         assert_eq!(
             calm(&ends),
-            "All 20 goroutines are blocked in select at main.(*WebSocket).notifyFxn at websocket.go:156 (what for is not \
-             visible). No place has more and more of them."
+            "At the last look, all 20 goroutines are blocked in select at main.(*WebSocket).notifyFxn at \
+             websocket.go:156 (what for is not visible). No place has more and more of them."
         );
         assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
         assert_eq!(calm(&section(&[look(0, &[(3, "sleep")])])), "All 3 goroutines are idle.");

@@ -202,7 +202,10 @@ fn text(said: &GoroutinesSaid) -> String {
             };
             // One look tells of no trend.
             let trend = if *watched { " No place has more and more of them." } else { "" };
-            format!("{}.{locks}{trend}", who_does_what(*total, *idle, largest.as_ref()))
+            let what = who_does_what(*total, *idle, largest.as_ref());
+            // What they did meanwhile may be something else.
+            let what = if *watched { format!("At the last look, {}", lower_first(&what)) } else { what };
+            format!("{what}.{locks}{trend}")
         }
         GoroutinesSaid::Refused { why } => format!("The goroutines could not be read: {why}."),
         GoroutinesSaid::Old { why } => format!("The goroutines could not be looked at again: {why}."),
@@ -282,6 +285,12 @@ fn who_does_what(total: u64, idle: u64, largest: Option<&Group>) -> String {
         1 => format!("1 of {} goroutines is idle; {most}", count(total)),
         n => format!("{} of {} goroutines are idle; {most}", count(n), count(total)),
     }
+}
+
+/// For the middle of a sentence.
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}", first.to_lowercase(), letters.as_str()))
 }
 
 /// What ends the wait, where that is a matter of the program's, which its memory does not tell.
