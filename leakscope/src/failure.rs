@@ -17,6 +17,8 @@ pub struct Failure {
     pub error: anyhow::Error,
     /// Whether the reader of our output went away: that is success, and says nothing.
     pub broken_pipe: bool,
+    /// Lines below the message, such as a list to choose from.
+    pub lines: Vec<String>,
 }
 
 impl Failure {
@@ -25,23 +27,43 @@ impl Failure {
 
     /// The work failed (exit code 1).
     pub fn failed(error: impl Into<anyhow::Error>) -> Self {
-        Self { code: 1, error: error.into(), broken_pipe: false }
+        Self { code: 1, error: error.into(), broken_pipe: false, lines: Vec::new() }
     }
 
     /// Wrong usage (exit code 2).
     pub fn usage(message: impl std::fmt::Display) -> Self {
-        Self { code: 2, error: anyhow::anyhow!("{message}"), broken_pipe: false }
+        Self { code: 2, error: anyhow::anyhow!("{message}"), broken_pipe: false, lines: Vec::new() }
     }
 
     /// Permission or kernel support is missing (exit code 4).
     pub fn unsupported(message: impl std::fmt::Display) -> Self {
-        Self { code: Self::UNSUPPORTED, error: anyhow::anyhow!("{message}"), broken_pipe: false }
+        Self {
+            code: Self::UNSUPPORTED,
+            error: anyhow::anyhow!("{message}"),
+            broken_pipe: false,
+            lines: Vec::new(),
+        }
+    }
+
+    /// The same with lines below the message.
+    pub fn listing(self, lines: Vec<String>) -> Self {
+        Self { lines, ..self }
+    }
+
+    /// There is no such process (exit code 5).
+    pub fn no_process(message: impl std::fmt::Display) -> Self {
+        Self { code: 5, ..Self::usage(message) }
     }
 
     /// Output to `to` failed.
     pub fn output(to: &str, error: io::Error) -> Self {
         let broken_pipe = error.kind() == io::ErrorKind::BrokenPipe;
-        Self { code: 1, error: anyhow::anyhow!("cannot write to {to}: {error}"), broken_pipe }
+        Self {
+            code: 1,
+            error: anyhow::anyhow!("cannot write to {to}: {error}"),
+            broken_pipe,
+            lines: Vec::new(),
+        }
     }
 
     /// Exit code 0 if the reader went away, else the failure.
@@ -61,7 +83,7 @@ impl From<ProcessError> for Failure {
             | ProcessError::Myself(_)
             | ProcessError::ThirtyTwoBit(..) => 1,
         };
-        Self { code, error: error.into(), broken_pipe: false }
+        Self { code, error: error.into(), broken_pipe: false, lines: Vec::new() }
     }
 }
 
@@ -72,7 +94,7 @@ impl From<BpfError> for Failure {
             BpfError::Load(_) => Self::UNSUPPORTED,
             BpfError::Missing(_) | BpfError::Attach { .. } | BpfError::Map { .. } => 1,
         };
-        Self { code, error: error.into(), broken_pipe: false }
+        Self { code, error: error.into(), broken_pipe: false, lines: Vec::new() }
     }
 }
 

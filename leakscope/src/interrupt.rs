@@ -3,7 +3,7 @@
 //! The first one ends the observation with a report; the second one leaves at once, whatever is being done:
 //! the handler itself ends the process, so no work can delay it. What comes within a tenth of a second of the first is
 //! the same wish: timeout(1) sends its signal twice, and a closing terminal sends SIGHUP more than once,
-//! which therefore never counts as a second one.
+//! which therefore never counts as a second one. While a pager shows the report, Ctrl-C is the pager's.
 //!
 //! Long work on files of the target asks its [`Mark`] whether a signal has come since it began, and gives up
 //! then. Work that begins after the first signal is done for the report that it asked for.
@@ -21,6 +21,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 static FIRST_NS: AtomicU64 = AtomicU64::new(0);
 static LEAVES: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
+static PAGING: AtomicBool = AtomicBool::new(false);
 /// The exit code once the last report is out; negative before.
 static CODE: AtomicI32 = AtomicI32::new(-1);
 
@@ -56,6 +57,11 @@ pub fn report_is_out(code: u8) {
     CODE.store(i32::from(code), Ordering::Relaxed);
 }
 
+/// Somebody reads in a pager, which has the keyboard: Ctrl-C is meant for that.
+pub fn paging(is_so: bool) {
+    PAGING.store(is_so, Ordering::Relaxed);
+}
+
 /// When some work began.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(u32);
@@ -79,6 +85,9 @@ impl Mark {
 
 /// In the signal handler.
 fn arrived(number: libc::c_int) {
+    if number == libc::SIGINT && PAGING.load(Ordering::Relaxed) {
+        return;
+    }
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is valid; async-signal-safe.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };

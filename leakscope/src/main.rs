@@ -11,11 +11,11 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             // A closed standard error must not turn the exit code into that of a panic.
-            let _ = writeln!(
-                std::io::stderr(),
-                "leakscope: {}",
-                leakscope::human::sanitize(&failure.to_string())
-            );
+            let mut stderr = std::io::stderr();
+            let message = format!("leakscope: {failure}");
+            for line in std::iter::once(&message).chain(&failure.lines) {
+                let _ = writeln!(stderr, "{}", leakscope::human::sanitize(line));
+            }
             ExitCode::from(failure.code)
         }
     }

@@ -24,6 +24,7 @@ use super::fail_on::{AttachFailOn, DumpFailOn};
 use super::format::FormatArgs;
 use super::output::{self, Destination};
 use super::settings::{FoundWrapperArgs, WrapperArgs};
+use super::target::{OptionalTargetArgs, TargetArgs};
 use super::{Failure, examples};
 use crate::collect::heap::Sort;
 use crate::collect::{Tracing, Wishes};
@@ -80,9 +81,8 @@ pub enum Command {
 /// Arguments of `attach`.
 #[derive(Debug, Args)]
 pub struct AttachArgs {
-    /// Process to attach to
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: u32,
+    #[command(flatten)]
+    target: TargetArgs,
     /// How long to trace (10, 10s, 500ms, 5m); until Ctrl-C or the target's exit if not given
     #[arg(short, long, value_parser = duration, allow_negative_numbers = true)]
     duration: Option<Duration>,
@@ -135,9 +135,8 @@ pub struct AttachArgs {
 /// Arguments of `dump`.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
-    /// Process to look at
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: u32,
+    #[command(flatten)]
+    target: TargetArgs,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -164,11 +163,10 @@ pub struct DumpArgs {
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Process to look at
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub pid: Option<u32>,
+    #[command(flatten)]
+    pub target: OptionalTargetArgs,
     /// Print what was found out about this machine as JSON, for a bug report
-    #[arg(long, conflicts_with = "pid")]
+    #[arg(long, conflicts_with_all = ["pid", "target"])]
     pub facts: bool,
 }
 
@@ -263,7 +261,7 @@ impl AttachArgs {
             _ => Ok(()),
         })?;
         Ok(AttachConfig {
-            pid: self.pid,
+            pid: self.target.pid()?,
             session: session::Config {
                 duration: self.duration,
                 interval: self.interval,
@@ -319,7 +317,7 @@ impl DumpArgs {
             _ => Ok(()),
         })?;
         Ok(DumpConfig {
-            pid: self.pid,
+            pid: self.target.pid()?,
             rendering,
             thresholds,
             output,

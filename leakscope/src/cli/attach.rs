@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::fail_on::Thresholds;
 use super::format::{NotWritten, Rendering};
+use super::live::LiveLine;
 use super::output::{Destination, Output};
 use super::progress::Progress;
 use super::{Failure, logging};
 use crate::report::Report;
-use crate::session::{self, Watcher};
+use crate::session::{self, Glance, Watcher};
 
 /// Configuration of `attach`.
 #[derive(Debug)]
@@ -33,6 +34,9 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
     }
     let process = session::check(config.pid, config.session.wishes.tracing)?;
     let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
+    printer.repeats = config.session.interval.is_some();
+    printer.ends_by_itself = config.session.duration.is_some();
+    printer.live = LiveLine::new().filter(|_| !printer.repeats);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(session::run(process, &config.session, &mut printer))?;
@@ -48,6 +52,12 @@ pub(super) struct Printer {
     reader_gone: bool,
     /// Whether nothing that was asked for can be traced.
     blind: bool,
+    /// What shows how things are until the report, which is the only one then.
+    live: Option<LiveLine>,
+    /// Whether the observation ends without anybody asking.
+    ends_by_itself: bool,
+    /// Whether several reports are printed.
+    repeats: bool,
 }
 
 impl Printer {
@@ -66,6 +76,9 @@ impl Printer {
             thresholds,
             reader_gone: false,
             blind: false,
+            live: None,
+            ends_by_itself: false,
+            repeats: false,
         })
     }
 
@@ -77,11 +90,23 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, report: &Report) -> Result<bool, Failure> {
+    /// Nothing stands on the line any more.
+    fn clear(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.clear();
+        }
+    }
+
+    fn print(&mut self, report: &Report, is_last: bool) -> Result<bool, Failure> {
         if self.reader_gone {
             return Ok(false);
         }
-        match self.rendering.write(&[report], &mut self.output) {
+        self.clear();
+        let written = match is_last {
+            true => self.rendering.finish(&[report], &mut self.output),
+            false => self.rendering.write(&[report], &mut self.output),
+        };
+        match written {
             Ok(()) => Ok(true),
             Err(NotWritten::Output(failure)) if failure.broken_pipe => {
                 self.reader_gone = true;
@@ -103,10 +128,14 @@ impl Printer {
 
 impl Watcher for Printer {
     fn detail(&mut self, line: &str) {
-        self.progress.detail(line);
+        if self.progress.tells_details() {
+            self.clear();
+            self.progress.detail(line);
+        }
     }
 
     fn warn(&mut self, line: &str) {
+        self.clear();
         self.progress.warn(line);
     }
 
@@ -119,10 +148,21 @@ impl Watcher for Printer {
     }
 
     fn first_look(&mut self, report: &Report) -> Result<(), Failure> {
-        self.print(&self.rendering.grouped(report)).map(|_| ())
+        self.print(&self.rendering.grouped(report), false).map(|_| ())
+    }
+
+    fn wants_glances(&self) -> bool {
+        self.live.is_some()
+    }
+
+    fn glance(&mut self, glance: &Glance) {
+        if let Some(live) = &mut self.live {
+            live.show(glance, self.ends_by_itself);
+        }
     }
 
     fn interrupted(&mut self, removal: Duration) {
+        self.clear();
         self.progress.say(&format!(
             "leakscope: writing the report; press Ctrl-C again to leave without it (the kernel then takes about {:.1} s to remove the probes)",
             removal.as_secs_f64()
@@ -135,7 +175,7 @@ impl Watcher for Printer {
 
     fn report(&mut self, report: &Report) -> Result<bool, Failure> {
         let report = self.rendering.grouped(report);
-        let goes_on = self.print(&report);
+        let goes_on = self.print(&report, !self.repeats);
         self.thresholds.check_report(&report, &self.progress);
         let heap_alone = report.waits.is_none() && report.goroutines.is_none();
         if let Some(why) = report.heap_untraceable().filter(|_| heap_alone && !self.blind) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::fail_on::Thresholds;
-use super::format::{refuse_terminal, table_style};
+use super::format::{ColorArg, refuse_terminal, table_style};
 use super::output::{Destination, Output};
 use super::progress::Progress;
 use super::saved::reading;
@@ -62,6 +62,8 @@ pub struct DiffConfig {
     pub top: usize,
     /// Frames of each stack in tables.
     pub frames: Option<usize>,
+    /// When there are colours.
+    pub(super) color: ColorArg,
     /// Where it goes.
     pub output: Destination,
 }
@@ -77,7 +79,11 @@ pub fn run(mut config: DiffConfig) -> Result<u8, Failure> {
     let mut output = Output::open(&config.output, format.extension(), false)?;
     refuse_terminal(format, &output)?;
     let bytes = render(&config, &diff, (&old, &new), output.is_terminal())?;
-    let written = output.write(&bytes).map(|()| 0).or_else(Failure::broken_pipe_is_success);
+    let written = match output.is_terminal() {
+        true => output.show(&bytes),
+        false => output.write(&bytes),
+    };
+    let written = written.map(|()| 0).or_else(Failure::broken_pipe_is_success);
     config.thresholds.check(&diff, &Progress::new(0));
     written.map(|_| config.thresholds.code())
 }
@@ -131,9 +137,11 @@ fn render(
 ) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let written = match config.format {
-        DiffFormat::Table => {
-            table::write_diff(diff, &table_style(config.top, config.frames, terminal), &mut bytes)
-        }
+        DiffFormat::Table => table::write_diff(
+            diff,
+            &table_style(config.top, config.frames, terminal, config.color),
+            &mut bytes,
+        ),
         DiffFormat::Json => json::write(diff, &mut bytes),
         DiffFormat::Pprof => {
             let nothing = || Failure::failed(anyhow::anyhow!("the reports hold no profile in common"));

@@ -27,7 +27,7 @@ pub fn run(arguments: &DoctorArgs) -> Result<u8, Failure> {
     }
     let findings = judge(&facts);
     let mut text = Vec::new();
-    let target = arguments.pid.map(|pid| look(pid, &facts, &mut text));
+    let target = arguments.target.pid()?.map(|pid| look(pid, &facts, &mut text));
     let mut page = Vec::new();
     let written = machine(&findings, &mut page).and_then(|()| page.write_all(&text));
     written.map_err(|e| Failure::output("the report", e))?;

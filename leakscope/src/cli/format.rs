@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use super::output::{Destination, Output};
+use super::output::{Destination, Output, lines};
 use crate::export::exporter::{Audience, ExportError, Job, Sequence, Subject};
 use crate::export::profile::ProfileKind;
 use crate::export::{EXPORTERS, Exporter, json, people, table};
@@ -35,9 +35,21 @@ pub struct FormatArgs {
     /// Add up sites by the line that they are charged to, its function or its module; `stack` shows each stack for itself
     #[arg(long, value_enum)]
     by: Option<ByArg>,
+    /// Colours of the table: auto (on a terminal, unless NO_COLOR is set)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    color: ColorArg,
     /// Show in the table what says little, too: the stacks of idle threads, waits of microseconds, single waits
     #[arg(long)]
     all: bool,
+}
+
+/// When there are colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorArg {
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 /// What sites are added up by.
@@ -150,6 +162,8 @@ pub struct Rendering {
     pub by: Option<By>,
     /// Whether what says little is shown, too.
     pub all: bool,
+    /// When there are colours.
+    pub(super) color: ColorArg,
 }
 
 impl FormatArgs {
@@ -177,7 +191,15 @@ impl FormatArgs {
             offered(profile).map_err(|why| Failure::usage(format!("--profile {}: {why}", profile.name())))?;
         }
         let (top, frames) = (self.top as usize, self.frames.map(|n| n as usize));
-        Ok(Rendering { format, profile, top, frames, by: self.by.map(By::from), all: self.all })
+        Ok(Rendering {
+            format,
+            profile,
+            top,
+            frames,
+            by: self.by.map(By::from),
+            all: self.all,
+            color: self.color,
+        })
     }
 }
 
@@ -253,9 +275,7 @@ impl Rendering {
 
     /// Writes reports.
     pub(super) fn write(&self, reports: &[&Report], output: &mut Output) -> Result<(), NotWritten> {
-        let mut style = table_style(self.top, self.frames, output.is_terminal());
-        (style.stacks, style.all) = (self.by == Some(By::Stack), self.all);
-        let job = Job { reports, profile: self.profile, style };
+        let job = self.job(reports, output);
         let mut refused = None;
         let written = output.write_by(&mut |out| match self.format.write(&job, out) {
             Ok(()) => Ok(()),
@@ -271,6 +291,31 @@ impl Rendering {
             None => written.map_err(NotWritten::Output),
         }
     }
+
+    /// Writes the last reports. On a terminal what is longer than the screen says its answer again at the end, and goes
+    /// through a pager.
+    pub(super) fn finish(&self, reports: &[&Report], output: &mut Output) -> Result<(), NotWritten> {
+        if !self.is_for_people() || !output.is_terminal() {
+            return self.write(reports, output);
+        }
+        let job = self.job(reports, output);
+        let mut text = Vec::new();
+        let refused = |error: ExportError| NotWritten::Refused(Failure::failed(error));
+        self.format.write(&job, &mut text).map_err(refused)?;
+        let rows = terminal_size::terminal_size().map_or(usize::MAX, |(_, rows)| rows.0.into());
+        if let [one] = reports
+            && lines(&text) >= rows
+        {
+            people::answer_again(one, &job.style, &mut text).map_err(|error| refused(error.into()))?;
+        }
+        output.show(&text).map_err(NotWritten::Output)
+    }
+
+    fn job<'a>(&self, reports: &'a [&'a Report], output: &Output) -> Job<'a> {
+        let mut style = table_style(self.top, self.frames, output.is_terminal(), self.color);
+        (style.stacks, style.all) = (self.by == Some(By::Stack), self.all);
+        Job { reports, profile: self.profile, style }
+    }
 }
 
 /// Refuses to write what is binary to a terminal.
@@ -285,13 +330,22 @@ pub(super) fn refuse_terminal(format: &dyn Exporter, output: &Output) -> Result<
 }
 
 /// How tables are printed to a terminal or elsewhere.
-pub(super) fn table_style(top: usize, frames: Option<usize>, terminal: bool) -> table::TableStyle {
+pub(super) fn table_style(
+    top: usize,
+    frames: Option<usize>,
+    terminal: bool,
+    color: ColorArg,
+) -> table::TableStyle {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
         || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
     let width = terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
     table::TableStyle {
         width: width.max(40),
-        color: terminal && !plain,
+        color: match color {
+            ColorArg::Auto => terminal && !plain,
+            ColorArg::Always => true,
+            ColorArg::Never => false,
+        },
         top,
         frames,
         stacks: false,

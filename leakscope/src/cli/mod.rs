@@ -11,24 +11,29 @@ mod examples;
 pub mod fail_on;
 pub mod format;
 pub mod generate;
+mod live;
 pub mod logging;
 pub mod memory;
 pub mod output;
+mod pager;
 pub mod progress;
 pub mod replay;
 pub mod report;
 mod saved;
 pub mod settings;
+pub mod target;
 pub mod top;
 mod top_script;
 
 pub use crate::failure::Failure;
 
+use std::ffi::OsString;
+
 use clap::Parser as _;
 
 /// Runs the program; the result is its exit code or the failure to print.
 pub fn run() -> Result<u8, Failure> {
-    let parsed = match args::Cli::try_parse() {
+    let parsed = match args::Cli::try_parse_from(with_attach(std::env::args_os())) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are no errors; clap knows the stream and the code.
@@ -50,4 +55,14 @@ pub fn run() -> Result<u8, Failure> {
         args::Command::Completions(arguments) => generate::completions(arguments.shell),
         args::Command::Man(arguments) => generate::man(&arguments.directory),
     }
+}
+
+/// `leakscope 4711` means `leakscope attach 4711`.
+fn with_attach(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.collect();
+    let is_pid = |word: &OsString| word.to_str().is_some_and(|word| word.parse::<u32>().is_ok());
+    if words.get(1).is_some_and(is_pid) {
+        words.insert(1, "attach".into());
+    }
+    words
 }

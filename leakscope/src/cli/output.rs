@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 
 use super::Failure;
+use super::pager::Pager;
 use super::progress::Progress;
 use crate::files::{self, Directory, Fresh};
 use crate::report::series;
@@ -84,6 +85,8 @@ pub struct Output {
     kind: Kind,
     name: String,
     compresses: bool,
+    /// What shows the last text; it is waited for when this is dropped.
+    pager: Option<Pager>,
 }
 
 #[derive(Debug)]
@@ -136,7 +139,7 @@ impl Output {
             }
         };
         let compresses = matches!(destination, Destination::File(path) if path.as_os_str().as_encoded_bytes().ends_with(zstandard::ENDING.as_bytes()));
-        Ok(Self { kind, name, compresses })
+        Ok(Self { kind, name, compresses, pager: None })
     }
 
     /// Whether tables written here are read on a terminal.
@@ -151,6 +154,15 @@ impl Output {
     /// Whether this is standard output.
     pub fn is_stdout(&self) -> bool {
         matches!(self.kind, Kind::Stdout)
+    }
+
+    /// Shows a text on the terminal, through a pager if it has more lines than the screen.
+    pub fn show(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let rows = terminal_size::terminal_size().map_or(usize::MAX, |(_, rows)| rows.0.into());
+        if self.is_stdout() && lines(text) >= rows {
+            self.pager = Pager::show(text);
+        }
+        if self.pager.is_some() { Ok(()) } else { self.write(text) }
     }
 
     /// Writes one report.
@@ -194,6 +206,11 @@ fn buffered(out: &mut dyn Write, write: Writing<'_>) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     write(&mut out)?;
     out.flush()
+}
+
+/// Lines of a text.
+pub(super) fn lines(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte == b'\n').count()
 }
 
 /// Removes the oldest of our reports in a series until so many are left. One that somebody else has removed in

@@ -28,6 +28,11 @@ impl Progress {
         self.say(&format!("leakscope: warning: {line}"));
     }
 
+    /// Whether lines for `-v` are wanted.
+    pub fn tells_details(&self) -> bool {
+        self.level > 0
+    }
+
     /// A line for `-v`.
     pub fn detail(&self, line: &str) {
         if self.level > 0 {

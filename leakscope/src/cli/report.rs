@@ -60,7 +60,7 @@ pub fn run(mut config: ReportConfig) -> Result<u8, Failure> {
     let all: Vec<&Report> = reports.iter().collect();
     let written = config
         .rendering
-        .write(&all, &mut output)
+        .finish(&all, &mut output)
         .map(|()| 0)
         .map_err(Failure::from)
         .or_else(Failure::broken_pipe_is_success);

@@ -52,7 +52,7 @@ use crate::bpf::attach::ProbeSite;
 use crate::bpf::events::Record;
 use crate::bpf::object::{Load, Object};
 use crate::process::{AddressSpace, ModuleId, Process};
-use crate::stack::Stacks;
+use crate::stack::{StackId, Stacks};
 use heap::{HeapAccount, Sort};
 use leakscope_common::event::Kind;
 use threads::ThreadAccount;
@@ -117,6 +117,11 @@ pub trait Collector: fmt::Debug {
         Vec::new()
     }
 
+    /// What can be told of the heap in between; nothing of the account changes.
+    fn glance(&self, _live: &Live) -> Result<Option<HeapGlance>, BpfError> {
+        Ok(None)
+    }
+
     /// Puts what it has settled into the report's inputs.
     fn give<'a>(&'a self, to: &mut Collected<'a>);
 }
@@ -130,6 +135,15 @@ pub struct Collected<'a> {
     pub waits: Option<&'a WaitAccount>,
     /// Threads that came and went.
     pub threads: Option<&'a ThreadAccount>,
+}
+
+/// What is on the heap in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapGlance {
+    /// Bytes in live blocks that were allocated meanwhile.
+    pub live_bytes: u64,
+    /// The stack that has most of them.
+    pub most: Option<StackId>,
 }
 
 /// What is to be traced.

@@ -1,9 +1,19 @@
 //! Tables, as one of the formats.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::exporter::{Audience, ExportError, Exporter, Job, Sequence, Subject};
 use super::table;
+use crate::layout::TableStyle;
+use crate::layout::page::{Page, Paint};
+use crate::report::Report;
+
+/// Says the answer of a report once more, below it.
+pub fn answer_again(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
+    let page = &mut Page { style, out };
+    page.blank()?;
+    page.sentences(Paint::Bold, report.summary.headline())
+}
 
 /// `--format table`.
 #[derive(Debug)]

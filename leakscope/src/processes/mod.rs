@@ -2,7 +2,7 @@
 //!
 //! [`Sampler`] reads `/proc` and control groups; what it makes of them is pure: [`stat`] parses, [`history`]
 //! keeps resident sets and tells how they grow, [`pool`] says where memory ends and when, [`place`] names
-//! containers and units, `runtime` tells languages, [`threads`] counts blocked threads. The result is a
+//! containers and units, [`find`] looks for processes by such names, `runtime` tells languages, [`threads`] counts blocked threads. The result is a
 //! [`Snapshot`], which is also the JSON of `top --format json` (schema `leakscope.top/1`).
 //!
 //! What it costs: one `stat` and `statm` a process and refresh. Threads are looked at for the processes on the screen
@@ -13,6 +13,7 @@
 //! **Forecasts** rest on the median of all slopes between two samples of half a minute (Theil and Sen), which one jump does
 //! not move, of what is used in the whole pool (the machine, or the control group with the nearest end).
 
+pub mod find;
 pub mod history;
 pub mod model;
 pub mod place;

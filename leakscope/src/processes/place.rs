@@ -43,6 +43,11 @@ impl ControlGroups {
         place
     }
 
+    /// The whole ID of the container that the lines name.
+    pub fn whole_container(text: &str) -> Option<String> {
+        text.lines().filter_map(|line| whole_id(line.splitn(3, ':').nth(2)?)).next_back()
+    }
+
     /// What to call it: the container, else the unit, else the last part of the memory group's path.
     pub fn name(&self) -> Option<String> {
         let path = || self.memory.as_deref().or(self.unified.as_deref())?.rsplit('/').next();
@@ -60,9 +65,12 @@ fn short(name: &str) -> String {
 }
 
 /// The last 64-digit name in the path, as Docker, containerd, CRI-O and podman write it.
+fn whole_id(path: &str) -> Option<String> {
+    path.split(|c: char| !c.is_ascii_hexdigit()).rfind(|part| part.len() == 64).map(str::to_lowercase)
+}
+
 fn container(path: &str) -> Option<String> {
-    let id = path.split(|c: char| !c.is_ascii_hexdigit()).rfind(|part| part.len() == 64)?;
-    Some(id[..ID_SHOWN].to_owned())
+    whole_id(path).map(|id| id[..ID_SHOWN].to_owned())
 }
 
 /// The innermost unit.

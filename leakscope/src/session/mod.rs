@@ -103,6 +103,21 @@ impl Default for Config {
     }
 }
 
+/// How things are in between.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Since recording began.
+    pub watched_ns: u64,
+    /// The resident set at first and now, where it is known.
+    pub rss_bytes: (Option<u64>, Option<u64>),
+    /// Bytes in live blocks that were allocated meanwhile; `None` where no allocator is traced.
+    pub live_bytes: Option<u64>,
+    /// Where most of them come from, where that is known by now.
+    pub place: Option<String>,
+    /// CPU time that leakscope itself has used.
+    pub cpu_ns: u64,
+}
+
 /// Hears what happens.
 pub trait Watcher {
     /// A step, for those who want to know.
@@ -119,6 +134,12 @@ pub trait Watcher {
     fn first_look(&mut self, _report: &Report) -> Result<(), Failure> {
         Ok(())
     }
+    /// Whether somebody looks at what comes before the report.
+    fn wants_glances(&self) -> bool {
+        false
+    }
+    /// How things are, once a second or less often.
+    fn glance(&mut self, _glance: &Glance) {}
     /// A signal asked for the end; the report is being made.
     /// Leaving without it, the kernel takes about `removal` to remove the probes.
     fn interrupted(&mut self, removal: Duration);

@@ -1,12 +1,15 @@
 //! Runs until the end of the observation, and reports.
 
+mod glance;
+mod lost;
+
 use std::time::Instant;
 
 use leakscope_common::config::RunState;
 use leakscope_common::event::{Kind, ThreadEvent};
 
 use super::arm::Armed;
-use super::attach::{Probes, owned, summed};
+use super::attach::Probes;
 use super::feed::{Feed, Records, Step};
 use super::glances::Glances;
 use super::runtimes::{When, meet_runtimes, read_runtimes};
@@ -20,7 +23,6 @@ use crate::bpf::tables::Tables;
 use crate::collect::{Collector, Collectors, Moment, Scene, Source, SourceError};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::losses;
 use crate::process::recorded::RecordedSpace;
 use crate::process::seen::Seen;
 use crate::process::{AddressSpace, Location};
@@ -66,6 +68,8 @@ struct Watch {
     leader_gone: bool,
     /// Whether a stack has an address that no code was seen mapped at.
     unplaced: bool,
+    /// When the next glance may be taken.
+    next_glance: Option<Instant>,
 }
 
 /// Watches until the end, then reports and detaches.
@@ -160,6 +164,7 @@ impl Watch {
             frozen_ns: u64::MAX,
             leader_gone: false,
             unplaced: false,
+            next_glance: None,
             subject,
         }
     }
@@ -256,6 +261,7 @@ impl Watch {
 
     fn tick(&mut self, watcher: &mut dyn Watcher) -> Result<(), Failure> {
         self.look_at_rss()?;
+        self.glance(watcher)?;
         let Some(ties) = &mut self.ties else { return Ok(()) };
         ties.glances.keep_up();
         let pid = self.subject.process.pid;
@@ -479,22 +485,5 @@ impl Watch {
             self.exec_ns = Some(at_ns);
         }
         Ok((counters, misses))
-    }
-
-    /// What was lost outside of the kernel side, by name.
-    fn losses(&mut self) -> Result<Vec<(String, u64)>, Failure> {
-        let probes = self.ties.as_ref().map(|ties| &ties.probes);
-        // Most of it is of other processes: it matters where code is not known, or not for sure.
-        let replaced = self.space.replaced();
-        let matters = self.unplaced || self.space.is_in_doubt();
-        let records_lost = if matters { self.space.records_lost() } else { 0 };
-        let own: Vec<(String, u64)> = self.source.get("losses", |live| {
-            let own = probes.into_iter().flat_map(Probes::losses);
-            let code = [(losses::MAPPED_CODE_LOST, records_lost), (losses::CODE_REPLACED, replaced)];
-            let own = own.chain(code);
-            Ok(live.unwinding.losses().into_iter().chain(own).map(owned).collect())
-        })?;
-        let collected = self.collectors.iter().flat_map(|collector| collector.losses()).map(owned);
-        Ok(summed(own.into_iter().chain(collected)))
     }
 }

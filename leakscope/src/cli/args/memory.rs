@@ -11,14 +11,14 @@ use crate::cli::fail_on::MemoryFailOn;
 use crate::cli::format::FormatArgs;
 use crate::cli::memory::MemoryConfig;
 use crate::cli::output::Destination;
+use crate::cli::target::TargetArgs;
 use crate::export::profile::ProfileKind;
 
 /// Arguments of `memory`.
 #[derive(Debug, Args)]
 pub struct MemoryArgs {
-    /// Process to look at
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: u32,
+    #[command(flatten)]
+    target: TargetArgs,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -54,7 +54,7 @@ impl MemoryArgs {
             _ => Ok(()),
         })?;
         Ok(MemoryConfig {
-            pid: self.pid,
+            pid: self.target.pid()?,
             duration: self.duration,
             rendering,
             thresholds,

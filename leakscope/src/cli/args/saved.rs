@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use crate::cli::Failure;
 use crate::cli::diff::{DiffConfig, DiffFormat};
 use crate::cli::fail_on::{DiffFailOn, ReportFailOn};
-use crate::cli::format::{FormatArgs, ProfileArg};
+use crate::cli::format::{ColorArg, FormatArgs, ProfileArg};
 use crate::cli::output::Destination;
 use crate::cli::replay::ReplayConfig;
 use crate::cli::report::ReportConfig;
@@ -96,6 +96,9 @@ pub struct DiffArgs {
     /// Frames to show of each stack in the table [default: 16]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
     frames: Option<u32>,
+    /// Colours of the table: auto (on a terminal, unless NO_COLOR is set)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    color: ColorArg,
     /// Write to FILE (`-`: standard output; `FILE.zst`: compressed)
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -189,6 +192,7 @@ impl DiffArgs {
             profile,
             top: self.top as usize,
             frames: self.frames.map(|n| n as usize),
+            color: self.color,
             output: self.output.map_or(Ok(Destination::Stdout), Destination::of_one)?,
         })
     }

@@ -7,15 +7,15 @@ use clap::{Args, ValueEnum};
 use crate::cli::Failure;
 use crate::cli::duration::duration;
 use crate::cli::settings::FoundWrapperArgs;
+use crate::cli::target::OptionalTargetArgs;
 use crate::cli::top::{TopConfig, TopFormat};
 use crate::processes::Order;
 
 /// Arguments of `top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// Process whose sites to show; without it, the list of all processes
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: Option<u32>,
+    #[command(flatten)]
+    target: OptionalTargetArgs,
     /// Time between refreshes [default: 2s; 1s of one process]
     #[arg(short, long, value_parser = duration, allow_negative_numbers = true)]
     interval: Option<Duration>,
@@ -66,7 +66,7 @@ impl TopArgs {
         };
         Ok(TopConfig {
             charging: self.wrappers.charging()?,
-            pid: self.pid,
+            pid: self.target.pid()?,
             interval: self.interval,
             iterations: self.iterations,
             order: match self.sort {

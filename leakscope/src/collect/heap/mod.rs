@@ -11,6 +11,7 @@ pub mod probes;
 pub use aggregate::{HeapAggregate, HeapSnapshot, Observation, SiteSnapshot, Sort};
 pub use probes::FileProbes;
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use leakscope_common::config::state;
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use self::probes::{FunctionNumbers, sites};
 use super::linker::linker_code;
-use super::{Collected, Collector, Log, Moment, Placed, Scene, Source, SourceError, Wishes};
+use super::source::Live;
+use super::{Collected, Collector, HeapGlance, Log, Moment, Placed, Scene, Source, SourceError, Wishes};
 use crate::bpf::BpfError;
 use crate::bpf::attach::ProbeSite;
 use crate::bpf::growing::{self, Growth};
@@ -29,6 +31,7 @@ use crate::losses;
 use crate::probe::{CostClass, Exit};
 use crate::process::{AddressSpace, ModuleId};
 use crate::recording::Rows;
+use crate::stack::StackId;
 
 /// Fewest sites (distinct allocating stacks) that the map holds. An entry takes memory only once it is made.
 const MIN_SITES: u32 = 1 << 16;
@@ -211,6 +214,19 @@ impl Collector for Heap {
         self.seen.inflight = source.rows("INFLIGHT")?;
         self.coverage = source.get("heap coverage", |_| Ok(self.coverage.clone()))?;
         Ok(())
+    }
+
+    fn glance(&self, live: &Live) -> Result<Option<HeapGlance>, BpfError> {
+        let blocks: Vec<(u64, LiveBlock)> = live.object.read_grown(LIVE)?;
+        let mut sites: HashMap<u64, u64> = HashMap::new();
+        for (_, block) in &blocks {
+            let site = sites.entry(block.site).or_default();
+            *site = site.saturating_add(block.grown());
+        }
+        let live_bytes = sites.values().copied().fold(0, u64::saturating_add);
+        let most = sites.into_iter().filter(|(site, bytes)| *site != 0 && *bytes > 0);
+        let most = most.max_by_key(|(_, bytes)| *bytes).map(|(site, _)| StackId(site));
+        Ok(Some(HeapGlance { live_bytes, most }))
     }
 
     fn settle(&mut self, moment: &Moment<'_>) {
