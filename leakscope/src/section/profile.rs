@@ -32,6 +32,8 @@ pub enum ProfileKind {
 pub struct Sample<'a> {
     /// Frames, innermost first.
     pub frames: &'a [Arc<Frame>],
+    /// Which of them is charged, if one is.
+    pub blame: Option<usize>,
     /// What stands for frames that are not known.
     pub note: Option<Cow<'a, str>>,
     /// Why the stack is not whole, if it is not.
@@ -61,12 +63,14 @@ pub(crate) fn sample(stack: &Stack) -> Sample<'_> {
     let empty = stack.frames.is_empty();
     let why = || stack.end.as_ref().map_or(Cow::Borrowed("stack not captured"), |end| end.to_string().into());
     let cut = stack.end.as_ref().filter(|end| !end.is_whole() && !empty);
-    Sample { note: empty.then(why), cut, ..bare(&stack.frames) }
+    let blame = stack.blame.and_then(|blame| usize::try_from(blame).ok());
+    Sample { note: empty.then(why), cut, blame, ..bare(&stack.frames) }
 }
 
 /// Frames without values.
 fn bare(frames: &[Arc<Frame>]) -> Sample<'_> {
     Sample {
+        blame: None,
         frames,
         note: None,
         cut: None,

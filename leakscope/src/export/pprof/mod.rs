@@ -3,6 +3,7 @@
 //! Ids run from 1 in the order of appearance; string 0 is empty. Every place has a function, if only one
 //! that says why there is none: else readers would look for symbols by themselves.
 
+mod drop;
 mod mappings;
 pub(crate) mod proto;
 
@@ -102,7 +103,12 @@ pub(crate) fn message(profile: &Profile<'_>) -> proto::Profile {
     let comment =
         profile.comments.iter().map(|text| builder.strings.index(&sanitize_for_files(text))).collect();
     let mapping = mappings.messages(|text| builder.strings.index(&sanitize_for_files(text)));
+    let drop_frames = match drop::drop_frames(profile) {
+        none if none.is_empty() => 0,
+        names => builder.strings.index(&names),
+    };
     proto::Profile {
+        drop_frames,
         sample_type,
         sample,
         mapping,
