@@ -17,6 +17,11 @@ use crate::report::{Report, group};
 
 /// Columns of a table that is not written to a terminal.
 const PIPE_WIDTH: usize = 120;
+/// Sites in tables, if nobody asks for more.
+const TOP: usize = 10;
+/// Lines of a report before what was lost and what it cost, if nobody asks for more. Deadlocks, goroutines and threads
+/// that are not idle are always shown.
+const LINES: usize = 54;
 
 /// What reports are turned into.
 #[derive(Debug, Args)]
@@ -26,9 +31,9 @@ pub struct FormatArgs {
     format: Option<Format>,
     #[arg(long, value_enum, help = profile_help())]
     profile: Option<ProfileArg>,
-    /// Sites to show in the table
-    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
+    /// Sites to show in the table [default: 10, and their stacks as far as 60 lines go]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    top: Option<u32>,
     /// Frames to show of each stack in the table [default: 16; of idle threads 6, up to the marked one]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=127))]
     frames: Option<u32>,
@@ -158,6 +163,8 @@ pub struct Rendering {
     pub top: usize,
     /// Frames in tables.
     pub frames: Option<usize>,
+    /// Lines that tables have, if nobody asks for more.
+    pub most_lines: Option<usize>,
     /// How sites are added up.
     pub by: Option<By>,
     /// Whether what says little is shown, too.
@@ -190,12 +197,15 @@ impl FormatArgs {
             }
             offered(profile).map_err(|why| Failure::usage(format!("--profile {}: {why}", profile.name())))?;
         }
-        let (top, frames) = (self.top as usize, self.frames.map(|n| n as usize));
+        let frames = self.frames.map(|n| n as usize);
+        let asked = self.top.is_some() || frames.is_some() || self.by.is_some() || self.all;
+        let top = self.top.map_or(TOP, |n| n as usize);
         Ok(Rendering {
             format,
             profile,
             top,
             frames,
+            most_lines: (!asked).then_some(LINES),
             by: self.by.map(By::from),
             all: self.all,
             color: self.color,
@@ -314,6 +324,7 @@ impl Rendering {
     fn job<'a>(&self, reports: &'a [&'a Report], output: &Output) -> Job<'a> {
         let mut style = table_style(self.top, self.frames, output.is_terminal(), self.color);
         (style.stacks, style.all) = (self.by == Some(By::Stack), self.all);
+        style.most_lines = self.most_lines;
         Job { reports, profile: self.profile, style }
     }
 }
@@ -350,6 +361,7 @@ pub(super) fn table_style(
         frames,
         stacks: false,
         all: false,
+        most_lines: None,
     }
 }
 

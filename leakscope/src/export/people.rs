@@ -10,7 +10,7 @@ use crate::report::Report;
 
 /// Says the answer of a report once more, below it.
 pub fn answer_again(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
-    let page = &mut Page { style, out };
+    let page = &mut Page::new(style, out);
     page.blank()?;
     page.sentences(Paint::Bold, report.summary.headline())
 }

@@ -32,7 +32,12 @@ const CALLS: [&str; 20] = [
 const CGROUP: &str = "the kernel: control groups";
 
 /// Lines with such a call and no literal path, and who chooses that path.
-const REVIEWED: [(&str, &str, &str); 15] = [
+const REVIEWED: [(&str, &str, &str); 20] = [
+    ("processes/find.rs", "fs::read_dir(proc)", "the kernel: /proc"),
+    ("processes/find.rs", "fs::read(directory.join(\"stat\"))", "the kernel: /proc/PID"),
+    ("processes/find.rs", "fs::read(directory.join(\"cmdline\"))", "the kernel: /proc/PID"),
+    ("processes/find.rs", "fs::read_to_string(directory.join(\"cgroup\"))", "the kernel: /proc/PID"),
+    ("processes/find.rs", "fs::read_link(directory.join(\"exe\"))", "the kernel: the text only"),
     ("processes/pool.rs", "fs::read_to_string(group.join(\"memory.stat\"))", CGROUP),
     ("processes/pool.rs", "fs::read_to_string(group.join(file))", CGROUP),
     ("processes/runtime.rs", "fs::read(directory.join(\"maps\"))", "the kernel: /proc/PID"),

@@ -1,6 +1,6 @@
 //! Columns and rows with borders, as wide as the terminal allows.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use tabled::Table;
 use tabled::builder::Builder;

@@ -21,6 +21,8 @@ pub struct TableStyle {
     pub stacks: bool,
     /// Whether waits that say nothing are shown, and the stacks of idle threads.
     pub all: bool,
+    /// Lines after which stacks are only counted that tell little more; `None` for as many as there are.
+    pub most_lines: Option<usize>,
 }
 
 impl TableStyle {

@@ -25,10 +25,97 @@ pub enum Paint {
 /// Where the table goes.
 pub struct Page<'a> {
     pub(crate) style: &'a TableStyle,
-    pub(crate) out: &'a mut dyn Write,
+    pub(crate) out: Counted<'a>,
+    pub(crate) list: List,
+}
+
+/// What is written, and how many lines that is.
+pub(crate) struct Counted<'a> {
+    out: &'a mut dyn Write,
+    lines: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.lines += bytes[..written].iter().filter(|&&byte| byte == b'\n').count();
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A list of numbered stacks.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    /// The number of the stack that is being shown.
+    pub(crate) rank: Option<u64>,
+    /// Those that were shown: their numbers, and what their frames are called.
+    pub(crate) shown: Vec<(u64, Vec<String>)>,
+    /// Those that had no room.
+    hidden: usize,
+}
+
+/// Lines of a stack in short, with its title.
+const SHORT_STACK: usize = 8;
+
+impl<'a> Page<'a> {
+    /// An empty one.
+    pub(crate) fn new(style: &'a TableStyle, out: &'a mut dyn Write) -> Self {
+        Self { style, out: Counted { out, lines: 0 }, list: List::default() }
+    }
 }
 
 impl Page<'_> {
+    /// Begins a list of stacks with numbers of its own.
+    pub(crate) fn begin_list(&mut self) {
+        self.list = List::default();
+    }
+
+    /// Ends it: tells of the stacks that had no room.
+    pub(crate) fn end_list(&mut self) -> io::Result<()> {
+        let hidden = std::mem::take(&mut self.list.hidden);
+        if hidden == 0 {
+            return Ok(());
+        }
+        self.blank()?;
+        let stacks = counted(hidden as u64, "more stack");
+        self.sentences(
+            Paint::Dim,
+            &format!("… {stacks} (--top {}, or --format json for all)", self.style.top),
+        )
+    }
+
+    /// That stacks of what is idle are not shown, if there are any.
+    pub(crate) fn not_shown(&mut self, idle: u64) -> io::Result<()> {
+        if idle == 0 {
+            return Ok(());
+        }
+        self.blank()?;
+        self.sentences(Paint::Dim, &format!("Not shown: {} (--all)", counted(idle, "idle stack")))
+    }
+
+    /// The title of a stack with a number. Returns whether there is room for it; there always is for the first of a
+    /// list.
+    pub(crate) fn titled(&mut self, rank: u64, text: &str) -> io::Result<bool> {
+        let full = self.style.most_lines.is_some_and(|most| self.out.lines + SHORT_STACK > most);
+        if full && self.list.rank.is_some() {
+            self.list.hidden += 1;
+            return Ok(false);
+        }
+        self.title(Paint::Bold, rank, text)?;
+        Ok(true)
+    }
+
+    /// The same, however little room there is.
+    pub(crate) fn title(&mut self, paint: Paint, rank: u64, text: &str) -> io::Result<()> {
+        self.list.rank = Some(rank);
+        self.blank()?;
+        self.paragraph(paint, 0, 3, &format!("#{rank} {text}"))
+    }
+
     /// An empty line.
     pub(crate) fn blank(&mut self) -> io::Result<()> {
         writeln!(self.out)

@@ -1,6 +1,6 @@
 //! Stacks on a page.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 
 use super::label::name;
@@ -18,6 +18,9 @@ const FRAMES: usize = 16;
 /// The same for threads that are idle.
 const IDLE_FRAMES: usize = 6;
 
+/// Lines that are told in one, at least.
+const WORTH_FOLDING: usize = 3;
+
 impl Page<'_> {
     /// The frames of a stack, the one to blame marked, and why there are no more.
     pub(crate) fn stack(&mut self, stack: &Stack, indent: usize, paint: Paint) -> io::Result<()> {
@@ -34,6 +37,26 @@ impl Page<'_> {
         self.frames(stack, first..first + most, indent, Paint::Dim)
     }
 
+    /// Where a stack goes on as one that was shown before, if that saves some lines, and what stands there.
+    fn folded(&self, stack: &Stack, names: &[String], shown: &Range<usize>) -> (usize, Option<String>) {
+        let whole = (shown.end, None);
+        if shown.start > 0 || self.list.rank.is_none() {
+            return whole;
+        }
+        let alike = self.list.shown.iter().map(|(rank, other)| {
+            let same = names.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+            (same, rank)
+        });
+        // Of equals, the first.
+        let Some((same, rank)) = alike.rev().max_by_key(|(same, _)| *same) else { return whole };
+        let from = names.len().saturating_sub(same).max(until_blamed(stack));
+        let lines = names.len().min(shown.end).saturating_sub(from);
+        if lines < WORTH_FOLDING {
+            return whole;
+        }
+        (from, Some(format!("and on as #{rank}, from {}", names[from])))
+    }
+
     fn frames(&mut self, stack: &Stack, shown: Range<usize>, indent: usize, paint: Paint) -> io::Result<()> {
         let note = |page: &mut Self, text: &str| {
             let text = page.painted(paint, &sanitize(text));
@@ -44,15 +67,23 @@ impl Page<'_> {
             note(self, &hidden(shown.start))?;
         }
         let room = self.style.width.saturating_sub(indent + 2);
-        for (i, frame) in stack.frames.iter().enumerate().take(shown.end).skip(shown.start) {
-            let line = cut(&sanitize(&name(frame)), room);
+        let names: Vec<String> =
+            stack.frames.iter().map(|frame| cut(&sanitize(&name(frame)), room)).collect();
+        let (end, as_before) = self.folded(stack, &names, &shown);
+        for (i, line) in names.iter().enumerate().take(end).skip(shown.start) {
             if stack.blame == Some(i as u64) {
-                let (mark, line) = (self.painted(Paint::Accent, "▶"), self.painted(Paint::Accent, &line));
+                let (mark, line) = (self.painted(Paint::Accent, "▶"), self.painted(Paint::Accent, line));
                 writeln!(self.out, "{:indent$}{mark} {line}", "")?;
             } else {
-                let line = self.painted(paint, &line);
+                let line = self.painted(paint, line);
                 writeln!(self.out, "{:indent$}  {line}", "")?;
             }
+        }
+        if let Some(rank) = self.list.rank.filter(|_| shown.start == 0) {
+            self.list.shown.push((rank, names));
+        }
+        if let Some(text) = as_before {
+            return note(self, &text);
         }
         if stack.frames.len() > shown.end {
             note(self, &hidden(stack.frames.len() - shown.end))?;

@@ -11,7 +11,7 @@ use crate::section::Part;
 
 /// Writes `diff`.
 pub fn write(diff: &Diff, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
-    let page = &mut Page { style, out };
+    let page = &mut Page::new(style, out);
     header(diff, page)?;
     sections(diff, Part::Tables, page)
 }
@@ -49,5 +49,9 @@ fn header(diff: &Diff, page: &mut Page<'_>) -> io::Result<()> {
 fn sections(diff: &Diff, part: Part, page: &mut Page<'_>) -> io::Result<()> {
     let mut all = diff.sections();
     all.sort_by_key(|section| section.order(part));
-    all.into_iter().try_for_each(|section| section.print(part, page))
+    all.into_iter().try_for_each(|section| {
+        page.begin_list();
+        section.print(part, page)?;
+        page.end_list()
+    })
 }

@@ -16,7 +16,7 @@ use crate::section::{Context, Part, in_order};
 
 /// Writes `report`.
 pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
-    let page = &mut Page { style, out };
+    let page = &mut Page::new(style, out);
     header(report, page)?;
     for part in [Part::Urgent, Part::Tables, Part::Stacks] {
         sections(report, part, page)?;
@@ -28,7 +28,11 @@ pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Re
 fn sections(report: &Report, part: Part, page: &mut Page<'_>) -> io::Result<()> {
     let all = report.sections();
     let context = Context { window_ns: report.window.duration_ns, all: &all };
-    in_order(&all, part).into_iter().try_for_each(|section| section.print(part, &context, page))
+    in_order(&all, part).into_iter().try_for_each(|section| {
+        page.begin_list();
+        section.print(part, &context, page)?;
+        page.end_list()
+    })
 }
 
 /// Whether nothing was traced: `dump`.

@@ -90,8 +90,15 @@ fn large_reports_are_quick() {
         "",
         most_memory()
     );
-    let style =
-        table::TableStyle { width: 100, color: false, top: 10, frames: None, stacks: false, all: false };
+    let style = table::TableStyle {
+        width: 100,
+        color: false,
+        top: 10,
+        frames: None,
+        stacks: false,
+        all: false,
+        most_lines: None,
+    };
     let profile = || Profile::of(&report, ProfileKind::Heap).expect("a profile");
     let formats: [(&str, Written<'_>); 7] = [
         ("table", &|out| table::write(&report, &style, out)),

@@ -67,10 +67,9 @@ impl Section for GoroutineWaits {
             }
             Part::Stacks => {
                 for release in page.style.shown(&self.releases) {
-                    page.blank()?;
-                    let title = format!("#{} lock released, for which others waited", release.rank);
-                    page.paragraph(Paint::Bold, 0, 3, &title)?;
-                    page.stack(&release.stack, 2, Paint::Plain)?;
+                    if page.titled(release.rank, "lock released, for which others waited")? {
+                        page.stack(&release.stack, 2, Paint::Plain)?;
+                    }
                 }
                 Ok(())
             }

@@ -257,10 +257,9 @@ fn table(all: &GoroutinesDiff, page: &mut Page<'_>) -> io::Result<()> {
     });
     draw(columns, rows.collect(), changed.len(), page)?;
     for site in shown.iter().filter(|site| site.growth > 0) {
-        page.blank()?;
         let idle = if site.idle { " (idle)" } else { "" };
         let growth = signed_count(site.growth);
-        page.line(Paint::Bold, &format!("#{} {}{idle}: {growth} goroutines", site.rank, state(site)))?;
+        page.title(Paint::Bold, site.rank, &format!("{}{idle}: {growth} goroutines", state(site)))?;
         page.stack(&site.stack, 2, Paint::Plain)?;
         if let Some(creator) = &site.created_by {
             page.line(Paint::Plain, &format!("  created by {}", name(creator)))?;

@@ -175,11 +175,15 @@ fn runtime(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
 
 /// The stacks of the sites, and what else is known of them.
 pub(crate) fn details(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
+    let mut idle: u64 = 0;
     for site in shown(all, page) {
+        if site.idle && page.style.most_lines.is_some() {
+            idle += 1;
+            continue;
+        }
         let paint = if site.idle { Paint::Dim } else { Paint::Plain };
-        page.blank()?;
         let title_paint = if site.idle { Paint::Plain } else { Paint::Bold };
-        page.paragraph(title_paint, 0, 3, &title(site, all.since_first_ns))?;
+        page.title(title_paint, site.rank, &title(site, all.since_first_ns))?;
         if let Some(stuck) = stuck(site) {
             page.paragraph(paint, 2, 3, &stuck)?;
         }
@@ -201,7 +205,7 @@ pub(crate) fn details(all: &Goroutines, page: &mut Page<'_>) -> io::Result<()> {
             page.paragraph(paint, 2, 3, &numbers(site))?;
         }
     }
-    Ok(())
+    page.not_shown(idle)
 }
 
 fn title(site: &GoroutineSite, since_ns: Option<u64>) -> String {
@@ -220,7 +224,7 @@ fn title(site: &GoroutineSite, since_ns: Option<u64>) -> String {
         None if site.since_last_gc => ", blocked after the last garbage collection".to_owned(),
         None => String::new(),
     };
-    format!("#{} {}{idle}: {}{growth}{time}", site.rank, state(site), counted(site.count, "goroutine"))
+    format!("{}{idle}: {}{growth}{time}", state(site), counted(site.count, "goroutine"))
 }
 
 /// What shows that they are stuck.

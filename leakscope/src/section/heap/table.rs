@@ -196,19 +196,19 @@ pub(crate) fn stacks(heap: &Heap, page: &mut Page<'_>) -> io::Result<()> {
     let most = page.style.top;
     if page.style.stacks {
         for site in heap.sites.iter().filter(|site| site.live_objects > 0).take(most) {
-            page.blank()?;
-            page.line(Paint::Bold, &format!("#{} {}", site.rank, held(site)))?;
-            page.stack(&site.stack, 2, Paint::Plain)?;
+            if page.titled(site.rank, &held(site))? {
+                page.stack(&site.stack, 2, Paint::Plain)?;
+            }
         }
         return Ok(());
     }
     let mut stacks = stacks_of(heap);
     for place in heap.places.iter().filter(|place| place.live_objects > 0).take(most) {
         let sites = stacks.remove(&place.rank).unwrap_or_default();
-        page.blank()?;
         if let [only] = sites[..] {
-            page.line(Paint::Bold, &format!("#{} {}", place.rank, held(only)))?;
-            page.stack(&only.stack, 2, Paint::Plain)?;
+            if page.titled(place.rank, &held(only))? {
+                page.stack(&only.stack, 2, Paint::Plain)?;
+            }
             continue;
         }
         stacks_of_place(place, &sites, page)?;
@@ -256,8 +256,9 @@ fn looks(frame: &Frame) -> Looks<'_> {
 fn stacks_of_place(place: &Place, sites: &[&Site], page: &mut Page<'_>) -> io::Result<()> {
     let blocks = blocks(&place.source, place.live_objects);
     let all = counted(sites.len() as u64, "stack");
-    let title = format!("#{} {} in {blocks}, {all}", place.rank, bytes(place.live_bytes));
-    page.line(Paint::Bold, &title)?;
+    if !page.titled(place.rank, &format!("{} in {blocks}, {all}", bytes(place.live_bytes)))? {
+        return Ok(());
+    }
     let sites = alike(sites);
     let worth = |one: &&Alike<'_>| one.live_bytes.saturating_mul(WORTH_SHOWING) >= place.live_bytes;
     let shown = sites.iter().take(STACKS).take_while(worth).count().max(1);

@@ -231,9 +231,8 @@ fn table(all: &WaitsDiff, page: &mut Page<'_>) -> io::Result<()> {
     });
     draw(columns, rows.collect(), changed.len(), page)?;
     for site in shown.iter().filter(|site| site.growth_blocked > 0 && !site.idle) {
-        page.blank()?;
         let growth = signed_count(site.growth_blocked);
-        page.line(Paint::Bold, &format!("#{} {}: {growth} threads", site.rank, kind(site.kind)))?;
+        page.title(Paint::Bold, site.rank, &format!("{}: {growth} threads", kind(site.kind)))?;
         page.stack(&site.stack, 2, Paint::Plain)?;
     }
     Ok(())

@@ -143,9 +143,12 @@ pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
     let mut owners: HashSet<u32> = deadlocked.iter().map(|thread| thread.tid).collect();
     // Below goroutines, idle threads are the Go scheduler's: the table says enough of them.
     for site in shown.iter().filter(|site| !(goroutines && site.idle)) {
+        if site.idle && page.style.most_lines.is_some() {
+            idle += 1;
+            continue;
+        }
         let paint = if site.idle { Paint::Dim } else { Paint::Plain };
-        page.blank()?;
-        page.paragraph(if site.idle { Paint::Plain } else { Paint::Bold }, 0, 3, &title(site))?;
+        page.title(if site.idle { Paint::Plain } else { Paint::Bold }, site.rank, &title(site))?;
         if let Some(rule) = &site.idle_rule {
             page.paragraph(paint, 2, 3, &format!("rule: {rule}"))?;
         } else if let Some(reason) = &site.verdict_reason {
@@ -187,12 +190,7 @@ pub(crate) fn details(waits: &Waits, goroutines: bool, page: &mut Page<'_>) -> i
             page.paragraph(paint, 2, 2, &bars)?;
         }
     }
-    if idle > 0 {
-        page.blank()?;
-        let stacks = counted(idle, "idle stack");
-        page.sentences(Paint::Dim, &format!("Not shown: {stacks} (--all)"))?;
-    }
-    Ok(())
+    page.not_shown(idle)
 }
 
 /// What else threads wait for at the very same stack.
@@ -219,7 +217,7 @@ fn title(site: &WaitSite) -> String {
         (n, None) => format!("{} blocked", counted(n, "thread")),
     };
     let idle = if site.idle { ", idle" } else { "" };
-    format!("#{} {}{place}{idle}: {blocked}", site.rank, kind(site.kind))
+    format!("{}{place}{idle}: {blocked}", kind(site.kind))
 }
 
 fn longest(site: &WaitSite) -> String {

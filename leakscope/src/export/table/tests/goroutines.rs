@@ -180,7 +180,15 @@ fn heaps_of_go_and_c() {
 
 #[test]
 fn only_so_many_are_shown() {
-    let style = TableStyle { width: 120, color: false, top: 1, frames: Some(1), stacks: false, all: false };
+    let style = TableStyle {
+        width: 120,
+        color: false,
+        top: 1,
+        frames: Some(1),
+        stacks: false,
+        all: false,
+        most_lines: None,
+    };
     let text = styled(&attached(), &style);
     assert!(text.contains("and 4 sites more, 2 of them idle"), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with('#')).count(), 1, "{text}");
@@ -193,7 +201,15 @@ fn grids_of_goroutines_fit_every_terminal() {
             assert_fits(&shown(&report, width), width);
             let colored = styled(
                 &report,
-                &TableStyle { width, color: true, top: 10, frames: None, stacks: false, all: false },
+                &TableStyle {
+                    width,
+                    color: true,
+                    top: 10,
+                    frames: None,
+                    stacks: false,
+                    all: false,
+                    most_lines: None,
+                },
             );
             assert_eq!(plain(&colored), shown(&report, width));
         }

@@ -1,5 +1,6 @@
 //! Tables of reports made by hand, as people see them.
 
+mod folding;
 mod goroutines;
 pub(crate) mod samples;
 
@@ -18,7 +19,18 @@ fn styled(report: &Report, style: &TableStyle) -> String {
 
 /// The table without colour, with the limits that are the default.
 fn shown(report: &Report, width: usize) -> String {
-    styled(report, &TableStyle { width, color: false, top: 10, frames: None, stacks: false, all: false })
+    styled(
+        report,
+        &TableStyle {
+            width,
+            color: false,
+            top: 10,
+            frames: None,
+            stacks: false,
+            all: false,
+            most_lines: None,
+        },
+    )
 }
 
 /// Compares with a file beside the tests, where a missing one fails; UPDATE_EXPECT=1 writes it.
@@ -67,7 +79,15 @@ fn all_that_attach_tells() {
 /// Few sites and frames: the holder's own site is not among them, so its stack stands by the lock.
 #[test]
 fn limits() {
-    let style = TableStyle { width: 80, color: false, top: 1, frames: Some(1), stacks: false, all: false };
+    let style = TableStyle {
+        width: 80,
+        color: false,
+        top: 1,
+        frames: Some(1),
+        stacks: false,
+        all: false,
+        most_lines: None,
+    };
     assert_shown("limits-hot-mutex", &styled(&samples::hot_mutex(), &style));
     assert_shown("limits-deadlock", &styled(&samples::deadlock(), &style));
 }
@@ -75,7 +95,15 @@ fn limits() {
 /// The stack of a holder that stands by its lock says why it ends, as any other does.
 #[test]
 fn a_holders_stack_that_is_cut() {
-    let style = TableStyle { width: 120, color: false, top: 1, frames: None, stacks: false, all: false };
+    let style = TableStyle {
+        width: 120,
+        color: false,
+        top: 1,
+        frames: None,
+        stacks: false,
+        all: false,
+        most_lines: None,
+    };
     let mut report = samples::hot_mutex();
     let end = |report: &mut Report, why: Option<Cut>| {
         let waits = report.waits.as_mut().expect("waits");
@@ -126,13 +154,29 @@ fn colours_change_nothing_else() {
         for width in [40, 80, 120] {
             let colored = styled(
                 &report,
-                &TableStyle { width, color: true, top: 10, frames: None, stacks: false, all: false },
+                &TableStyle {
+                    width,
+                    color: true,
+                    top: 10,
+                    frames: None,
+                    stacks: false,
+                    all: false,
+                    most_lines: None,
+                },
             );
             assert_ne!(colored, plain(&colored));
             assert_eq!(plain(&colored), shown(&report, width));
         }
     }
-    let style = TableStyle { width: 80, color: true, top: 10, frames: None, stacks: false, all: false };
+    let style = TableStyle {
+        width: 80,
+        color: true,
+        top: 10,
+        frames: None,
+        stacks: false,
+        all: false,
+        most_lines: None,
+    };
     let visible = styled(&samples::deadlock(), &style).replace('\x1b', "^[");
     assert_shown("deadlock-colour", &visible);
 }
@@ -159,7 +203,18 @@ fn idle_sites_come_last() {
         text.lines().filter_map(|l| l.strip_prefix('#')).filter_map(|l| l.chars().next()).collect()
     };
     let top = |top| {
-        styled(&report, &TableStyle { width: 120, color: false, top, frames: None, stacks: false, all: true })
+        styled(
+            &report,
+            &TableStyle {
+                width: 120,
+                color: false,
+                top,
+                frames: None,
+                stacks: false,
+                all: true,
+                most_lines: None,
+            },
+        )
     };
     assert_eq!(sites(&top(10)), ['1', '2', '3']);
     assert_eq!(sites(&top(2)), ['1', '2']);
@@ -180,7 +235,15 @@ fn idle_stacks_are_short() {
             |l: &&str| l.starts_with("  ▶ f") || l.starts_with("    f") || l.contains("(--frames)");
         text.lines().filter(of_stack).map(|l| l.trim().to_owned()).collect()
     };
-    let style = TableStyle { width: 120, color: false, top: 10, frames: None, stacks: false, all: true };
+    let style = TableStyle {
+        width: 120,
+        color: false,
+        top: 10,
+        frames: None,
+        stacks: false,
+        all: true,
+        most_lines: None,
+    };
     let text = styled(&report, &style);
     assert_eq!(frames(&shown(&report, 120)), [""; 0]);
     assert_eq!(
@@ -200,7 +263,15 @@ fn idle_stacks_are_short() {
     let limited = |n| {
         styled(
             &report,
-            &TableStyle { width: 120, color: false, top: 10, frames: Some(n), stacks: false, all: true },
+            &TableStyle {
+                width: 120,
+                color: false,
+                top: 10,
+                frames: Some(n),
+                stacks: false,
+                all: true,
+                most_lines: None,
+            },
         )
     };
     assert_eq!(frames(&limited(127)).len(), 20);

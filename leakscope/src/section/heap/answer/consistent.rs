@@ -91,8 +91,16 @@ fn heaps() -> impl Strategy<Value = Heap> {
 
 fn shown(heap: &Heap, stacks: bool) -> String {
     let mut out = Vec::new();
-    let style = TableStyle { width: 200, color: false, top: 1000, frames: None, stacks, all: false };
-    let mut page = Page { out: &mut out, style: &style };
+    let style = TableStyle {
+        width: 200,
+        color: false,
+        top: 1000,
+        frames: None,
+        stacks,
+        all: false,
+        most_lines: None,
+    };
+    let mut page = Page::new(&style, &mut out);
     table::table(heap, 1, &mut page).expect("memory takes all");
     table::stacks(heap, &mut page).expect("memory takes all");
     String::from_utf8(out).expect("UTF-8")

@@ -55,7 +55,7 @@ pub(super) fn table(heap: &HeapDiff, page: &mut Page<'_>) -> io::Result<()> {
             Some((grown, more)) => format!("{}, {} blocks", signed_bytes(grown), signed_count(more)),
             None => format!("{}/s", bytes(place.new_bytes_per_s.unwrap_or(0))),
         };
-        page.line(Paint::Bold, &format!("#{} {what}{of}", place.rank))?;
+        page.title(Paint::Bold, place.rank, &format!("{what}{of}"))?;
         page.stack(&site.stack, 2, Paint::Plain)?;
     }
     Ok(())
