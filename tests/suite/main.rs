@@ -12,6 +12,7 @@ mod doctor;
 mod dump;
 mod exactness;
 mod export;
+mod first_minutes;
 mod fixtures;
 mod golang;
 mod hostile_files;

@@ -10,6 +10,8 @@ Examples:
   leakscope report r.json --format flamegraph -o r.svg
   leakscope diff grown/                          what grew in a series (attach --interval 10s -o grown/)
 
+A process is named by its PID, its name, its systemd unit or its container's ID. leakscope with a PID alone means attach.
+
 Exit codes: 0 done, 1 failed or not traceable, 2 wrong usage, 3 a --fail-on was exceeded, 4 no permission or a kernel
 without what is needed, 5 no such process.";
 

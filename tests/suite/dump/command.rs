@@ -32,9 +32,8 @@ fn without_rights() -> Result<()> {
 #[test]
 fn wrong_usage() -> Result<()> {
     let own = std::process::id().to_string();
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 7] = [
         &["dump"],
-        &["dump", "pid"],
         &["dump", "0"],
         &["dump", "-1"],
         &["dump", &own, "--format", "poem"],
@@ -48,7 +47,7 @@ fn wrong_usage() -> Result<()> {
     }
     let help = Leakscope::bare().args(["dump", "--help"]).run()?;
     help.assert_done();
-    assert!(help.stdout.contains("--top") && help.stdout.contains("PID"), "{}", help.stdout);
+    assert!(help.stdout.contains("--top") && help.stdout.contains("TARGET"), "{}", help.stdout);
     Ok(())
 }
 

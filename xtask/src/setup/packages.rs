@@ -70,8 +70,9 @@ const PACKAGES: &[Package] = &[
     package("qemu-user"),
     // Capabilities, one by one.
     package("libcap2-bin"),
-    // A terminal for the screens.
+    // A terminal for the screens, and what long reports are read in.
     package("tmux"),
+    package("less"),
     // The scheduler's worst case.
     Package { name: "linux-perf", unless: Some("perf") },
 ];
