@@ -1,10 +1,11 @@
 //! Reports as files and tables: pure functions of the report.
 //!
-//! [`json`], [`jsonl`] and [`table`] show a whole report. [`profile`] takes one question out of it, in the
+//! [`json`], [`jsonl`], [`table`] and [`firefox`] show a whole report. [`profile`] takes one question out of it, in the
 //! terms of Go's profiles; [`pprof`], [`text`], [`folded`] and [`flamegraph`] write that. [`names`] makes
 //! what comes from the target harmless in all of these. Each is an [`Exporter`], and [`EXPORTERS`] lists them.
 
 pub mod exporter;
+pub mod firefox;
 pub mod flamegraph;
 pub mod folded;
 pub mod json;
@@ -31,4 +32,5 @@ pub const EXPORTERS: &[&dyn Exporter] = &[
     &text::Text,
     &folded::Folded,
     &flamegraph::Flamegraph,
+    &firefox::Firefox,
 ];

@@ -17,8 +17,11 @@ const RESERVED: [&str; 2] = ["(anonymous namespace)", "operator()"];
 /// A regular expression of the functions that stand only inside of charged frames; empty where there are none.
 ///
 /// A reader drops the outermost frame that it matches and all within, so a function that is charged somewhere, or
-/// calls what is charged, is not among them.
+/// calls what is charged, is not among them. Profiles of a program in Go are as its own are, which drop nothing.
 pub(super) fn drop_frames(profile: &Profile<'_>) -> String {
+    if profile.reports.iter().any(|report| report.goroutines.is_some() || report.go_memory.is_some()) {
+        return String::new();
+    }
     let mut inside: HashMap<String, u64> = HashMap::new();
     let mut outside: HashSet<String> = HashSet::new();
     for sample in &profile.samples {
