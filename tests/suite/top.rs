@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::process::{Guard, copy_program, poll};
-use leakscope_tests::programs::{BLOCKED, CASES, GROWS, LOAD, PROCESSES};
+use leakscope_tests::programs::{BLOCKED, CASES, GROWS, I386, LOAD, PROCESSES};
 use leakscope_tests::scope::{Finished, Invocation, binary};
 use leakscope_tests::tmux::Tmux;
 use leakscope_tests::{Fixture, Leakscope, Report, skip, workspace};
@@ -458,11 +458,21 @@ fn sites_of_one_process_on_the_screen() -> Result<()> {
     Ok(())
 }
 
+/// There is nothing to show of a process that is not there.
+#[test]
+fn no_screen_without_a_process() -> Result<()> {
+    let screen = Tmux::start(80, 24, &format!("{} top {}; echo code $?", binary().display(), vacant_pid()?))?;
+    let said = screen.wait_for("code 5")?;
+    ensure!(said.contains("no such process"), "{said}");
+    Ok(())
+}
+
 /// Who may not trace is told what to do, and the screen goes on.
 #[test]
 fn a_process_that_cannot_be_traced() -> Result<()> {
-    let screen = Tmux::start(80, 24, &format!("{} top {}; echo code $?", binary().display(), vacant_pid()?))?;
-    screen.wait_for("no such process")?;
+    let i386 = Fixture::start(&I386, &[])?;
+    let screen = Tmux::start(80, 24, &format!("{} top {}; echo code $?", binary().display(), i386.pid()))?;
+    screen.wait_for("32-bit")?;
     screen.keys(&["Escape"])?;
     screen.wait_for("HISTORY")?;
     screen.keys(&["C-c"])?;

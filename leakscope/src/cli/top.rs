@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::top_script;
+use crate::process::{Process, ProcessError};
 use crate::processes::Order;
 use crate::symbol::Charging;
 use crate::tui::{self, ScreenConfig};
@@ -48,6 +49,9 @@ pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub fn run(config: &TopConfig) -> Result<u8, Failure> {
     match (config.format, config.pid) {
         (TopFormat::Screen, pid) => {
+            if let Some(pid) = pid {
+                is_there(pid)?;
+            }
             tui::run(&ScreenConfig {
                 pid,
                 list_interval: config.interval.unwrap_or(LIST_INTERVAL),
@@ -62,5 +66,18 @@ pub fn run(config: &TopConfig) -> Result<u8, Failure> {
         }
         (_, None) => top_script::list(config),
         (_, Some(pid)) => top_script::reports(config, pid),
+    }
+}
+
+/// Fails if there is no such process, or none that has memory. What else may be refused, the screen says.
+fn is_there(pid: u32) -> Result<(), Failure> {
+    match Process::inspect_threads(pid) {
+        Err(
+            error @ (ProcessError::NoSuchProcess(_)
+            | ProcessError::Zombie(..)
+            | ProcessError::KernelThread(..)
+            | ProcessError::ThreadId { .. }),
+        ) => Err(error.into()),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
