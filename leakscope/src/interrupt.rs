@@ -3,7 +3,8 @@
 //! The first one ends the observation with a report; the second one leaves at once, whatever is being done:
 //! the handler itself ends the process, so no work can delay it. What comes within a tenth of a second of the first is
 //! the same wish: timeout(1) sends its signal twice, and a closing terminal sends SIGHUP more than once,
-//! which therefore never counts as a second one. While a pager shows the report, Ctrl-C is the pager's.
+//! which therefore never counts as a second one. While a pager shows the report, Ctrl-C is the pager's, and the
+//! others end it.
 //!
 //! Long work on files of the target asks its [`Mark`] whether a signal has come since it began, and gives up
 //! then. Work that begins after the first signal is done for the report that it asked for.
@@ -21,7 +22,8 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 static FIRST_NS: AtomicU64 = AtomicU64::new(0);
 static LEAVES: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
-static PAGING: AtomicBool = AtomicBool::new(false);
+/// The pager that has the keyboard; 0: there is none.
+static PAGER: AtomicI32 = AtomicI32::new(0);
 /// The exit code once the last report is out; negative before.
 static CODE: AtomicI32 = AtomicI32::new(-1);
 
@@ -57,9 +59,15 @@ pub fn report_is_out(code: u8) {
     CODE.store(i32::from(code), Ordering::Relaxed);
 }
 
-/// Somebody reads in a pager, which has the keyboard: Ctrl-C is meant for that.
-pub fn paging(is_so: bool) {
-    PAGING.store(is_so, Ordering::Relaxed);
+/// Counts signals from now on, if nobody does yet: for a pager, which must not lose the terminal to our end.
+pub fn hear() -> io::Result<()> {
+    listen(LEAVES.load(Ordering::Relaxed))
+}
+
+/// Somebody reads in the pager with this PID (0: not any more). It has the keyboard, so Ctrl-C is the pager's; what else
+/// asks for the end, ends the pager first, which gives the terminal back.
+pub fn paging(pid: u32) {
+    PAGER.store(pid.cast_signed(), Ordering::Relaxed);
 }
 
 /// When some work began.
@@ -85,7 +93,12 @@ impl Mark {
 
 /// In the signal handler.
 fn arrived(number: libc::c_int) {
-    if number == libc::SIGINT && PAGING.load(Ordering::Relaxed) {
+    let pager = PAGER.load(Ordering::Relaxed);
+    if pager > 0 {
+        if number != libc::SIGINT {
+            // SAFETY: async-signal-safe; the pager is our child, which nobody has waited for yet.
+            unsafe { libc::kill(pager, number) };
+        }
         return;
     }
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

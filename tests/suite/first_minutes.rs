@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::process::{Guard, copy_program, poll};
-use leakscope_tests::programs::GROWS;
+use leakscope_tests::programs::{BLOCKED, GROWS};
 use leakscope_tests::scope::{Finished, binary};
 use leakscope_tests::tmux::Tmux;
 use leakscope_tests::{Fixture, Leakscope, Report};
@@ -146,5 +146,39 @@ fn colours_as_asked_for() -> Result<()> {
     let coloured =
         |when: &str| -> Result<bool> { Ok(dump(&[&pid, "--color", when])?.stdout.contains("\x1b[")) };
     ensure!(coloured("always")? && !coloured("never")? && !coloured("auto")?, "not as asked for");
+    Ok(())
+}
+
+/// A saved report is read in a pager, too, and Ctrl-C there is the pager's. One that cannot run loses nothing.
+#[test]
+fn saved_reports_in_a_pager() -> Result<()> {
+    let fixture = Fixture::start(&BLOCKED, &["mutex", "5"])?;
+    let report = Leakscope::dump(fixture.pid()).run()?;
+    let read = |pager: &str| {
+        let file = report.file("report.json");
+        Tmux::start(
+            100,
+            12,
+            &format!(
+                "clear; env -u LESS PAGER='{pager}' {} report {}; echo code $?",
+                binary().display(),
+                file.display()
+            ),
+        )
+    };
+    let screen = read("less")?;
+    screen.until("a pager", |screen| screen.trim_end().ends_with(':'))?;
+    screen.keys(&["C-c"])?;
+    poll("its end", Duration::from_secs(60), || {
+        screen.keys(&["G"])?;
+        Ok(screen.screen()?.contains("(END)").then_some(()))
+    })?;
+    ensure!(!screen.screen()?.contains("code"), "it waits for the pager");
+    screen.keys(&["q"])?;
+    screen.wait_for("code 0")?;
+    for missing in ["/nonexistent/pager", "exec /nonexistent/pager | cat; exit 127"] {
+        let after = read(missing)?.wait_for("code 0")?;
+        ensure!(after.contains("Cost:"), "{missing}: {after}");
+    }
     Ok(())
 }

@@ -36,7 +36,8 @@ pub fn run(config: AttachConfig) -> Result<u8, Failure> {
     let mut printer = Printer::open(&config.output, config.rendering, config.thresholds, config.verbose)?;
     printer.repeats = config.session.interval.is_some();
     printer.ends_by_itself = config.session.duration.is_some();
-    printer.live = LiveLine::new().filter(|_| !printer.repeats);
+    // The kernel side's diagnostics would be written across it.
+    printer.live = LiveLine::new().filter(|_| !printer.repeats && config.verbose < 2);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(session::run(process, &config.session, &mut printer))?;

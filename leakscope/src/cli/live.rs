@@ -31,7 +31,7 @@ impl LiveLine {
         let width =
             terminal_size::terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0.into());
         let hints = if ends_by_itself { [""; 2] } else { HINTS };
-        let line = sanitize(&text(glance, hints, width.saturating_sub(1)));
+        let line = text(glance, hints, width.saturating_sub(1));
         self.shown = true;
         let _ = write!(std::io::stderr().lock(), "\r\x1b[K{line}");
     }
@@ -60,6 +60,8 @@ fn text(glance: &Glance, hints: [&str; 2], width: usize) -> String {
     };
     let room = |hint: &str| width.checked_sub(columns(&around(&memory, hint)));
     let place = glance.place.as_ref().filter(|_| glance.live_bytes.is_some_and(|live| live > 0));
+    let place = place.map(|place| sanitize(place));
+    let place = place.as_ref();
     let wanted = place.map_or(0, |place| PLACE.len() + columns(place).min(LEAST_PLACE));
     let hint = hints.into_iter().find(|hint| room(hint).is_some_and(|room| room >= wanted)).unwrap_or("");
     match (place, room(hint).and_then(|room| room.checked_sub(PLACE.len()))) {
@@ -110,6 +112,11 @@ mod tests {
             assert!(columns(&in_width(width)) <= width, "{width}: {}", in_width(width));
         }
         assert!(!text(&glance, [""; 2], 200).contains("Ctrl-C"));
+        let hostile = Glance { place: Some("\u{1b}[2J\r\n".repeat(40)), ..glance.clone() };
+        for width in 1..200 {
+            let line = text(&hostile, HINTS, width);
+            assert!(columns(&line) <= width && !line.contains(char::is_control), "{width}: {line:?}");
+        }
         let go = Glance { live_bytes: None, place: None, ..glance };
         assert_eq!(
             text(&go, HINTS, 120),

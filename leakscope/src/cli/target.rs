@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Failure;
-use crate::human::{bytes, count, cut, duration};
+use crate::human::{bytes, count, cut, duration, sanitize};
 use crate::processes::find::{self, Found};
 
 /// Processes that are listed where a name does not tell which one is meant.
@@ -106,7 +106,7 @@ fn list(all: &[Found], most: usize) -> Vec<String> {
     let width =
         terminal_size::terminal_size_of(std::io::stderr()).map_or(PIPE_WIDTH, |(width, _)| width.0.into());
     let line = |pid: &str, age: &str, rss: &str, command: &str| {
-        cut(&format!("{pid:>9} {age:>9} {rss:>10}  {command}"), width)
+        cut(&format!("{pid:>9} {age:>9} {rss:>10}  {}", sanitize(command)), width)
     };
     let age = |one: &Found| match one.age_secs {
         None => "?".to_owned(),

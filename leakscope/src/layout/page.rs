@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::TableStyle;
 use crate::human::{columns, counted, sanitize, wrap, wrap_whole};
+use crate::section::stack::StackEnd;
 
 /// How text stands out, where there is colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +53,22 @@ impl Write for Counted<'_> {
 pub(crate) struct List {
     /// The number of the stack that is being shown.
     pub(crate) rank: Option<u64>,
-    /// Those that were shown: their numbers, and what their frames are called.
-    pub(crate) shown: Vec<(u64, Vec<String>)>,
+    /// The first stack of each number that was shown.
+    pub(crate) shown: Vec<Shown>,
     /// Those that had no room.
     hidden: usize,
+}
+
+/// A stack that was shown.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) rank: u64,
+    /// What all its frames are called, innermost first.
+    pub(crate) names: Vec<String>,
+    /// So many of them were printed.
+    pub(crate) printed: usize,
+    /// Why it ends.
+    pub(crate) end: Option<StackEnd>,
 }
 
 /// Lines of a stack in short, with its title.

@@ -19,10 +19,12 @@ const CMDLINE: usize = 4096;
 /// Digits that a container's ID begins with, at least.
 const ID_DIGITS: usize = 6;
 /// Programs whose first argument that is no option is the script that they run.
-const INTERPRETERS: [&str; 10] =
-    ["python", "pypy", "node", "nodejs", "ruby", "perl", "php", "bash", "sh", "java"];
+const INTERPRETERS: [&str; 11] =
+    ["python", "pypy", "node", "nodejs", "ruby", "perl", "php", "bash", "dash", "sh", "java"];
+/// Those of them whose options are letters that go together: `-ec`.
+const SHELLS: [&str; 3] = ["bash", "dash", "sh"];
 /// Their options that have a value of their own which is no script: `python -W ignore`, `java -cp lib.jar`.
-const WITH_VALUE: [&str; 6] = ["-W", "-X", "-cp", "-classpath", "--class-path", "-r"];
+const WITH_VALUE: [&str; 8] = ["-W", "-X", "-cp", "-classpath", "--class-path", "-r", "-o", "-O"];
 
 /// A process that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,11 +152,15 @@ fn script(program: Option<&str>, words: &[String]) -> Option<String> {
     if !INTERPRETERS.contains(&program) {
         return None;
     }
+    let is_shell = SHELLS.contains(&program);
+    let is_short = |word: &str| word.starts_with('-') && !word.starts_with("--");
     let mut rest = words.iter().skip(1);
     while let Some(word) = rest.next() {
         match word.as_str() {
             "-m" | "-jar" => return rest.next().map(|module| file_name(module).to_owned()),
             "-c" | "-e" => return None,
+            // A command in the place of a script.
+            letters if is_shell && is_short(letters) && letters.contains('c') => return None,
             option if WITH_VALUE.contains(&option) => {
                 rest.next();
             }
@@ -210,7 +216,10 @@ mod tests {
             of("java", "/opt/jdk/bin/java", "java -Xmx1g -cp a.jar -jar /opt/kafka.jar")[1],
             "kafka.jar"
         );
-        assert_eq!(of("sh", "/bin/sh", "sh -c sleep")[1], "sh");
+        for command in ["sh -c sleep", "sh -ec /opt/sleep", "sh -lc /opt/sleep x"] {
+            assert_eq!(of("sh", "/bin/dash", command)[1], "dash", "{command}");
+        }
+        assert_eq!(of("bash", "/bin/bash", "bash -o pipefail /srv/run.sh")[1], "run.sh");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::label::name;
 use super::stack::{Stack, StackEnd};
 use crate::human::{counted, cut, sanitize};
-use crate::layout::page::{Page, Paint};
+use crate::layout::page::{Page, Paint, Shown};
 
 /// How many frames there are up to the one to blame.
 fn until_blamed(stack: &Stack) -> usize {
@@ -37,21 +37,24 @@ impl Page<'_> {
         self.frames(stack, first..first + most, indent, Paint::Dim)
     }
 
-    /// Where a stack goes on as one that was shown before, if that saves some lines, and what stands there.
+    /// Where a stack goes on as one that was shown before, if that saves some lines, and what stands there. Only the
+    /// first stack of a number is told so, and only by frames that were printed.
     fn folded(&self, stack: &Stack, names: &[String], shown: &Range<usize>) -> (usize, Option<String>) {
         let whole = (shown.end, None);
-        if shown.start > 0 || self.list.rank.is_none() {
+        let is_first = self.list.rank.is_some_and(|rank| self.list.shown.iter().all(|one| one.rank != rank));
+        if shown.start > 0 || !is_first {
             return whole;
         }
-        let alike = self.list.shown.iter().map(|(rank, other)| {
-            let same = names.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
-            (same, rank)
+        let alike = self.list.shown.iter().filter(|other| other.end == stack.end).filter_map(|other| {
+            let same = names.iter().rev().zip(other.names.iter().rev()).take_while(|(a, b)| a == b).count();
+            let from = (names.len() - same).max(until_blamed(stack));
+            // The same frame there.
+            let there = (other.names.len() + from).checked_sub(names.len())?;
+            (from < names.len() && there < other.printed).then_some((from, other.rank))
         });
         // Of equals, the first.
-        let Some((same, rank)) = alike.rev().max_by_key(|(same, _)| *same) else { return whole };
-        let from = names.len().saturating_sub(same).max(until_blamed(stack));
-        let lines = names.len().min(shown.end).saturating_sub(from);
-        if lines < WORTH_FOLDING {
+        let Some((from, rank)) = alike.min_by_key(|(from, _)| *from) else { return whole };
+        if names.len().min(shown.end).saturating_sub(from) < WORTH_FOLDING {
             return whole;
         }
         (from, Some(format!("and on as #{rank}, from {}", names[from])))
@@ -67,10 +70,10 @@ impl Page<'_> {
             note(self, &hidden(shown.start))?;
         }
         let room = self.style.width.saturating_sub(indent + 2);
-        let names: Vec<String> =
-            stack.frames.iter().map(|frame| cut(&sanitize(&name(frame)), room)).collect();
+        let names: Vec<String> = stack.frames.iter().map(|frame| sanitize(&name(frame))).collect();
         let (end, as_before) = self.folded(stack, &names, &shown);
         for (i, line) in names.iter().enumerate().take(end).skip(shown.start) {
+            let line = &cut(line, room);
             if stack.blame == Some(i as u64) {
                 let (mark, line) = (self.painted(Paint::Accent, "▶"), self.painted(Paint::Accent, line));
                 writeln!(self.out, "{:indent$}{mark} {line}", "")?;
@@ -79,11 +82,14 @@ impl Page<'_> {
                 writeln!(self.out, "{:indent$}  {line}", "")?;
             }
         }
-        if let Some(rank) = self.list.rank.filter(|_| shown.start == 0) {
-            self.list.shown.push((rank, names));
+        let printed = end.min(names.len());
+        if let Some(rank) = self.list.rank.filter(|_| shown.start == 0)
+            && self.list.shown.iter().all(|one| one.rank != rank)
+        {
+            self.list.shown.push(Shown { rank, names, printed, end: stack.end.clone() });
         }
         if let Some(text) = as_before {
-            return note(self, &text);
+            return note(self, &cut(&text, room.saturating_sub(2)));
         }
         if stack.frames.len() > shown.end {
             note(self, &hidden(stack.frames.len() - shown.end))?;

@@ -70,6 +70,8 @@ struct Watch {
     unplaced: bool,
     /// When the next glance may be taken.
     next_glance: Option<Instant>,
+    /// Whether glances look at the heap.
+    glances_at_heap: bool,
 }
 
 /// Watches until the end, then reports and detaches.
@@ -165,6 +167,7 @@ impl Watch {
             leader_gone: false,
             unplaced: false,
             next_glance: None,
+            glances_at_heap: true,
             subject,
         }
     }

@@ -153,7 +153,7 @@ impl Track<'_> {
         self.profile.intern_string(&sanitize_for_files(text))
     }
 
-    fn note(&mut self, name: &str, text: &str) {
+    pub(super) fn note(&mut self, name: &str, text: &str) {
         let said = Said { name: self.text(name), text: self.text(text), category: self.categories.said };
         self.profile.add_marker(self.thread, MarkerTiming::Instant(at(self.end_ns)), said);
     }

@@ -36,6 +36,8 @@ const TRACKS: [ProfileKind; 6] = [
 ];
 /// Length of a look at one moment: the viewer shows nothing of a range of no length.
 const MOMENT_NS: u64 = 1_000_000;
+/// Samples that one stack becomes at most: of bytes 2 TiB.
+const MOST_PARTS: u32 = 1024;
 
 /// `--format firefox`.
 #[derive(Debug)]
@@ -151,16 +153,27 @@ impl Track<'_> {
         self.profile.set_thread_samples_weight_type(self.thread, weight_type);
         // The range that is shown begins with the first sample.
         self.profile.add_sample(self.thread, at(0), None, CpuDelta::ZERO, 0);
-        for sample in &profile.samples {
+        let mut more = 0_u64;
+        for sample in profile.samples.iter().filter(|sample| sample.weight > 0) {
             let notes: Vec<String> = sample.notes().map(|note| bracketed(&note)).collect();
             let stack = self.stack(sample.frames, sample.blame, &notes);
             // A weight has 31 bits: a larger one is that of several samples.
             let mut left = sample.weight;
-            while left > 0 {
+            for _ in 0..MOST_PARTS {
                 let part = i32::try_from(left).unwrap_or(i32::MAX);
                 left -= u64::from(part.unsigned_abs());
                 self.profile.add_sample(self.thread, at(self.end_ns), stack, CpuDelta::ZERO, part);
+                if left == 0 {
+                    break;
+                }
             }
+            more = more.saturating_add(left);
+        }
+        if more > 0 {
+            self.note(
+                "Not shown",
+                &format!("{more} more {}, of stacks with too much for this format", profile.kind.weighs()),
+            );
         }
     }
 

@@ -62,3 +62,16 @@ fn a_look_has_some_length() {
     let end = profile["threads"][0]["processShutdownTime"].as_f64();
     assert!(end.is_some_and(|end| end > 0.0), "{end:?}");
 }
+
+/// A saved report can hold anything.
+#[test]
+fn what_has_no_end_has_one() {
+    let mut report = samples::heap();
+    let heap = report.heap.as_mut().expect("a heap");
+    heap.sites.truncate(1);
+    heap.sites[0].live_bytes = u64::MAX;
+    let profile = written(&report);
+    let heap = track(&profile, ProfileKind::Heap.weighs());
+    assert_eq!(weights(heap), i64::from(i32::MAX) * i64::from(MOST_PARTS));
+    assert!(profile.to_string().contains("too much for this format"));
+}

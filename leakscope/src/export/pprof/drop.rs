@@ -61,6 +61,33 @@ fn matched(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::profile::ProfileKind;
+    use crate::export::table::tests::samples;
+    use crate::section::model::{Site, Stack, StackEnd};
+
+    fn profile(stacks: &[(&[&str], u64)]) -> String {
+        let mut report = samples::heap();
+        let heap = report.heap.as_mut().expect("a heap");
+        let like = heap.sites.swap_remove(0);
+        heap.sites = Vec::new();
+        for (names, blame) in stacks {
+            let frames: Vec<_> = names.iter().map(|name| samples::frame(name, None)).collect();
+            let stack = Stack { frames: frames.into(), blame: Some(*blame), end: Some(StackEnd::Root) };
+            heap.sites.push(Site { stack, ..like.clone() });
+        }
+        drop_frames(&Profile::of_all(&[&report], ProfileKind::Heap).expect("a profile"))
+    }
+
+    #[test]
+    fn what_is_dropped() {
+        let plain: (&[&str], u64) = (&["malloc", "make(int)", "work", "main"], 2);
+        assert_eq!(profile(&[plain]), "make|malloc");
+        // Charged somewhere itself.
+        assert_eq!(profile(&[plain, (&["malloc", "make(long)", "main"], 1)]), "malloc");
+        // Nothing is below what is charged.
+        assert_eq!(profile(&[(&["work", "main"], 0)]), "");
+        assert_eq!(profile(&[(&["operator new[](unsigned long)", "work"], 1)]), r"operator new\[\]");
+    }
 
     #[test]
     fn what_readers_match() {

@@ -13,8 +13,8 @@ const NOTABLE_PERCENT: u64 = 5;
 /// Where a writer waits for readers, and where a reader lets it go on, as stacks begin in Go's own profiles.
 const WRITER: &str = "sync.(*RWMutex).Lock";
 const READER: &str = "sync.(*RWMutex).RUnlock";
-/// Part of a writer's charge, in one of so many, that makes its own wait worth a word: others wait at most as long
-/// as it does and holds.
+/// A writer's own waits are worth a word if they are longer on average than one in so many parts of the longest wait for
+/// any lock.
 const PART: u64 = 2;
 
 /// That goroutines wait for locks; `None` if they hardly do.
@@ -60,8 +60,8 @@ fn innermost(stack: &Stack) -> Option<&str> {
     stack.frames.first().map(Arc::as_ref).and_then(|frame: &Frame| frame.function.as_deref())
 }
 
-/// For whom those had to wait that are charged most, if that is a good part of the charge: a writer that is kept
-/// waiting keeps all others waiting.
+/// Whether those that are charged most had to wait for readers themselves: a writer that is kept waiting keeps all others
+/// waiting.
 fn readers(all: &GoroutineWaits, most: &GoroutineRelease) -> Option<BehindReaders> {
     let function = most.stack.blamed()?.function.as_deref()?;
     let waited = all.sites.iter().filter(|site| {
@@ -72,11 +72,117 @@ fn readers(all: &GoroutineWaits, most: &GoroutineRelease) -> Option<BehindReader
     let (waits, wait_ns) = waited.fold((0_u64, 0_u64), |(waits, ns), site| {
         (waits.saturating_add(site.waits), ns.saturating_add(site.wait_ns))
     });
-    let longest = all.sites.iter().map(|site| site.max_wait_ns).max().unwrap_or(0);
+    let for_locks = all.sites.iter().filter(|site| site.kind == GoroutineWaitKind::Semaphore);
+    let longest = for_locks.map(|site| site.max_wait_ns).max().unwrap_or(0);
     let mean_ns = wait_ns.checked_div(waits)?;
-    let reader = all.releases.iter().find(|release| innermost(&release.stack) == Some(READER));
-    (mean_ns > longest / PART).then(|| BehindReaders {
-        mean_ns,
-        place: reader.and_then(|reader| reader.stack.blamed()).and_then(place_in_list),
-    })
+    let readers = all.releases.iter().filter(|release| innermost(&release.stack) == Some(READER));
+    let mut places: Vec<String> =
+        readers.filter_map(|reader| place_in_list(reader.stack.blamed()?)).collect();
+    places.sort_unstable();
+    places.dedup();
+    // Of several it is not known whose lock theirs is.
+    let only = places.pop().filter(|_| places.is_empty());
+    (mean_ns > longest / PART).then_some(BehindReaders { mean_ns, only })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::go::waits::GoWaits;
+    use crate::section::goroutine_waits::build::build;
+    use crate::section::goroutines::build::tests::{look, section};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn stack(functions: &[&str]) -> Stack {
+        let frame = |name: &&str| Frame { function: Some((*name).into()), ..Frame::default() };
+        let frames: Vec<Frame> = functions.iter().map(frame).collect();
+        Stack { frames: frames.into(), blame: Some(functions.len() as u64 - 1), end: None }
+    }
+
+    fn waits(kind: GoroutineWaitKind, functions: &[&str], waits: u64, each_ns: u64) -> GoroutineWaitSite {
+        GoroutineWaitSite {
+            site_id: functions.join(" "),
+            rank: 0,
+            kind,
+            waits,
+            waits_error: None,
+            wait_ns: waits * each_ns,
+            wait_ns_error: None,
+            max_wait_ns: each_ns,
+            waiting: Some(0),
+            longest_waiting_ns: None,
+            stack: stack(functions),
+        }
+    }
+
+    fn release(functions: &[&str], contentions: u64, wait_ns: u64) -> GoroutineRelease {
+        let (site_id, stack) = (functions.join(" "), stack(functions));
+        GoroutineRelease {
+            site_id,
+            rank: 0,
+            contentions,
+            contentions_error: None,
+            wait_ns,
+            wait_ns_error: None,
+            stack,
+        }
+    }
+
+    /// 60 readers behind a writer, behind a reader.
+    fn behind_a_reader() -> GoroutineWaits {
+        let mut all = build(&GoWaits { counted_ns: 8 * SECOND, ..GoWaits::default() }, true, &mut |_| None);
+        (all.contentions, all.contention_ns) = (122, 280 * SECOND);
+        all.sites = vec![
+            waits(GoroutineWaitKind::Semaphore, &["sync.(*RWMutex).RLock", "main.get"], 120, 2 * SECOND),
+            waits(GoroutineWaitKind::Semaphore, &[WRITER, "main.reload"], 2, 2 * SECOND),
+            waits(GoroutineWaitKind::Select, &["main.idle"], 1, 30 * SECOND),
+        ];
+        all.releases = vec![
+            release(&["sync.(*RWMutex).Unlock", "main.reload"], 120, 275 * SECOND),
+            release(&[READER, "main.export"], 2, 5 * SECOND),
+        ];
+        all
+    }
+
+    fn readers_of(all: &GoroutineWaits) -> Option<BehindReaders> {
+        match contention(all) {
+            Some(GoroutineWaitsSaid::Contention { readers, .. }) => readers,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_writer_behind_readers() {
+        let mut all = behind_a_reader();
+        let only = Some("main.export".to_owned());
+        assert_eq!(readers_of(&all), Some(BehindReaders { mean_ns: 2 * SECOND, only }));
+        // Another lock may be theirs.
+        all.releases.push(release(&[READER, "main.other"], 1, SECOND));
+        assert_eq!(readers_of(&all), Some(BehindReaders { mean_ns: 2 * SECOND, only: None }));
+        // It holds the lock longer than it waited for it.
+        all.sites[1].wait_ns = SECOND;
+        assert_eq!(readers_of(&all), None);
+    }
+
+    #[test]
+    fn whether_they_go_on() {
+        let goroutines = section(&[look(0, &[(11_274, "chan receive"), (20, "IO wait")])]);
+        let at = crowd(&goroutines).expect("many in one place");
+        let mut all = behind_a_reader();
+        assert_eq!(turnover(&all, &goroutines), None, "nobody waited there meanwhile");
+        let mut here = waits(GoroutineWaitKind::ChanReceive, &["main.here"], 0, SECOND);
+        here.stack = Stack { frames: vec![at].into(), blame: Some(0), end: None };
+        here.waiting = Some(5);
+        all.sites.push(here);
+        let place = "main.(*WebSocket).notifyFxn (websocket.go:156)".to_owned();
+        let none = GoroutineWaitsSaid::NoneGoesOn { place: place.clone(), came: 5 };
+        assert_eq!(format!("{:?}", turnover(&all, &goroutines)), format!("{:?}", Some(none)));
+        all.exact = false;
+        assert_eq!(turnover(&all, &goroutines), None, "some may have been missed");
+        let here = all.sites.last_mut().expect("it");
+        (here.waits, here.wait_ns) = (4, 8 * SECOND);
+        let on = GoroutineWaitsSaid::GoOn { place, waits: 4, mean_ns: 2 * SECOND, exact: false };
+        assert_eq!(format!("{:?}", turnover(&all, &goroutines)), format!("{:?}", Some(on)));
+    }
 }

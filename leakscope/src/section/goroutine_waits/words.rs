@@ -10,8 +10,8 @@ use crate::section::finding::findings;
 pub struct BehindReaders {
     /// How long on average.
     pub mean_ns: u64,
-    /// The reader that kept it waiting longest.
-    pub place: Option<String>,
+    /// Where readers ended the waits of writers, if that was in one place alone.
+    pub only: Option<String>,
 }
 
 findings! {
@@ -66,11 +66,12 @@ fn contention(said: &GoroutineWaitsSaid) -> String {
     let (first, about) = if *exact { ("", "") } else { ("About ", "about ") };
     let place = place.as_ref().map(|place| format!("; {} of that in {place}", share(*place_ns, *wait_ns)));
     let readers = readers.as_ref().map(|readers| {
-        let whose = readers.place.as_ref().map(|place| format!(", those in {place} longest"));
+        let only = readers.only.as_ref();
+        let only = only.map(|place| format!("; the only readers that ended such waits are in {place}"));
         format!(
-            ", which itself had to wait for readers of the lock{}: {} on average",
-            whose.unwrap_or_default(),
-            duration(readers.mean_ns)
+            ", which had to wait for readers itself, {} on average{}",
+            duration(readers.mean_ns),
+            only.unwrap_or_default()
         )
     });
     format!(
@@ -104,6 +105,39 @@ mod tests {
         assert_eq!(
             text(&said(false, None)),
             "About 7,092 releases of a lock ended a goroutine's wait, about 13.3 s of waiting is charged to them."
+        );
+        let mut writer = said(true, Some("main.reload (main.go:36)"));
+        let GoroutineWaitsSaid::Contention { readers, .. } = &mut writer else { panic!("{writer:?}") };
+        *readers =
+            Some(BehindReaders { mean_ns: 2_300_000_000, only: Some("main.export (main.go:30)".to_owned()) });
+        assert!(
+            text(&writer).ends_with(
+                "62 % of that in main.reload (main.go:36), which had to wait for readers itself, 2.3 s on average; the only \
+                 readers that ended such waits are in main.export (main.go:30)."
+            ),
+            "{}",
+            text(&writer)
+        );
+        let on = |waits, exact| {
+            let place = "main.Log (main.go:13)".to_owned();
+            text(&GoroutineWaitsSaid::GoOn { place, waits, mean_ns: 3_000_000_000, exact })
+        };
+        assert_eq!(
+            [on(1, true), on(321, true), on(321, false)],
+            [
+                "Waits at main.Log (main.go:13) do end: one began and ended while leakscope watched, after 3.0 s.",
+                "Waits at main.Log (main.go:13) do end: 321 began and ended while leakscope watched, after 3.0 s on average.",
+                "Waits at main.Log (main.go:13) do end: about 321 began and ended while leakscope watched, after about 3.0 s on average.",
+            ]
+        );
+        let none = |came| text(&GoroutineWaitsSaid::NoneGoesOn { place: "main.Log".to_owned(), came });
+        assert_eq!(
+            none(1),
+            "1 goroutine came to wait at main.Log while leakscope watched, and it has not gone on."
+        );
+        assert_eq!(
+            none(5),
+            "5 goroutines came to wait at main.Log while leakscope watched, and none has gone on."
         );
     }
 }

@@ -11,6 +11,8 @@ use crate::session::{Glance, Watcher, clock, usage};
 
 /// A glance takes one in so many parts of the time at most.
 const REST: u32 = 30;
+/// Blocks are so many that reading them takes longer: they are not looked at again before the report.
+const LONGEST: Duration = Duration::from_millis(200);
 /// How long names are read for it.
 const NAMING: Duration = Duration::from_millis(50);
 
@@ -23,18 +25,18 @@ impl Watch {
             return Ok(());
         }
         let mut heap = None;
-        let collectors = &self.collectors;
+        let collectors = self.collectors.iter().filter(|_| self.glances_at_heap);
         self.source.act(|live| {
-            for collector in collectors.iter() {
-                heap = heap.take().or(collector.glance(live)?);
-            }
+            // What cannot be read is left out: this is no part of the observation.
+            heap = collectors.filter_map(|collector| collector.glance(live).ok().flatten()).next();
             Ok::<(), BpfError>(())
         })?;
+        self.glances_at_heap &= begun.elapsed() < LONGEST;
         let place = heap.as_ref().and_then(|heap| heap.most).and_then(|stack| {
-            self.naming.slice = Some(NAMING);
+            let slice = self.naming.slice.replace(NAMING);
             self.naming.begin(false);
             let stack = self.naming.stack(stack, (&self.stacks, &self.space), true);
-            self.naming.slice = None;
+            self.naming.slice = slice;
             Some(label::name(&label::short(stack?.blamed()?)))
         });
         watcher.glance(&Glance {

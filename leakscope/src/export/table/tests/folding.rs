@@ -65,3 +65,44 @@ fn what_has_no_room_is_counted() {
     let least = styled(&alike(10), &style(Some(0)));
     assert_eq!(least.matches("▶ place_").count(), 1, "{least}");
 }
+
+/// A stack of so many frames below its own, whose names are long.
+fn deep(frames: usize, own: &str) -> Vec<Frame> {
+    let outer = (0..frames).map(|n| samples::frame(&format!("{}_{n}", "outer".repeat(30)), None));
+    ["malloc", own].iter().map(|name| samples::frame(name, None)).chain(outer).collect()
+}
+
+/// What was not printed, nobody is sent to.
+#[test]
+fn hidden_frames_are_told() {
+    let mut report = alike(2);
+    let heap = report.heap.as_mut().expect("a heap");
+    let whole = deep(40, "place_1");
+    let last: Vec<Frame> = deep(0, "place_2").into_iter().chain(whole[34..].iter().cloned()).collect();
+    heap.sites[0].stack.frames = whole.into();
+    heap.sites[1].stack.frames = last.into();
+    let text = styled(&report, &style(None));
+    assert!(!text.contains("and on as"), "{text}");
+    assert_eq!(text.matches("more frame").count(), 1, "{text}");
+}
+
+/// Names that differ beyond the terminal's edge are different, and so are stacks that end in other ways.
+#[test]
+fn what_looks_alike_is_not_the_same() {
+    let mut report = alike(2);
+    let heap = report.heap.as_mut().expect("a heap");
+    for (site, n) in heap.sites.iter_mut().zip(0..) {
+        let own = format!("place_{n}");
+        let frames = deep(6, &own).into_iter().enumerate().map(|(i, frame)| match i {
+            0..=1 => frame,
+            _ => samples::frame(&format!("{}{n}", frame.function.as_deref().unwrap_or_default()), None),
+        });
+        site.stack.frames = frames.collect::<Vec<_>>().into();
+    }
+    let text = styled(&report, &style(None));
+    assert!(!text.contains("and on as"), "{text}");
+    let mut report = alike(2);
+    report.heap.as_mut().expect("a heap").sites[1].stack.end = None;
+    let text = styled(&report, &style(None));
+    assert!(!text.contains("and on as"), "{text}");
+}
