@@ -173,6 +173,9 @@ fn script(program: Option<&str>, words: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
@@ -245,12 +248,16 @@ mod tests {
 
     #[test]
     fn the_machine() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
-        let found = search("sleep", all()).found;
+        let mut cat = Command::new("cat");
+        let mut child = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cat");
+        // It runs once it answers.
+        child.stdin.as_mut().expect("a pipe").write_all(b"?").expect("it reads");
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut [0]).expect("it writes");
+        let found = search("cat", all()).found;
         let one = found.iter().find(|one| one.pid == child.id()).cloned();
         child.kill().and_then(|()| child.wait()).expect("its end");
         let one = one.expect("it is among them");
-        assert!(one.age_secs.is_some_and(|age| age < 60) && one.command == "sleep 60", "{one:?}");
+        assert!(one.age_secs.is_some_and(|age| age < 60) && one.command == "cat", "{one:?}");
         assert!(
             with_pids(&[child.id()]).is_empty() && !all().iter().any(|one| one.pid == std::process::id())
         );
