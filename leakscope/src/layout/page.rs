@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use super::TableStyle;
 use crate::human::{columns, counted, sanitize, wrap, wrap_whole};
-use crate::section::stack::StackEnd;
 
 /// How text stands out, where there is colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +66,8 @@ pub(crate) struct Shown {
     pub(crate) names: Vec<String>,
     /// So many of them were printed.
     pub(crate) printed: usize,
-    /// Why it ends.
-    pub(crate) end: Option<StackEnd>,
+    /// Why it ends, in words.
+    pub(crate) end: Option<String>,
 }
 
 /// Lines of a stack in short, with its title.

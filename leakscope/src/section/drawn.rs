@@ -13,6 +13,11 @@ fn until_blamed(stack: &Stack) -> usize {
     stack.blame.map_or(0, |b| b as usize + 1)
 }
 
+/// Why a stack ends.
+fn end_of(stack: &Stack) -> Option<String> {
+    stack.end.as_ref().map(ToString::to_string)
+}
+
 /// Frames of a stack that are shown if no limit is given.
 const FRAMES: usize = 16;
 /// The same for threads that are idle.
@@ -45,7 +50,8 @@ impl Page<'_> {
         if shown.start > 0 || !is_first {
             return whole;
         }
-        let alike = self.list.shown.iter().filter(|other| other.end == stack.end).filter_map(|other| {
+        let end = end_of(stack);
+        let alike = self.list.shown.iter().filter(|other| other.end == end).filter_map(|other| {
             let same = names.iter().rev().zip(other.names.iter().rev()).take_while(|(a, b)| a == b).count();
             let from = (names.len() - same).max(until_blamed(stack));
             // The same frame there.
@@ -86,7 +92,7 @@ impl Page<'_> {
         if let Some(rank) = self.list.rank.filter(|_| shown.start == 0)
             && self.list.shown.iter().all(|one| one.rank != rank)
         {
-            self.list.shown.push(Shown { rank, names, printed, end: stack.end.clone() });
+            self.list.shown.push(Shown { rank, names, printed, end: end_of(stack) });
         }
         if let Some(text) = as_before {
             return note(self, &cut(&text, room.saturating_sub(2)));

@@ -1,4 +1,4 @@
-//! A report for the Firefox Profiler (https://profiler.firefox.com), in its processed format.
+//! A report for the Firefox Profiler (<https://profiler.firefox.com>), in its processed format.
 //!
 //! Each of Go's profiles that the report holds is a track: its stacks are samples at the end of the window, and their
 //! weights are what the profile counts. Frames of the allocator and of the runtime are in a category of their own.
