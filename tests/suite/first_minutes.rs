@@ -109,8 +109,8 @@ fn a_line_meanwhile_and_a_pager_at_the_end() -> Result<()> {
     let leakscope = screen.child()?.context("it traces")?;
     ensure!(probes(leakscope)? > 0, "no probes while it traces");
     let line =
-        screen.until("what is live", |screen| screen.contains("most from ") && screen.contains("Ctrl-C"))?;
-    ensure!(line.contains("iB live, most from ") && line.contains("own CPU "), "{line}");
+        screen.until("what is live", |screen| screen.contains("top stack ") && screen.contains("Ctrl-C"))?;
+    ensure!(line.contains("iB live, top stack ") && line.contains("own CPU "), "{line}");
     screen.keys(&["C-c"])?;
     let begin = screen.until("a pager", |screen| screen.trim_end().ends_with(':'))?;
     ensure!(begin.contains("still live") && !begin.contains("own CPU"), "{begin}");

@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
-use super::output::{Destination, Output, lines};
+use super::output::{Destination, Output, exceeds_screen};
 use crate::export::exporter::{Audience, ExportError, Job, Sequence, Subject};
 use crate::export::profile::ProfileKind;
 use crate::export::{EXPORTERS, Exporter, json, people, table};
@@ -312,9 +312,8 @@ impl Rendering {
         let mut text = Vec::new();
         let refused = |error: ExportError| NotWritten::Refused(Failure::failed(error));
         self.format.write(&job, &mut text).map_err(refused)?;
-        let rows = terminal_size::terminal_size().map_or(usize::MAX, |(_, rows)| rows.0.into());
         if let [one] = reports
-            && lines(&text) >= rows
+            && exceeds_screen(&text)
         {
             people::answer_again(one, &job.style, &mut text).map_err(|error| refused(error.into()))?;
         }
@@ -351,7 +350,6 @@ pub(super) fn table_style(
         || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
     let width = terminal_size::terminal_size().filter(|_| terminal).map_or(PIPE_WIDTH, |(w, _)| w.0 as usize);
     table::TableStyle {
-        width: width.max(40),
         color: match color {
             ColorArg::Auto => terminal && !plain,
             ColorArg::Always => true,
@@ -359,9 +357,7 @@ pub(super) fn table_style(
         },
         top,
         frames,
-        stacks: false,
-        all: false,
-        most_lines: None,
+        ..table::TableStyle::plain(width.max(40))
     }
 }
 

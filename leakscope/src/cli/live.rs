@@ -1,6 +1,5 @@
-//! The line that stands on a terminal while a process is traced: how long, how much, from where, and what
-//! leakscope itself has cost. It is
-//! gone as soon as anything else is said.
+//! The line that stands on a terminal while a process is traced: how long, how much, which stack has most of it, and what
+//! leakscope itself has cost. It is gone as soon as anything else is said.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -72,7 +71,7 @@ fn text(glance: &Glance, hints: [&str; 2], width: usize) -> String {
     }
 }
 
-const PLACE: &str = ", most from ";
+const PLACE: &str = ", top stack ";
 
 fn memory(glance: &Glance) -> String {
     match (glance.live_bytes, glance.rss_bytes) {
@@ -101,11 +100,11 @@ mod tests {
         let in_width = |width| text(&glance, HINTS, width);
         assert_eq!(
             in_width(130),
-            "12.0 s · 9.0 MiB live, most from createStringObject+0x19 (redis-check-rdb) · own CPU 350 ms · Ctrl-C prints the report"
+            "12.0 s · 9.0 MiB live, top stack createStringObject+0x19 (redis-check-rdb) · own CPU 350 ms · Ctrl-C prints the report"
         );
         assert_eq!(
             in_width(79),
-            "12.0 s · 9.0 MiB live, most from createStrin… · own CPU 350 ms · Ctrl-C: report"
+            "12.0 s · 9.0 MiB live, top stack createStrin… · own CPU 350 ms · Ctrl-C: report"
         );
         assert_eq!(in_width(40), "12.0 s · 9.0 MiB live · own CPU 350 ms");
         for width in 1..200 {

@@ -158,8 +158,7 @@ impl Output {
 
     /// Shows a text on the terminal, through a pager if it has more lines than the screen.
     pub fn show(&mut self, text: &[u8]) -> Result<(), Failure> {
-        let rows = terminal_size::terminal_size().map_or(usize::MAX, |(_, rows)| rows.0.into());
-        if self.is_stdout() && lines(text) >= rows {
+        if self.is_stdout() && exceeds_screen(text) {
             self.pager = Pager::show(text);
         }
         if self.pager.is_some() { Ok(()) } else { self.write(text) }
@@ -208,9 +207,10 @@ fn buffered(out: &mut dyn Write, write: Writing<'_>) -> io::Result<()> {
     out.flush()
 }
 
-/// Lines of a text.
-pub(super) fn lines(text: &[u8]) -> usize {
-    text.iter().filter(|&&byte| byte == b'\n').count()
+/// Whether a text has more lines than the terminal.
+pub(super) fn exceeds_screen(text: &[u8]) -> bool {
+    let rows = terminal_size::terminal_size().map_or(usize::MAX, |(_, rows)| rows.0.into());
+    text.iter().filter(|&&byte| byte == b'\n').count() >= rows
 }
 
 /// Removes the oldest of our reports in a series until so many are left. One that somebody else has removed in

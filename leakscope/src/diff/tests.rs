@@ -192,15 +192,7 @@ fn the_largest_numbers() {
 fn a_table() {
     let diff = compare(&earlier(), &later(), Options::default()).expect("the same program");
     let mut out = Vec::new();
-    let style = TableStyle {
-        width: 100,
-        color: false,
-        top: 3,
-        frames: None,
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = TableStyle { top: 3, ..TableStyle::plain(100) };
     table::write_diff(&diff, &style, &mut out).expect("memory takes all");
     let text = String::from_utf8(out).expect("UTF-8");
     assert!(text.contains("+4.9 KiB") && text.contains("place"), "{text}");

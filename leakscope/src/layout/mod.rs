@@ -26,6 +26,11 @@ pub struct TableStyle {
 }
 
 impl TableStyle {
+    /// Ten sites without colour, whole.
+    pub const fn plain(width: usize) -> Self {
+        Self { width, color: false, top: 10, frames: None, stacks: false, all: false, most_lines: None }
+    }
+
     /// The first of what is ranked, as many as are asked for.
     pub(crate) fn shown<'a, T>(&self, all: &'a [T]) -> &'a [T] {
         &all[..all.len().min(self.top)]

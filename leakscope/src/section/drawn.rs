@@ -44,12 +44,9 @@ impl Page<'_> {
 
     /// Where a stack goes on as one that was shown before, if that saves some lines, and what stands there. Only the
     /// first stack of a number is told so, and only by frames that were printed.
+    /// That one has its number for the first time, and is shown from its innermost frame on.
     fn folded(&self, stack: &Stack, names: &[String], shown: &Range<usize>) -> (usize, Option<String>) {
         let whole = (shown.end, None);
-        let is_first = self.list.rank.is_some_and(|rank| self.list.shown.iter().all(|one| one.rank != rank));
-        if shown.start > 0 || !is_first {
-            return whole;
-        }
         let end = end_of(stack);
         let alike = self.list.shown.iter().filter(|other| other.end == end).filter_map(|other| {
             let same = names.iter().rev().zip(other.names.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -77,7 +74,14 @@ impl Page<'_> {
         }
         let room = self.style.width.saturating_sub(indent + 2);
         let names: Vec<String> = stack.frames.iter().map(|frame| sanitize(&name(frame))).collect();
-        let (end, as_before) = self.folded(stack, &names, &shown);
+        let new = self
+            .list
+            .rank
+            .filter(|rank| shown.start == 0 && self.list.shown.iter().all(|one| one.rank != *rank));
+        let (end, as_before) = match new {
+            Some(_) => self.folded(stack, &names, &shown),
+            None => (shown.end, None),
+        };
         for (i, line) in names.iter().enumerate().take(end).skip(shown.start) {
             let line = &cut(line, room);
             if stack.blame == Some(i as u64) {
@@ -89,9 +93,7 @@ impl Page<'_> {
             }
         }
         let printed = end.min(names.len());
-        if let Some(rank) = self.list.rank.filter(|_| shown.start == 0)
-            && self.list.shown.iter().all(|one| one.rank != rank)
-        {
+        if let Some(rank) = new {
             self.list.shown.push(Shown { rank, names, printed, end: end_of(stack) });
         }
         if let Some(text) = as_before {

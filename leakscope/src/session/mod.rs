@@ -112,7 +112,7 @@ pub struct Glance {
     pub rss_bytes: (Option<u64>, Option<u64>),
     /// Bytes in live blocks that were allocated meanwhile; `None` where no allocator is traced.
     pub live_bytes: Option<u64>,
-    /// Where most of them come from, where that is known by now.
+    /// What the stack that has most of them is charged to, where that is known by now.
     pub place: Option<String>,
     /// CPU time that leakscope itself has used.
     pub cpu_ns: u64,

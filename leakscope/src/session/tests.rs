@@ -66,15 +66,7 @@ fn from_the_account_to_the_table() {
     let [report] = reports.as_slice() else { panic!("{} reports", reports.len()) };
     assert!(report.heap.as_ref().is_some_and(|heap| heap.exact), "nothing was lost");
     let mut text = Vec::new();
-    let style = TableStyle {
-        width: 120,
-        color: false,
-        top: 10,
-        frames: None,
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = TableStyle::plain(120);
     table::write(report, &style, &mut text).expect("a Vec takes everything");
     let text = String::from_utf8(text).expect("UTF-8");
     let path = recorded().join("table.txt");

@@ -9,6 +9,7 @@ use super::{Track, at};
 use crate::human::sanitize_for_files;
 use crate::report::Report;
 use crate::section::model::Site;
+use crate::section::profile::sample;
 
 /// Most markers of a kind; of further ones it is said how many there are.
 const MOST: usize = 5000;
@@ -182,8 +183,7 @@ impl Track<'_> {
         let mut live: Vec<&Site> = heap.sites.iter().filter(|site| site.live_objects > 0).collect();
         live.sort_by_key(|site| std::cmp::Reverse(site.live_bytes));
         for site in live.iter().take(MOST) {
-            let blame = site.stack.blame.and_then(|blame| usize::try_from(blame).ok());
-            let stack = self.stack(&site.stack.frames, blame, &[]);
+            let stack = self.stack(&sample(&site.stack));
             let marker = Allocated {
                 name: self.text(&site.source),
                 place: self.text(&site.label),
@@ -217,8 +217,7 @@ impl Track<'_> {
         });
         let all: Vec<_> = now.chain(ended).collect();
         for (site, who, span, waited_ns) in all.iter().take(MOST) {
-            let blame = site.stack.blame.and_then(|blame| usize::try_from(blame).ok());
-            let stack = self.stack(&site.stack.frames, blame, &[]);
+            let stack = self.stack(&sample(&site.stack));
             let kind = site.primitive.as_deref().or(site.operation.as_deref()).unwrap_or("wait");
             let marker = Waits {
                 name: self.text(kind),

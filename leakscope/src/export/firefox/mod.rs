@@ -19,10 +19,9 @@ use fxprof_processed_profile::{
 
 use super::exporter::{Audience, ExportError, Exporter, Job, Subject};
 use super::names::{bracketed, without_goexit};
-use super::profile::{Profile, ProfileKind};
+use super::profile::{Profile, ProfileKind, Sample};
 use crate::human::sanitize_for_files;
 use crate::report::Report;
-use crate::section::frame::Frame as Named;
 use crate::section::label::name;
 
 /// Profiles that become tracks, the first one selected.
@@ -155,8 +154,7 @@ impl Track<'_> {
         self.profile.add_sample(self.thread, at(0), None, CpuDelta::ZERO, 0);
         let mut more = 0_u64;
         for sample in profile.samples.iter().filter(|sample| sample.weight > 0) {
-            let notes: Vec<String> = sample.notes().map(|note| bracketed(&note)).collect();
-            let stack = self.stack(sample.frames, sample.blame, &notes);
+            let stack = self.stack(sample);
             // A weight has 31 bits: a larger one is that of several samples.
             let mut left = sample.weight;
             for _ in 0..MOST_PARTS {
@@ -177,25 +175,20 @@ impl Track<'_> {
         }
     }
 
-    /// A stack, outermost frame first; `notes` stand at its root for what is not known.
-    fn stack(
-        &mut self,
-        frames: &[std::sync::Arc<Named>],
-        blame: Option<usize>,
-        notes: &[String],
-    ) -> Option<StackHandle> {
-        let frames = without_goexit(frames);
+    /// A stack, outermost frame first; notes stand at its root for what is not known.
+    fn stack(&mut self, sample: &Sample<'_>) -> Option<StackHandle> {
+        let frames = without_goexit(sample.frames);
         let key = (frames.as_ptr() as usize, frames.len());
         if let Some(known) = self.stacks.get(&key).filter(|_| !frames.is_empty()) {
             return *known;
         }
-        let roots = notes.iter().map(|note| (note.clone(), self.categories.said)).collect::<Vec<_>>();
+        let roots = sample.notes().map(|note| (bracketed(&note), self.categories.said));
         let named = frames.iter().enumerate().rev().map(|(i, frame)| {
-            let below = blame.is_some_and(|blame| i < blame);
+            let below = sample.blame.is_some_and(|blame| i < blame);
             let category = if below { self.categories.below } else { self.categories.program };
             (sanitize_for_files(&name(frame)), category)
         });
-        let all: Vec<(String, CategoryHandle)> = roots.into_iter().chain(named).collect();
+        let all: Vec<(String, CategoryHandle)> = roots.chain(named).collect();
         let infos: Vec<FrameInfo> = all
             .into_iter()
             .map(|(text, category)| FrameInfo {

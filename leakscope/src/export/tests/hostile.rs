@@ -218,15 +218,7 @@ fn json_comes_back() {
 
 #[test]
 fn tables_are_calm() {
-    let style = table::TableStyle {
-        width: 100,
-        color: false,
-        top: 99,
-        frames: None,
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = table::TableStyle { top: 99, ..table::TableStyle::plain(100) };
     let mut out = Vec::new();
     table::write(&hostile(), &style, &mut out).expect("memory takes all");
     assert_calm(&String::from_utf8(out).expect("UTF-8"));
@@ -238,15 +230,7 @@ fn differences_are_calm() {
     let (plain, hostile) = (samples::attached(), hostile());
     for (old, new) in [(&plain, &hostile), (&hostile, &plain), (&hostile, &hostile)] {
         let diff = crate::diff::compare(old, new, options).expect("any program");
-        let style = table::TableStyle {
-            width: 100,
-            color: false,
-            top: 99,
-            frames: None,
-            stacks: false,
-            all: false,
-            most_lines: None,
-        };
+        let style = table::TableStyle { top: 99, ..table::TableStyle::plain(100) };
         let mut out = Vec::new();
         table::write_diff(&diff, &style, &mut out).expect("memory takes all");
         assert_calm(&String::from_utf8(out).expect("UTF-8"));

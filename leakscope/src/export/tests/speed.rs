@@ -90,15 +90,7 @@ fn large_reports_are_quick() {
         "",
         most_memory()
     );
-    let style = table::TableStyle {
-        width: 100,
-        color: false,
-        top: 10,
-        frames: None,
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = table::TableStyle::plain(100);
     let profile = || Profile::of(&report, ProfileKind::Heap).expect("a profile");
     let formats: [(&str, Written<'_>); 7] = [
         ("table", &|out| table::write(&report, &style, out)),

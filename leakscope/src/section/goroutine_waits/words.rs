@@ -69,7 +69,7 @@ fn contention(said: &GoroutineWaitsSaid) -> String {
         let only = readers.only.as_ref();
         let only = only.map(|place| format!("; the only readers that ended such waits are in {place}"));
         format!(
-            ", which had to wait for readers itself, {} on average{}",
+            ", which had to wait for readers itself, {about}{} on average{}",
             duration(readers.mean_ns),
             only.unwrap_or_default()
         )

@@ -27,7 +27,7 @@ fn alike(places: u64) -> Report {
 }
 
 fn style(most_lines: Option<usize>) -> TableStyle {
-    TableStyle { width: 100, color: false, top: 10, frames: None, stacks: false, all: false, most_lines }
+    TableStyle { most_lines, ..TableStyle::plain(100) }
 }
 
 #[test]

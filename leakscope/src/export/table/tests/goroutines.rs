@@ -180,15 +180,7 @@ fn heaps_of_go_and_c() {
 
 #[test]
 fn only_so_many_are_shown() {
-    let style = TableStyle {
-        width: 120,
-        color: false,
-        top: 1,
-        frames: Some(1),
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = TableStyle { top: 1, frames: Some(1), ..TableStyle::plain(120) };
     let text = styled(&attached(), &style);
     assert!(text.contains("and 4 sites more, 2 of them idle"), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with('#')).count(), 1, "{text}");
@@ -199,18 +191,7 @@ fn grids_of_goroutines_fit_every_terminal() {
     for report in [dumped(), attached(), none(), heaps()] {
         for width in 40..160 {
             assert_fits(&shown(&report, width), width);
-            let colored = styled(
-                &report,
-                &TableStyle {
-                    width,
-                    color: true,
-                    top: 10,
-                    frames: None,
-                    stacks: false,
-                    all: false,
-                    most_lines: None,
-                },
-            );
+            let colored = styled(&report, &TableStyle { color: true, ..TableStyle::plain(width) });
             assert_eq!(plain(&colored), shown(&report, width));
         }
     }

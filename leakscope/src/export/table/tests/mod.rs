@@ -19,18 +19,7 @@ fn styled(report: &Report, style: &TableStyle) -> String {
 
 /// The table without colour, with the limits that are the default.
 fn shown(report: &Report, width: usize) -> String {
-    styled(
-        report,
-        &TableStyle {
-            width,
-            color: false,
-            top: 10,
-            frames: None,
-            stacks: false,
-            all: false,
-            most_lines: None,
-        },
-    )
+    styled(report, &TableStyle::plain(width))
 }
 
 /// Compares with a file beside the tests, where a missing one fails; UPDATE_EXPECT=1 writes it.
@@ -79,15 +68,7 @@ fn all_that_attach_tells() {
 /// Few sites and frames: the holder's own site is not among them, so its stack stands by the lock.
 #[test]
 fn limits() {
-    let style = TableStyle {
-        width: 80,
-        color: false,
-        top: 1,
-        frames: Some(1),
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = TableStyle { top: 1, frames: Some(1), ..TableStyle::plain(80) };
     assert_shown("limits-hot-mutex", &styled(&samples::hot_mutex(), &style));
     assert_shown("limits-deadlock", &styled(&samples::deadlock(), &style));
 }
@@ -95,15 +76,7 @@ fn limits() {
 /// The stack of a holder that stands by its lock says why it ends, as any other does.
 #[test]
 fn a_holders_stack_that_is_cut() {
-    let style = TableStyle {
-        width: 120,
-        color: false,
-        top: 1,
-        frames: None,
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = TableStyle { top: 1, ..TableStyle::plain(120) };
     let mut report = samples::hot_mutex();
     let end = |report: &mut Report, why: Option<Cut>| {
         let waits = report.waits.as_mut().expect("waits");
@@ -152,31 +125,12 @@ fn plain(text: &str) -> String {
 fn colours_change_nothing_else() {
     for report in all() {
         for width in [40, 80, 120] {
-            let colored = styled(
-                &report,
-                &TableStyle {
-                    width,
-                    color: true,
-                    top: 10,
-                    frames: None,
-                    stacks: false,
-                    all: false,
-                    most_lines: None,
-                },
-            );
+            let colored = styled(&report, &TableStyle { color: true, ..TableStyle::plain(width) });
             assert_ne!(colored, plain(&colored));
             assert_eq!(plain(&colored), shown(&report, width));
         }
     }
-    let style = TableStyle {
-        width: 80,
-        color: true,
-        top: 10,
-        frames: None,
-        stacks: false,
-        all: false,
-        most_lines: None,
-    };
+    let style = TableStyle { color: true, ..TableStyle::plain(80) };
     let visible = styled(&samples::deadlock(), &style).replace('\x1b', "^[");
     assert_shown("deadlock-colour", &visible);
 }
@@ -202,20 +156,7 @@ fn idle_sites_come_last() {
     let sites = |text: &str| -> Vec<char> {
         text.lines().filter_map(|l| l.strip_prefix('#')).filter_map(|l| l.chars().next()).collect()
     };
-    let top = |top| {
-        styled(
-            &report,
-            &TableStyle {
-                width: 120,
-                color: false,
-                top,
-                frames: None,
-                stacks: false,
-                all: true,
-                most_lines: None,
-            },
-        )
-    };
+    let top = |top| styled(&report, &TableStyle { top, all: true, ..TableStyle::plain(120) });
     assert_eq!(sites(&top(10)), ['1', '2', '3']);
     assert_eq!(sites(&top(2)), ['1', '2']);
     assert!(top(2).contains("and 1 site more, 1 of them idle"), "{}", top(2));
@@ -235,15 +176,7 @@ fn idle_stacks_are_short() {
             |l: &&str| l.starts_with("  ▶ f") || l.starts_with("    f") || l.contains("(--frames)");
         text.lines().filter(of_stack).map(|l| l.trim().to_owned()).collect()
     };
-    let style = TableStyle {
-        width: 120,
-        color: false,
-        top: 10,
-        frames: None,
-        stacks: false,
-        all: true,
-        most_lines: None,
-    };
+    let style = TableStyle { all: true, ..TableStyle::plain(120) };
     let text = styled(&report, &style);
     assert_eq!(frames(&shown(&report, 120)), [""; 0]);
     assert_eq!(
@@ -260,20 +193,7 @@ fn idle_stacks_are_short() {
         ]
     );
     // A limit that is given is the limit.
-    let limited = |n| {
-        styled(
-            &report,
-            &TableStyle {
-                width: 120,
-                color: false,
-                top: 10,
-                frames: Some(n),
-                stacks: false,
-                all: true,
-                most_lines: None,
-            },
-        )
-    };
+    let limited = |n| styled(&report, &TableStyle { frames: Some(n), all: true, ..TableStyle::plain(120) });
     assert_eq!(frames(&limited(127)).len(), 20);
     assert_eq!(
         frames(&limited(1)),

@@ -91,15 +91,7 @@ fn heaps() -> impl Strategy<Value = Heap> {
 
 fn shown(heap: &Heap, stacks: bool) -> String {
     let mut out = Vec::new();
-    let style = TableStyle {
-        width: 200,
-        color: false,
-        top: 1000,
-        frames: None,
-        stacks,
-        all: false,
-        most_lines: None,
-    };
+    let style = TableStyle { top: 1000, stacks, ..TableStyle::plain(200) };
     let mut page = Page::new(&style, &mut out);
     table::table(heap, 1, &mut page).expect("memory takes all");
     table::stacks(heap, &mut page).expect("memory takes all");
