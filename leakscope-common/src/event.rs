@@ -47,8 +47,10 @@ pub struct StackHeader {
     pub reserved: u32,
     /// When it was seen, CLOCK_MONOTONIC in ns.
     pub at_ns: u64,
+    /// Of C that a goroutine calls, the address behind the `go` statement that created that; else 0.
+    pub created_at: u64,
 }
-const _: () = assert!(size_of::<StackHeader>() == 32);
+const _: () = assert!(size_of::<StackHeader>() == 40);
 
 /// Marks a frame whose address is no return address; user addresses reach to bit 46 only.
 pub const EXACT: u64 = 1 << 63;
@@ -64,7 +66,7 @@ pub struct StackRecord {
     /// more than [`MAX_FRAMES`] so that a masked index is in bounds.
     pub frames: [u64; MAX_FRAMES + 1],
 }
-const _: () = assert!(size_of::<StackRecord>() == 32 + 1024);
+const _: () = assert!(size_of::<StackRecord>() == 40 + 1024);
 
 /// Something that happened to a thread or to the process.
 #[repr(C)]

@@ -42,12 +42,18 @@ pub struct SiteTotals {
     pub free_bytes: u64,
     /// 1 once the frames were sent over the ring buffer.
     pub sent: u64,
+    /// Number of the goroutine that called the C code there; [`SEVERAL`] if more than one did, 0 if none is known.
+    pub goroutine: u64,
 }
-const _: () = assert!(size_of::<SiteTotals>() == 40);
+const _: () = assert!(size_of::<SiteTotals>() == 48);
+
+/// [`SiteTotals::goroutine`] of a site that several goroutines call.
+pub const SEVERAL: u64 = u64::MAX;
 
 impl SiteTotals {
     /// A site that nothing was charged to.
-    pub const ZERO: Self = Self { alloc_objects: 0, alloc_bytes: 0, free_objects: 0, free_bytes: 0, sent: 0 };
+    pub const ZERO: Self =
+        Self { alloc_objects: 0, alloc_bytes: 0, free_objects: 0, free_bytes: 0, sent: 0, goroutine: 0 };
 }
 
 /// Bit of [`PendingCall::function`]: an exception may leave the function.

@@ -46,10 +46,11 @@ pub mod cfa {
     pub const SIGNAL: u8 = 10;
     /// The outermost frame: the return address is undefined.
     pub const END_OF_STACK: u8 = 11;
-    /// Go's `asmcgocall`, which calls C on the thread's own stack: at rsp + 8 * low byte of the offset lies
-    /// how far below its top the goroutine's stack pointer was, above that the goroutine, whose second
-    /// word is that top. Without a goroutine the stack pointer itself. High byte of the offset: words
-    /// from there to the return address; if there are any, the first is the caller's rbp.
+    /// Go's `asmcgocall`, which calls C on the thread's own stack; the row is made by
+    /// [`super::Row::go_calls_c`]. So many words above rsp lies how far below its top the goroutine's
+    /// stack pointer was, above that the goroutine, whose second word is that top. Without a goroutine the
+    /// stack pointer itself. From there it is some words to the return address; if there are any, the
+    /// first is the caller's rbp.
     pub const GO_CALLS_C: u8 = 13;
     /// Go's `systemstack` and `cgocallback`, which go on on another stack and leave rbp where they set it: the caller's
     /// rbp lies there, and above it the return address, wherever that stack is.
@@ -88,6 +89,15 @@ impl Row {
     #[inline(always)]
     pub const fn new(pc: u32, cfa_kind: u8, cfa_off: u16, rbp_kind: u8, rbp_off: i8) -> Self {
         Self { pc, cfa_off, kinds: (cfa_kind & 15) | (rbp_kind << 4), rbp_off }
+    }
+
+    /// A row of [`cfa::GO_CALLS_C`]: words up to what is saved and from there to the return address, each at most 15,
+    /// and where a goroutine has its number and the address behind its `go` statement, in words; 0 where that is not
+    /// known.
+    #[inline(always)]
+    pub const fn go_calls_c(pc: u32, (up, frame): (u8, u8), (id, created_at): (u8, u8)) -> Self {
+        let packed = (up & 15) as u16 | ((frame & 15) as u16) << 4 | (id as u16) << 8;
+        Self { pc, cfa_off: packed, kinds: cfa::GO_CALLS_C, rbp_off: created_at as i8 }
     }
 
     /// A row whose rule is the wide one at this index of the row space, below [`Row::MOST_WIDE`].
@@ -340,10 +350,14 @@ pub const fn hash_frame(hash: u64, ip: u64) -> u64 {
     hash ^ (hash >> 29)
 }
 
-/// Identifies a stack by the hash of its frames and how it ended. Never 0, the key of the site
-/// without a stack.
+/// Identifies a stack by the hash of its frames, how it ended, and the `go` statement of its goroutine, 0
+/// without one. Never 0, the key of the site without a stack.
 #[inline(always)]
-pub const fn stack_identity(hash: u64, end: u64) -> u64 {
+pub const fn stack_identity(hash: u64, end: u64, created_at: u64) -> u64 {
+    let hash = match created_at {
+        0 => hash,
+        statement => hash_frame(hash, statement),
+    };
     let hash = hash ^ (end << 1);
     if hash == 0 { 1 } else { hash }
 }
@@ -352,6 +366,11 @@ pub const fn stack_identity(hash: u64, end: u64) -> u64 {
 pub trait ReadWord {
     /// The word at `addr`, or `None` where it cannot be read.
     fn word(&mut self, addr: u64) -> Option<u64>;
+
+    /// The stack goes on on that of a goroutine: its number and the address behind the `go` statement that
+    /// created it, 0 where that could not be read.
+    #[inline(always)]
+    fn goroutine(&mut self, _id: u64, _created_at: u64) {}
 
     /// A general register of the innermost frame, by the number that x86-64 encodes it with.
     #[inline(always)]

@@ -21,7 +21,7 @@ fn now() -> u64 {
 
 /// Sends a stack of `depth` frames, which stand in the record already; whether it was taken.
 #[inline(always)]
-pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, end: u64) -> bool {
+pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, (end, created_at): (u64, u64)) -> bool {
     let count = depth & 127;
     record.fixed = StackHeader {
         header: Header { kind: Kind::Stack as u32, count: count as u32 },
@@ -29,6 +29,7 @@ pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, end: u64) -> 
         end: end as u32,
         reserved: 0,
         at_ns: now(),
+        created_at,
     };
     let bytes = size_of::<StackHeader>() as u64 + count * 8;
     let map = (&raw const EVENTS).cast_mut().cast();

@@ -10,6 +10,8 @@ const FARTHEST_FRAME_POINTER: u64 = 1 << 32;
 /// its `uc_mcontext` starts 40 bytes in (arch/x86/include/asm/sigframe.h, uapi/asm/sigcontext.h:
 /// r8..r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip).
 const SIGNAL_REGISTERS: u64 = 40;
+/// Number of the goroutine that the runtime itself creates to run `main` (`src/runtime/asm_amd64.s`).
+const MAIN_GOROUTINE: u64 = 1;
 
 /// Applies `row` to `regs`, which become the caller's. `Err` says why there is no caller.
 ///
@@ -50,7 +52,7 @@ pub fn step(
             return Ok(());
         }
         cfa::GO_CALLS_C => {
-            let saved = regs.sp.wrapping_add((row.cfa_off & 0xff) as u64 * 8);
+            let saved = regs.sp.wrapping_add((row.cfa_off & 15) as u64 * 8);
             let (Some(depth), Some(g)) = (mem.word(saved), mem.word(saved.wrapping_add(8))) else {
                 return Err(StackEnd::ReadFault);
             };
@@ -58,10 +60,11 @@ pub fn step(
                 0 => depth,
                 g => {
                     let Some(top) = mem.word(g.wrapping_add(8)) else { return Err(StackEnd::ReadFault) };
+                    tell_goroutine(g, row, mem);
                     top.wrapping_sub(depth)
                 }
             };
-            let frame = (row.cfa_off >> 8) as u64 * 8;
+            let frame = (row.cfa_off >> 4 & 15) as u64 * 8;
             let return_at = at.wrapping_add(frame);
             let (Some(bp), Some(ip)) = (mem.word(at), mem.word(return_at)) else {
                 return Err(StackEnd::ReadFault);
@@ -105,6 +108,18 @@ pub fn step(
     regs.sp = cfa_addr;
     regs.exact = 0;
     if ip == 0 { Err(StackEnd::NoReturnAddress) } else { Ok(()) }
+}
+
+/// Tells of the goroutine that a row of [`cfa::GO_CALLS_C`] leads to. `runtime.main` is created by no statement.
+#[inline(always)]
+fn tell_goroutine(g: u64, row: Row, mem: &mut impl ReadWord) {
+    let mut member = |words: u64| match words {
+        0 => 0,
+        words => mem.word(g.wrapping_add(words * 8)).unwrap_or(0),
+    };
+    let id = member((row.cfa_off >> 8) as u64);
+    let created_at = member(row.rbp_off as u8 as u64);
+    mem.goroutine(id, if id == MAIN_GOROUTINE { 0 } else { created_at });
 }
 
 /// The step where no row helps: follows the frame pointer, if it is to be believed.

@@ -5,13 +5,13 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use leakscope_common::config::state;
 use leakscope_common::counter::{Loss, Tally};
-use leakscope_common::heap::{LiveBlock, SiteTotals};
+use leakscope_common::heap::{LiveBlock, SEVERAL, SiteTotals};
 use leakscope_common::pairing::{Account, Charge, Inserted, LastFree, Removed, Resized};
 
 use super::calls::Calls;
 use super::{frees, live};
 use crate::counters;
-use crate::shared::{Value, word};
+use crate::shared::{Value, Word, word};
 use crate::stack::Scratch;
 use crate::state::slot;
 use crate::task;
@@ -33,8 +33,25 @@ pub(super) fn site(s: &mut Scratch) -> u64 {
         counters::lose(Loss::SitesFull);
         return 0;
     };
+    if s.goroutine != 0 {
+        note_goroutine(word!(totals, goroutine), s.goroutine);
+    }
     s.send_once(id, word!(totals, sent));
     id
+}
+
+/// Notes at a site who called there. Of several that come at once all but one find another's number in their own's
+/// place.
+#[inline(always)]
+fn note_goroutine(known: Word, goroutine: u64) {
+    let before = known.load();
+    if before == goroutine || before == SEVERAL {
+        return;
+    }
+    let before = known.swap(goroutine);
+    if before != 0 && before != goroutine {
+        known.store(SEVERAL);
+    }
 }
 
 /// The maps as the account that calls are booked in.

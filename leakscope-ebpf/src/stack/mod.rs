@@ -73,6 +73,10 @@ pub(crate) struct Scratch {
     from: Regs,
     /// A number of `Purpose`.
     purpose: u64,
+    /// Number of the goroutine whose stack the walk came to; 0 without one.
+    pub(crate) goroutine: u64,
+    /// Address behind the `go` statement that created it; 0 if there is none.
+    created_at: u64,
     /// Identity of the stack, if it was known and not walked; else 0.
     known: u64,
     /// Words that the walk has read; `known::TOO_MANY` if the stack is not to be remembered.
@@ -89,7 +93,7 @@ impl Scratch {
     /// Identifies the stack: its frames and how it ended.
     #[inline(always)]
     pub(crate) fn identity(&self) -> u64 {
-        if self.known != 0 { self.known } else { stack_identity(self.hash, self.walk.end) }
+        if self.known != 0 { self.known } else { stack_identity(self.hash, self.walk.end, self.created_at) }
     }
 
     /// The return address of the innermost frame, of a stack that was taken at a function's entry.
@@ -104,7 +108,7 @@ impl Scratch {
     #[inline(always)]
     pub(crate) fn send_once(&mut self, id: u64, sent: Word) {
         if sent.load() == 0 {
-            if !events::stack(&mut self.record, id, self.depth, self.walk.end) {
+            if !events::stack(&mut self.record, id, self.depth, (self.walk.end, self.created_at)) {
                 return;
             }
             sent.store(1);
@@ -182,6 +186,8 @@ fn prepare(s: &mut Scratch, regs: Regs, purpose: Purpose, watch: u64) -> bool {
     s.walk.crossed = 0;
     s.walk.signalled = 0;
     s.walk.from_handler = 0;
+    s.goroutine = 0;
+    s.created_at = 0;
     unwind::read_window(s);
     // A frame that is looked out for is part of what a walk tells, but not of what is remembered.
     s.words = if watch == 0 { 0 } else { known::TOO_MANY };

@@ -168,6 +168,14 @@ impl ReadWord for Window<'_> {
     }
 
     #[inline(always)]
+    fn goroutine(&mut self, id: u64, created_at: u64) {
+        let s = &mut *self.0;
+        (s.goroutine, s.created_at) = (id, created_at);
+        // What is remembered of a stack does not tell whose it is.
+        s.words = known::TOO_MANY;
+    }
+
+    #[inline(always)]
     fn register(&mut self, number: u8) -> Option<u64> {
         let s = &mut *self.0;
         // What is remembered of a stack is compared by its words and its three registers.

@@ -174,13 +174,20 @@ impl Naming {
         until: Option<Instant>,
     ) -> Option<Stack> {
         let mut frames = Vec::with_capacity(located.frames.len());
+        let mut created_by = None;
         let mut found = Vec::with_capacity(located.frames.len());
-        for &frame in &located.frames {
+        for &frame in located.frames.iter().chain(&located.created_by) {
             let known = self.frames.get(frame.index()).is_some_and(Option::is_some);
             if !known && until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
-            frames.extend_from_slice(self.frame(frame, stacks, space));
+            let names = self.frame(frame, stacks, space);
+            if located.created_by == Some(frame) {
+                // Whatever else stands there is none.
+                created_by = names.first().filter(|frame| frame.function.is_some()).cloned();
+                continue;
+            }
+            frames.extend_from_slice(names);
             let allocator = self.allocators.holds(stacks.frame(frame));
             found.extend(self.known(frame).iter().map(|known| (allocator, *known)));
         }
@@ -191,7 +198,7 @@ impl Naming {
         });
         let inputs: Vec<BlameInput<'_>> = inputs.collect();
         let blame = runtime::rules().owners.charge(&inputs, &self.charging).map(|at| at as u64);
-        Some(Stack { frames: frames.into(), blame, end: Some(located.end.into()) })
+        Some(Stack { frames: frames.into(), blame, end: Some(located.end.into()), created_by })
     }
 
     /// What is known of a frame that has its names.

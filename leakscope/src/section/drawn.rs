@@ -97,18 +97,21 @@ impl Page<'_> {
             self.list.shown.push(Shown { rank, names, printed, end: end_of(stack) });
         }
         if let Some(text) = as_before {
-            return note(self, &cut(&text, room.saturating_sub(2)));
+            note(self, &cut(&text, room.saturating_sub(2)))?;
+        } else {
+            if stack.frames.len() > shown.end {
+                note(self, &hidden(stack.frames.len() - shown.end))?;
+            }
+            match &stack.end {
+                Some(StackEnd::Root) => (),
+                Some(grouped @ StackEnd::Grouped { .. }) => note(self, &grouped.to_string())?,
+                Some(why) => note(self, &format!("the stack ends here: {why}"))?,
+                // As in reports of older versions.
+                None if !stack.frames.is_empty() => note(self, "why the stack ends here was not noted")?,
+                None => note(self, "the stack was not captured")?,
+            }
         }
-        if stack.frames.len() > shown.end {
-            note(self, &hidden(stack.frames.len() - shown.end))?;
-        }
-        match &stack.end {
-            Some(StackEnd::Root) => Ok(()),
-            Some(grouped @ StackEnd::Grouped { .. }) => note(self, &grouped.to_string()),
-            Some(why) => note(self, &format!("the stack ends here: {why}")),
-            // As in reports of older versions.
-            None if !stack.frames.is_empty() => note(self, "why the stack ends here was not noted"),
-            None => note(self, "the stack was not captured"),
-        }
+        let Some(statement) = &stack.created_by else { return Ok(()) };
+        self.paragraph(paint, indent, indent, &format!("created by {}", name(statement)))
     }
 }

@@ -78,6 +78,7 @@ pub(crate) fn add_up<S: StackSite, K: Hash + Eq>(
         let frame = by.frame(stack);
         stack.blame = frame.is_some().then_some(0);
         stack.frames = frame.into_iter().collect();
+        stack.created_by = None;
         let at = *known.entry((stack.frames.first().map(|frame| key(frame)), also)).or_insert(sums.len());
         match sums.get_mut(at) {
             Some((sum, stacks)) => {

@@ -1,5 +1,8 @@
 //! Sites in JSON: what is one stack here stands in fields of its own there, beside the site's numbers.
 
+use std::sync::Arc;
+
+use super::frame::Frame;
 use super::shared::SharedFrames;
 use super::stack::{Stack, StackEnd};
 use super::tables;
@@ -23,11 +26,26 @@ impl Flat<(Option<u64>, SharedFrames, Option<StackEnd>)> for Stack {
     type Borrowed<'a> = (Option<u64>, &'a SharedFrames, Option<&'a StackEnd>);
 
     fn join((blame, frames, end): (Option<u64>, SharedFrames, Option<StackEnd>)) -> Self {
-        Self { frames, blame, end }
+        Self { frames, blame, end, created_by: None }
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
         (self.blame, &self.frames, self.end.as_ref())
+    }
+}
+
+/// Sites of C, which a goroutine may have called.
+impl Flat<(Option<u64>, SharedFrames, Option<StackEnd>, Option<Arc<Frame>>)> for Stack {
+    type Borrowed<'a> = (Option<u64>, &'a SharedFrames, Option<&'a StackEnd>, Option<&'a Frame>);
+
+    fn join(
+        (blame, frames, end, created_by): (Option<u64>, SharedFrames, Option<StackEnd>, Option<Arc<Frame>>),
+    ) -> Self {
+        Self { frames, blame, end, created_by }
+    }
+
+    fn split(&self) -> Self::Borrowed<'_> {
+        (self.blame, &self.frames, self.end.as_ref(), self.created_by.as_deref())
     }
 }
 
@@ -36,7 +54,7 @@ impl Flat<(Option<u64>, SharedFrames, StackEnd)> for Stack {
     type Borrowed<'a> = (Option<u64>, &'a SharedFrames, Option<&'a StackEnd>);
 
     fn join((blame, frames, end): (Option<u64>, SharedFrames, StackEnd)) -> Self {
-        Self { frames, blame, end: Some(end) }
+        Self { frames, blame, end: Some(end), created_by: None }
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
@@ -49,7 +67,7 @@ impl Flat<(Option<u64>, SharedFrames)> for Stack {
     type Borrowed<'a> = (Option<u64>, &'a SharedFrames);
 
     fn join((blame, frames): (Option<u64>, SharedFrames)) -> Self {
-        Self { frames, blame, end: None }
+        Self { frames, blame, end: None, created_by: None }
     }
 
     fn split(&self) -> Self::Borrowed<'_> {
@@ -62,7 +80,7 @@ impl Flat<(Option<SharedFrames>, Option<u64>, Option<StackEnd>)> for Option<Stac
     type Borrowed<'a> = (Option<&'a SharedFrames>, Option<u64>, Option<&'a StackEnd>);
 
     fn join((frames, blame, end): (Option<SharedFrames>, Option<u64>, Option<StackEnd>)) -> Self {
-        frames.map(|frames| Stack { frames, blame, end })
+        frames.map(|frames| Stack { frames, blame, end, created_by: None })
     }
 
     fn split(&self) -> Self::Borrowed<'_> {

@@ -20,6 +20,8 @@ pub struct Stack {
     pub blame: Option<u64>,
     /// Why there are no more frames; none if they never arrived.
     pub end: Option<StackEnd>,
+    /// Of C that a goroutine calls, the `go` statement that created the goroutine, if it is known.
+    pub created_by: Option<Arc<Frame>>,
 }
 
 /// Why a frame has no name yet.
@@ -29,7 +31,7 @@ impl Stack {
     /// What stands for a stack until its names are read.
     pub(crate) fn unnamed() -> Self {
         let frame = Frame { why_unknown: Some(BEING_READ.into()), ..Frame::default() };
-        Self { frames: [frame].into_iter().collect(), blame: None, end: None }
+        Self { frames: [frame].into_iter().collect(), ..Self::default() }
     }
 
     /// The frame that the stack is charged to.

@@ -36,6 +36,9 @@ pub struct RawStack {
     /// Why there are no more.
     #[serde(with = "end_by_number")]
     pub end: StackEnd,
+    /// Of C that a goroutine calls, the address behind the `go` statement that created that; else 0.
+    #[serde(default)]
+    pub created_at: u64,
 }
 
 impl RawStack {
@@ -51,6 +54,7 @@ impl RawStack {
             id: StackId(record.u64(offset_of!(StackHeader, id))?),
             frames: frames.map(frame).collect(),
             end: StackEnd::from_number(record.u32(offset_of!(StackHeader, end))?)?,
+            created_at: record.u64(offset_of!(StackHeader, created_at))?,
         })
     }
 }
@@ -103,6 +107,8 @@ pub struct LocatedStack {
     pub frames: Box<[FrameId]>,
     /// Why there are no more.
     pub end: StackEnd,
+    /// Of C that a goroutine calls, the `go` statement that created that.
+    pub created_by: Option<FrameId>,
 }
 
 /// All stacks seen.
@@ -139,8 +145,11 @@ impl Stacks {
                 FrameId(u32::try_from(frames.len() - 1).unwrap_or(u32::MAX))
             })
         };
-        let frames = stack.frames.iter().map(|frame| number(place(frame))).collect();
-        entry.insert(LocatedStack { frames, end: stack.end });
+        let located = stack.frames.iter().map(|frame| number(place(frame))).collect();
+        let statement =
+            (stack.created_at != 0).then_some(StackFrame { address: stack.created_at, exact: false });
+        let created_by = statement.map(|statement| number(place(&statement)));
+        entry.insert(LocatedStack { frames: located, end: stack.end, created_by });
     }
 
     /// Hands each frame that no stack of before had to `take`.
@@ -182,12 +191,13 @@ mod tests {
         let locate = |a: u64| if a < 100 { Location::Module(ModuleId(0), a) } else { Location::Unmapped };
         let frames =
             vec![StackFrame { address: 100, exact: true }, StackFrame { address: 100, exact: false }];
-        stacks.insert(&RawStack { id: StackId(1), frames, end: StackEnd::Root }, locate);
+        stacks.insert(&RawStack { id: StackId(1), frames, end: StackEnd::Root, created_at: 0 }, locate);
         let stack = stacks.get(StackId(1)).expect("interned");
         let location = |at: usize| stacks.frame(stack.frames[at]).location;
         assert_eq!(location(0), Location::Unmapped);
         assert_eq!(location(1), Location::Module(ModuleId(0), 100));
-        stacks.insert(&RawStack { id: StackId(1), frames: vec![], end: StackEnd::Truncated }, locate);
+        let again = RawStack { id: StackId(1), frames: vec![], end: StackEnd::Truncated, created_at: 0 };
+        stacks.insert(&again, locate);
         assert_eq!((stacks.len(), stacks.is_empty()), (1, false));
         assert_eq!(stacks.get(StackId(1)).map(|s| s.end), Some(StackEnd::Root));
     }
@@ -198,7 +208,7 @@ mod tests {
         let mut new = Vec::new();
         for (id, addresses) in [(1, vec![10, 20, 30]), (2, vec![11, 20, 30]), (3, vec![20, 30])] {
             let frames = addresses.into_iter().map(|address| StackFrame { address, exact: false }).collect();
-            let raw = RawStack { id: StackId(id), frames, end: StackEnd::Root };
+            let raw = RawStack { id: StackId(id), frames, end: StackEnd::Root, created_at: 0 };
             stacks.insert(&raw, |_| Location::Anonymous);
             stacks.take_new(|frame| new.push(frame.address));
         }
@@ -217,13 +227,17 @@ mod tests {
         record.extend_from_slice(&(StackEnd::Root as u32).to_ne_bytes());
         record.extend_from_slice(&0u32.to_ne_bytes());
         record.extend_from_slice(&55u64.to_ne_bytes());
+        record.extend_from_slice(&66u64.to_ne_bytes());
         for frame in [10u64 | EXACT, 20, 30] {
             record.extend_from_slice(&frame.to_ne_bytes());
         }
         let frame = |address, exact| StackFrame { address, exact };
         let parsed = |bytes: &[u8]| RawStack::of_record(&Record::new(bytes.to_vec())?);
         let frames = vec![frame(10, true), frame(20, false)];
-        assert_eq!(parsed(&record), Some(RawStack { id: StackId(77), frames, end: StackEnd::Root }));
+        assert_eq!(
+            parsed(&record),
+            Some(RawStack { id: StackId(77), frames, end: StackEnd::Root, created_at: 66 })
+        );
         assert_eq!(seen_at_ns(&Record::new(record.clone()).expect("a header")), Some(55));
         assert_eq!(parsed(&record[..20]), None);
         assert_eq!(parsed(&[]), None);

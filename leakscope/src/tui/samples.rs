@@ -30,6 +30,7 @@ pub(crate) fn heap_report(seconds: u64, sites: &[(&str, u64)]) -> Report {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
+        goroutine: None,
         stack: whole(vec![
             frame("malloc", None),
             frame(name, Some((&format!("{name}.c"), 7))),

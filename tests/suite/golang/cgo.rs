@@ -40,6 +40,12 @@ fn what_c_allocates_for_go() -> Result<()> {
             "{program}"
         );
         assert_eq!(site["stack_end"], "root", "{program}: {site}");
+        // The first goroutine was created by no statement.
+        assert_eq!(
+            (&site["goroutine"], &site["created_by"]),
+            (&1.into(), &serde_json::Value::Null),
+            "{program}"
+        );
         let chain = [
             "runtime.asmcgocall",
             "runtime.cgocall",
@@ -114,6 +120,42 @@ fn through_go_and_c_and_back() -> Result<()> {
             }
         }
         assert_eq!(report.losses().into_iter().collect::<Vec<_>>(), [], "{program}");
+    }
+    Ok(())
+}
+
+/// Whose goroutine C allocates for, and which statement created it.
+#[test]
+fn what_c_allocates_by_goroutine() -> Result<()> {
+    for (toolchain, variant) in [
+        (OLDEST, Variant::Cgo),
+        (GO_1_24, Variant::CgoStripped),
+        (NEWEST, Variant::Cgo),
+        (NEWEST, Variant::CgoStatic),
+    ] {
+        need!(toolchain);
+        let program = LEVELS.with(toolchain).variant(variant);
+        let mut fixture = program.start(&[])?;
+        for times in 1..3 {
+            let scope = Leakscope::attach(fixture.pid()).start()?;
+            let mut last = String::new();
+            for _ in 0..times {
+                last = fixture.ask("levels", "levels ")?;
+            }
+            let report = scope.finish()?.report()?;
+            let number: u64 = last.split(' ').next_back().context("a number")?.parse()?;
+            let sites = report.at("/heap/sites").as_array().context("sites")?;
+            // The runtime's own threads are created by no goroutine.
+            let sites = sites.iter().filter(|site| functions(site).contains(&"main.levelZero"));
+            let sites: Vec<_> = sites.collect();
+            ensure!(sites.len() >= 3, "{program}: {sites:?}");
+            for site in sites {
+                // Two goroutines of one statement: their stacks are one site, which neither made alone.
+                let expected = if times == 1 { number.into() } else { serde_json::Value::Null };
+                assert_eq!(site["goroutine"], expected, "{program}: {site}");
+                assert_eq!(site["created_by"]["function"], "main.main.func1", "{program}: {site}");
+            }
+        }
     }
     Ok(())
 }

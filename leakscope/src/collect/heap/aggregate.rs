@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use leakscope_common::counter::Tally;
-use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, SiteTotals};
+use leakscope_common::heap::{INFLIGHT_DEPTH, Inflight, LiveBlock, SEVERAL, SiteTotals};
 use serde::{Deserialize, Serialize};
 
 use crate::stack::StackId;
@@ -47,6 +47,8 @@ pub struct SiteSnapshot {
     pub oldest_age_ns: Option<u64>,
     /// Age of the youngest live block, ns.
     pub youngest_age_ns: Option<u64>,
+    /// The goroutine that called the C code there; none if several did, or no Go.
+    pub goroutine: Option<u64>,
 }
 
 impl SiteSnapshot {
@@ -133,11 +135,13 @@ impl HeapAggregate {
             growth_bytes: 0,
             oldest_age_ns: None,
             youngest_age_ns: None,
+            goroutine: None,
         };
         for (key, totals) in &seen.sites {
             let site = sites.entry(*key).or_insert_with(|| empty(*key));
             site.alloc_bytes = totals.alloc_bytes;
             site.alloc_objects = totals.alloc_objects;
+            site.goroutine = Some(totals.goroutine).filter(|number| ![0, SEVERAL].contains(number));
         }
         let moving = seen.inflight.iter().flat_map(|(_, pending)| blocks_being_moved(pending));
         for block in seen.live.iter().map(|(_, block)| *block).chain(moving) {

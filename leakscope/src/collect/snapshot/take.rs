@@ -12,6 +12,7 @@ use crate::bpf::BpfError;
 use crate::bpf::object::Object;
 use crate::collect::{Scene, SourceError};
 use crate::stack::{RawStack, StackId};
+use crate::unwind::Walked;
 use crate::wait::{Syscall, TaskState, Thread};
 
 /// How often threads that have moved are looked at again.
@@ -184,7 +185,8 @@ fn thread(
         thread.points_behind = points_behind;
         thread.futex = futex.filter(|_| is_blocked);
         thread.limit_ns = limit.and_then(|limit| limit.ns(thread.blocked_ns?));
-        snapshot.add_stack(RawStack { id, frames: stack.frames, end: stack.end });
+        let Walked { frames, end, created_at, .. } = stack;
+        snapshot.add_stack(RawStack { id, frames, end, created_at });
     }
     thread
 }

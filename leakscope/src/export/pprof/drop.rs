@@ -72,7 +72,12 @@ mod tests {
         heap.sites = Vec::new();
         for (names, blame) in stacks {
             let frames: Vec<_> = names.iter().map(|name| samples::frame(name, None)).collect();
-            let stack = Stack { frames: frames.into(), blame: Some(*blame), end: Some(StackEnd::Root) };
+            let stack = Stack {
+                frames: frames.into(),
+                blame: Some(*blame),
+                end: Some(StackEnd::Root),
+                ..Stack::default()
+            };
             heap.sites.push(Site { stack, ..like.clone() });
         }
         drop_frames(&Profile::of_all(&[&report], ProfileKind::Heap).expect("a profile"))

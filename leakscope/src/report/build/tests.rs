@@ -158,7 +158,7 @@ fn names_that_take_too_long() {
     let mut stacks = Stacks::default();
     let site = |number: u64| {
         let frames = vec![StackFrame { address: 0x1000 * number, exact: true }];
-        let stack = RawStack { id: StackId(number), frames, end: StackEnd::Root };
+        let stack = RawStack { id: StackId(number), frames, end: StackEnd::Root, created_at: 0 };
         stacks.insert(&stack, |_| Location::Anonymous);
         SiteSnapshot {
             stack: Some(stack.id),
@@ -171,6 +171,7 @@ fn names_that_take_too_long() {
             growth_bytes: 0,
             oldest_age_ns: None,
             youngest_age_ns: None,
+            goroutine: None,
         }
     };
     let sites = (1..6).map(site).collect();

@@ -26,7 +26,7 @@ const CALLS_C: &str = "runtime.asmcgocall";
 /// Last version in which it keeps the goroutine's stack pointer 5 words up (`runtime/asm_amd64.s`); since
 /// then it lies at the stack pointer.
 const LAST_WITH_ROOM: u32 = 21;
-const ROOM: u16 = 5;
+const ROOM: u8 = 5;
 /// Functions that go on on another stack, which need not lie below theirs, and leave the frame pointer where they set
 /// it: the one that C calls, and (since Go 1.21) one that goes to the thread's own stack (`runtime/asm_amd64.s`).
 const CHANGE_STACK: [&str; 2] = ["runtime.cgocallback", "runtime.systemstack"];
@@ -39,6 +39,11 @@ pub struct Place {
     pub module: ModuleId,
     /// Runtime address minus the file's virtual address.
     pub bias: u64,
+}
+
+/// A member's offset in words as a row holds it; 0 where it does not fit.
+fn words(offset: usize) -> u8 {
+    u8::try_from(offset / size_of::<u64>()).unwrap_or(0)
 }
 
 /// The rows of a part of the program; `None` if its code lies too high for rows.
@@ -62,8 +67,9 @@ pub fn build(program: &Program, part: &Part, Place { module, bias }: Place) -> O
             let saves = part.pclntab.frame_sizes(function, &mut steps).any(|(_, size)| size == Some(8));
             let room = if program.minor <= LAST_WITH_ROOM { ROOM } else { 0 };
             if let Some(pc) = relative(function.entry) {
-                let offset = u16::from(saves) << 8 | room;
-                push(&mut rows.rows, pc, Row::new(0, cfa::GO_CALLS_C, offset, rbp::SAME, 0));
+                let layout = &program.layout;
+                let goroutine = (words(layout.id), words(layout.created_at));
+                push(&mut rows.rows, pc, Row::go_calls_c(0, (room, saves.into()), goroutine));
             }
             continue;
         }

@@ -97,7 +97,12 @@ mod tests {
     fn stack(functions: &[&str]) -> Stack {
         let frame = |name: &&str| Frame { function: Some((*name).into()), ..Frame::default() };
         let frames: Vec<Frame> = functions.iter().map(frame).collect();
-        Stack { frames: frames.into(), blame: Some(functions.len() as u64 - 1), end: None }
+        Stack {
+            frames: frames.into(),
+            blame: Some(functions.len() as u64 - 1),
+            end: None,
+            ..Stack::default()
+        }
     }
 
     fn waits(kind: GoroutineWaitKind, functions: &[&str], waits: u64, each_ns: u64) -> GoroutineWaitSite {
@@ -172,7 +177,7 @@ mod tests {
         let mut all = behind_a_reader();
         assert_eq!(turnover(&all, &goroutines), None, "nobody waited there meanwhile");
         let mut here = waits(GoroutineWaitKind::ChanReceive, &["main.here"], 0, SECOND);
-        here.stack = Stack { frames: vec![at].into(), blame: Some(0), end: None };
+        here.stack = Stack { frames: vec![at].into(), blame: Some(0), end: None, ..Stack::default() };
         here.waiting = Some(5);
         all.sites.push(here);
         let place = "main.(*WebSocket).notifyFxn (websocket.go:156)".to_owned();

@@ -159,7 +159,7 @@ mod tests {
     fn stack(functions: &[&str], blame: Option<u64>) -> Stack {
         let frame = |name: &&str| Frame { function: Some((*name).into()), ..Frame::default() };
         let frames: Vec<Frame> = functions.iter().map(frame).collect();
-        Stack { frames: frames.into(), blame, end: Some(StackEnd::Root) }
+        Stack { frames: frames.into(), blame, end: Some(StackEnd::Root), ..Stack::default() }
     }
 
     fn functions(stack: &Stack) -> Vec<&str> {

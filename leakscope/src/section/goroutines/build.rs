@@ -121,6 +121,7 @@ fn creations(all: &[GoCreation], code: GoCode<'_>) -> Vec<GoroutineCreation> {
                 blame: blame(&seen.frames, code.main_module),
                 frames: seen.frames.iter().map(|go| frame(go, code).into()).collect(),
                 end: None,
+                ..Stack::default()
             },
         })
         .collect()
@@ -189,6 +190,7 @@ fn site(seen: &GoSite, code: GoCode<'_>) -> GoroutineSite {
             blame: blame_goroutine(&seen.frames, code.main_module),
             frames: seen.frames.iter().map(|go| frame(go, code).into()).collect(),
             end: Some(end(seen.end)),
+            ..Stack::default()
         },
         created_by: seen.created_by.as_ref().map(|go| frame(go, code).into()),
         start_function: seen.start_function.as_deref().map(|name| name::bounded(name).into_owned()),

@@ -159,6 +159,7 @@ fn site(snapshot: &SiteSnapshot, rank: u64, name: &mut NameStack<'_>) -> Site {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
+        goroutine: snapshot.goroutine,
         stack: snapshot.stack.and_then(name).unwrap_or_default(),
     }
 }

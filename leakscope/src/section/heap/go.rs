@@ -104,6 +104,7 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
         live_bytes_low: low,
         live_bytes_high: high,
         samples: seen.samples,
+        goroutine: None,
         stack: Stack {
             blame: blame(&seen.frames, code.main_module),
             frames: seen.frames.iter().map(|go| frame(go, code).into()).collect(),
@@ -113,6 +114,7 @@ fn site(seen: &GoHeapSite, id: u64, growth_bytes: i64, code: GoCode<'_>) -> Site
                 (true, None) => StackEnd::Cut(Cut::NoStack),
                 (true, Some(_)) => StackEnd::Cut(Cut::NotSeen),
             }),
+            ..Stack::default()
         },
     }
 }

@@ -30,4 +30,7 @@ fn add_sites(sum: &mut Site, site: Site) {
     // The interval of a sum is not the sum of intervals.
     (sum.live_bytes_low, sum.live_bytes_high) = (None, None);
     add_known(&mut sum.samples, site.samples);
+    if sum.goroutine != site.goroutine {
+        sum.goroutine = None;
+    }
 }

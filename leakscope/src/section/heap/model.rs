@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::callers::Caller;
 pub use super::place::Place;
+use crate::section::frame::Frame;
 use crate::section::json::with_stack;
 use crate::section::model::{Stack, StackEnd};
 use crate::section::shared::SharedFrames;
@@ -131,6 +132,9 @@ with_stack! {
         pub live_bytes_high: Option<u64>,
         /// Objects that were looked at for the estimate.
         pub samples: Option<u64>,
+        /// Number of the goroutine that called the C code here; null if several did, or none.
+        #[serde(default)]
+        pub goroutine: Option<u64>,
         @
         /// The stack.
         pub stack: Stack {
@@ -141,6 +145,10 @@ with_stack! {
             frames: SharedFrames,
             /// Why the stack ended: `root`, or what cut it short; null if its frames never arrived.
             stack_end: Option<StackEnd>,
+            /// The `go` statement that created the goroutines which called the C code here; null for Go's `main`
+            /// goroutine, and where none did or it is not known.
+            #[serde(default)]
+            created_by: Option<Arc<Frame>>,
         },
     }
 }

@@ -16,7 +16,7 @@ use crate::layout::page::{Page, Paint};
 use crate::section::frame::Frame;
 use crate::section::group::add;
 use crate::section::label::name;
-use crate::section::model::{Heap, Site, StackEnd};
+use crate::section::model::{Heap, Site, Stack, StackEnd};
 use crate::section::site::StackSite as _;
 
 /// The column of the rate of allocation.
@@ -226,10 +226,12 @@ struct Alike<'a> {
 
 /// Adds up stacks that look alike, in their order.
 fn alike<'a>(sites: &[&'a Site]) -> Vec<Alike<'a>> {
-    let mut known: HashMap<(Vec<Looks<'a>>, Option<&StackEnd>), usize> = HashMap::new();
+    let mut known: HashMap<AllLooks<'a>, usize> = HashMap::new();
     let mut all: Vec<Alike<'a>> = Vec::new();
     for site in sites {
-        let key = (site.stack.frames.iter().map(|frame| looks(frame)).collect(), site.stack.end.as_ref());
+        let Stack { frames, end, created_by, .. } = &site.stack;
+        let frames = frames.iter().map(|frame| looks(frame)).collect();
+        let key = (frames, end.as_ref(), created_by.as_deref().map(looks));
         let at = *known.entry(key).or_insert(all.len());
         if at == all.len() {
             all.push(Alike { first: site, stacks: 0, live_bytes: 0, live_objects: 0 });
@@ -244,6 +246,9 @@ fn alike<'a>(sites: &[&'a Site]) -> Vec<Alike<'a>> {
 
 /// What a line shows of a frame.
 type Looks<'a> = (Option<&'a str>, Option<&'a str>, Option<u32>, bool, Option<u64>);
+
+/// What is shown of a stack: its frames, why it ends, and what created its goroutine.
+type AllLooks<'a> = (Vec<Looks<'a>>, Option<&'a StackEnd>, Option<Looks<'a>>);
 
 fn looks(frame: &Frame) -> Looks<'_> {
     let line = frame.line.filter(|_| frame.function.is_some() && frame.file.is_some());
@@ -295,7 +300,8 @@ fn held(site: &Site) -> String {
     let interval = interval.map(|(low, high)| format!(", between {} and {}", bytes(low), bytes(high)));
     let samples = site.samples.map(|n| format!(" ({})", counted(n, "sample")));
     let estimate = format!("{}{}", interval.unwrap_or_default(), samples.unwrap_or_default());
-    format!("{} in {}{estimate}", bytes(site.live_bytes), blocks(&site.source, site.live_objects))
+    let by = site.goroutine.map(|number| format!(", all by goroutine {number}")).unwrap_or_default();
+    format!("{} in {}{estimate}{by}", bytes(site.live_bytes), blocks(&site.source, site.live_objects))
 }
 
 /// Sums and how sure they are.

@@ -3,6 +3,7 @@
 use super::{GO, MALLOC};
 use crate::human::{bytes, count, counted, duration, signed_bytes};
 use crate::layout::narrow::{size, span};
+use crate::section::label::name;
 use crate::section::model::Heap;
 use crate::section::site::StackSite as _;
 use crate::section::stack::Stack;
@@ -111,6 +112,13 @@ impl Viewed for Heap {
             largest.live_bytes_low.zip(largest.live_bytes_high).filter(|_| site.stacks == 1)
         {
             say(format!("an estimate: between {} and {}", bytes(low), bytes(high)));
+        }
+        if site.stacks == 1 {
+            let by = largest.goroutine.map(|number| format!("all by goroutine {number}"));
+            by.into_iter().for_each(&mut say);
+        }
+        if let Some(statement) = &largest.stack.created_by {
+            say(format!("created by {}", name(statement)));
         }
         if site.stacks > 1 {
             let stacks = counted(site.stacks, "stack");

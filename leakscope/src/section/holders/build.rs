@@ -123,6 +123,7 @@ fn way(way: &held::Way, number: u64) -> HeldWay {
             frames: way.steps.iter().map(frame).collect(),
             blame: None,
             end: Some(StackEnd::Root),
+            ..Stack::default()
         },
     }
 }

@@ -8,12 +8,16 @@ use crate::unwind::{UnwindTable, build_from_sections};
 
 const REGS: Regs = Regs { ip: 0x1234, sp: 0x1000, bp: 0x2000, exact: 1 };
 
-/// Memory that holds these words alone.
-struct Words(HashMap<u64, u64>);
+/// Memory that holds these words alone, and the goroutine that was told of.
+struct Words(HashMap<u64, u64>, Option<(u64, u64)>);
 
 impl ReadWord for Words {
     fn word(&mut self, addr: u64) -> Option<u64> {
         self.0.get(&addr).copied()
+    }
+
+    fn goroutine(&mut self, id: u64, created_at: u64) {
+        self.1 = Some((id, created_at));
     }
 }
 
@@ -23,7 +27,7 @@ fn no_rows() -> UnwindTable {
 
 fn apply(row: Row, regs: Regs, words: &[(u64, u64)]) -> Result<Regs, StackEnd> {
     let mut regs = regs;
-    step(&mut regs, row, &no_rows(), &mut Words(words.iter().copied().collect())).map(|()| regs)
+    step(&mut regs, row, &no_rows(), &mut Words(words.iter().copied().collect(), None)).map(|()| regs)
 }
 
 fn caller(ip: u64, sp: u64, bp: u64) -> Result<Regs, StackEnd> {
@@ -60,18 +64,18 @@ fn rbp_that_cannot_be_recovered_is_kept() {
 #[test]
 fn from_c_to_the_goroutine_that_called_it() {
     // The goroutine at 0x5000 has a stack that ends at 0x9000; it called 0x100 bytes below that.
-    let row = Row::new(0, cfa::GO_CALLS_C, 5, rbp::SAME, 0);
+    let row = Row::go_calls_c(0, (5, 0), (0, 0));
     let words = [(0x1028, 0x100), (0x1030, 0x5000), (0x5008, 0x9000), (0x8f00, 7)];
     assert_eq!(apply(row, REGS, &words), caller(7, 0x8f08, 0x2000));
     // Below the thread's stack is as good as above.
     let words = [(0x1028, 0x100), (0x1030, 0x5000), (0x5008, 0x900), (0x800, 7)];
     assert_eq!(apply(row, REGS, &words), caller(7, 0x808, 0x2000));
     // The caller's frame pointer was pushed.
-    let row = Row::new(0, cfa::GO_CALLS_C, 1 << 8, rbp::SAME, 0);
+    let row = Row::go_calls_c(0, (0, 1), (0, 0));
     let words = [(0x1000, 0x100), (0x1008, 0x5000), (0x5008, 0x9000), (0x8f00, 6), (0x8f08, 7)];
     assert_eq!(apply(row, REGS, &words), caller(7, 0x8f10, 6));
     // On the thread's stack already.
-    let row = Row::new(0, cfa::GO_CALLS_C, 0, rbp::SAME, 0);
+    let row = Row::go_calls_c(0, (0, 0), (0, 0));
     assert_eq!(apply(row, REGS, &[(0x1000, 0x1100), (0x1008, 0), (0x1100, 7)]), caller(7, 0x1108, 0x2000));
     for missing in 0..4 {
         let mut words = vec![(0x1000, 0x100), (0x1008, 0x5000), (0x5008, 0x9000), (0x8f00, 7)];
@@ -80,6 +84,23 @@ fn from_c_to_the_goroutine_that_called_it() {
     }
     let words = [(0x1000, 0x100), (0x1008, 0x5000), (0x5008, 0x9000), (0x8f00, 0)];
     assert_eq!(apply(row, REGS, &words), Err(StackEnd::NoReturnAddress));
+}
+
+#[test]
+fn the_goroutine_that_calls_c() {
+    // Its number lies 20 words in, its statement 200.
+    let row = Row::go_calls_c(0, (0, 0), (20, 200));
+    let told = |words: &[(u64, u64)]| {
+        let whole = [(0x1000, 0x100), (0x1008, 0x5000), (0x5008, 0x9000), (0x8f00, 7)];
+        let mut memory = Words(whole.iter().chain(words).copied().collect(), None);
+        let mut regs = REGS;
+        assert_eq!(step(&mut regs, row, &no_rows(), &mut memory), Ok(()));
+        memory.1
+    };
+    assert_eq!(told(&[(0x50a0, 34), (0x5640, 0x77)]), Some((34, 0x77)));
+    // `main` runs in the first one, which no statement created.
+    assert_eq!(told(&[(0x50a0, 1), (0x5640, 0x77)]), Some((1, 0)));
+    assert_eq!(told(&[]), Some((0, 0)));
 }
 
 #[test]
@@ -157,10 +178,10 @@ fn ends() {
 
 #[test]
 fn frame_pointers_are_believed_only_when_near_and_aligned() {
-    let words = Words([(0x2000, 8), (0x2008, 7)].into());
+    let words = Words([(0x2000, 8), (0x2008, 7)].into(), None);
     let follow = |bp| {
         let mut regs = Regs { bp, ..REGS };
-        let mut words = Words(words.0.clone());
+        let mut words = Words(words.0.clone(), None);
         step_frame_pointer(&mut regs, &mut words).map(|()| regs)
     };
     assert_eq!(follow(0x2000), caller(7, 0x2010, 8));
@@ -181,7 +202,7 @@ fn a_far_frame_pointer_is_believed_only_where_a_frame_lies() {
     let follow = |bp, code: [u8; 8]| {
         let mut regs = Regs { bp: FAR, ..REGS };
         let words = [(FAR, bp), (FAR + 8, RETURN), (RETURN - 8, u64::from_le_bytes(code))];
-        step_frame_pointer(&mut regs, &mut Words(words.into())).map(|()| regs)
+        step_frame_pointer(&mut regs, &mut Words(words.into(), None)).map(|()| regs)
     };
     let calls = [
         [0, 0, 0, 0xe8, 1, 2, 3, 4],

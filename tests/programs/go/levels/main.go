@@ -8,6 +8,8 @@ import "C"
 
 import (
 	"fmt"
+	"runtime"
+	"strings"
 
 	"leakscope.test/fixtures/fixture"
 )
@@ -42,6 +44,12 @@ type list[T any] struct{ waits chan T }
 //go:noinline
 func (l *list[T]) wait() { <-l.waits }
 
+// The number of this goroutine, as the runtime prints it: "goroutine 7 [running]:".
+func number() string {
+	text := make([]byte, 64)
+	return strings.Fields(string(text[:runtime.Stack(text, false)]))[1]
+}
+
 func main() {
 	go holdInCallback()
 	go (&list[int]{make(chan int)}).wait()
@@ -52,13 +60,12 @@ func main() {
 	})
 	fixture.Serve(map[string]func([]string){
 		"levels": func([]string) {
-			done := make(chan bool)
+			done := make(chan string)
 			go func() {
 				levelZero(100)
-				close(done)
+				done <- number()
 			}()
-			<-done
-			fmt.Println("levels 100")
+			fmt.Println("levels 100", <-done)
 		},
 	})
 }

@@ -19,7 +19,8 @@ fn alike(places: u64) -> Report {
         let frames: Vec<Frame> = names.iter().map(|name| samples::frame(name, None)).collect();
         (site.rank, site.site_id) = (n, n.to_string());
         site.live_bytes = 1_000_000 - n;
-        site.stack = Stack { frames: frames.into(), blame: Some(1), end: Some(StackEnd::Root) };
+        site.stack =
+            Stack { frames: frames.into(), blame: Some(1), end: Some(StackEnd::Root), ..Stack::default() };
         heap.sites.push(site);
     }
     heap.complete();

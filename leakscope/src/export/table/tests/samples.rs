@@ -36,7 +36,7 @@ pub(crate) fn stack(primitive: &str, function: &str, line: u32) -> Vec<Frame> {
 
 /// A whole stack, the second frame of which is the user's.
 pub(crate) fn whole(frames: Vec<Frame>) -> Stack {
-    Stack { frames: frames.into(), blame: Some(1), end: Some(StackEnd::Root) }
+    Stack { frames: frames.into(), blame: Some(1), end: Some(StackEnd::Root), ..Stack::default() }
 }
 
 /// A report that says nothing yet.
@@ -91,7 +91,13 @@ pub(crate) fn heap() -> Report {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        stack: Stack { frames: frames.into(), blame: Some(1), end: (rank == 1).then_some(StackEnd::Root) },
+        goroutine: None,
+        stack: Stack {
+            frames: frames.into(),
+            blame: Some(1),
+            end: (rank == 1).then_some(StackEnd::Root),
+            ..Stack::default()
+        },
     };
     let mut report = empty(10 * S);
     report.memory.rss_start_bytes = Some(10 << 20);

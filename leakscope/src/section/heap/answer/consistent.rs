@@ -63,7 +63,8 @@ fn site((live_objects, size, freed, growth_bytes, age, calls): Seed, rank: u64, 
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        stack: Stack { frames: frames.into(), blame, end: Some(StackEnd::Root) },
+        goroutine: None,
+        stack: Stack { frames: frames.into(), blame, end: Some(StackEnd::Root), ..Stack::default() },
     }
 }
 

@@ -40,7 +40,8 @@ fn varied(stack: &[(&str, u64)], bytes: u64, objects: u64) -> Site {
         live_bytes_low: None,
         live_bytes_high: None,
         samples: None,
-        stack: Stack { frames: frames.into(), blame, end: None },
+        goroutine: None,
+        stack: Stack { frames: frames.into(), blame, end: None, ..Stack::default() },
     }
 }
 

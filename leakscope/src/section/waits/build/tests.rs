@@ -53,7 +53,7 @@ fn name(id: StackId) -> Option<Stack> {
     });
     let frames: Vec<Frame> = frames.collect();
     let blame = frames.iter().position(|frame| frame.file.is_some()).map(|at| at as u64);
-    Some(Stack { frames: frames.into(), blame, end: Some(StackEnd::Root) })
+    Some(Stack { frames: frames.into(), blame, end: Some(StackEnd::Root), ..Stack::default() })
 }
 
 /// A thread that waits for glibc's mutex at `lock`, held by `owner`.
