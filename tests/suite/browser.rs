@@ -21,13 +21,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Renders a report of the C fixture.
 fn rendered(place: &Path, format: &str) -> Result<PathBuf> {
-    let mut fixture = Fixture::start(&SITES_C, &["all"])?;
-    let scope = Leakscope::attach(fixture.pid()).start()?;
-    fixture.go()?;
-    let finished = scope.finish()?;
-    finished.assert_done();
+    let report = reported(place)?;
     let out = place.join(format);
-    let report = finished.file("report.json");
     Leakscope::bare()
         .arg("report")
         .arg(report)
@@ -36,6 +31,18 @@ fn rendered(place: &Path, format: &str) -> Result<PathBuf> {
         .run()?
         .assert_done();
     Ok(out)
+}
+
+/// A report of the C fixture.
+fn reported(place: &Path) -> Result<PathBuf> {
+    let mut fixture = Fixture::start(&SITES_C, &["all"])?;
+    let scope = Leakscope::attach(fixture.pid()).start()?;
+    fixture.go()?;
+    let finished = scope.finish()?;
+    finished.assert_done();
+    let report = place.join("report.json");
+    fs::copy(finished.file("report.json"), &report)?;
+    Ok(report)
 }
 
 /// Searches, zooms by a click and out again, and notes what is seen after each.
@@ -62,27 +69,96 @@ window.addEventListener("load", function () { setTimeout(function () {
 }, 0); });
 ]]></script></svg>"#;
 
-/// A flame graph in a real browser: it searches, it zooms.
-#[test]
-fn a_flame_graph_searches_and_zooms() -> Result<()> {
-    let browser =
-        ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| find_program(name));
-    let Some(browser) = browser else { skip!("chromium is not installed") };
-    let place = tempfile::tempdir()?;
-    let svg = fs::read_to_string(rendered(place.path(), "flamegraph")?)?;
-    let (start, _) = svg.rsplit_once("</svg>").context("an SVG")?;
-    let page = place.path().join("page.svg");
-    fs::write(&page, format!("{start}{SCRIPT}"))?;
+fn browser() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome"].iter().find_map(|name| find_program(name))
+}
+
+/// The page with a script at its end.
+fn with_script(page: &str, script: &str) -> String {
+    page.replacen("</body>", &format!("<script>\n{script}</script>\n</body>"), 1)
+}
+
+/// Opens a page whose script notes what is seen.
+fn seen_in(browser: &Path, page: &Path, place: &Path) -> Result<Vec<serde_json::Value>> {
     let mut command = Command::new(browser);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]);
-    command.arg(format!("--user-data-dir={}", place.path().join("profile").display()));
+    command.arg(format!("--user-data-dir={}", place.join("profile").display()));
     let page = run_ok(command.arg(format!("file://{}", page.display())), MINUTE)?;
     let seen = page
         .rsplit_once("SEEN ")
         .and_then(|(_, rest)| rest.split_once(" END"))
         .context("nothing was seen")?
         .0;
-    let seen: Vec<serde_json::Value> = serde_json::from_str(&seen.replace("&quot;", "\""))?;
+    Ok(serde_json::from_str(&seen.replace("&quot;", "\""))?)
+}
+
+/// Uses the page: searches, goes to a hit, zooms by a click and out again, takes another value and another profile.
+const USE_PAGE: &str = include_str!("browser/page.js");
+
+/// A page in a real browser: its flame graphs zoom, all of it can be searched.
+#[test]
+fn a_page_is_searched_and_zoomed() -> Result<()> {
+    let Some(browser) = browser() else { skip!("chromium is not installed") };
+    let place = tempfile::tempdir()?;
+    let html = fs::read_to_string(rendered(place.path(), "html")?)?;
+    let page = place.path().join("page.html");
+    fs::write(&page, with_script(&html, USE_PAGE))?;
+    let seen = serde_json::to_string(&seen_in(&browser, &page, place.path())?)?;
+    assert_eq!(
+        seen,
+        r#"[true,true,100,false,true,true,true,true,true,true,true,1,0,"no line has it","in",true,true]"#
+    );
+    Ok(())
+}
+
+/// Notes how wide the picture is by what it shows, and the answer.
+const USE_DIFF: &str = include_str!("browser/diff.js");
+
+/// The page of a difference shows what is more and what is less, and both reports.
+#[test]
+fn a_page_of_a_difference() -> Result<()> {
+    let Some(browser) = browser() else { skip!("chromium is not installed") };
+    let place = tempfile::tempdir()?;
+    let new = reported(place.path())?;
+    // The old one is the same with half of each site.
+    let mut report: serde_json::Value = serde_json::from_slice(&fs::read(&new)?)?;
+    let mut live = 0;
+    for site in report["heap"]["sites"].as_array_mut().context("sites")? {
+        let bytes = site["live_bytes"].as_u64().context("bytes")?;
+        live += bytes;
+        site["live_bytes"] = (bytes / 2).into();
+    }
+    let old = place.path().join("old.json");
+    fs::write(&old, report.to_string())?;
+    let out = place.path().join("diff.html");
+    Leakscope::bare()
+        .arg("diff")
+        .args([&old, &new])
+        .args(["--format", "html", "-o"])
+        .arg(&out)
+        .run()?
+        .assert_done();
+    let html = fs::read_to_string(&out)?;
+    let page = place.path().join("page.html");
+    fs::write(&page, with_script(&html, USE_DIFF))?;
+    let seen = seen_in(&browser, &page, place.path())?;
+    assert_eq!(seen[0], false, "{seen:?}");
+    let told = |at: usize| seen[at].as_str().unwrap_or_default().to_owned();
+    assert_eq!((told(1), told(2).as_str()), (told(4), "there are none"), "{seen:?}");
+    assert_ne!(told(1), told(3), "{seen:?}: of {live} bytes");
+    Ok(())
+}
+
+/// A flame graph in a real browser: it searches, it zooms.
+#[test]
+fn a_flame_graph_searches_and_zooms() -> Result<()> {
+    let Some(browser) = browser() else { skip!("chromium is not installed") };
+    let place = tempfile::tempdir()?;
+    let svg = fs::read_to_string(rendered(place.path(), "flamegraph")?)?;
+    let (start, _) = svg.rsplit_once("</svg>").context("an SVG")?;
+    let page = place.path().join("page.svg");
+    fs::write(&page, format!("{start}{SCRIPT}"))?;
+    let seen = seen_in(&browser, &page, place.path())?;
     let matched = seen[0].as_str().unwrap_or_default();
     ensure!(
         matched.starts_with("Matched: ") && matched.ends_with('%') && matched != "Matched: 0%",

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::saved::reading;
 use crate::diff::{Diff, Options, compare};
 use crate::export::profile::{NoProfile, Profile, ProfileKind};
-use crate::export::{Exporter, json, people, pprof, table};
+use crate::export::{Exporter, html, json, people, pprof, table};
 use crate::report::Report;
 use crate::report::charge::charge;
 use crate::report::read::{self, Newest};
@@ -26,6 +26,8 @@ pub enum DiffFormat {
     Json,
     /// profile.proto, values of the new report less those of the old one.
     Pprof,
+    /// A page for a browser.
+    Html,
 }
 
 impl DiffFormat {
@@ -35,6 +37,7 @@ impl DiffFormat {
             Self::Table => &people::Table,
             Self::Json => &json::Json,
             Self::Pprof => &pprof::Pprof,
+            Self::Html => &html::Html,
         }
     }
 }
@@ -136,12 +139,10 @@ fn render(
     terminal: bool,
 ) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
+    let look = table_style(config.top, config.frames, terminal, config.color);
     let written = match config.format {
-        DiffFormat::Table => table::write_diff(
-            diff,
-            &table_style(config.top, config.frames, terminal, config.color),
-            &mut bytes,
-        ),
+        DiffFormat::Table => table::write_diff(diff, &look, &mut bytes),
+        DiffFormat::Html => html::write_diff(diff, (old, new), look, &mut bytes),
         DiffFormat::Json => json::write(diff, &mut bytes),
         DiffFormat::Pprof => {
             let nothing = || Failure::failed(anyhow::anyhow!("the reports hold no profile in common"));

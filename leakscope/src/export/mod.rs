@@ -1,6 +1,6 @@
 //! Reports as files and tables: pure functions of the report.
 //!
-//! [`json`], [`jsonl`], [`table`] and [`firefox`] show a whole report. [`profile`] takes one question out of it, in the
+//! [`json`], [`jsonl`], [`table`], [`firefox`] and [`html`] show a whole report. [`profile`] takes one question out of it, in the
 //! terms of Go's profiles; [`pprof`], [`text`], [`folded`] and [`flamegraph`] write that. [`names`] makes
 //! what comes from the target harmless in all of these. Each is an [`Exporter`], and [`EXPORTERS`] lists them.
 
@@ -8,6 +8,7 @@ pub mod exporter;
 pub mod firefox;
 pub mod flamegraph;
 pub mod folded;
+pub mod html;
 pub mod json;
 pub mod jsonl;
 pub mod names;
@@ -33,4 +34,5 @@ pub const EXPORTERS: &[&dyn Exporter] = &[
     &folded::Folded,
     &flamegraph::Flamegraph,
     &firefox::Firefox,
+    &html::Html,
 ];

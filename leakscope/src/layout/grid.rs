@@ -9,6 +9,7 @@ use tabled::settings::style::{HorizontalLine, LineText};
 use tabled::settings::{Alignment, Color, Style};
 
 use crate::human::{columns, cut, cut_place, sanitize};
+use crate::layout::markup;
 use crate::layout::page::{Page, Paint};
 
 /// A column. The last one of a grid takes what room is left.
@@ -20,6 +21,13 @@ pub(crate) struct Column {
     pub(crate) spare: u8,
     /// Text goes to the left, numbers to the right.
     left: bool,
+}
+
+impl Column {
+    /// Whether it holds text, not numbers.
+    pub(crate) const fn is_text(&self) -> bool {
+        self.left
+    }
 }
 
 /// A column of numbers.
@@ -60,6 +68,9 @@ impl Grid {
     pub(crate) fn draw(mut self, page: &mut Page<'_>) -> io::Result<()> {
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
             *cell = sanitize(cell);
+        }
+        if page.style.html {
+            return writeln!(page.out, "{}", markup::table(&self));
         }
         let width = |c: usize| {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(c));

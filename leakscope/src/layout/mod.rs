@@ -3,6 +3,7 @@
 
 pub(crate) mod bars;
 pub(crate) mod grid;
+pub(crate) mod markup;
 pub(crate) mod narrow;
 pub mod page;
 
@@ -13,6 +14,8 @@ pub struct TableStyle {
     pub width: usize,
     /// Whether to use colour.
     pub color: bool,
+    /// Whether it is part of an HTML page, which breaks lines and colours them by itself. Each table is one line then.
+    pub html: bool,
     /// Sites in the table and with stacks.
     pub top: usize,
     /// Frames of each stack; `None` for what suits it.
@@ -28,7 +31,16 @@ pub struct TableStyle {
 impl TableStyle {
     /// Ten sites without colour, whole.
     pub const fn plain(width: usize) -> Self {
-        Self { width, color: false, top: 10, frames: None, stacks: false, all: false, most_lines: None }
+        Self {
+            width,
+            color: false,
+            html: false,
+            top: 10,
+            frames: None,
+            stacks: false,
+            all: false,
+            most_lines: None,
+        }
     }
 
     /// The first of what is ranked, as many as are asked for.

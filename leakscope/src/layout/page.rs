@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::TableStyle;
+use super::{TableStyle, markup};
 use crate::human::{columns, counted, sanitize, wrap, wrap_whole};
 
 /// How text stands out, where there is colour.
@@ -180,13 +180,18 @@ impl Page<'_> {
         self.line(Paint::Plain, &format!("and {hidden} more{part} (--top, or --format json for all)"))
     }
 
-    /// Text that is printable already, in colour.
+    /// Text that is printable already, in colour. All that is written goes through here, but for spaces and tables.
     pub(crate) fn painted(&self, paint: Paint, text: &str) -> String {
+        let escaped = self.style.html.then(|| markup::escaped(text));
+        let text = escaped.as_deref().unwrap_or(text);
         self.codes(paint).map_or_else(|| text.to_owned(), |(on, off)| format!("{on}{text}{off}"))
     }
 
     /// What goes before and after text in colour.
     pub(crate) fn codes(&self, paint: Paint) -> Option<(&'static str, &'static str)> {
+        if self.style.html {
+            return markup::tags(paint);
+        }
         let on = match paint {
             Paint::Plain => return None,
             Paint::Bold => "\x1b[1m",

@@ -118,6 +118,8 @@ enum DiffFormatArg {
     Json,
     /// For `go tool pprof`: values of NEW less those of OLD
     Pprof,
+    /// One page for a browser, offline, with a flame graph of what grew
+    Html,
 }
 
 impl ReplayArgs {
@@ -165,6 +167,7 @@ impl DiffArgs {
             DiffFormatArg::Table => DiffFormat::Table,
             DiffFormatArg::Json => DiffFormat::Json,
             DiffFormatArg::Pprof => DiffFormat::Pprof,
+            DiffFormatArg::Html => DiffFormat::Html,
         };
         let profile = self.profile.map(ProfileKind::from);
         if let Some(profile) = profile.filter(|_| format != DiffFormat::Pprof) {

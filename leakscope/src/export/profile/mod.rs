@@ -174,6 +174,8 @@ pub struct StackSum<'a> {
     pub sample: &'a Sample<'a>,
     /// Sums.
     pub values: [u64; 4],
+    /// Sums of what they are compared with.
+    pub base: [u64; 4],
     /// Their sum.
     pub weight: u64,
 }
@@ -261,10 +263,11 @@ impl<'a> Profile<'a> {
             frames && (a.idle, &a.note, a.cut) == (b.idle, &b.note, b.cut)
         };
         self.samples.chunk_by(same).map(|samples| {
-            let mut stack = StackSum { sample: &samples[0], values: [0; 4], weight: 0 };
+            let mut stack = StackSum { sample: &samples[0], values: [0; 4], base: [0; 4], weight: 0 };
             for sample in samples {
-                for (sum, value) in stack.values.iter_mut().zip(sample.values) {
-                    *sum = sum.saturating_add(value);
+                let sums = stack.values.iter_mut().chain(&mut stack.base);
+                for (sum, value) in sums.zip(sample.values.iter().chain(&sample.base)) {
+                    *sum = sum.saturating_add(*value);
                 }
                 stack.weight = stack.weight.saturating_add(sample.weight);
             }

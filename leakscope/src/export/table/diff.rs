@@ -12,27 +12,36 @@ use crate::section::Part;
 /// Writes `diff`.
 pub fn write(diff: &Diff, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
     let page = &mut Page::new(style, out);
-    header(diff, page)?;
-    sections(diff, Part::Tables, page)
-}
-
-fn side(name: &str, side: &Side, page: &mut Page<'_>) -> io::Result<()> {
-    let when = match side.duration_ns {
-        0 => "looked at".to_owned(),
-        ns => format!("watched for {} from", duration(ns)),
-    };
-    let text = format!("{name}: {} (PID {}), {when} {}", side.comm, side.pid, moment(&side.started_at));
-    page.sentences(Paint::Plain, &text)
-}
-
-fn header(diff: &Diff, page: &mut Page<'_>) -> io::Result<()> {
-    side("old", &diff.old, page)?;
-    side("new", &diff.new, page)?;
+    for text in about(diff) {
+        page.sentences(Paint::Plain, &text)?;
+    }
     page.blank()?;
     page.sentences(Paint::Bold, diff.summary.headline())?;
     for finding in diff.summary.texts() {
         page.sentences(Paint::Plain, finding)?;
     }
+    below_answer(diff, page)
+}
+
+/// Writes what follows the answer.
+pub fn write_below_answer(diff: &Diff, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
+    below_answer(diff, &mut Page::new(style, out))
+}
+
+/// What is compared, in sentences.
+pub fn about(diff: &Diff) -> Vec<String> {
+    vec![side("old", &diff.old), side("new", &diff.new)]
+}
+
+fn side(name: &str, side: &Side) -> String {
+    let when = match side.duration_ns {
+        0 => "looked at".to_owned(),
+        ns => format!("watched for {} from", duration(ns)),
+    };
+    format!("{name}: {} (PID {}), {when} {}", side.comm, side.pid, moment(&side.started_at))
+}
+
+fn below_answer(diff: &Diff, page: &mut Page<'_>) -> io::Result<()> {
     for note in &diff.notes {
         page.paragraph(Paint::Warn, 0, 4, &format!("Note: {note}"))?;
     }
@@ -42,7 +51,8 @@ fn header(diff: &Diff, page: &mut Page<'_>) -> io::Result<()> {
         let text = format!("RSS {old} → {new} ({})", signed_bytes(memory.growth_bytes));
         page.sentences(Paint::Plain, &text)?;
     }
-    sections(diff, Part::Totals, page)
+    sections(diff, Part::Totals, page)?;
+    sections(diff, Part::Tables, page)
 }
 
 /// A part of all sections.

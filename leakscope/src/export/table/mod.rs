@@ -5,7 +5,7 @@ mod diff;
 
 use std::io::{self, Write};
 
-pub use diff::write as write_diff;
+pub use diff::{about as about_diff, write as write_diff, write_below_answer as write_diff_below_answer};
 
 use crate::human::{bytes, count, counted, cut, duration, moment, signed_bytes};
 pub use crate::layout::TableStyle;
@@ -17,8 +17,26 @@ use crate::section::{Context, Part, in_order};
 /// Writes `report`.
 pub fn write(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
     let page = &mut Page::new(style, out);
-    header(report, page)?;
-    for part in [Part::Urgent, Part::Tables, Part::Stacks] {
+    for text in about(report) {
+        page.sentences(Paint::Plain, &text)?;
+    }
+    page.blank()?;
+    page.sentences(Paint::Bold, report.summary.headline())?;
+    for finding in report.summary.texts() {
+        page.sentences(Paint::Plain, finding)?;
+    }
+    page.blank()?;
+    below_answer(report, page)
+}
+
+/// Writes what follows the answer.
+pub fn write_below_answer(report: &Report, style: &TableStyle, out: &mut dyn Write) -> io::Result<()> {
+    below_answer(report, &mut Page::new(style, out))
+}
+
+fn below_answer(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
+    resident(report, page)?;
+    for part in [Part::Totals, Part::Urgent, Part::Tables, Part::Stacks] {
         sections(report, part, page)?;
     }
     footer(report, page)
@@ -43,7 +61,8 @@ fn only_looked_at(report: &Report) -> bool {
 /// Columns of the version of a runtime.
 const LONGEST_VERSION: usize = 40;
 
-fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
+/// What the report is of, in sentences.
+pub fn about(report: &Report) -> Vec<String> {
     let target = &report.target;
     let runtime = target
         .runtime_version
@@ -56,24 +75,12 @@ fn header(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     } else {
         format!("watched for {}", duration(report.window.duration_ns))
     };
-    page.sentences(
-        Paint::Plain,
-        &format!(
-            "leakscope {} · {} (PID {}){runtime}{container} · {when}",
-            report.leakscope_version, target.comm, target.pid
-        ),
-    )?;
-    if let Some(made) = target.go.as_ref().and_then(go_program::made) {
-        page.sentences(Paint::Plain, &made)?;
-    }
-    page.blank()?;
-    page.sentences(Paint::Bold, report.summary.headline())?;
-    for finding in report.summary.texts() {
-        page.sentences(Paint::Plain, finding)?;
-    }
-    page.blank()?;
-    resident(report, page)?;
-    sections(report, Part::Totals, page)
+    let target_and_time = format!(
+        "leakscope {} · {} (PID {}){runtime}{container} · {when}",
+        report.leakscope_version, target.comm, target.pid
+    );
+    let made = target.go.as_ref().and_then(go_program::made);
+    std::iter::once(target_and_time).chain(made).collect()
 }
 
 /// The resident set, where it is known.

@@ -43,12 +43,16 @@ pub(super) fn unseen(frees: u64, live_objects: u64) -> u64 {
 /// A place that has allocated less than one in so many bytes is not worth a word.
 const FEW_OF: u64 = 10;
 
+/// Bytes of C code that the answer names beside a Go heap, at least: a page. A thread that begins leaves some hundred.
+const LEAST_BESIDE: u64 = 4096;
+
 /// What a heap that the Go runtime keeps has to say, alone or beside what is traced.
 pub(crate) fn go_heap(heap: &Heap) -> HeapSaid {
     let (go, c) = (heap.sums(GO), heap.sums(MALLOC));
     let in_use_bytes = heap.go_in_use_bytes;
     let lost = lost(heap);
-    let beside = (c.live_objects > 0).then(|| BesideGo {
+    let worth_a_word = c.live_bytes >= LEAST_BESIDE || lost != Lost::default() || in_use_bytes.is_none();
+    let beside = (c.live_objects > 0 && worth_a_word).then(|| BesideGo {
         live_bytes: c.live_bytes,
         live_objects: c.live_objects,
         most: told(heap, MALLOC),
