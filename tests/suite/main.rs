@@ -18,6 +18,7 @@ mod golang;
 mod hostile_files;
 mod hosts;
 mod identity;
+mod jit;
 mod kernels;
 mod lifecycle;
 mod links;

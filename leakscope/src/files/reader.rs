@@ -59,6 +59,11 @@ impl Reader {
             .ok_or_else(|| io::Error::other("its user is not told"))
     }
 
+    /// Its UID for files.
+    pub(super) const fn user(&self) -> u32 {
+        self.user
+    }
+
     #[cfg(test)]
     pub(super) fn ourselves() -> io::Result<Self> {
         Self::of(std::process::id())

@@ -76,6 +76,25 @@ impl TargetFiles {
         reader.act(|| regular_below(&self.root, path))
     }
 
+    /// The same of a file that anybody could have put there: only if the target's user or root owns it.
+    pub fn open_own(&self, path: &Path) -> io::Result<File> {
+        let reader = self.reader()?;
+        let file = reader.act(|| regular_below(&self.root, path))?;
+        let owner = fstat(&file)?.st_uid;
+        if owner != 0 && owner != reader.user() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user owns it"));
+        }
+        Ok(file)
+    }
+
+    /// The PID that the process knows itself by, in its own PID namespace.
+    pub fn own_pid(&self) -> Option<u32> {
+        let (pid, start) = self.process.as_ref()?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let own = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?;
+        own.parse().ok().filter(|_| started(*pid).is_ok_and(|now| now == *start))
+    }
+
     fn reader(&self) -> io::Result<Reader> {
         let mut reader = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((pid, start)) = &self.process

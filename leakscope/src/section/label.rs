@@ -52,7 +52,9 @@ pub fn name(frame: &Frame) -> String {
         (Some(function), Some(line)) => format!("{function} {line}"),
         // Of a function as a whole: others can have its name.
         (Some(function), None) if frame.offset.is_none() && frame.file.is_some() => {
-            format!("{function} ({})", frame.file.as_deref().map_or("", last_part))
+            let file = frame.file.as_deref().map_or("", last_part);
+            let from = frame.function_line.map(|line| format!(", from line {line}")).unwrap_or_default();
+            format!("{function} ({file}{from})")
         }
         (Some(function), None) => {
             let offset = frame.function_offset.map(|o| format!("+{o:#x}")).unwrap_or_default();

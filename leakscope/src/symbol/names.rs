@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::jit::JitCode;
 use super::recorded::{RecordedFrame, RecordedNames};
 use super::{CodeFile, DebugSearch, NoSymbol, Resolved, SymbolFrame, Symbolizer};
 use crate::process::{AddressSpace, FileId, Location, ModuleId};
@@ -41,14 +42,18 @@ pub struct Names {
     files: HashMap<ModuleId, Option<CodeFile>>,
     /// Files that a runtime names the code of.
     runtimes: HashMap<ModuleId, Box<dyn NamesCode>>,
+    /// Code that is made at run time.
+    jit: JitCode,
     recorded: RecordedNames,
 }
 
 impl Names {
     /// `search` finds debug files.
     pub fn new(search: DebugSearch) -> Self {
+        let search = Rc::new(search);
         Self {
-            search: Rc::new(search),
+            jit: JitCode::new(Rc::clone(&search)),
+            search,
             symbolizer: Symbolizer::new(),
             files: HashMap::new(),
             runtimes: HashMap::new(),
@@ -81,10 +86,14 @@ impl Names {
         self.runtimes.insert(module, names);
     }
 
-    /// Opens the debug files of a frame's module while the target's file system can be reached.
+    /// Opens the debug files of a frame's module while the target's file system can be reached, and notes what the
+    /// target calls code that it may throw away.
     pub fn prepare(&mut self, space: &AddressSpace, frame: &Frame) {
         if matches!(self.recorded, RecordedNames::Only(_)) {
             return;
+        }
+        if frame.location == Location::Anonymous {
+            self.jit.note(space, frame.address, frame.exact);
         }
         if let Location::Module(module, _) = frame.location
             && !self.files.contains_key(&module)
@@ -137,7 +146,10 @@ impl Names {
         };
         let (id, address) = match frame.location {
             Location::Module(id, address) => (id, address),
-            Location::Anonymous => return vec![unplaced(NoSymbol::Anonymous)],
+            Location::Anonymous => {
+                let symbol = self.jit.name(space, frame.address, frame.exact);
+                return vec![NamedFrame { symbol, ..unplaced(NoSymbol::Anonymous) }];
+            }
             Location::Unmapped => return vec![unplaced(NoSymbol::Unmapped)],
         };
         let module = space.module(id);

@@ -3,6 +3,7 @@
 use super::FileProbes;
 use crate::probe::{self, Plan, PlannedProbe, SkipReason, Skipped};
 use crate::process::{AddressSpace, ElfFile, ModuleId};
+use crate::symbol::is_jitdump;
 
 /// Looks for allocator functions in `modules`. Files that cannot be read are reported, not fatal.
 pub fn find_probes(space: &AddressSpace, modules: &[ModuleId]) -> (Vec<FileProbes>, Vec<String>) {
@@ -13,6 +14,8 @@ pub fn find_probes(space: &AddressSpace, modules: &[ModuleId]) -> (Vec<FileProbe
         let name = module.path.display();
         let elf = match &module.elf {
             Ok(elf) => elf,
+            // Mapped only to be found by those who read it.
+            Err(_) if is_jitdump(&module.path) => continue,
             Err(error) => {
                 warnings
                     .push(format!("{name}: {error}; its allocator functions and symbols cannot be found"));

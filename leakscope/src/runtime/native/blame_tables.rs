@@ -181,6 +181,9 @@ const RUNTIME_MODULES: &[&str] = &[
 
 /// Parts of the names of source files that belong to a runtime.
 const RUNTIME_SOURCES: &[&str] = &[
+
+    // Node: its own JavaScript (lib/internal/bootstrap/realm.js names it so), where the target tells names of run-time code.
+    "node:",
     // Rust: std is built with --remap-path-prefix.
     "/rustc/", "/rust/deps/", "/rustlib/src/rust/library/",
     // libstdc++ and libc++ headers and sources.
