@@ -267,7 +267,12 @@ impl Answer {
         goroutines: bool,
     ) {
         if heap.sources.iter().any(|source| source.name == GO) {
-            self.answer(heap::answer::go_heap(heap));
+            let said = heap::answer::go_heap(heap);
+            let little =
+                matches!(said, HeapSaid::GoUnplaced { in_use_bytes: Some(n), .. } if n < LITTLE_HEAP);
+            if !(little && goroutines) {
+                self.answer(said);
+            }
             return;
         }
         let Some(traced) = traced else { return };
@@ -414,6 +419,11 @@ fn program_of(go: &runtime::go::Observed<'_>) -> GoProgram {
     }
 }
 
+/// Of a Go heap that is smaller, nothing is said where no place is known.
+const LITTLE_HEAP: u64 = 4 << 20;
+/// One in so many stacks that end early is worth a word.
+const NOT_WHOLE: u64 = 100;
+
 fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<Finding> {
     let ended = match ended_by {
         Some(EndedBy::TargetExit) if leader_gone => Some(ReportSaid::LeaderGone {}),
@@ -422,7 +432,9 @@ fn findings(ended_by: Option<EndedBy>, leader_gone: bool, cost: &Cost) -> Vec<Fi
         Some(EndedBy::Duration | EndedBy::Interrupt) | None => None,
     };
     let not_whole = ReportSaid::StacksNotWhole { stacks: cost.stacks, stacks_root: cost.stacks_root };
-    let not_whole = (cost.stacks > cost.stacks_root).then_some(not_whole);
+    // Fewer are told of at the stacks themselves.
+    let missing = cost.stacks.saturating_sub(cost.stacks_root);
+    let not_whole = (missing.saturating_mul(NOT_WHOLE) > cost.stacks).then_some(not_whole);
     ended.into_iter().chain(not_whole).map(Finding::from).collect()
 }
 

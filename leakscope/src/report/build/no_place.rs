@@ -47,7 +47,8 @@ impl Answer {
     pub(super) fn beside_no_place(&mut self) {
         let little = |said: &Finding| {
             let bytes = |name: &str| said.args.get(name).and_then(Value::as_u64).unwrap_or(0);
-            bytes("alloc_bytes").max(bytes("live_bytes")) < LITTLE
+            let beside = said.args.get("beside").and_then(|c| c.get("live_bytes")?.as_u64()).unwrap_or(0);
+            bytes("alloc_bytes").max(bytes("live_bytes")).max(beside) < LITTLE
         };
         if !self.knows_no_place() || !self.0.answer.as_ref().is_some_and(little) {
             return;

@@ -110,6 +110,8 @@ pub enum Blocked {
     AtLeast(u64),
     /// Since the last garbage collection: none has noted it. Go notes no other times.
     SinceLastGc,
+    /// It is not known: there was no collection that would have noted it.
+    Unknown,
     /// It does not wait.
     No,
 }

@@ -390,8 +390,22 @@ impl Reading<'_> {
         *self.threads.entry(m).or_insert_with(|| u32::try_from(memory.u64(at)?).ok().filter(|tid| *tid != 0))
     }
 
+    /// Where no goroutine has the time of a collection, there was none that noted it: the first one notes 0
+    /// (`markroot` takes `work.tstart`, `runtime/mgcmark.go`, which is set at its end). The runtime's own goroutines
+    /// are parked from the start, and have it after the second.
+    fn forget_collections(&mut self) {
+        let all = &mut self.snapshot.goroutines;
+        if all.iter().any(|g| matches!(g.blocked, Blocked::AtLeast(_))) {
+            return;
+        }
+        for goroutine in all.iter_mut().filter(|g| g.blocked == Blocked::SinceLastGc) {
+            goroutine.blocked = Blocked::Unknown;
+        }
+    }
+
     /// Checks that what was read makes sense: a layout that is not the target's would show.
     fn finish(mut self) -> Result<GoroutineSnapshot, GoError> {
+        self.forget_collections();
         let all = &self.snapshot.goroutines;
         let of = all.len() as u64;
         let check = |check, failed: u64, of: u64| {

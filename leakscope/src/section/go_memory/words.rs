@@ -118,7 +118,7 @@ fn holds(part: Part, held: u64, in_use: u64) -> String {
             bytes(in_use)
         ),
         Part::Idle => format!("{held_in_words} on the Go heap is idle: {IDLE}"),
-        Part::Stacks => format!("{held_in_words} is stacks of goroutines"),
+        Part::Stacks => format!("{held_in_words} is stacks of goroutines, ended ones included"),
         Part::Own => format!("The Go runtime takes {held_in_words} for itself"),
         Part::Outside => {
             format!("About {held_in_words} of memory is not the Go runtime's, but {OUTSIDE}")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::model::{GoroutineRelease, GoroutineWaitKind, GoroutineWaitSite, GoroutineWaits};
 use super::words::{BehindReaders, GoroutineWaitsSaid};
-use crate::section::goroutines::answer::crowd;
+use crate::section::goroutines::answer::{same_line, stayed_at, waiting_crowd};
 use crate::section::label::{place_in_list, short};
 use crate::section::model::{Frame, Goroutines, Stack};
 
@@ -34,26 +34,27 @@ pub(crate) fn contention(all: &GoroutineWaits) -> Option<GoroutineWaitsSaid> {
 
 /// Whether goroutines that were told to be many in one place go on from there, as far as waits tell.
 pub(crate) fn turnover(all: &GoroutineWaits, goroutines: &Goroutines) -> Option<GoroutineWaitsSaid> {
-    let at = crowd(goroutines)?;
-    let is_here = |site: &&GoroutineWaitSite| site.stack.blamed().is_some_and(|frame| same_place(frame, &at));
+    let at = waiting_crowd(goroutines)?;
+    let is_here = |site: &&GoroutineWaitSite| site.stack.blamed().is_some_and(|frame| same_line(frame, &at));
     let here = || all.sites.iter().filter(is_here);
     let sum = |of: fn(&GoroutineWaitSite) -> u64| here().map(of).fold(0, u64::saturating_add);
     let place = place_in_list(&short(&at))?;
     match (sum(|site| site.waits), sum(|site| site.waiting.unwrap_or(0))) {
-        (0, 0) => None,
+        (0, 0) => {
+            let count = stayed_at(goroutines, &at)?;
+            // Who left would have been counted as long as all are.
+            let watched_ns = all.counted_ns;
+            (all.exact && watched_ns > 0).then_some(GoroutineWaitsSaid::AllStay { place, count, watched_ns })
+        }
         (0, came) => all.exact.then_some(GoroutineWaitsSaid::NoneGoesOn { place, came }),
         (waits, _) => Some(GoroutineWaitsSaid::GoOn {
             place,
             waits,
             mean_ns: sum(|site| site.wait_ns) / waits,
+            still: here().map(|site| site.waiting).sum(),
             exact: all.exact,
         }),
     }
-}
-
-/// The same line of the same function.
-fn same_place(one: &Frame, other: &Frame) -> bool {
-    one.function == other.function && one.line == other.line && one.file == other.file
 }
 
 fn innermost(stack: &Stack) -> Option<&str> {
@@ -89,6 +90,7 @@ fn readers(all: &GoroutineWaits, most: &GoroutineRelease) -> Option<BehindReader
 mod tests {
     use super::*;
     use crate::runtime::go::waits::GoWaits;
+    use crate::section::finding::Said as _;
     use crate::section::goroutine_waits::build::build;
     use crate::section::goroutines::build::tests::{look, section};
 
@@ -173,9 +175,17 @@ mod tests {
     #[test]
     fn whether_they_go_on() {
         let goroutines = section(&[look(0, &[(11_274, "chan receive"), (20, "IO wait")])]);
-        let at = crowd(&goroutines).expect("many in one place");
+        let at = waiting_crowd(&goroutines).expect("many in one place");
         let mut all = behind_a_reader();
-        assert_eq!(turnover(&all, &goroutines), None, "nobody waited there meanwhile");
+        assert_eq!(turnover(&all, &goroutines), None, "one look does not tell who was there before");
+        let mut stay = goroutines.clone();
+        stay.sites.iter_mut().for_each(|site| site.growth_since_first = Some(0));
+        let said = turnover(&all, &stay).map(|said| said.text());
+        let sentence = "None of the 11,274 goroutines that wait at main.(*WebSocket).notifyFxn (websocket.go:156) has gone on \
+                        in the 8.0 s that leakscope watched.";
+        assert_eq!(said.as_deref(), Some(sentence));
+        stay.sites[0].growth_since_first = Some(-1);
+        assert_eq!(turnover(&all, &stay), None, "one has left");
         let mut here = waits(GoroutineWaitKind::ChanReceive, &["main.here"], 0, SECOND);
         here.stack = Stack { frames: vec![at].into(), blame: Some(0), end: None, ..Stack::default() };
         here.waiting = Some(5);
@@ -187,7 +197,8 @@ mod tests {
         assert_eq!(turnover(&all, &goroutines), None, "some may have been missed");
         let here = all.sites.last_mut().expect("it");
         (here.waits, here.wait_ns) = (4, 8 * SECOND);
-        let on = GoroutineWaitsSaid::GoOn { place, waits: 4, mean_ns: 2 * SECOND, exact: false };
+        let on =
+            GoroutineWaitsSaid::GoOn { place, waits: 4, mean_ns: 2 * SECOND, still: Some(5), exact: false };
         assert_eq!(format!("{:?}", turnover(&all, &goroutines)), format!("{:?}", Some(on)));
     }
 }

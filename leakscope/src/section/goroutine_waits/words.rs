@@ -27,16 +27,35 @@ findings! {
             readers: Option<BehindReaders>,
         },
         /// Waits of a place with many goroutines end.
-        Note GoOn = "goroutines_go_on" { place: String, waits: u64, mean_ns: u64, exact: bool, },
+        Note GoOn = "goroutines_go_on" {
+            place: String,
+            waits: u64,
+            mean_ns: u64,
+            still: Option<u64>,
+            exact: bool,
+        },
         /// They do not.
         Note NoneGoesOn = "no_goroutine_goes_on" { place: String, came: u64, },
+        /// Those that were there are still there, and nobody came.
+        Note AllStay = "goroutines_stay" { place: String, count: u64, watched_ns: u64, },
     }
 }
 
 fn text(said: &GoroutineWaitsSaid) -> String {
     match said {
         GoroutineWaitsSaid::Contention { .. } => contention(said),
-        GoroutineWaitsSaid::GoOn { place, waits, mean_ns, exact } => {
+        GoroutineWaitsSaid::GoOn { place, waits, mean_ns, still: Some(still @ 1..), exact } => {
+            let (about, each) = if *exact { ("", "after") } else { ("about ", "after about") };
+            let average = if *waits == 1 { "" } else { " on average" };
+            let have = if *still == 1 { "has" } else { "have" };
+            format!(
+                "Of the waits at {place} that began while leakscope watched, {about}{} ended, {each} {}{average}, and {} {have} not.",
+                count(*waits),
+                duration(*mean_ns),
+                count(*still)
+            )
+        }
+        GoroutineWaitsSaid::GoOn { place, waits, mean_ns, exact, .. } => {
             let (about, each) = if *exact { ("", "after") } else { ("about ", "after about") };
             let (n, mean) = (count(*waits), duration(*mean_ns));
             match *waits {
@@ -51,6 +70,11 @@ fn text(said: &GoroutineWaitsSaid) -> String {
         GoroutineWaitsSaid::NoneGoesOn { place, came: 1 } => {
             format!("1 goroutine came to wait at {place} while leakscope watched, and it has not gone on.")
         }
+        GoroutineWaitsSaid::AllStay { place, count: n, watched_ns } => format!(
+            "None of the {} that wait at {place} has gone on in the {} that leakscope watched.",
+            counted(*n, "goroutine"),
+            duration(*watched_ns)
+        ),
         GoroutineWaitsSaid::NoneGoesOn { place, came } => format!(
             "{} came to wait at {place} while leakscope watched, and none has gone on.",
             counted(*came, "goroutine")
@@ -118,9 +142,21 @@ mod tests {
             "{}",
             text(&writer)
         );
+        let still = GoroutineWaitsSaid::GoOn {
+            place: "main.watch (main.go:9)".to_owned(),
+            waits: 3,
+            mean_ns: 100_000,
+            still: Some(864),
+            exact: true,
+        };
+        assert_eq!(
+            text(&still),
+            "Of the waits at main.watch (main.go:9) that began while leakscope watched, 3 ended, after 100 us on average, \
+             and 864 have not."
+        );
         let on = |waits, exact| {
             let place = "main.Log (main.go:13)".to_owned();
-            text(&GoroutineWaitsSaid::GoOn { place, waits, mean_ns: 3_000_000_000, exact })
+            text(&GoroutineWaitsSaid::GoOn { place, waits, mean_ns: 3_000_000_000, still: None, exact })
         };
         assert_eq!(
             [on(1, true), on(321, true), on(321, false)],

@@ -7,18 +7,22 @@ use std::collections::HashMap;
 use super::build::judge;
 use super::group::add_goroutines;
 use super::stuck::in_deadlock;
-use super::words::{Doing, GoroutinesSaid, Group, Grown, Since};
+use super::words::{Doing, GoroutinesSaid, Grew, Group, Grown, Since};
 use super::{growth, leaked, lock_answer, place_words};
 use crate::human::cut;
 use crate::runtime::go::goroutine::GoState;
 use crate::runtime::go::named::without_path;
 use crate::section::label::{LONGEST_NAME, place, short};
-use crate::section::model::{Frame, GoroutineSite, Goroutines};
+use crate::section::model::{Frame, GoroutineCreation, GoroutineSite, Goroutines};
 
 /// So many goroutines in one place are worth a sentence, if they are [`SHARE`] of all.
 const MANY: u64 = 100;
 /// One in so many.
 const SHARE: u64 = 4;
+/// So many that wait in one place are worth asking whether they go on.
+const SOME: u64 = 8;
+/// A crowd comes before goroutines that can never run again if it is so many times as large.
+const CROWD_OF_LEAKED: u64 = 10;
 /// Second-rank findings.
 const MORE: usize = 4;
 /// So many new goroutines in all are worth a sentence, if they are a tenth of all.
@@ -61,6 +65,28 @@ pub(crate) fn crowd(all: &Goroutines) -> Option<Frame> {
     told.max_by_key(|site| site.count)?.stack.blamed().cloned()
 }
 
+/// Where goroutines wait for each other that may go on or not: the place that is told of with most, else where the most
+/// are blocked, if these are some.
+pub(crate) fn waiting_crowd(all: &Goroutines) -> Option<Frame> {
+    crowd(all).or_else(|| {
+        let all = &*without_labels(all);
+        let blocked = |site: &&GoroutineSite| {
+            !site.idle && !site.system && site.state == GoState::Waiting.name() && !waits_for_the_world(site)
+        };
+        let most = all.sites.iter().filter(blocked).min_by_key(|site| Reverse(site.count))?;
+        most.stack.blamed().filter(|_| most.count >= SOME && most.leaked == 0 && most.stuck == 0).cloned()
+    })
+}
+
+/// Goroutines that wait for each other at a line, if they have been as many as now since the first look.
+pub(crate) fn stayed_at(all: &Goroutines, at: &Frame) -> Option<u64> {
+    let there = all.sites.iter().filter(|site| {
+        let blocked = site.state == GoState::Waiting.name() && !waits_for_the_world(site) && !site.system;
+        blocked && site.stack.blamed().is_some_and(|frame| same_line(frame, at))
+    });
+    there.map(|site| (site.growth_since_first == Some(0)).then_some(site.count)).sum()
+}
+
 /// Whether what is waited for comes from outside or from a clock, so that many do so in a healthy program.
 fn waits_for_the_world(site: &GoroutineSite) -> bool {
     matches!(site.wait_reason.as_deref(), Some("IO wait" | "sleep"))
@@ -99,7 +125,9 @@ fn told(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
     let told = all.sites.iter().filter_map(|site| {
         let why = why(site, all)?;
         let Some(place) = all.places.iter().find(|place| place.is_spread() && place.has(site)) else {
-            return Some((site.count, many(why, site, all, since)));
+            // Of a crowd nothing is proven.
+            let count = if why == Why::Crowded { site.count / CROWD_OF_LEAKED } else { site.count };
+            return Some((count, many(why, site, all, since)));
         };
         (why == Why::Stuck).then(|| (site.count, many(why, site, all, since))).or_else(|| {
             // Told once, where its first site would be.
@@ -123,8 +151,8 @@ fn told(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
 
 /// Facts of second rank, most important first; what [`goroutines()`] says is not repeated.
 pub(crate) fn findings(all: &Goroutines, since: Since) -> Vec<GoroutinesSaid> {
-    let none =
-        (all.leaked == Some(0) && all.growth_since_first.is_none()).then_some(GoroutinesSaid::NoneLeaked {});
+    let none = (all.leaked == Some(0) && all.growth_since_first.is_none())
+        .then_some(GoroutinesSaid::NoneLeaked { beside_deadlocks: !all.deadlocks.is_empty() });
     told(&without_labels(all), since).into_iter().skip(1).take(MORE).chain(none).collect()
 }
 
@@ -153,8 +181,30 @@ pub(crate) fn calm(all: &Goroutines, since: Since) -> GoroutinesSaid {
         idle: own().filter(|site| site.idle).map(|site| site.count).sum(),
         largest: largest.map(|site| Group { count: site.count, doing: doing(site) }),
         watched: all.growth_since_first.is_some(),
+        grown: grown_most(all),
         want_locks: lock_answer::want_locks(all),
     }
+}
+
+/// The place that has grown most, if any has.
+fn grown_most(all: &Goroutines) -> Option<Grew> {
+    let own = all.sites.iter().filter(|site| !site.system);
+    let grown = own.filter_map(|site| Some((site, growth::of(site, all.growth_since_first)?)));
+    let (site, more) = grown.filter(|(_, more)| *more > 0).max_by_key(|(_, more)| *more)?;
+    let same = |statement: &&GoroutineCreation| {
+        statement.stack.blamed().zip(site.created_by.as_ref()).is_some_and(|(a, b)| same_line(a, b))
+    };
+    let statement = all.creations.iter().flatten().find(same);
+    Some(Grew {
+        more,
+        doing: doing(site),
+        began_and_ended: statement.map(|statement| (statement.created, statement.exited)),
+    })
+}
+
+/// The same line of the same function.
+pub(crate) fn same_line(one: &Frame, other: &Frame) -> bool {
+    one.function == other.function && one.line == other.line && one.file == other.file
 }
 
 fn many(why: Why, site: &GoroutineSite, all: &Goroutines, since: Since) -> GoroutinesSaid {
@@ -322,7 +372,7 @@ mod tests {
         assert_eq!(
             calm(&ends),
             "At the last look, all 20 goroutines are blocked in select at main.(*WebSocket).notifyFxn at \
-             websocket.go:156 (what for is not visible). No place has more and more of them."
+             websocket.go:156 (what for is not visible). No place has more of them than when leakscope came."
         );
         assert_eq!(calm(&section(&[look(0, &[])])), "The program has no goroutines of its own.");
         assert_eq!(calm(&section(&[look(0, &[(3, "sleep")])])), "All 3 goroutines are idle.");

@@ -77,6 +77,17 @@ pub struct HeldBy {
     pub unlocks_in: String,
 }
 
+/// The place that has grown most, by too few to tell a trend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grew {
+    /// So many more.
+    pub more: i64,
+    /// What they do, and where.
+    pub doing: Doing,
+    /// Goroutines of their `go` statement that began and that ended meanwhile, where that was traced.
+    pub began_and_ended: Option<(u64, u64)>,
+}
+
 findings! {
     /// What is said of goroutines.
     pub enum GoroutinesSaid, in the words of text {
@@ -100,7 +111,7 @@ findings! {
             heap_bytes: Option<u64>,
         },
         /// None was found that can never run again.
-        Note NoneLeaked = "no_goroutines_leaked" {},
+        Note NoneLeaked = "no_goroutines_leaked" { beside_deadlocks: bool, },
         /// Goroutines that nothing can wake.
         Warning Stuck = "goroutines_stuck" {
             count: u64,
@@ -161,6 +172,7 @@ findings! {
             idle: u64,
             largest: Option<Group>,
             watched: bool,
+            grown: Option<Grew>,
             want_locks: u64,
         },
         /// They could not be read.
@@ -183,8 +195,9 @@ fn text(said: &GoroutinesSaid) -> String {
             many(said)
         }
         GoroutinesSaid::Leaked { .. } => leaked::text(said),
-        GoroutinesSaid::NoneLeaked {} => {
-            "Of no goroutine was it shown that it can never run again.".to_owned()
+        GoroutinesSaid::NoneLeaked { beside_deadlocks } => {
+            let other = if *beside_deadlocks { "other " } else { "" };
+            format!("Of no {other}goroutine was it shown that it can never run again.")
         }
         GoroutinesSaid::Spread { .. } => place_words::spread(said),
         GoroutinesSaid::WantLock { .. } => lock_words::want_lock(said),
@@ -194,14 +207,18 @@ fn text(said: &GoroutinesSaid) -> String {
             counted(*total, "goroutine"),
             grown(*growth)
         ),
-        GoroutinesSaid::Calm { total, idle, largest, watched, want_locks } => {
+        GoroutinesSaid::Calm { total, idle, largest, watched, grown, want_locks } => {
             let locks = match *want_locks {
                 0 => String::new(),
                 1 => " 1 goroutine waits for a lock.".to_owned(),
                 n => format!(" {} goroutines wait for locks.", count(n)),
             };
             // One look tells of no trend.
-            let trend = if *watched { " No place has more and more of them." } else { "" };
+            let trend = match grown {
+                Some(grown) => grew(grown),
+                None if *watched => " No place has more of them than when leakscope came.".to_owned(),
+                None => String::new(),
+            };
             let what = who_does_what(*total, *idle, largest.as_ref());
             // What they did meanwhile may be something else.
             let what = if *watched { format!("At the last look, {}", lower_first(&what)) } else { what };
@@ -244,6 +261,20 @@ fn many(said: &GoroutinesSaid) -> String {
         _ => (doing(what), String::new()),
     };
     format!("{} {what}{created}{blocked}{}{why}.", who(*n, *total, ["is", "are"]), grown(*growth))
+}
+
+/// The place that has grown most.
+fn grew(grown: &Grew) -> String {
+    let place = grown.doing.place.as_ref().map_or_else(|| doing(&grown.doing), ToString::to_string);
+    let of = match grown.began_and_ended {
+        Some((began, ended)) => format!(
+            ", whose `go` statement created {} while {} of its goroutines ended",
+            count(began),
+            count(ended)
+        ),
+        None => String::new(),
+    };
+    format!(" Most have come at {place}: {} more{of}; too few to tell a trend.", grown.more)
 }
 
 /// So many of all: `2 of 7 goroutines are`.

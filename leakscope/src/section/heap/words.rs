@@ -249,7 +249,8 @@ fn at_most(part: u64, all: u64) -> String {
 /// What was kept a second in two windows of one process.
 fn rates(old: u64, new: u64, most: Option<&Rate>) -> String {
     if (old, new) == (0, 0) {
-        return "Of what was allocated in either window, nothing was kept to its end.".to_owned();
+        return "Of what was allocated in either window, nothing is known to have been kept to its end."
+            .to_owned();
     }
     let kept = format!(
         "Of what was allocated, {} a second was kept in the old window and {} a second in the new one",

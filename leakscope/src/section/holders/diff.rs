@@ -17,6 +17,9 @@ use crate::section::growth::growth;
 use crate::section::key::Keys;
 use crate::section::{Between, Changed, Compared, Part, Retold, Sides};
 
+/// What a holder holds more differs by less from look to look, as the program goes on meanwhile.
+const NOTABLE: i64 = 64 << 10;
+
 /// What holds more or less.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HoldersDiff {
@@ -161,10 +164,12 @@ impl Changed for HoldersDiff {
     }
 
     fn finding(&self) -> Option<Finding> {
-        None
+        let most = self.sites.first().filter(|site| site.growth_bytes >= NOTABLE)?;
+        let (holder, growth_bytes) = (most.holder.clone(), most.growth_bytes);
+        Some(HoldersSaid::GrewSince { holder, growth_bytes, all_growth_bytes: self.growth_bytes? }.into())
     }
 
     fn nothing(&self) -> Option<&'static str> {
-        None
+        Some("no holder of the heap holds notably more")
     }
 }

@@ -30,6 +30,8 @@ findings! {
         Note Most = "memory_held" { told: Told, live_bytes: u64, },
         /// Who holds most of what has come.
         Note Grew = "memory_held_grew" { told: Told, growth_bytes: i64, all_growth_bytes: i64, },
+        /// Who holds more than in another report.
+        Note GrewSince = "memory_held_grew_since" { holder: String, growth_bytes: i64, all_growth_bytes: i64, },
         /// Much was not reached.
         Note Unreached = "memory_unreached" { unreached_bytes: u64, live_bytes: u64, },
         /// The heap was not read.
@@ -49,13 +51,10 @@ fn told(said: &HoldersSaid) -> String {
     match said {
         HoldersSaid::Most { told, live_bytes } => most(told, *live_bytes),
         HoldersSaid::Grew { told, growth_bytes, all_growth_bytes } => {
-            let signed = if *all_growth_bytes < 0 { "less" } else { "more" };
-            format!(
-                "{} holds {} more than at the first look. The heap has {} {signed} in all, garbage included.",
-                told.holder,
-                bytes(growth_bytes.unsigned_abs()),
-                bytes(all_growth_bytes.unsigned_abs())
-            )
+            grew(&told.holder, *growth_bytes, *all_growth_bytes, "at the first look")
+        }
+        HoldersSaid::GrewSince { holder, growth_bytes, all_growth_bytes } => {
+            grew(holder, *growth_bytes, *all_growth_bytes, "in the old report")
         }
         HoldersSaid::Unreached { unreached_bytes, live_bytes } => format!(
             "{} of the {} on the heap was not reached from any holder: garbage that no collection has found yet, or what \
@@ -66,6 +65,16 @@ fn told(said: &HoldersSaid) -> String {
         HoldersSaid::Unknown { why } => format!("What holds the memory is not known: {why}."),
         HoldersSaid::Resident { told } => format!("Resident memory: {told}."),
     }
+}
+
+/// That a holder holds more.
+fn grew(holder: &str, by: i64, all: i64, when: &str) -> String {
+    let signed = if all < 0 { "less" } else { "more" };
+    format!(
+        "{holder} holds {} more than {when}. The heap has {} {signed} in all, garbage included.",
+        bytes(by.unsigned_abs()),
+        bytes(all.unsigned_abs())
+    )
 }
 
 fn most(told: &Told, live_bytes: u64) -> String {

@@ -264,7 +264,7 @@ impl Group {
         match goroutine.blocked {
             Blocked::AtLeast(ns) => self.longest = self.longest.max(Some(ns)),
             Blocked::SinceLastGc => self.since_last_gc = true,
-            Blocked::No => {}
+            Blocked::No | Blocked::Unknown => {}
         }
         keep_lowest(&mut self.ids, [goroutine.id]);
         keep_lowest(&mut self.tids, goroutine.tid);

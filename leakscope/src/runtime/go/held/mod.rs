@@ -23,6 +23,7 @@ mod paths;
 mod pools;
 mod samples;
 mod scan;
+mod scheduling;
 pub(super) mod sizes;
 mod tell;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use self::cells::{Cells, NoCells};
 use self::holders::Holders;
 use self::pools::Pools;
 use self::samples::Samples;
+use self::scheduling::Scheduling;
 use self::types::Types;
 use self::walk::{Stop, Walk};
 use super::frames::Frames;
@@ -98,8 +100,10 @@ fn follow(
     frames: &mut Frames,
 ) -> Result<u64, Stop> {
     let mut pools = Pools::hide(walk.program, &walk.areas, &mut walk.cells);
+    let own = Scheduling::hide(walk.program, &holders.variables, &walk.areas, &mut walk.cells);
     holders.variables(walk, false)?;
     let goroutines = holders.stacks(walk, frames)?;
+    own.show(&mut walk.cells);
     holders.variables(walk, true)?;
     holders.unnamed(walk)?;
     let kept = pools.show(&mut walk.cells);

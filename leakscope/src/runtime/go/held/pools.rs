@@ -55,7 +55,7 @@ impl Pools {
 }
 
 /// The addresses in a slice, if there is one.
-fn list(program: &Program, at: u64) -> Option<Vec<u64>> {
+pub(super) fn list(program: &Program, at: u64) -> Option<Vec<u64>> {
     let header = program.memory().bytes(at, 24)?;
     let [start, length, capacity] = [0, 8, 16].map(|at| u64_at(&header, at).unwrap_or(0));
     let sound = start != 0 && start.is_multiple_of(8) && length <= capacity && (1..=MOST).contains(&length);
