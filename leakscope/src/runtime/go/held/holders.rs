@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::paths::{PathId, SOMEWHERE};
-use super::variables::{LeafType, Variable, is_of_runtime};
+use super::variables::{LeafType, Variable, VariableKind, is_of_runtime};
 use super::walk::{Found, Stop, Walk};
 use crate::runtime::go::bytes::u64_at;
 use crate::runtime::go::frames::{CodeAddress, Frames};
@@ -71,11 +71,10 @@ impl Holders {
         self.all.len() - 1
     }
 
-    /// Follows what package variables hold: those of the program, or those of the runtime.
-    pub(super) fn variables(&mut self, walk: &mut Walk<'_>, of_runtime: bool) -> Result<(), Stop> {
-        let wanted: Vec<usize> = (0..self.variables.len())
-            .filter(|at| self.variables[*at].is_of_runtime() == of_runtime)
-            .collect();
+    /// Follows what package variables of a kind hold.
+    pub(super) fn variables(&mut self, walk: &mut Walk<'_>, kind: VariableKind) -> Result<(), Stop> {
+        let wanted: Vec<usize> =
+            (0..self.variables.len()).filter(|at| self.variables[*at].kind() == kind).collect();
         let mut rest = &wanted[..];
         while !rest.is_empty() {
             walk.in_time()?;

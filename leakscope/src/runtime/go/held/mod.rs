@@ -46,6 +46,7 @@ use self::pools::Pools;
 use self::samples::Samples;
 use self::scheduling::Scheduling;
 use self::types::Types;
+use self::variables::VariableKind;
 use self::walk::{Stop, Walk};
 use super::frames::Frames;
 use super::heap::areas::Areas;
@@ -101,10 +102,11 @@ fn follow(
 ) -> Result<u64, Stop> {
     let mut pools = Pools::hide(walk.program, &walk.areas, &mut walk.cells);
     let own = Scheduling::hide(walk.program, &holders.variables, &walk.areas, &mut walk.cells);
-    holders.variables(walk, false)?;
+    holders.variables(walk, VariableKind::Named)?;
+    holders.variables(walk, VariableKind::Made)?;
     let goroutines = holders.stacks(walk, frames)?;
     own.show(&mut walk.cells);
-    holders.variables(walk, true)?;
+    holders.variables(walk, VariableKind::Runtime)?;
     holders.unnamed(walk)?;
     let kept = pools.show(&mut walk.cells);
     holders.pools(walk, &kept)?;

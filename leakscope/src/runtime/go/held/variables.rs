@@ -12,6 +12,8 @@ use super::types::{TypeId, Types};
 use crate::runtime::go::program::Program;
 use crate::symbol::name::bounded;
 
+/// In the names of variables that the compiler made.
+const MADE: &str = "..stmp_";
 /// Most variables, and most symbols that are looked at.
 const MOST: usize = 1 << 18;
 const MOST_SYMBOLS: usize = 1 << 22;
@@ -46,7 +48,26 @@ pub(super) struct Variable {
     pub leaves: Vec<Leaf>,
 }
 
+/// Whose a variable is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VariableKind {
+    /// The program's, with a name of its own or none.
+    Named,
+    /// What the compiler made for the value of another (`main..stmp_0`, `cmd/compile/internal/staticinit`).
+    Made,
+    /// The runtime's.
+    Runtime,
+}
+
 impl Variable {
+    pub(super) fn kind(&self) -> VariableKind {
+        match self.is_of_runtime() {
+            true => VariableKind::Runtime,
+            false if self.name.contains(MADE) => VariableKind::Made,
+            false => VariableKind::Named,
+        }
+    }
+
     /// Whether it is of the runtime, whose own lists and caches hold what others hold, too.
     pub(super) fn is_of_runtime(&self) -> bool {
         match self.name.as_str() {
@@ -126,9 +147,9 @@ fn symbols(program: &Program) -> Vec<Variable> {
     all
 }
 
-/// Where those lie that are holders by themselves: not what the linker made for the value of another.
+/// Where those lie that are holders by themselves: not what the compiler made for the value of another.
 pub(super) fn holders(all: &[Variable]) -> Vec<(u64, u64)> {
-    let own = all.iter().filter(|variable| !variable.name.contains("..stmp_"));
+    let own = all.iter().filter(|variable| !variable.name.contains(MADE));
     own.map(|variable| (variable.address, variable.address.saturating_add(variable.size))).collect()
 }
 
