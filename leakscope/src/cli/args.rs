@@ -36,7 +36,7 @@ use crate::session;
 /// Finds what holds the memory of a running process and what its threads are stuck at, from outside: no code
 /// change, no restart.
 #[derive(Debug, Parser)]
-#[command(name = "leakscope", version, propagate_version = true, after_help = examples::ALL)]
+#[command(name = "leakscope", version, propagate_version = true, after_help = examples::of("").text())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -47,34 +47,34 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Trace a running process: where its outstanding memory was allocated, and who is blocked where
-    #[command(after_help = examples::ATTACH)]
+    #[command(after_help = examples::of("attach").text())]
     Attach(AttachArgs),
     /// Show who is blocked where right now: no tracing, no pause
-    #[command(after_help = examples::DUMP)]
+    #[command(after_help = examples::of("dump").text())]
     Dump(DumpArgs),
     /// Show what holds the memory right now, whenever it was allocated: no tracing, no pause
-    #[command(after_help = examples::MEMORY)]
+    #[command(after_help = examples::of("memory").text())]
     Memory(MemoryArgs),
     /// Show which processes grow, live: memory, when it will be full, blocked threads; then the sites of one
-    #[command(after_help = examples::TOP)]
+    #[command(after_help = examples::of("top").text())]
     Top(TopArgs),
     /// Show a saved report: in another format, parts of it, or grouped
-    #[command(after_help = examples::REPORT)]
+    #[command(after_help = examples::of("report").text())]
     Report(ReportArgs),
     /// Make the reports of a recording again (`attach --record DIR`): needs neither root nor the target
     #[command(hide = true)]
     Replay(ReplayArgs),
     /// Show what grew between two saved reports, or since the first of a series
-    #[command(after_help = examples::DIFF)]
+    #[command(after_help = examples::of("diff").text())]
     Diff(DiffArgs),
     /// Tell what this kernel, these rights and this target allow, and what to do about the rest
-    #[command(after_help = examples::DOCTOR)]
+    #[command(after_help = examples::of("doctor").text())]
     Doctor(DoctorArgs),
     /// Print what a shell needs to complete leakscope's arguments
-    #[command(after_help = examples::COMPLETIONS)]
+    #[command(after_help = examples::of("completions").text())]
     Completions(CompletionsArgs),
     /// Write the manual pages into a directory
-    #[command(after_help = examples::MAN)]
+    #[command(after_help = examples::of("man").text())]
     Man(ManArgs),
 }
 
