@@ -27,22 +27,24 @@ enum Column {
     Blocked,
     Runtime,
     Place,
+    Command,
 }
 
 /// Columns from left to right, with their heads, widths, sides (numbers at the right), and how soon they go
 /// where the terminal is narrow (0: never).
-const COLUMNS: [(Column, &str, usize, bool, u8); 11] = [
-    (Column::Pid, "PID", 7, true, 6),
+const COLUMNS: [(Column, &str, usize, bool, u8); 12] = [
+    (Column::Pid, "PID", 7, true, 7),
     (Column::Name, "NAME", 8, false, 0),
-    (Column::Rss, "RSS", 6, true, 7),
+    (Column::Rss, "RSS", 6, true, 8),
     (Column::Growth, "+/MIN", 7, true, 0),
-    (Column::Graph, "HISTORY", 10, true, 4),
-    (Column::Share, "MEM", 4, true, 5),
-    (Column::FullIn, "FULL IN", 7, true, 8),
-    (Column::Threads, "THR", 5, true, 3),
-    (Column::Blocked, "BLK", 4, true, 7),
-    (Column::Runtime, "RUNTIME", 7, false, 2),
-    (Column::Place, "UNIT", 14, false, 1),
+    (Column::Graph, "HISTORY", 10, true, 5),
+    (Column::Share, "MEM", 4, true, 6),
+    (Column::FullIn, "FULL IN", 7, true, 9),
+    (Column::Threads, "THR", 5, true, 4),
+    (Column::Blocked, "BLK", 4, true, 8),
+    (Column::Runtime, "RUNTIME", 7, false, 3),
+    (Column::Place, "UNIT", 14, false, 2),
+    (Column::Command, "COMMAND", 20, false, 1),
 ];
 
 /// Most columns that a name takes: the kernel keeps 15 characters.
@@ -55,13 +57,14 @@ fn columns(width: usize) -> Vec<(Column, &'static str, usize, bool)> {
         let fits = |c: &&(Column, &'static str, usize, bool, u8)| c.4 == 0 || c.4 > gone;
         let mut chosen: Vec<_> = COLUMNS.iter().filter(fits).map(|c| (c.0, c.1, c.2, c.3)).collect();
         let taken: usize = chosen.iter().map(|c| c.2 + 1).sum::<usize>() - 1;
-        if taken <= width || gone == 8 {
-            // The name takes what is left, up to its length; then the unit.
+        if taken <= width || gone == 9 {
+            // The name takes what is left, up to its length; then the last column.
+            let last = chosen.last().map(|column| column.0);
             let mut left = width.saturating_sub(taken);
             for column in &mut chosen {
                 let more = match column.0 {
                     Column::Name => left.min(LONGEST_NAME - column.2),
-                    Column::Place => left,
+                    Column::Place | Column::Command if last == Some(column.0) => left,
                     _ => 0,
                 };
                 column.2 += more;
@@ -280,6 +283,7 @@ fn field(process: &Process, column: Column, width: usize, theme: Theme) -> (Stri
             Some(runtime) => (runtime.as_str().to_owned(), plain),
         },
         Column::Place => (sanitize(process.place.as_deref().unwrap_or("")), theme.dim()),
+        Column::Command => (sanitize(process.cmdline.as_deref().unwrap_or("")), plain),
     }
 }
 
