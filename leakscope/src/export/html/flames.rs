@@ -39,12 +39,17 @@ pub(super) struct Flames {
     frames: Vec<u64>,
     /// Whether frames were left out.
     left_out: bool,
+    /// Whether the value that is shown first is 0 in all.
+    #[serde(skip)]
+    nothing: bool,
 }
 
-/// The profiles that there are, the best one first.
+/// The profiles that there are, the best one first; those that show nothing come last.
 pub(super) fn all<'a>(mut profiles: Vec<Profile<'a>>, best: Option<ProfileKind>) -> Vec<Flames> {
     profiles.sort_by_key(|profile| Some(profile.kind) != best);
-    profiles.iter().map(Flames::of).collect()
+    let mut all: Vec<Flames> = profiles.iter().map(Flames::of).collect();
+    all.sort_by_key(|flames| flames.nothing);
+    all
 }
 
 /// A type of value, in words.
@@ -109,8 +114,9 @@ impl Flames {
         paths.sort_by(|a, b| {
             a.frames.iter().map(|frame| frame / 2).cmp(b.frames.iter().map(|frame| frame / 2))
         });
+        let totals = sum(&paths);
         let mut walk = Walk {
-            least: sum(&paths).map(|total| total / FINEST),
+            least: totals.map(|total| total / FINEST),
             columns: (0..VALUES)
                 .filter(|at| at % 4 < values.len() && (*at < 4 || profile.compared))
                 .collect(),
@@ -126,6 +132,7 @@ impl Flames {
             names: names.all,
             frames: walk.frames,
             left_out: walk.left_out,
+            nothing: totals[first] == 0 && totals[first + 4] == 0,
         }
     }
 }
