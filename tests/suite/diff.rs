@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use leakscope_tests::go::{NEWEST, STORY};
-use leakscope_tests::process::{poll, run_ok};
+use leakscope_tests::process::{Guard, copy_program, poll, run_ok};
 use leakscope_tests::programs::{BLOCKED, CASES, GROWS, SITES_C};
 use leakscope_tests::scope::Finished;
 use leakscope_tests::{Fixture, Leakscope, workspace};
@@ -256,6 +256,33 @@ fn thresholds_end_with_3() -> Result<()> {
 }
 
 /// The shells take what is made for them.
+/// Bash offers names of processes, and runs nothing that they say.
+fn names_of_processes(place: &Path) -> Result<()> {
+    let offered = |typed: &str| -> Result<String> {
+        let completions = Leakscope::bare().args(["completions", "bash"]).run()?;
+        completions.assert_done();
+        let script = "eval \"$1\"; COMP_WORDS=(leakscope attach \"$2\"); COMP_CWORD=2; \
+                      _leakscope_and_processes leakscope \"$2\" attach; printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let mut bash = Command::new("bash");
+        run_ok(bash.current_dir(place).args(["-c", script, "bash", &completions.stdout, typed]), MINUTE)
+    };
+    let mut running = Vec::new();
+    for name in ["$(touch x)", "`touch x`", "lk-sleeper"] {
+        let program = place.join(name);
+        copy_program("/bin/sleep", &program)?;
+        let guard = Guard::spawn(Command::new(&program).arg("600"))?;
+        let comm = format!("/proc/{}/comm", guard.pid());
+        poll("it runs", MINUTE, || Ok((fs::read_to_string(&comm)?.trim_end() == name).then_some(())))?;
+        running.push(guard);
+    }
+    assert_eq!(offered("lk-sl")?.trim(), "lk-sleeper");
+    let all = offered("")?;
+    assert!(all.lines().any(|name| name == "lk-sleeper") && !all.contains("touch"), "{all}");
+    assert!(offered("--dura")?.contains("--duration"));
+    assert!(!place.join("x").exists(), "a process' name was run");
+    Ok(())
+}
+
 #[test]
 fn completions_and_manual_pages() -> Result<()> {
     for shell in ["bash", "zsh", "fish"] {
@@ -271,9 +298,10 @@ fn completions_and_manual_pages() -> Result<()> {
     }
     Leakscope::bare().args(["completions", "tcsh"]).run()?.assert_fails(2, &["tcsh"]);
     let place = tempfile::tempdir()?;
+    names_of_processes(place.path())?;
     Leakscope::bare().arg("man").arg(place.path()).run()?.assert_done();
     let page = fs::read_to_string(place.path().join("leakscope-attach.1"))?;
-    assert!(page.contains("fail") && page.contains("Examples"), "{page}");
+    assert!(page.contains("fail") && page.contains(".SH EXAMPLES"), "{page}");
     for subcommand in ["attach", "dump", "top", "report", "diff", "doctor", "completions", "man"] {
         let help = Leakscope::bare().args([subcommand, "--help"]).run()?;
         help.assert_done();

@@ -80,6 +80,7 @@ fn a_map_of_another_user_is_not_used() -> Result<()> {
     let Some(node) = find_program("node") else { skip!("node is not installed") };
     let place = tempfile::tempdir()?;
     let mut node = Node::start(&node, &["--perf-basic-prof"], place.path())?;
+    assert_eq!(node.largest()?["function"], "remember");
     std::os::unix::fs::chown(&node.map.0, Some(12_345), None)?;
     let largest = node.largest()?;
     assert_ne!(largest["function"], "remember", "{largest}");

@@ -93,7 +93,13 @@ impl Scratch {
     /// Identifies the stack: its frames and how it ended.
     #[inline(always)]
     pub(crate) fn identity(&self) -> u64 {
-        if self.known != 0 { self.known } else { stack_identity(self.hash, self.walk.end, self.created_at) }
+        if self.known != 0 { self.known } else { stack_identity(self.hash, self.walk.end, self.statement()) }
+    }
+
+    /// The `go` statement that tells sites of the heap apart; other stacks are what they are, whoever's goroutine it is.
+    #[inline(always)]
+    fn statement(&self) -> u64 {
+        if self.purpose == Purpose::Heap as u64 { self.created_at } else { 0 }
     }
 
     /// The return address of the innermost frame, of a stack that was taken at a function's entry.
@@ -108,7 +114,8 @@ impl Scratch {
     #[inline(always)]
     pub(crate) fn send_once(&mut self, id: u64, sent: Word) {
         if sent.load() == 0 {
-            if !events::stack(&mut self.record, id, self.depth, (self.walk.end, self.created_at)) {
+            let end = (self.walk.end, self.statement());
+            if !events::stack(&mut self.record, id, self.depth, end) {
                 return;
             }
             sent.store(1);

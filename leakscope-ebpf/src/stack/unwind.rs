@@ -170,7 +170,10 @@ impl ReadWord for Window<'_> {
     #[inline(always)]
     fn goroutine(&mut self, id: u64, created_at: u64) {
         let s = &mut *self.0;
-        (s.goroutine, s.created_at) = (id, created_at);
+        // The innermost one called this C.
+        if s.goroutine == 0 {
+            (s.goroutine, s.created_at) = (id, created_at);
+        }
         // What is remembered of a stack does not tell whose it is.
         s.words = known::TOO_MANY;
     }

@@ -174,23 +174,20 @@ impl Naming {
         until: Option<Instant>,
     ) -> Option<Stack> {
         let mut frames = Vec::with_capacity(located.frames.len());
-        let mut created_by = None;
         let mut found = Vec::with_capacity(located.frames.len());
-        for &frame in located.frames.iter().chain(&located.created_by) {
+        for &frame in &located.frames {
             let known = self.frames.get(frame.index()).is_some_and(Option::is_some);
             if !known && until.is_some_and(|until| Instant::now() >= until) {
                 return None;
             }
-            let names = self.frame(frame, stacks, space);
-            if located.created_by == Some(frame) {
-                // Whatever else stands there is none.
-                created_by = names.first().filter(|frame| frame.function.is_some()).cloned();
-                continue;
-            }
-            frames.extend_from_slice(names);
+            frames.extend_from_slice(self.frame(frame, stacks, space));
             let allocator = self.allocators.holds(stacks.frame(frame));
             found.extend(self.known(frame).iter().map(|known| (allocator, *known)));
         }
+        let statement = located.created_by.map(|statement| self.frame(statement, stacks, space));
+        // Whatever else stands there is none.
+        let created_by =
+            statement.and_then(|names| names.first().filter(|frame| frame.function.is_some())).cloned();
         let inputs = frames.iter().zip(&found).map(|(frame, &(allocator, known))| BlameInput {
             allocator,
             known: Some(known),

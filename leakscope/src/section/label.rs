@@ -53,7 +53,9 @@ pub fn name(frame: &Frame) -> String {
         // Of a function as a whole: others can have its name.
         (Some(function), None) if frame.offset.is_none() && frame.file.is_some() => {
             let file = frame.file.as_deref().map_or("", last_part);
-            let from = frame.function_line.map(|line| format!(", from line {line}")).unwrap_or_default();
+            // Code made at run time: of other functions the lines themselves are known, or none.
+            let from = frame.function_line.filter(|_| frame.module.is_none());
+            let from = from.map(|line| format!(", from line {line}")).unwrap_or_default();
             format!("{function} ({file}{from})")
         }
         (Some(function), None) => {

@@ -36,7 +36,7 @@ pub struct RawStack {
     /// Why there are no more.
     #[serde(with = "end_by_number")]
     pub end: StackEnd,
-    /// Of C that a goroutine calls, the address behind the `go` statement that created that; else 0.
+    /// Of C that a goroutine calls and that allocates, the address behind the `go` statement that created that; else 0.
     #[serde(default)]
     pub created_at: u64,
 }

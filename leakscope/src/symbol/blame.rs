@@ -252,7 +252,7 @@ impl Owners {
         if self.runtime.holds_module(file) {
             return FrameOwner::Runtime;
         }
-        if frame.file.is_some_and(|file| self.runtime.sources.iter().any(|part| file.contains(part))) {
+        if frame.file.is_some_and(|file| self.runtime.sources.iter().any(|part| is_source(file, part))) {
             return FrameOwner::Runtime;
         }
         let framework =
@@ -351,6 +351,11 @@ fn bare(name: &str) -> &str {
 
 fn has_prefix(name: &str, table: &[&str]) -> bool {
     table.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a source file is one of those that `part` stands for: with it in their path, or from the start behind `^`.
+fn is_source(file: &str, part: &str) -> bool {
+    part.strip_prefix('^').map_or_else(|| file.contains(part), |start| file.starts_with(start))
 }
 
 /// Whether the file name `name` is `module`, with any version: `libc` is `libc.so.6` and

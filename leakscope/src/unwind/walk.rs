@@ -15,8 +15,6 @@ pub struct Walked {
     pub end: StackEnd,
     /// The hash by which the kernel side would know the stack.
     pub hash: u64,
-    /// Of C that a goroutine calls, the address behind the `go` statement that created that; else 0.
-    pub created_at: u64,
     /// Where each frame ends: the stack pointer of its caller. The last frame may have none.
     pub tops: Vec<u64>,
 }
@@ -67,7 +65,6 @@ pub fn walk(
 ) -> Walked {
     let (mut frames, mut tops) = (Vec::new(), Vec::new());
     let mut hash = 0;
-    let mut mem = Noting { mem, created_at: 0 };
     let end = loop {
         if frames.len() >= MAX_FRAMES {
             break StackEnd::Truncated;
@@ -78,36 +75,15 @@ pub fn walk(
         let Some(mapping) = find_mapping(mappings, ip) else { break StackEnd::NoMapping };
         let row = mapping.relative(ip).and_then(|relative| find_row(index, mapping, relative));
         let stepped = match row {
-            Some(row) => step(&mut regs, row, index, &mut mem),
-            None => step_frame_pointer(&mut regs, &mut mem),
+            Some(row) => step(&mut regs, row, index, mem),
+            None => step_frame_pointer(&mut regs, mem),
         };
         if let Err(end) = returns.see_through(&mut regs).and(stepped) {
             break end;
         }
         tops.push(regs.sp);
     };
-    let created_at = mem.created_at;
-    Walked { frames, end, hash: stack_identity(hash, end as u64, created_at), created_at, tops }
-}
-
-/// Memory and registers, and what a walk is told of the goroutine that it comes to.
-struct Noting<'a, M> {
-    mem: &'a mut M,
-    created_at: u64,
-}
-
-impl<M: ReadWord> ReadWord for Noting<'_, M> {
-    fn word(&mut self, addr: u64) -> Option<u64> {
-        self.mem.word(addr)
-    }
-
-    fn goroutine(&mut self, _: u64, created_at: u64) {
-        self.created_at = created_at;
-    }
-
-    fn register(&mut self, number: u8) -> Option<u64> {
-        self.mem.register(number)
-    }
+    Walked { frames, end, hash: stack_identity(hash, end as u64, 0), tops }
 }
 
 fn find_mapping(mappings: &[MappingEntry], ip: u64) -> Option<&MappingEntry> {

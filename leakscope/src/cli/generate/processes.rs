@@ -1,4 +1,6 @@
 //! Names of running processes in completions: what clap generates knows of words that are always the same.
+//!
+//! Anybody can give a process any name: only plain ones are offered, and none is ever expanded.
 
 use clap_complete::Shell;
 
@@ -13,16 +15,23 @@ pub(super) fn completed(shell: Shell) -> String {
             r#"
 _leakscope_and_processes() {{
     _leakscope "$@"
-    local cur="${{COMP_WORDS[COMP_CWORD]}}"
+    local cur="${{COMP_WORDS[COMP_CWORD]}}" name
     case "${{COMP_WORDS[1]}}" in
         {takers})
             if [[ "$cur" != -* && "${{COMP_WORDS[COMP_CWORD-1]}}" != -* && "$COMP_CWORD" -gt 1 ]]; then
-                COMPREPLY=( $(compgen -W "$(cat /proc/[0-9]*/comm 2>/dev/null | tr ' ' '\n' | sort -u)" -- "$cur") )
+                COMPREPLY=()
+                while IFS= read -r name; do
+                    [[ "$name" == "$cur"* ]] && COMPREPLY+=("$name")
+                done < <(cat /proc/[0-9]*/comm 2>/dev/null | grep -xE '[A-Za-z0-9_.@+:-]+' | sort -u)
             fi
             ;;
     esac
 }}
-complete -F _leakscope_and_processes -o nosort -o bashdefault -o default leakscope
+if [[ "${{BASH_VERSINFO[0]}}" -eq 4 && "${{BASH_VERSINFO[1]}}" -ge 4 || "${{BASH_VERSINFO[0]}}" -gt 4 ]]; then
+    complete -F _leakscope_and_processes -o nosort -o bashdefault -o default leakscope
+else
+    complete -F _leakscope_and_processes -o bashdefault -o default leakscope
+fi
 "#
         ),
         Shell::Fish => TAKERS.map(|taker| {

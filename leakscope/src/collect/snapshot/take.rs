@@ -12,7 +12,6 @@ use crate::bpf::BpfError;
 use crate::bpf::object::Object;
 use crate::collect::{Scene, SourceError};
 use crate::stack::{RawStack, StackId};
-use crate::unwind::Walked;
 use crate::wait::{Syscall, TaskState, Thread};
 
 /// How often threads that have moved are looked at again.
@@ -185,8 +184,7 @@ fn thread(
         thread.points_behind = points_behind;
         thread.futex = futex.filter(|_| is_blocked);
         thread.limit_ns = limit.and_then(|limit| limit.ns(thread.blocked_ns?));
-        let Walked { frames, end, created_at, .. } = stack;
-        snapshot.add_stack(RawStack { id, frames, end, created_at });
+        snapshot.add_stack(RawStack { id, frames: stack.frames, end: stack.end, created_at: 0 });
     }
     thread
 }

@@ -4,12 +4,15 @@
 //! it calls. What is too narrow to be seen in each of its values is part of its caller, which is as large as with it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use serde::Serialize;
 
 use crate::export::names::{bracketed, without_goexit};
 use crate::export::profile::{Profile, ProfileKind, StackSum};
 use crate::human::{cut, sanitize_for_files};
+use crate::section::frame::Frame;
 use crate::section::label::function;
 
 /// Frames are left out that are less than one part in so many of each value.
@@ -91,9 +94,22 @@ fn sum(paths: &[Path]) -> Values {
 struct Names {
     known: HashMap<String, u32>,
     all: Vec<String>,
+    /// Those of frames that many stacks share.
+    shared: HashMap<*const Frame, u32, FixedState>,
 }
 
 impl Names {
+    /// The number of a frame's name. The frame lives as long as the profile does.
+    fn of(&mut self, frame: &Arc<Frame>) -> u32 {
+        let handle = Arc::as_ptr(frame);
+        if let Some(number) = self.shared.get(&handle) {
+            return *number;
+        }
+        let number = self.number(&function(frame));
+        self.shared.insert(handle, number);
+        number
+    }
+
     fn number(&mut self, name: &str) -> u32 {
         let name = cut(&sanitize_for_files(name), LONGEST_NAME);
         let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
@@ -144,7 +160,7 @@ fn path(stack: &StackSum<'_>, names: &mut Names) -> Path {
     let mut frames: Vec<u32> = roots.map(|name| names.number(&name) * 2).collect();
     for (at, frame) in without_goexit(sample.frames).iter().enumerate().rev() {
         let below = sample.blame.is_some_and(|blame| at < blame);
-        frames.push(names.number(&function(frame)) * 2 + u32::from(below));
+        frames.push(names.of(frame) * 2 + u32::from(below));
     }
     frames.truncate(MOST_DEEP);
     let mut values = [0; VALUES];

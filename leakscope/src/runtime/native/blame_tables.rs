@@ -183,7 +183,7 @@ const RUNTIME_MODULES: &[&str] = &[
 const RUNTIME_SOURCES: &[&str] = &[
 
     // Node: its own JavaScript (lib/internal/bootstrap/realm.js names it so), where the target tells names of run-time code.
-    "node:",
+    "^node:",
     // Rust: std is built with --remap-path-prefix.
     "/rustc/", "/rust/deps/", "/rustlib/src/rust/library/",
     // libstdc++ and libc++ headers and sources.

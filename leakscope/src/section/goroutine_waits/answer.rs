@@ -35,16 +35,17 @@ pub(crate) fn contention(all: &GoroutineWaits) -> Option<GoroutineWaitsSaid> {
 /// Whether goroutines that were told to be many in one place go on from there, as far as waits tell.
 pub(crate) fn turnover(all: &GoroutineWaits, goroutines: &Goroutines) -> Option<GoroutineWaitsSaid> {
     let at = waiting_crowd(goroutines)?;
-    let is_here = |site: &&GoroutineWaitSite| site.stack.blamed().is_some_and(|frame| same_line(frame, &at));
+    // Whatever they are charged to: it is asked who came through there.
+    let is_here = |site: &&GoroutineWaitSite| site.stack.frames.iter().any(|frame| same_line(frame, &at));
     let here = || all.sites.iter().filter(is_here);
     let sum = |of: fn(&GoroutineWaitSite) -> u64| here().map(of).fold(0, u64::saturating_add);
     let place = place_in_list(&short(&at))?;
     match (sum(|site| site.waits), sum(|site| site.waiting.unwrap_or(0))) {
         (0, 0) => {
             let count = stayed_at(goroutines, &at)?;
-            // Who left would have been counted as long as all are.
-            let watched_ns = all.counted_ns;
-            (all.exact && watched_ns > 0).then_some(GoroutineWaitsSaid::AllStay { place, count, watched_ns })
+            // Who left and came again would have been counted, as long as all are, and of all it is known where.
+            let known = all.sites.iter().all(|site| !site.stack.frames.is_empty());
+            (all.exact && all.counted_ns > 0 && known).then_some(GoroutineWaitsSaid::AllStay { place, count })
         }
         (0, came) => all.exact.then_some(GoroutineWaitsSaid::NoneGoesOn { place, came }),
         (waits, _) => Some(GoroutineWaitsSaid::GoOn {
@@ -182,7 +183,7 @@ mod tests {
         stay.sites.iter_mut().for_each(|site| site.growth_since_first = Some(0));
         let said = turnover(&all, &stay).map(|said| said.text());
         let sentence = "None of the 11,274 goroutines that wait at main.(*WebSocket).notifyFxn (websocket.go:156) has gone on \
-                        in the 8.0 s that leakscope watched.";
+                        while leakscope watched.";
         assert_eq!(said.as_deref(), Some(sentence));
         stay.sites[0].growth_since_first = Some(-1);
         assert_eq!(turnover(&all, &stay), None, "one has left");

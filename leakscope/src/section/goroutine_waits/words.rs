@@ -37,7 +37,7 @@ findings! {
         /// They do not.
         Note NoneGoesOn = "no_goroutine_goes_on" { place: String, came: u64, },
         /// Those that were there are still there, and nobody came.
-        Note AllStay = "goroutines_stay" { place: String, count: u64, watched_ns: u64, },
+        Note AllStay = "goroutines_stay" { place: String, count: u64, },
     }
 }
 
@@ -49,7 +49,7 @@ fn text(said: &GoroutineWaitsSaid) -> String {
             let average = if *waits == 1 { "" } else { " on average" };
             let have = if *still == 1 { "has" } else { "have" };
             format!(
-                "Of the waits at {place} that began while leakscope watched, {about}{} ended, {each} {}{average}, and {} {have} not.",
+                "Of the waits at {place} that began while leakscope watched, {about}{} ended, {each} {}{average}, and {about}{} {have} not.",
                 count(*waits),
                 duration(*mean_ns),
                 count(*still)
@@ -70,10 +70,9 @@ fn text(said: &GoroutineWaitsSaid) -> String {
         GoroutineWaitsSaid::NoneGoesOn { place, came: 1 } => {
             format!("1 goroutine came to wait at {place} while leakscope watched, and it has not gone on.")
         }
-        GoroutineWaitsSaid::AllStay { place, count: n, watched_ns } => format!(
-            "None of the {} that wait at {place} has gone on in the {} that leakscope watched.",
-            counted(*n, "goroutine"),
-            duration(*watched_ns)
+        GoroutineWaitsSaid::AllStay { place, count: n } => format!(
+            "None of the {} that wait at {place} has gone on while leakscope watched.",
+            counted(*n, "goroutine")
         ),
         GoroutineWaitsSaid::NoneGoesOn { place, came } => format!(
             "{} came to wait at {place} while leakscope watched, and none has gone on.",

@@ -70,9 +70,7 @@ pub(crate) fn crowd(all: &Goroutines) -> Option<Frame> {
 pub(crate) fn waiting_crowd(all: &Goroutines) -> Option<Frame> {
     crowd(all).or_else(|| {
         let all = &*without_labels(all);
-        let blocked = |site: &&GoroutineSite| {
-            !site.idle && !site.system && site.state == GoState::Waiting.name() && !waits_for_the_world(site)
-        };
+        let blocked = |site: &&GoroutineSite| !site.idle && waits_for_others(site);
         let most = all.sites.iter().filter(blocked).min_by_key(|site| Reverse(site.count))?;
         most.stack.blamed().filter(|_| most.count >= SOME && most.leaked == 0 && most.stuck == 0).cloned()
     })
@@ -81,10 +79,26 @@ pub(crate) fn waiting_crowd(all: &Goroutines) -> Option<Frame> {
 /// Goroutines that wait for each other at a line, if they have been as many as now since the first look.
 pub(crate) fn stayed_at(all: &Goroutines, at: &Frame) -> Option<u64> {
     let there = all.sites.iter().filter(|site| {
-        let blocked = site.state == GoState::Waiting.name() && !waits_for_the_world(site) && !site.system;
-        blocked && site.stack.blamed().is_some_and(|frame| same_line(frame, at))
+        waits_for_others(site) && site.stack.blamed().is_some_and(|frame| same_line(frame, at))
     });
     there.map(|site| (site.growth_since_first == Some(0)).then_some(site.count)).sum()
+}
+
+/// Whether it waits for other goroutines, in ways that are all followed.
+fn waits_for_others(site: &GoroutineSite) -> bool {
+    const FOLLOWED: [&str; 7] = [
+        "chan receive",
+        "chan send",
+        "select",
+        "sync.Cond.Wait",
+        "sync.Mutex.Lock",
+        "sync.RWMutex.Lock",
+        "sync.RWMutex.RLock",
+    ];
+    let reason = site.wait_reason.as_deref().unwrap_or_default();
+    let followed =
+        FOLLOWED.contains(&reason) || reason.starts_with("semacquire") || reason == "sync.WaitGroup.Wait";
+    site.state == GoState::Waiting.name() && followed && !site.system
 }
 
 /// Whether what is waited for comes from outside or from a clock, so that many do so in a healthy program.
@@ -188,17 +202,21 @@ pub(crate) fn calm(all: &Goroutines, since: Since) -> GoroutinesSaid {
 
 /// The place that has grown most, if any has.
 fn grown_most(all: &Goroutines) -> Option<Grew> {
-    let own = all.sites.iter().filter(|site| !site.system);
+    let own = all.sites.iter().filter(|site| !site.system && !site.idle);
     let grown = own.filter_map(|site| Some((site, growth::of(site, all.growth_since_first)?)));
     let (site, more) = grown.filter(|(_, more)| *more > 0).max_by_key(|(_, more)| *more)?;
     let same = |statement: &&GoroutineCreation| {
         statement.stack.blamed().zip(site.created_by.as_ref()).is_some_and(|(a, b)| same_line(a, b))
     };
-    let statement = all.creations.iter().flatten().find(same);
+    let statements: Vec<&GoroutineCreation> = all.creations.iter().flatten().filter(same).collect();
+    let sum =
+        |of: fn(&GoroutineCreation) -> u64| statements.iter().map(|one| of(one)).fold(0, u64::saturating_add);
+    let now = i64::try_from(site.count).unwrap_or(i64::MAX);
     Some(Grew {
         more,
         doing: doing(site),
-        began_and_ended: statement.map(|statement| (statement.created, statement.exited)),
+        began_and_ended: (!statements.is_empty()).then(|| (sum(|one| one.created), sum(|one| one.exited))),
+        few: !growth::is_notable(more, now),
     })
 }
 

@@ -41,6 +41,11 @@ pub(super) fn is_pile(grown: i64, count: u64, all_growth: i64) -> bool {
     grown >= PILE && grown >= count / 100 && grown >= all_growth / 10 && exceeds_chance(grown, count)
 }
 
+/// Whether so many more are no few, and no chance.
+pub(super) fn is_notable(grown: i64, now: i64) -> bool {
+    grown >= PILE && exceeds_chance(grown, now)
+}
+
 /// Whether a number that is `now` and was less by `grown` has changed by more than two standard deviations of
 /// the difference of two counts with this mean (Poisson's).
 pub(super) fn exceeds_chance(grown: i64, now: i64) -> bool {

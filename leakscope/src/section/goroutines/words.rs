@@ -77,7 +77,7 @@ pub struct HeldBy {
     pub unlocks_in: String,
 }
 
-/// The place that has grown most, by too few to tell a trend.
+/// The place that has grown most, which is no pile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Grew {
     /// So many more.
@@ -86,6 +86,8 @@ pub struct Grew {
     pub doing: Doing,
     /// Goroutines of their `go` statement that began and that ended meanwhile, where that was traced.
     pub began_and_ended: Option<(u64, u64)>,
+    /// Whether chance alone can make as many.
+    pub few: bool,
 }
 
 findings! {
@@ -274,7 +276,8 @@ fn grew(grown: &Grew) -> String {
         ),
         None => String::new(),
     };
-    format!(" Most have come at {place}: {} more{of}; too few to tell a trend.", grown.more)
+    let few = if grown.few { "; too few to tell a trend" } else { "" };
+    format!(" Most have come at {place}: {} more{of}{few}.", count(grown.more.unsigned_abs()))
 }
 
 /// So many of all: `2 of 7 goroutines are`.

@@ -19,6 +19,8 @@ use crate::section::{Between, Changed, Compared, Part, Retold, Sides};
 
 /// What a holder holds more differs by less from look to look, as the program goes on meanwhile.
 const NOTABLE: i64 = 64 << 10;
+/// And by less than one in so many parts.
+const NOTABLE_PART: u64 = 100;
 
 /// What holds more or less.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -165,6 +167,8 @@ impl Changed for HoldersDiff {
 
     fn finding(&self) -> Option<Finding> {
         let most = self.sites.first().filter(|site| site.growth_bytes >= NOTABLE)?;
+        let part = most.new_bytes / NOTABLE_PART;
+        let most = Some(most).filter(|most| most.growth_bytes.unsigned_abs() >= part)?;
         let (holder, growth_bytes) = (most.holder.clone(), most.growth_bytes);
         Some(HoldersSaid::GrewSince { holder, growth_bytes, all_growth_bytes: self.growth_bytes? }.into())
     }

@@ -19,12 +19,18 @@ const RECORD: usize = 16;
 const CODE_LOAD: u32 = 0;
 const CODE_MOVE: u32 = 1;
 const DEBUG_INFO: u32 = 2;
-/// The largest record: its code is in it.
+/// The largest record that is read, and the largest that there can be: its code is in it.
 const LARGEST: usize = Growing::PART;
+const LARGEST_EVER: usize = 1 << 30;
+/// Of the header's flags: times are those of a processor's counter.
+const OTHER_CLOCK: u64 = 1;
 /// The most source lines that are kept.
 const MOST_LINES: usize = 2_000_000;
 /// How far from its start code has lines.
 const FARTHEST_LINE: u64 = 1 << 30;
+/// The most names of files, and bytes of them.
+const MOST_FILES: usize = 1 << 17;
+const MOST_FILE_BYTES: usize = 32 << 20;
 /// Bytes of a file's name.
 const LONGEST_FILE: usize = 4096;
 
@@ -54,8 +60,13 @@ struct Read {
     /// Source lines from an address on, by the start of their code, sorted.
     lines: HashMap<u64, Vec<Line>>,
     line_count: usize,
+    /// Those of what is made next, and where it will be.
+    pending: Option<(u64, Vec<Line>)>,
     files: Vec<Box<str>>,
+    file_bytes: usize,
     numbers: HashMap<Box<str>, u32>,
+    /// Whether records have times of the clock that we know.
+    timed: bool,
 }
 
 /// A source line, from an address on.
@@ -128,17 +139,24 @@ impl Read {
             if part.len() < size {
                 return Taken::Bytes(0);
             }
+            let flags =
+                part[32..HEADER].first_chunk().map_or(OTHER_CLOCK, |flags| u64::from_ne_bytes(*flags));
+            self.timed = flags & OTHER_CLOCK == 0;
             (self.begun, used) = (true, size);
         }
         while let Some(record) = part.get(used..).filter(|rest| rest.len() >= RECORD) {
             let mut fields = Fields(record);
             let (kind, size) = (fields.u32().unwrap_or(0), fields.u32().unwrap_or(0) as usize);
-            if !(RECORD..=LARGEST).contains(&size) {
+            if !(RECORD..=LARGEST_EVER).contains(&size) {
                 return Taken::Nonsense;
+            }
+            if size > LARGEST {
+                // What was taken comes first.
+                return if used > 0 { Taken::Bytes(used) } else { Taken::Skip(size as u64) };
             }
             let Some(body) = record.get(RECORD..size) else { break };
             // A record that is not whole says nothing.
-            let at_ns = fields.u64().unwrap_or(0);
+            let at_ns = fields.u64().filter(|_| self.timed).unwrap_or(0);
             let _ = self.record(kind, at_ns, Fields(body));
             used += size;
         }
@@ -150,32 +168,38 @@ impl Read {
             CODE_LOAD => {
                 let (_pid, _tid, _address) = (fields.u32()?, fields.u32()?, fields.u64()?);
                 let (start, size, _number) = (fields.u64()?, fields.u64()?, fields.u64()?);
+                let lines = self.pending.take().filter(|(of, _)| *of == start);
+                self.set_lines(start, lines.map(|(_, lines)| lines).unwrap_or_default());
                 self.ranges.insert((start, size), at_ns, fields.text()?);
             }
             CODE_MOVE => {
                 let (_pid, _tid, _address) = (fields.u32()?, fields.u32()?, fields.u64()?);
                 let (from, to, size) = (fields.u64()?, fields.u64()?, fields.u64()?);
-                let name = self.ranges.name_of(from)?.to_owned();
-                self.ranges.insert((to, size), at_ns, name.as_bytes());
-                if let Some(mut lines) = self.lines.remove(&from) {
-                    for line in &mut lines {
-                        line.from = line.from.wrapping_sub(from).wrapping_add(to);
-                    }
-                    self.lines.insert(to, lines);
+                let name = self.ranges.remove(from)?;
+                let mut lines = self.lines.remove(&from).unwrap_or_default();
+                self.line_count -= lines.len();
+                for line in &mut lines {
+                    line.from = line.from.wrapping_sub(from).wrapping_add(to);
                 }
+                self.set_lines(to, lines);
+                self.ranges.insert((to, size), at_ns, name.as_bytes());
             }
             DEBUG_INFO => {
                 let (start, count) = (fields.u64()?, fields.u64()?);
-                let lines = self.lines_of(start, fields, count).unwrap_or_default();
-                self.line_count -= self.lines.remove(&start).map_or(0, |before| before.len());
-                if self.line_count + lines.len() <= MOST_LINES {
-                    self.line_count += lines.len();
-                    self.lines.insert(start, lines);
-                }
+                self.pending = self.lines_of(start, fields, count).map(|lines| (start, lines));
             }
             _ => (),
         }
         Some(())
+    }
+
+    /// The lines of code that begins at `start`, in the place of those of what was there.
+    fn set_lines(&mut self, start: u64, lines: Vec<Line>) {
+        self.line_count -= self.lines.remove(&start).map_or(0, |before| before.len());
+        if !lines.is_empty() && self.line_count + lines.len() <= MOST_LINES {
+            self.line_count += lines.len();
+            self.lines.insert(start, lines);
+        }
     }
 
     /// The lines of code from `start` on; none if any of them cannot be: V8 writes some names of files from memory that
@@ -187,7 +211,7 @@ impl Read {
             let file = match (fields.text()?, lines.last()) {
                 // The same as before.
                 (b"\xff", Some(before)) => before.file,
-                (file, _) => self.file(str::from_utf8(file).ok().filter(|file| is_path(file))?),
+                (file, _) => self.file(str::from_utf8(file).ok().filter(|file| is_path(file))?)?,
             };
             if from < start || from - start > FARTHEST_LINE {
                 return None;
@@ -198,13 +222,19 @@ impl Read {
         Some(lines)
     }
 
-    fn file(&mut self, name: &str) -> u32 {
-        let name: Box<str> = name.into();
-        let next = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
-        *self.numbers.entry(name).or_insert_with_key(|name| {
-            self.files.push(name.clone());
-            next
-        })
+    /// The number of a file's name; none if there are too many.
+    fn file(&mut self, name: &str) -> Option<u32> {
+        if let Some(number) = self.numbers.get(name) {
+            return Some(*number);
+        }
+        if self.files.len() >= MOST_FILES || self.file_bytes + name.len() > MOST_FILE_BYTES {
+            return None;
+        }
+        let number = u32::try_from(self.files.len()).ok()?;
+        self.file_bytes += name.len();
+        self.files.push(name.into());
+        self.numbers.insert(name.into(), number);
+        Some(number)
     }
 
     fn at(&self, address: u64, until_ns: u64) -> Option<SymbolFrame> {
@@ -298,6 +328,50 @@ mod tests {
         let all = [header(), record(DEBUG_INFO, &body.concat()), load(0x1000, 0x40, name)].concat();
         assert_eq!(read.take(Step::More(&all)), Taken::Bytes(all.len()));
         assert_eq!(place(&read, 0x1008), Some(("remember".into(), Some("/srv/leak.js".into()), None)));
+    }
+
+    /// Code in a place that was another's has no line of that.
+    #[test]
+    fn lines_go_with_their_code() {
+        let mut read = Read::default();
+        let all = [
+            header(),
+            lines(0x1000, &[(0x1000, 3, "a.wat")]),
+            load(0x1000, 0x40, "first"),
+            load(0x1000, 0x40, "second"),
+            lines(0x3000, &[(0x3000, 5, "b.wat"), (0x3008, 6, "b.wat")]),
+            load(0x3000, 0x40, "third"),
+            record(CODE_MOVE, &words(&[7, 0, 0x3000, 0x1000, 0x40, 1])),
+        ]
+        .concat();
+        let at = |read: &Read| place(read, 0x1009).map(|(name, _, line)| (name, line));
+        let moved = all.len() - record(CODE_MOVE, &words(&[7, 0, 0x3000, 0x1000, 0x40, 1])).len();
+        assert_eq!(read.take(Step::More(&all[..moved])), Taken::Bytes(moved));
+        assert_eq!(at(&read), Some(("second".into(), None)));
+        assert_eq!(read.take(Step::More(&all[moved..])), Taken::Bytes(all.len() - moved));
+        assert_eq!((at(&read), place(&read, 0x3000)), (Some(("third".into(), Some(6))), None));
+        assert_eq!((read.line_count, read.lines.len()), (2, 1));
+    }
+
+    /// A record with much code is passed over, and what is told is bounded.
+    #[test]
+    fn large_records_and_many_names() {
+        let mut read = Read::default();
+        assert_eq!(read.take(Step::More(&header())), Taken::Bytes(HEADER));
+        let size = (2 * LARGEST) as u32;
+        let head = [CODE_LOAD.to_ne_bytes(), size.to_ne_bytes(), [0; 4], [0; 4]].concat();
+        assert_eq!(read.take(Step::More(&head)), Taken::Skip(u64::from(size)));
+        let small = [load(0x1000, 0x40, "f"), head].concat();
+        assert_eq!(read.take(Step::More(&small)), Taken::Bytes(small.len() - RECORD));
+        for start in 0..1000 {
+            let none = lines(start, &[]);
+            assert_eq!(read.take(Step::More(&none)), Taken::Bytes(none.len()));
+        }
+        assert_eq!((read.lines.len(), read.line_count), (0, 0));
+        read.file_bytes = MOST_FILE_BYTES;
+        let refused = [lines(0x5000, &[(0x5000, 1, "new.wat")]), load(0x5000, 8, "g")].concat();
+        assert_eq!(read.take(Step::More(&refused)), Taken::Bytes(refused.len()));
+        assert_eq!(place(&read, 0x5000), Some(("g".into(), None, None)));
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 /// The most that is read of one file.
 const MOST: u64 = 512 << 20;
+/// The most that is read of it in all, and how often it may be written anew.
+const MOST_IN_ALL: u64 = 4 * MOST;
+const MOST_RESTARTS: u32 = 64;
 /// What is read at once.
 const PART: usize = 1 << 20;
 /// Bytes before the end of what was read, by which a file is known that was written anew.
@@ -16,6 +19,8 @@ const TAIL: usize = 64;
 pub(super) enum Taken {
     /// So many bytes; the rest waits for what follows it.
     Bytes(usize),
+    /// So many bytes are of no interest; they may be more than were given.
+    Skip(u64),
     /// It is not what it should be: nothing more is read.
     Nonsense,
 }
@@ -36,6 +41,11 @@ pub(super) struct Growing {
     taken: u64,
     tail: Vec<u8>,
     nonsense: bool,
+    /// Its size as nothing could be taken of what is left.
+    waits_at: Option<u64>,
+    /// Bytes read of this file and those before, and how often there was another.
+    read_in_all: u64,
+    restarts: u32,
 }
 
 impl Growing {
@@ -49,7 +59,10 @@ impl Growing {
         let gone = |file: &File| file.metadata().is_ok_and(|now| now.nlink() == 0);
         if self.file.as_ref().is_none_or(gone) {
             match open() {
-                Ok(file) => *self = Self { file: Some(file), ..Self::default() },
+                Ok(file) => {
+                    let (read_in_all, restarts) = (self.read_in_all, self.restarts + 1);
+                    *self = Self { file: Some(file), read_in_all, restarts, ..Self::default() };
+                }
                 // What was removed is read to its end.
                 Err(_) if self.file.is_some() => (),
                 Err(_) => return,
@@ -66,11 +79,15 @@ impl Growing {
         let Some(file) = &self.file else { return Ok(()) };
         let size = file.metadata()?.len().min(MOST);
         let mut tail = vec![0; self.tail.len()];
+        if self.restarts > MOST_RESTARTS || self.read_in_all > MOST_IN_ALL || self.waits_at == Some(size) {
+            return Ok(());
+        }
         let rewritten = size < self.taken
             || file.read_exact_at(&mut tail, self.taken - self.tail.len() as u64).is_err()
             || tail != self.tail;
         if rewritten {
-            (self.taken, self.nonsense) = (0, false);
+            (self.taken, self.nonsense, self.waits_at) = (0, false, None);
+            self.restarts += 1;
             self.tail.clear();
             take(Step::Again);
         }
@@ -80,8 +97,22 @@ impl Growing {
             part.resize(wanted, 0);
             let n = file.read_at(&mut part, self.taken)?;
             part.truncate(n);
+            self.read_in_all += n as u64;
             match take(Step::More(&part)) {
-                Taken::Bytes(0) => return Ok(()),
+                Taken::Bytes(0) => {
+                    self.waits_at = Some(size);
+                    return Ok(());
+                }
+                Taken::Skip(bytes) if bytes > size - self.taken => {
+                    self.waits_at = Some(size);
+                    return Ok(());
+                }
+                Taken::Skip(bytes) => {
+                    self.taken += bytes;
+                    let length = self.taken.min(TAIL as u64);
+                    self.tail = vec![0; length as usize];
+                    file.read_exact_at(&mut self.tail, self.taken - length)?;
+                }
                 Taken::Bytes(used) => {
                     let used = used.min(n);
                     self.taken += used as u64;

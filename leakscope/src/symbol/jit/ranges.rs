@@ -56,9 +56,11 @@ impl Ranges {
         true
     }
 
-    /// The name of the range that begins at `start`.
-    pub(super) fn name_of(&self, start: u64) -> Option<&str> {
-        self.all.get(&start).map(|range| &*range.name)
+    /// Takes out the range that begins at `start`; returns its name.
+    pub(super) fn remove(&mut self, start: u64) -> Option<Box<str>> {
+        let range = self.all.remove(&start)?;
+        self.name_bytes -= range.name.len();
+        Some(range.name)
     }
 
     /// What an address is called, and since when.
