@@ -43,8 +43,8 @@ pub struct StackHeader {
     pub id: u64,
     /// A number of `StackEnd`.
     pub end: u32,
-    /// Always 0; fills the header to a multiple of 8.
-    pub reserved: u32,
+    /// Bytes of this header. 0 in recordings of before [`Self::created_at`] was there: their frames begin in its place.
+    pub size: u32,
     /// When it was seen, CLOCK_MONOTONIC in ns.
     pub at_ns: u64,
     /// Of C that a goroutine calls, the address behind the `go` statement that created that; else 0.

@@ -27,7 +27,7 @@ pub(crate) fn stack(record: &mut StackRecord, id: u64, depth: u64, (end, created
         header: Header { kind: Kind::Stack as u32, count: count as u32 },
         id,
         end: end as u32,
-        reserved: 0,
+        size: size_of::<StackHeader>() as u32,
         at_ns: now(),
         created_at,
     };

@@ -45,7 +45,10 @@ impl RawStack {
     /// The stack in a record of the kernel side, if it is whole.
     pub fn of_record(record: &Record) -> Option<Self> {
         let count = (record.u32(offset_of!(StackHeader, header.count))? as usize).min(MAX_FRAMES);
-        let frames = record.bytes().get(size_of::<StackHeader>()..)?.as_chunks().0.iter().take(count);
+        // As the header was before it had its last member.
+        let short = record.u32(offset_of!(StackHeader, size))? == 0;
+        let begin = if short { offset_of!(StackHeader, created_at) } else { size_of::<StackHeader>() };
+        let frames = record.bytes().get(begin..)?.as_chunks().0.iter().take(count);
         let frame = |bytes: &[u8; 8]| {
             let word = u64::from_ne_bytes(*bytes);
             StackFrame { address: word & !EXACT, exact: word & EXACT != 0 }
@@ -54,7 +57,7 @@ impl RawStack {
             id: StackId(record.u64(offset_of!(StackHeader, id))?),
             frames: frames.map(frame).collect(),
             end: StackEnd::from_number(record.u32(offset_of!(StackHeader, end))?)?,
-            created_at: record.u64(offset_of!(StackHeader, created_at))?,
+            created_at: if short { 0 } else { record.u64(offset_of!(StackHeader, created_at))? },
         })
     }
 }
@@ -225,7 +228,7 @@ mod tests {
         record.extend_from_slice(&2u32.to_ne_bytes());
         record.extend_from_slice(&77u64.to_ne_bytes());
         record.extend_from_slice(&(StackEnd::Root as u32).to_ne_bytes());
-        record.extend_from_slice(&0u32.to_ne_bytes());
+        record.extend_from_slice(&40u32.to_ne_bytes());
         record.extend_from_slice(&55u64.to_ne_bytes());
         record.extend_from_slice(&66u64.to_ne_bytes());
         for frame in [10u64 | EXACT, 20, 30] {
@@ -240,6 +243,13 @@ mod tests {
         );
         assert_eq!(seen_at_ns(&Record::new(record.clone()).expect("a header")), Some(55));
         assert_eq!(parsed(&record[..20]), None);
+        // A record of a recording of before.
+        let frames = vec![frame(10, true), frame(20, false)];
+        let old = [&record[..20], &0u32.to_ne_bytes(), &record[24..32], &record[40..]].concat();
+        assert_eq!(
+            parsed(&old),
+            Some(RawStack { id: StackId(77), frames, end: StackEnd::Root, created_at: 0 })
+        );
         assert_eq!(parsed(&[]), None);
     }
 }
