@@ -113,9 +113,9 @@ func truth(name string) {
 			count, _ = strconv.Atoi(words[1])
 			first = true
 		} else if len(words) > 2 && words[0] == "#" && first && name == "mutex" &&
-			(strings.HasPrefix(words[2], "main.") || strings.Contains(words[2], "runtime_")) {
-			// No lock of package sync: one of the runtime's own (Go 1.22 and newer), whose frames are not shown, or
-			// that it took within a function of the package's (`sync.runtime_Semrelease`).
+			!strings.Contains(words[2], "nlock") {
+			// Locks of package sync are charged to who unlocks them. This is one of the runtime's own (Go 1.22 and
+			// newer), most of whose frames are not shown.
 			first, count = false, 0
 		} else if len(words) > 2 && words[0] == "#" && strings.HasPrefix(words[2], "main.") && count > 0 {
 			function := words[2][:strings.LastIndex(words[2], "+")]
