@@ -99,8 +99,13 @@ fn a_block_is_live_from_the_return_to_the_free() {
     scene.free(A);
     scene.free(A);
     assert_eq!(scene.live(), []);
-    let expected =
-        SiteTotals { alloc_objects: 1, alloc_bytes: 100, free_objects: 1, free_bytes: 100, sent: 0 };
+    let expected = SiteTotals {
+        alloc_objects: 1,
+        alloc_bytes: 100,
+        free_objects: 1,
+        free_bytes: 100,
+        ..SiteTotals::ZERO
+    };
     assert_eq!(scene.totals(), expected);
     assert_eq!((scene.0.seen(Tally::FreedObjects), scene.0.seen(Tally::UnknownFrees)), (1, 1));
 }
