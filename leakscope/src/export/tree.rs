@@ -77,7 +77,7 @@ impl Paths {
 }
 
 /// What stands below the outermost frame: that threads are idle, and why a stack has no such frame.
-fn roots(stack: &StackSum<'_>) -> impl Iterator<Item = String> {
+pub(super) fn roots(stack: &StackSum<'_>) -> impl Iterator<Item = String> {
     let sample = stack.sample;
     let idle = sample.idle.then(|| bracketed("idle"));
     idle.into_iter().chain(sample.notes().map(|note| bracketed(&note)))

@@ -118,7 +118,7 @@ enum DiffFormatArg {
     Json,
     /// For `go tool pprof`: values of NEW less those of OLD
     Pprof,
-    /// One page for a browser, offline, with a flame graph of what grew
+    /// One page for a browser, offline, with a flame graph of what is more
     Html,
 }
 

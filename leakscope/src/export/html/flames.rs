@@ -9,8 +9,9 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use serde::Serialize;
 
-use crate::export::names::{bracketed, without_goexit};
+use crate::export::names::without_goexit;
 use crate::export::profile::{Profile, ProfileKind, StackSum};
+use crate::export::tree::roots;
 use crate::human::{cut, sanitize_for_files};
 use crate::section::frame::Frame;
 use crate::section::label::function;
@@ -155,9 +156,7 @@ impl Flames {
 
 fn path(stack: &StackSum<'_>, names: &mut Names) -> Path {
     let sample = stack.sample;
-    let idle = sample.idle.then(|| bracketed("idle"));
-    let roots = idle.into_iter().chain(sample.notes().map(|note| bracketed(&note)));
-    let mut frames: Vec<u32> = roots.map(|name| names.number(&name) * 2).collect();
+    let mut frames: Vec<u32> = roots(stack).map(|name| names.number(&name) * 2).collect();
     for (at, frame) in without_goexit(sample.frames).iter().enumerate().rev() {
         let below = sample.blame.is_some_and(|blame| at < blame);
         frames.push(names.of(frame) * 2 + u32::from(below));

@@ -86,7 +86,7 @@ pub(crate) fn stayed_at(all: &Goroutines, at: &Frame) -> Option<u64> {
 
 /// Whether it waits for other goroutines, in ways that are all followed.
 fn waits_for_others(site: &GoroutineSite) -> bool {
-    const FOLLOWED: [&str; 7] = [
+    const FOLLOWED: [&str; 8] = [
         "chan receive",
         "chan send",
         "select",
@@ -94,10 +94,10 @@ fn waits_for_others(site: &GoroutineSite) -> bool {
         "sync.Mutex.Lock",
         "sync.RWMutex.Lock",
         "sync.RWMutex.RLock",
+        "sync.WaitGroup.Wait",
     ];
     let reason = site.wait_reason.as_deref().unwrap_or_default();
-    let followed =
-        FOLLOWED.contains(&reason) || reason.starts_with("semacquire") || reason == "sync.WaitGroup.Wait";
+    let followed = FOLLOWED.contains(&reason) || reason.starts_with("semacquire");
     site.state == GoState::Waiting.name() && followed && !site.system
 }
 

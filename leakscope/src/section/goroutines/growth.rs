@@ -38,7 +38,7 @@ pub(super) fn total(all: &Goroutines) -> i64 {
 /// growth, and more than numbers that come and go by chance differ.
 pub(super) fn is_pile(grown: i64, count: u64, all_growth: i64) -> bool {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    grown >= PILE && grown >= count / 100 && grown >= all_growth / 10 && exceeds_chance(grown, count)
+    is_notable(grown, count) && grown >= count / 100 && grown >= all_growth / 10
 }
 
 /// Whether so many more are no few, and no chance.

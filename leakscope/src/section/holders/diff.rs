@@ -166,9 +166,11 @@ impl Changed for HoldersDiff {
     }
 
     fn finding(&self) -> Option<Finding> {
-        let most = self.sites.first().filter(|site| site.growth_bytes >= NOTABLE)?;
-        let part = most.new_bytes / NOTABLE_PART;
-        let most = Some(most).filter(|most| most.growth_bytes.unsigned_abs() >= part)?;
+        let notable = |site: &&HolderGrowth| {
+            let part = site.new_bytes / NOTABLE_PART;
+            site.growth_bytes >= NOTABLE && site.growth_bytes.unsigned_abs() >= part
+        };
+        let most = self.sites.first().filter(notable)?;
         let (holder, growth_bytes) = (most.holder.clone(), most.growth_bytes);
         Some(HoldersSaid::GrewSince { holder, growth_bytes, all_growth_bytes: self.growth_bytes? }.into())
     }
